@@ -1,0 +1,68 @@
+# make run    the whole way: data -> validate -> preprocess -> train -> evaluate -> register
+# make test   ruff, mypy, import rules and every test      (make fast: only the fast tests)
+# make ui     MLflow, Prefect and the data report, on loopback; Ctrl-C ends them
+# make lock   resolve requirements/*.txt anew from pyproject.toml
+# GPU=1       install CUDA as well (Linux), e.g. `make run GPU=1`
+
+SHELL := /bin/bash
+BIN := .venv/bin
+LOCK := requirements/$(if $(GPU),gpu,lock).txt
+READY := .venv/ready-$(notdir $(basename $(LOCK)))
+# The first interpreter that really starts and is 3.11, 3.12 or 3.13.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+unexport PYTHONDONTWRITEBYTECODE # compiled bytecode halves the imports of a short pipeline
+
+.PHONY: setup run test fast check e2e ui schedule bench lock clean
+.DEFAULT_GOAL := run
+
+setup: $(READY)
+
+# uv installs from the lock in a third of pip's time; an index set up for pip is used for uv too.
+$(READY): $(LOCK) requirements/uv.txt requirements/build.txt no_telemetry.pth
+	@test -n "$(PYTHON)" || { echo "error: Slipway needs Python 3.11, 3.12 or 3.13; none was found (make PYTHON=/path/to/python3.12 run)"; exit 1; }
+	@$(BIN)/python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || \
+	  { echo "setting up .venv with $$($(PYTHON) --version) ..."; $(PYTHON) -m venv --clear .venv; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@index=$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true); index=$${PIP_INDEX_URL:-$$index}; \
+	  [ -z "$$index" ] || export UV_DEFAULT_INDEX=$${UV_DEFAULT_INDEX:-$$index}; \
+	  $(BIN)/uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode --link-mode=copy \
+	    --build-constraints requirements/build.txt $(LOCK) requirements/uv.txt
+	@cp no_telemetry.pth "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/"
+	@rm -f .venv/ready-*; touch $@
+
+run: $(READY)
+	@python -m flows.retrain
+
+ui: $(READY)
+	@python -m flows.ui
+
+# e.g. make schedule CRON="0 3 * * 1"
+CRON ?= 0 3 * * *
+schedule: $(READY)
+	@python -m flows.retrain --cron "$(CRON)"
+
+check: $(READY)
+	@ruff check . && ruff format --check . && mypy && lint-imports
+
+fast: $(READY)
+	@python -m pytest -m "not e2e"
+
+e2e: $(READY)
+	@python -m pytest -m e2e
+
+test: check
+	@python -m pytest
+
+bench: $(READY)
+	@python -m bench.pipeline
+
+# Hashes and versions, no addresses: the same lock serves any index.
+COMPILE = uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+lock: $(READY)
+	@$(COMPILE) --group dev pyproject.toml -o requirements/lock.txt
+	@$(COMPILE) --group dev --extra gpu pyproject.toml -o requirements/gpu.txt
+
+clean:
+	@rm -rf build
