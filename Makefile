@@ -27,7 +27,7 @@ $(READY): $(LOCK) requirements/uv.txt requirements/build.txt no_telemetry.pth
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@index=$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true); index=$${PIP_INDEX_URL:-$$index}; \
 	  [ -z "$$index" ] || export UV_DEFAULT_INDEX=$${UV_DEFAULT_INDEX:-$$index}; \
-	  $(BIN)/uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode --link-mode=copy \
+	  echo "installing the locked packages into .venv (about a minute) ..."; $(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode --link-mode=copy \
 	    --build-constraints requirements/build.txt $(LOCK) requirements/uv.txt
 	@cp no_telemetry.pth "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/"
 	@rm -f .venv/ready-*; touch $@

@@ -1,0 +1,97 @@
+"""The command line: python -m components STAGE ...
+
+Parses, imports the one stage that is asked for, and calls it.
+"""
+
+import argparse
+import errno
+import importlib
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from components import SlipwayError
+
+# Stage -> what it does, and its paths. The paths themselves are written once, in dvc.yaml.
+STAGES: dict[str, tuple[str, list[str]]] = {
+    "validate": (
+        "hold the dataset against its expectations; set bad rows aside",
+        ["data", "expectations", "out"],
+    ),
+    "preprocess": ("split, fit on the training split, encode to arrays", ["data", "quarantine", "out"]),
+    "train": ("fit the model; write it as .keras and .onnx", ["arrays", "out", "history"]),
+    "evaluate": ("measure the ONNX model on the test split", ["arrays", "model", "out"]),
+    "register": (
+        "register the model in MLflow; move its aliases if the gates hold",
+        ["build", "data", "out"],
+    ),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the parser of the whole command line."""
+    main = argparse.ArgumentParser(prog="python -m components", description=__doc__.splitlines()[0])
+    commands = main.add_subparsers(dest="stage", metavar="STAGE", required=True)
+    for stage, (text, paths) in STAGES.items():
+        command = commands.add_parser(stage, help=text, description=text)
+        for name in paths:
+            command.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
+        command.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="PATH")
+    from components import ingest, predict  # light: they declare their own arguments
+
+    ingest.arguments(commands)
+    predict.arguments(commands)
+    return main
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one stage; return the exit code: 0 done, 1 a mistake of the user's, 130 interrupted."""
+    options = vars(parser().parse_args(arguments))
+    stage = options.pop("stage")
+    started = time.perf_counter()
+    try:
+        module = importlib.import_module(f"components.{stage}")
+        if stage not in STAGES:
+            return int(module.run(**options) or 0)
+        from components import params
+
+        measured = module.run(params.load(options.pop("params")), **options) or {}
+        _cost(stage, options["out"], started, measured)
+    except SlipwayError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"{stage}: interrupted", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG):
+            raise
+        hint = (
+            "free some space and run it again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check it"
+        )
+        print(
+            f"error: {error.filename or options.get('out')}: {os.strerror(error.errno)}; {hint}",
+            file=sys.stderr,
+        )
+    else:
+        return 0
+    return 1
+
+
+def _cost(stage: str, out: Path, started: float, measured: dict[str, Any]) -> None:
+    """Write what the stage cost here to build/cost/STAGE.json: seconds, peak memory in MB, and what it measured."""
+    from components.files import write_json
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # getrusage(2): bytes on macOS, KiB on Linux
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    seconds = round(time.perf_counter() - started, 2)
+    write_json(
+        out.parent / "cost" / f"{stage}.json",
+        {"seconds": seconds, "peak_memory_mb": round(peak / unit), **measured},
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

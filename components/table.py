@@ -1,0 +1,223 @@
+"""The dataset: a folder of Parquet files, a row an example.
+
+Columns: `id` (the hash of the example's own columns), those of the recipe, `label`, and, where the data
+has an official one, `split`. Every reader goes chunk by chunk, a Parquet row group at a time, so that
+memory does not grow with the data.
+"""
+
+import hashlib
+import os
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components import SlipwayError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+SPLITS = ("train", "validation", "test")
+RESERVED = {"id": pa.string(), "label": pa.string(), "split": pa.string()}
+SMALL = 5000  # rows under which starting worker processes costs more than it brings
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A row group of a file: `rows` examples from row `start` of the file."""
+
+    path: Path
+    group: int
+    start: int
+    rows: int
+
+
+def files(folder: Path) -> list[Path]:
+    """Return the dataset's Parquet files in order of their names.
+
+    Raises SlipwayError for a missing or empty folder and for anything else that lies in it.
+    """
+    if not folder.is_dir():
+        raise SlipwayError(
+            f"{folder}: no such dataset; `dvc pull` brings it, `python -m components ingest` makes one"
+        )
+    found = sorted(path for path in folder.iterdir() if path.name != ".gitignore")
+    for path in found:
+        if path.suffix != ".parquet" or not path.is_file():
+            raise SlipwayError(f"{path}: a dataset holds only Parquet files; move this elsewhere")
+    if not found:
+        raise SlipwayError(f"{folder}: the dataset is empty; `python -m components ingest` adds a file")
+    return found
+
+
+def chunks(folder: Path, columns: pa.Schema) -> list[Chunk]:
+    """List all chunks of the dataset; checks every file's columns and their types first."""
+    found = []
+    for path in files(folder):
+        with _open(path, columns) as file:
+            start = 0
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                found.append(Chunk(path, group, start, rows))
+                start += rows
+    return found
+
+
+def read(chunk: Chunk, columns: pa.Schema, only: Iterable[str] | None = None) -> pa.Table:
+    """Read a chunk as a table of id, the recipe's columns, label and split (null where none is given).
+
+    `only` names the columns wanted. Raises SlipwayError where the file is damaged.
+    """
+    with _open(chunk.path, columns) as file:
+        wanted = list(only) if only is not None else ["id", *columns.names, "label", "split"]
+        stored = [name for name in wanted if name in file.schema_arrow.names]
+        try:
+            table = file.read_row_group(chunk.group, columns=stored, use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged(chunk.path, error) from None
+    if "split" in wanted and "split" not in stored:
+        table = table.append_column("split", pa.nulls(chunk.rows, pa.string()))
+    types = pa.schema([(name, _types(columns)[name]) for name in table.column_names])
+    return table.cast(types).combine_chunks()
+
+
+def _types(columns: pa.Schema) -> dict[str, pa.DataType]:
+    return RESERVED | dict(zip(columns.names, columns.types, strict=True))
+
+
+def _open(path: Path, columns: pa.Schema) -> pq.ParquetFile:
+    try:
+        file = pq.ParquetFile(path)
+    except FileNotFoundError:
+        raise SlipwayError(f"{path}: the file has gone; `dvc checkout` brings the dataset back") from None
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(path, error) from None
+    has = file.schema_arrow
+    for name, wanted in _types(columns).items():
+        if name not in has.names:
+            if name == "split":
+                continue
+            hint = "; `python -m components ingest` writes it" if name == "id" else ""
+            raise SlipwayError(f"{path}: column {name} is missing (there are: {', '.join(has.names)}){hint}")
+        if not _fits(has.field(name).type, wanted):
+            raise SlipwayError(f"{path}: column {name} is {has.field(name).type}, expected {wanted}")
+    return file
+
+
+def _damaged(path: Path, error: Exception) -> SlipwayError:
+    cause = str(error).splitlines()[0]
+    return SlipwayError(
+        f"{path}: not a whole Parquet file ({cause}); `dvc checkout` brings back the versioned one, or ingest it again"
+    )
+
+
+def _fits(has: pa.DataType, wanted: pa.DataType) -> bool:
+    if pa.types.is_dictionary(has):
+        has = has.value_type
+    same: list[Callable[[pa.DataType], bool]] = [
+        lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind),
+        lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
+        lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind),
+    ]
+    return bool(has == wanted or pa.types.is_null(has) or any(kind(has) and kind(wanted) for kind in same))
+
+
+def ids(table: pa.Table, columns: pa.Schema) -> list[str]:
+    """Hash each example's own columns: 32 hex digits of SHA-256, the same wherever and whenever it is read.
+
+    Values are hashed with their column's name, type and length, so that no two examples run together.
+    """
+    prefixes = [hashlib.sha256(name.encode()).digest() for name in columns.names]
+    values = [
+        table[name].cast(kind).to_pylist() for name, kind in zip(columns.names, columns.types, strict=True)
+    ]
+    found = []
+    for row in zip(*values, strict=True):
+        digest = hashlib.sha256()
+        for prefix, value in zip(prefixes, row, strict=True):
+            digest.update(prefix)
+            digest.update(_bytes(value))
+        found.append(digest.hexdigest()[:32])
+    return found
+
+
+def _bytes(value: Any) -> bytes:
+    if value is None:
+        return b"n"
+    if isinstance(value, float):
+        value = float("nan") if value != value else value + 0.0  # one NaN, and -0.0 is 0.0
+        return b"f" + struct.pack("<d", value)
+    data = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+    return b"b" + struct.pack("<q", len(data)) + data
+
+
+def splits(table: pa.Table, test: float, validation: float, seed: int) -> np.ndarray:
+    """Assign each row of a table with `id` and `split` to a split: `(n,)` int8, an index into SPLITS.
+
+    A hash of the id decides, so that an example keeps its side when data grows and its copies are on the
+    same side; a given split is respected, and a given `train` still yields its share of validation.
+    """
+    known = {name: index for index, name in enumerate(SPLITS)}
+    found = np.empty(len(table), np.int8)
+    for row, (key, given) in enumerate(zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True)):
+        digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
+        to_test, to_validation = (int.from_bytes(digest[at : at + 8], "big") / 2**64 for at in (0, 8))
+        if given in ("test", "validation"):
+            found[row] = known[given]
+        elif given is None and to_test < test:
+            found[row] = known["test"]
+        else:
+            found[row] = known["validation"] if to_validation < validation else known["train"]
+    return found
+
+
+def parallel(function: Callable[[Item], Result], items: list[Item], rows: int) -> Iterator[Result]:
+    """Yield `function(item)` in order, in a process a core where `rows` makes that worth while."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if rows < SMALL or cores < 2 or len(items) < 2:
+        yield from map(function, items)
+        return
+    # spawn: a forked copy of a process with threads (Arrow's, BLAS's) may hang
+    with ProcessPoolExecutor(min(cores, len(items)), mp_context=get_context("spawn")) as pool:
+        try:
+            yield from pool.map(function, items)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def write(tables: Iterable[pa.Table], folder: Path, name: str, size: int = 128 * 2**20) -> list[Path]:
+    """Write tables as `name.parquet`, or `name-00000.parquet` and so on where they exceed `size` bytes.
+
+    Each row group holds at most 4096 rows. Returns the files; `folder` must be new or empty.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pieces: list[Path] = []
+    writer: pq.ParquetWriter | None = None
+    filled = 0
+    try:
+        for table in tables:
+            for part in (table.slice(at, 4096) for at in range(0, len(table), 4096)):
+                if writer is None or filled >= size:
+                    if writer is not None:
+                        writer.close()
+                    pieces.append(folder / f"{name}-{len(pieces):05d}.parquet")
+                    # the columns are ids and encoded bytes: a dictionary would only cost
+                    writer = pq.ParquetWriter(
+                        pieces[-1], part.schema, compression="zstd", use_dictionary=["label"]
+                    )
+                    filled = 0
+                writer.write_table(part)
+                filled += part.nbytes
+    finally:
+        if writer is not None:
+            writer.close()
+    if len(pieces) == 1:
+        pieces = [pieces[0].rename(folder / f"{name}.parquet")]
+    return pieces
