@@ -85,7 +85,9 @@ def _idx(origin: str, name: str) -> np.ndarray:
             with urllib.request.urlopen(where, timeout=60) as answer:  # noqa: S310 - the user named the address
                 content = answer.read()
         except (OSError, ValueError) as error:
-            raise SlipwayError(f"{where}: {error}; give a folder that holds the files: --from FOLDER") from None
+            raise SlipwayError(
+                f"{where}: {error}; give a folder that holds the files: --from FOLDER"
+            ) from None
     else:
         found = next((path for path in (Path(where), Path(origin, name)) if path.is_file()), None)
         if found is None:
@@ -123,7 +125,13 @@ def images(folder: Path) -> Source:
 
     if not folder.is_dir():
         raise SlipwayError(f"{folder}: no such folder")
-    known = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
+    known = {
+        "train": "train",
+        "validation": "validation",
+        "valid": "validation",
+        "val": "validation",
+        "test": "test",
+    }
     tops = _folders(folder)
     official = {top.name: known[top.name.lower()] for top in tops if top.name.lower() in known}
     if tops and len(official) == len(tops):
@@ -211,18 +219,28 @@ def tabular(file: Path, label: str, drop: list[str], missing: list[str]) -> Sour
         elif name == "split":
             columns["split"] = column.cast(pa.string())
         elif name in table.RESERVED:
-            raise SlipwayError(f"{file}: a column may not be called {name!r}; leave it out (--drop {name}) or rename it")
+            raise SlipwayError(
+                f"{file}: a column may not be called {name!r}; leave it out (--drop {name}) or rename it"
+            )
         elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
             numeric.append(name)
             columns[name] = column.cast(pa.float64())
-        elif pa.types.is_string(column.type) or pa.types.is_boolean(column.type) or pa.types.is_null(column.type):
+        elif (
+            pa.types.is_string(column.type)
+            or pa.types.is_boolean(column.type)
+            or pa.types.is_null(column.type)
+        ):
             categorical.append(name)
             columns[name] = column.cast(pa.string())
         else:
-            raise SlipwayError(f"{file}: column {name} is {column.type}, neither number nor text; --drop {name}")
+            raise SlipwayError(
+                f"{file}: column {name} is {column.type}, neither number nor text; --drop {name}"
+            )
     labels = sorted(pc.unique(columns["label"]).drop_null().to_pylist())
     if len(labels) < 2 or len(labels) > max(50, len(raw) // 10):
-        raise SlipwayError(f"{file}: column {label} has {len(labels)} different values; a label needs 2 or more classes")
+        raise SlipwayError(
+            f"{file}: column {label} has {len(labels)} different values; a label needs 2 or more classes"
+        )
     settings = {"numeric": numeric, "categorical": categorical, "labels": labels}
     return Source(_slug(file.stem), "tabular", settings, iter([pa.table(columns)]))
 
@@ -250,8 +268,12 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     text = "make a dataset of a source, or add to it; version it with DVC"
     ingest = commands.add_parser("ingest", help=text, description=text)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--data", type=Path, default=Path("data"), metavar="FOLDER", help="the dataset (data)")
-    common.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="(params.yaml)")
+    common.add_argument(
+        "--data", type=Path, default=Path("data"), metavar="FOLDER", help="the dataset (data)"
+    )
+    common.add_argument(
+        "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="(params.yaml)"
+    )
     common.add_argument("--name", help="of the file, the experiment and the model (the source's name)")
     common.add_argument("--replace", action="store_true", help="a new dataset instead of one more file in it")
     common.add_argument("--keep-params", action="store_true", help="leave params.yaml alone")
@@ -264,15 +286,25 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     source("breast-cancer", "569 rows of 30 numbers, from scikit-learn")
     command = source("mnist", "70,000 handwritten digits of 28 x 28, from the four original files")
     command.add_argument(
-        "--from", dest="origin", default=MNIST, metavar="DIR_OR_URL", help="folder or address of the files (%(default)s)"
+        "--from",
+        dest="origin",
+        default=MNIST,
+        metavar="DIR_OR_URL",
+        help="folder or address of the files (%(default)s)",
     )
-    command = source("images", "class folders: FOLDER/LABEL/*.png, or FOLDER/{train,validation,test}/LABEL/*.png")
+    command = source(
+        "images", "class folders: FOLDER/LABEL/*.png, or FOLDER/{train,validation,test}/LABEL/*.png"
+    )
     command.add_argument("folder", type=Path, metavar="FOLDER")
     command = source("table", "a CSV or Parquet file with a header")
     command.add_argument("file", type=Path, metavar="FILE")
     command.add_argument("--label", required=True, metavar="COLUMN", help="the column to predict")
-    command.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="leave a column out; repeatable")
-    command.add_argument("--missing", action="append", default=[], metavar="TEXT", help="a missing value, such as '?'")
+    command.add_argument(
+        "--drop", action="append", default=[], metavar="COLUMN", help="leave a column out; repeatable"
+    )
+    command.add_argument(
+        "--missing", action="append", default=[], metavar="TEXT", help="a missing value, such as '?'"
+    )
 
 
 SOURCES: dict[str, Callable[..., Source]] = {
@@ -304,7 +336,9 @@ def run(
     recipe = recipes.load(found.recipe)
     section = recipe.Params.model_validate(found.settings)
     columns = recipe.columns(section)
-    old = [] if replace or not data.exists() else [path for path in data.iterdir() if path.suffix == ".parquet"]
+    old = (
+        [] if replace or not data.exists() else [path for path in data.iterdir() if path.suffix == ".parquet"]
+    )
     if replace and data.exists():
         _must_be_kept(data)
     known = _known(data, old, columns)
@@ -315,7 +349,9 @@ def run(
         pieces = table.write(_new(found, columns, known, counts), aside, name)
         for piece in pieces:
             if piece.name in {path.name for path in old}:
-                raise SlipwayError(f"{data / piece.name} exists with other examples; choose another --name, or --replace")
+                raise SlipwayError(
+                    f"{data / piece.name} exists with other examples; choose another --name, or --replace"
+                )
         if replace and data.exists():
             data.rename(data.with_name(f".{data.name}.old.tmp"))
         data.mkdir(parents=True, exist_ok=True)
@@ -339,9 +375,14 @@ def run(
 def _must_be_kept(data: Path) -> None:
     """Raise SlipwayError unless DVC holds all that the folder has."""
     pointer = data.with_name(data.name + ".dvc")
-    kept = pointer.exists() and subprocess.run([sys.executable, "-m", "dvc", "status", "-q", str(pointer)]).returncode == 0
+    kept = (
+        pointer.exists()
+        and subprocess.run([sys.executable, "-m", "dvc", "status", "-q", str(pointer)]).returncode == 0
+    )
     if not kept:
-        raise SlipwayError(f"{data}: holds files that DVC does not keep; run `dvc add {data}` first, or move them away")
+        raise SlipwayError(
+            f"{data}: holds files that DVC does not keep; run `dvc add {data}` first, or move them away"
+        )
 
 
 def _known(data: Path, files: list[Path], columns: pa.Schema) -> set[tuple[str, str]]:
@@ -351,7 +392,9 @@ def _known(data: Path, files: list[Path], columns: pa.Schema) -> set[tuple[str, 
     try:
         listed = table.chunks(data, columns)
     except SlipwayError as error:
-        raise SlipwayError(f"{error}\nto start a new dataset instead of adding to this one: --replace") from None
+        raise SlipwayError(
+            f"{error}\nto start a new dataset instead of adding to this one: --replace"
+        ) from None
     known: set[tuple[str, str]] = set()
     for chunk in listed:
         part = table.read(chunk, columns, only=("id", "label"))
@@ -359,7 +402,9 @@ def _known(data: Path, files: list[Path], columns: pa.Schema) -> set[tuple[str, 
     return known
 
 
-def _new(source: Source, columns: pa.Schema, known: set[tuple[str, str]], counts: Counter[str]) -> Iterator[pa.Table]:
+def _new(
+    source: Source, columns: pa.Schema, known: set[tuple[str, str]], counts: Counter[str]
+) -> Iterator[pa.Table]:
     """Give examples their id; leave out those that the dataset has already."""
     with tqdm(desc=f"ingest {source.name}", unit=" examples", disable=None) as progress:
         for part in source.tables:
@@ -370,7 +415,9 @@ def _new(source: Source, columns: pa.Schema, known: set[tuple[str, str]], counts
                 if key not in known:
                     known.add(key)
                     keep.append(row)
-            rows = part.select([*columns.names, *(name for name in ("label", "split") if name in part.column_names)])
+            rows = part.select(
+                [*columns.names, *(name for name in ("label", "split") if name in part.column_names)]
+            )
             yield rows.add_column(0, "id", pa.array(keys, pa.string())).take(pa.array(keep, pa.int64()))
             progress.update(len(part))
 
