@@ -1,0 +1,166 @@
+"""Ask a registered model for answers: python -m components predict MODEL INPUT.
+
+This file also runs by its path, in a process that knows nothing of the checkout (`isolated`), so that the
+code which answers is the code that was shipped with the model. Light to import: every command line does.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the sub-parser `predict`."""
+    text = "answer an image, a folder of images, a CSV or a Parquet file with a registered model"
+    command = commands.add_parser(
+        "predict",
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}; the model runs by the code that it was registered with.",
+        epilog="e.g. python -m components predict models:/digits@champion five.png",
+    )
+    command.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="models:/NAME@ALIAS or models:/NAME/VERSION (default: the champion of params.yaml's name)",
+    )
+    command.add_argument("input", type=Path, metavar="INPUT", help="an image, a folder, a .csv or a .parquet")
+    command.add_argument("--out", type=Path, metavar="FILE", help="write the answers to this .csv or .parquet")
+
+
+def run(model: str | None, input: Path, out: Path | None) -> None:  # noqa: A002 - the argument's name
+    """Print the answers for INPUT, or write them to `out`.
+
+    Raises SlipwayError for an input that cannot be read, a model that does not exist, and MLflow away.
+    """
+    from components import params, tracking
+
+    if out is not None and out.suffix not in (".csv", ".parquet"):
+        from components import SlipwayError
+
+        raise SlipwayError(f"--out {out}: expected a .csv or .parquet file")
+    tracking.check()
+    model = model or f"models:/{params.load().name}@champion"
+    names, examples = _read(input)
+    answers = isolated(tracking.pinned(model), examples)
+    answers = answers.add_column(0, "example", [names])
+    if out is None:
+        _show(answers)
+    else:
+        _write(out, answers)
+        print(f"wrote {len(answers):,} answers to {out}")
+
+
+def _read(path: Path) -> "tuple[list[str], pa.Table]":
+    """Read examples and what to call each of them."""
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    from components import SlipwayError
+
+    try:
+        if path.suffix == ".parquet":
+            table = pq.read_table(path)
+        elif path.suffix == ".csv":  # as text: a value that is no number is an error of its row, not of the file
+            with path.open("rb") as file:
+                header = pa.csv.open_csv(file).schema.names
+            options = pa.csv.ConvertOptions(column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True)
+            table = pa.csv.read_csv(path, convert_options=options)
+        else:
+            found = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
+            found = [item for item in found if not item.name.startswith(".")]
+            table = pa.table({"image": pa.array([item.read_bytes() for item in found], pa.binary())})
+            return [str(item.relative_to(path)) if path.is_dir() else item.name for item in found], table
+    except FileNotFoundError:
+        raise SlipwayError(f"{path}: no such file or folder") from None
+    except pa.ArrowException as error:
+        raise SlipwayError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+    return [str(row) for row in range(len(table))], table
+
+
+def _show(answers: "pa.Table") -> None:
+    rows = answers.to_pylist()
+    width = max([len("example"), *(len(row["example"]) for row in rows)])
+    print(f"{'example':<{width}}  {'label':<20}  probability")
+    for row in rows:
+        if row["error"]:
+            print(f"{row['example']:<{width}}  error: {row['error']}")
+        else:
+            print(f"{row['example']:<{width}}  {row['label']:<20}  {row['probability']:.4f}")
+
+
+def _write(out: Path, answers: "pa.Table") -> None:
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    from components.files import replacing
+
+    with replacing(out) as aside:
+        if out.suffix == ".parquet":
+            pq.write_table(answers, aside)
+            return
+        lists = [json.dumps(value) for value in answers["probabilities"].to_pylist()]
+        at = answers.column_names.index("probabilities")
+        pa.csv.write_csv(answers.set_column(at, "probabilities", pa.array(lists)), aside)
+
+
+def isolated(uri: str, examples: "pa.Table") -> "pa.Table":
+    """Load the model `uri` from MLflow in a fresh process and ask it; a table as in components.serving.
+
+    The process starts in a temporary folder, with no way to import the checkout. Raises SlipwayError with the
+    reason where the model cannot be loaded or does not answer.
+    """
+    import pyarrow.parquet as pq
+
+    from components import SlipwayError, tracking
+    from components.live import mask
+
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= tracking.environment()
+    with tempfile.TemporaryDirectory() as folder:
+        given, answered = Path(folder, "examples.parquet"), Path(folder, "answers.parquet")
+        pq.write_table(examples, given)
+        # -P: neither this file's folder nor the current one is looked into for modules
+        command = [sys.executable, "-P", str(Path(__file__).resolve()), uri, str(given), str(answered)]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode != 0 or not answered.exists():
+            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise SlipwayError(f"{uri}: the model does not answer: {mask(last)[:500]}")
+        return pq.read_table(answered, memory_map=False)
+
+
+def _answer(uri: str, given: str, answered: str) -> None:
+    """Run in the fresh process: load, answer by row group, write."""
+    import mlflow
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    model = mlflow.pyfunc.load_model(uri, suppress_warnings=True)
+    schema = pa.schema(
+        [
+            ("label", pa.string()),
+            ("probability", pa.float64()),
+            ("probabilities", pa.list_(pa.float64())),
+            ("error", pa.string()),
+        ]
+    )
+    with pq.ParquetFile(given) as file, pq.ParquetWriter(answered, schema) as writer:
+        for batch in file.iter_batches(1024):
+            answers = model.predict(batch.to_pandas())
+            writer.write_table(pa.Table.from_pandas(answers, schema, preserve_index=False))
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        _answer(*sys.argv[1:])

@@ -1,0 +1,87 @@
+"""Where a result comes from: the commit, the data, the experiment, the packages."""
+
+import getpass
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+PACKAGES = ("tensorflow", "keras", "onnxruntime", "numpy", "mlflow", "dvc", "prefect")
+
+
+def git(*arguments: str) -> str:
+    """Return what git prints; empty where there is no git, no repository or no commit."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def commit() -> dict[str, str]:
+    """Return the commit and if files differ from it; not dvc.lock, the pipeline writes that."""
+    found = git("rev-parse", "HEAD")
+    if not found:
+        return {}
+    dirty = git("status", "--porcelain", "--", ".", ":(exclude)dvc.lock")
+    return {"mlflow.source.git.commit": found, "slipway.dirty": "true" if dirty else "false"}
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    return (YAML(typ="safe").load(path) or {}) if path.exists() else {}
+
+
+def lock() -> dict[str, Any]:
+    """Return dvc.lock's stages: which data, settings and code made the outputs that lie there."""
+    stages: dict[str, Any] = _yaml(Path("dvc.lock")).get("stages", {})
+    return stages
+
+
+def tracked_data() -> str:
+    """Return the digest of the folder data/ in data.dvc: 36 characters, or empty."""
+    outputs = _yaml(Path("data.dvc")).get("outs", [])
+    return str(outputs[0].get("md5", "")) if outputs else ""
+
+
+def used_data() -> str:
+    """Return the digest of the data that the last `dvc repro` used, by dvc.lock; else that of data.dvc."""
+    dependencies = lock().get("validate", {}).get("deps", [])
+    found = (str(entry.get("md5", "")) for entry in dependencies if entry.get("path") == "data")
+    return next(found, "") or tracked_data()
+
+
+def experiment() -> dict[str, str]:
+    """Return the name that `dvc exp run` gave what runs now."""
+    name = os.environ.get("DVC_EXP_NAME", "")
+    return {"slipway.dvc_experiment": name} if name else {}
+
+
+def tags() -> dict[str, str]:
+    """Return the tags of a run: commit, data, experiment, user and versions."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = "unknown"
+    return {
+        "mlflow.user": user,
+        "mlflow.source.name": "dvc.yaml",
+        "mlflow.source.type": "PROJECT",
+        "slipway.data": used_data(),
+        "version.python": platform.python_version(),
+        "version.system": f"{platform.system()} {platform.machine()}",
+        **{f"version.{name}": text for name in PACKAGES if (text := version(name))},
+        **commit(),
+        **experiment(),
+    }
+
+
+def version(package: str) -> str:
+    """Return the version of an installed package, or nothing."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

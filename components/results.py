@@ -1,0 +1,114 @@
+"""What is known of a model, read from the files of build/: its numbers, and a card for people to read."""
+
+import csv
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from components.files import read_json
+from components.params import Params
+
+SIZES = ("size_mb",)  # metrics of the evaluation that tell what a model costs, not how good it is
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Read a CSV file's rows."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def costs(build: Path, model_digest: str = "") -> dict[str, dict[str, Any]]:
+    """Read what each stage cost here, as far as it ran here; `seconds`, `peak_memory_mb` and its own."""
+    found = {path.stem: read_json(path) for path in sorted((build / "cost").glob("*.json"))}
+    made = found.get("train", {}).get("model_digest", model_digest)
+    if made != model_digest:  # the last training here made another model; DVC's cache brought this one
+        del found["train"]
+    return found
+
+
+def numbers(build: Path, model_digest: str, evaluate: dict[str, Any]) -> dict[str, float]:
+    """Collect a run's metrics: test_accuracy, test_f1/<label>, cost.latency_ms, cost.train_seconds ..."""
+    metrics = read_json(build / "evaluation" / "metrics.json")
+    found = {f"test_{name}": value for name, value in metrics.items() if name not in SIZES}
+    found |= {f"cost.{name}": value for name, value in metrics.items() if name in SIZES}
+    for row in read_csv(build / "evaluation" / "classes.csv"):
+        found[f"test_f1/{_name(row['label'])}"] = float(row["f1"])
+    for stage, values in (costs(build, model_digest) | {"evaluate": evaluate}).items():
+        for name, value in values.items():
+            common = name in ("seconds", "peak_memory_mb")
+            found[f"cost.{stage}_{name}" if common else f"cost.{name}"] = value
+    return {
+        name: float(value)
+        for name, value in found.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def _name(label: str) -> str:
+    """Make a label fit for a metric's name in MLflow."""
+    text = "".join(c if c.isascii() and (c.isalnum() or c in "_-. ") else "_" for c in label).strip(". ")
+    return text[:100] or "_"
+
+
+def confused(build: Path, most: int = 5) -> list[tuple[str, str, int]]:
+    """Return the most confused pairs of the test split: (actual, predicted, examples)."""
+    pairs = Counter((row["actual"], row["predicted"]) for row in read_csv(build / "evaluation" / "confusion.csv"))
+    wrong = [(a, p, n) for (a, p), n in pairs.items() if a != p]
+    return sorted(wrong, key=lambda pair: (-pair[2], pair[0], pair[1]))[:most]
+
+
+def card(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any]) -> str:
+    """Write a model's card in Markdown: what it is, its data, its results by class, and its cost."""
+    model = read_json(build / "model" / "model.json")
+    rows = read_json(build / "arrays" / "manifest.json")["rows"]
+    found = numbers(build, model_digest, evaluate)
+    validation = build / "validation" / "summary.json"
+    aside = read_json(validation).get("set_aside", 0) if validation.exists() else 0
+    device = costs(build, model_digest).get("train", {})
+    lines = [
+        f"**{params.name}**: a classifier of {len(model['labels'])} labels by the recipe `{params.recipe}`, "
+        "Keras, shipped as ONNX.",
+        "",
+        "### Data",
+        f"{rows['train']:,} examples to train on, {rows['validation']:,} to validate, {rows['test']:,} "
+        f"to test; {aside:,} set aside by the data contract.",
+        "",
+        "### Result on the test split",
+        "| metric | value |",
+        "| --- | --- |",
+        *(
+            f"| {k.removeprefix('test_')} | {v:,.4g} |"
+            for k, v in found.items()
+            if k.startswith("test_") and "/" not in k
+        ),
+        "",
+        "### By label",
+        "| label | precision | recall | F1 | examples |",
+        "| --- | --- | --- | --- | --- |",
+        *(
+            f"| {_cell(r['label'])} | {float(r['precision']):.3f} | {float(r['recall']):.3f} "
+            f"| {float(r['f1']):.3f} | {int(float(r['rows'])):,} |"
+            for r in read_csv(build / "evaluation" / "classes.csv")[:50]
+        ),
+        "",
+    ]
+    if pairs := confused(build):
+        text = ", ".join(f"{_cell(a)} taken for {_cell(p)} ({n})" for a, p, n in pairs)
+        lines += [f"Most confused: {text}.", ""]
+    lines += ["### Cost", *_cost(found, device)]
+    return "\n".join(lines) + "\n"
+
+
+def _cost(found: dict[str, float], device: dict[str, Any]) -> list[str]:
+    on = f" on {device.get('device_name', device['device'])}" if "device" in device else ""
+    known = {
+        "cost.fit_seconds": f"training: {{:.1f}} s of fitting{on}",
+        "cost.train_peak_memory_mb": "peak memory of the training: {:,.0f} MB",
+        "cost.latency_ms": "latency of one example: {:.3f} ms",
+        "cost.size_mb": "size of the ONNX model: {:.2f} MB",
+    }
+    return [f"- {text.format(found[name])}" for name, text in known.items() if name in found]
+
+
+def _cell(label: str) -> str:
+    return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in " ".join(label.split()))[:60]

@@ -1,0 +1,142 @@
+"""The ONNX model as it ships: raw examples in, answers out, by the recipe's own encode and decode.
+
+Needs no TensorFlow, no DVC and no MLflow: evaluate, register and a served model all go through here.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from components import SlipwayError, recipes
+from components.files import read_json
+from components.recipes import Arrays
+
+if TYPE_CHECKING:
+    import pandas
+
+BATCH = 1024  # examples decoded and run at a time, so that memory does not grow with the table
+ANSWERS = pa.schema(
+    {
+        "label": pa.string(),
+        "probability": pa.float64(),
+        "probabilities": pa.list_(pa.float64()),
+        "error": pa.string(),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model ready to answer."""
+
+    session: Any  # onnxruntime.InferenceSession
+    recipe: recipes.Recipe
+    params: Any  # the recipe's Params
+    state: recipes.State
+    labels: list[str]
+
+
+def load(model_dir: Path) -> Model:
+    """Open model.onnx and model.json of a folder such as build/model."""
+    import onnxruntime
+
+    try:
+        content = read_json(model_dir / "model.json")
+        options = onnxruntime.SessionOptions()
+        options.use_deterministic_compute = True
+        options.intra_op_num_threads = min(4, os.cpu_count() or 1)
+        options.log_severity_level = 3  # errors only
+        # One provider everywhere: the answers that were measured are the answers that are served.
+        session = onnxruntime.InferenceSession(model_dir / "model.onnx", options, providers=["CPUExecutionProvider"])
+    except FileNotFoundError as error:
+        raise SlipwayError(f"{error.filename}: no such file; `dvc repro` makes the model") from None
+    except Exception as error:
+        if type(error).__module__.startswith("onnxruntime"):
+            raise SlipwayError(f"{model_dir / 'model.onnx'}: not a usable model ({error})") from None
+        raise
+    recipe = recipes.load(content["recipe"], where=f"{model_dir / 'model.json'}: recipe")
+    params = recipe.Params.model_validate(content["params"])
+    return Model(session, recipe, params, content["state"], content["labels"])
+
+
+def outputs(model: Model, arrays: Arrays, batch: int = BATCH) -> np.ndarray:
+    """Run encoded examples through the model: `(n, classes)` float32 probabilities."""
+    rows = len(next(iter(arrays.values())))
+    parts = [
+        model.session.run(
+            ["probabilities"], {name: np.ascontiguousarray(a[at : at + batch]) for name, a in arrays.items()}
+        )[0]
+        for at in range(0, rows, batch)
+    ]
+    return np.concatenate(parts) if parts else np.empty((0, len(model.labels)), np.float32)
+
+
+def predict(model: Model, table: pa.Table) -> pa.Table:
+    """Answer raw examples: a row each of label, probability, probabilities and error.
+
+    An example that cannot be encoded gets an error and no answer; the others are answered all the same.
+    Raises SlipwayError where a column is missing.
+    """
+    columns = model.recipe.columns(model.params)
+    missing = [name for name in columns.names if name not in table.column_names]
+    if missing:
+        raise SlipwayError(f"column {', '.join(missing)} is missing; the model reads {', '.join(columns.names)}")
+    table = table.select(columns.names)
+    answered = []
+    for at in range(0, len(table), BATCH):
+        part = table.slice(at, BATCH)
+        try:
+            answered.append(_answer(model, part, columns))
+        except ValueError:  # one of them cannot be read: find out which
+            answered.extend(_alone(model, part.slice(row, 1), columns) for row in range(len(part)))
+    return pa.concat_tables(answered) if answered else ANSWERS.empty_table()
+
+
+def _answer(model: Model, table: pa.Table, columns: pa.Schema) -> pa.Table:
+    arrays = model.recipe.encode(table.cast(columns).combine_chunks(), model.params, model.state)
+    answers = model.recipe.decode(outputs(model, arrays), model.params)
+    return answers.append_column("error", pa.nulls(len(table), pa.string())).select(ANSWERS.names).cast(ANSWERS)
+
+
+def _alone(model: Model, row: pa.Table, columns: pa.Schema) -> pa.Table:
+    try:
+        return _answer(model, row, columns)
+    except ValueError as error:
+        empty = dict.fromkeys(ANSWERS.names) | {"error": str(error) or type(error).__name__}
+        return pa.Table.from_pylist([empty], ANSWERS)
+
+
+def latency_ms(model: Model, arrays: Arrays, calls: int = 100, warm_up: int = 10) -> float:
+    """Measure one example at a time: the median of `calls` runs of the model, in milliseconds."""
+    rows = len(next(iter(arrays.values())))
+    if rows == 0:
+        raise SlipwayError("no example to measure the latency with; the split is empty")
+    took = []
+    for call in range(warm_up + calls):
+        one = {name: np.ascontiguousarray(a[call % rows : call % rows + 1]) for name, a in arrays.items()}
+        started = time.perf_counter()
+        outputs(model, one)
+        took.append(time.perf_counter() - started)
+    return round(float(np.median(took[warm_up:])) * 1000, 4)
+
+
+class Pyfunc:
+    """What MLflow serves: a DataFrame of the recipe's columns in, a DataFrame of answers out."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def predict(self, frame: "pandas.DataFrame", params: dict[str, Any] | None = None) -> "pandas.DataFrame":  # noqa: ARG002 - MLflow's interface
+        """Answer each row; see `predict` of this module."""
+        answers: pandas.DataFrame = predict(self.model, pa.Table.from_pandas(frame, preserve_index=False)).to_pandas()
+        return answers
+
+
+def _load_pyfunc(data_path: str) -> Pyfunc:
+    """Load for MLflow: its loader_module mechanism calls this with the folder that was logged."""
+    return Pyfunc(load(Path(data_path)))

@@ -1,0 +1,350 @@
+"""MLflow's runs: one for each training, found again by what it is made of and never by a stored random id.
+
+Names in a run: an epoch's metrics under the names of build/training/epochs.csv, those within an epoch as
+`step_loss` and `step_accuracy`, both at the optimizer's step; the evaluation as `test_<metric>`, what it all
+took as `cost.<name>`.
+Tags: `slipway.training` (digest of everything the training depends on), `slipway.model` (digest of the model;
+set last, so that a run which has it is complete), `slipway.data`, `slipway.params`, `slipway.evaluated`.
+"""
+
+import contextlib
+import functools
+import json
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from components import SlipwayError, live, provenance, recipes, results
+from components.files import read_json, sha256
+from components.live import mask
+from components.params import Params
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+Training = live.Training  # what train is given
+DEFAULTS = {  # for MLflow's client, where the user has set nothing else: a dead server is told in seconds
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+PATIENCE = 10.0  # seconds that a finished training waits for a lost server
+
+
+def root() -> Path:
+    """Return the project's root, the outer one inside a workspace of `dvc exp run --temp` or `--queue`."""
+    here = Path.cwd()
+    for parent in here.parents:
+        if parent.parts[-3:] == (".dvc", "tmp", "exps"):
+            return parent.parents[2]
+    return here
+
+
+def uri() -> str:
+    """Return MLFLOW_TRACKING_URI or, where it is not set, the file that plain `mlflow ui` opens."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(root() / 'mlflow.db').as_posix()}"
+
+
+def client() -> "MlflowClient":
+    """Return MLflow's client of `uri()`; a registry of its own is MLFLOW_REGISTRY_URI, as always."""
+    return _client(uri(), os.environ.get("MLFLOW_REGISTRY_URI"))
+
+
+@functools.cache
+def _client(store: str, registry: str | None) -> "MlflowClient":
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    if "MLFLOW_TRACKING_URI" not in os.environ and (root() / "mlruns").is_dir():
+        _warn_of_old_store(root() / "mlruns")
+    from mlflow import MlflowClient
+
+    for name in ("alembic", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return MlflowClient(store, registry)
+
+
+def _warn_of_old_store(folder: Path) -> None:
+    """Plain `mlflow ui` prefers a file store of older days, and would then not show our experiments."""
+    if any(folder.glob("*/meta.yaml")):
+        print(
+            f"warning: {folder} holds an old MLflow file store, which plain `mlflow ui` opens instead of "
+            "mlflow.db; move it away or use `mlflow ui --backend-store-uri sqlite:///mlflow.db`",
+            file=sys.stderr,
+        )
+
+
+def environment() -> dict[str, str]:
+    """Return what another process needs in its environment to use the same store."""
+    return {
+        **DEFAULTS,
+        **{k: v for k, v in os.environ.items() if k in DEFAULTS},
+        "MLFLOW_TRACKING_URI": uri(),
+    }
+
+
+@contextlib.contextmanager
+def plainly(doing: str) -> Iterator[None]:
+    """Turn what MLflow, its HTTP client or its database raises into a SlipwayError without credentials."""
+    try:
+        yield
+    except SlipwayError:
+        raise
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in ("mlflow", "requests", "urllib3", "sqlalchemy"):
+            raise
+        cause = mask(str(error)).strip().splitlines()[0][:300]
+        raise SlipwayError(f"MLflow at {mask(uri())}: cannot {doing}: {cause}") from None
+
+
+def check() -> None:
+    """Raise SlipwayError at once if MLflow does not answer."""
+    store = uri()
+    short = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+    before = {name: os.environ.get(name) for name in short}
+    os.environ.update(short)
+    try:
+        if not store.startswith(("http", "sqlite", "file", "databricks", "/", ".")):
+            import sqlalchemy  # MLflow itself would try a dead database for minutes
+
+            sqlalchemy.create_engine(store).connect().close()
+        client().search_experiments(max_results=1)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it does not answer
+        cause = mask(str(error)).strip().splitlines()[0][:200]
+        hint = "start it, or unset MLFLOW_TRACKING_URI to use mlflow.db here"
+        if "MLFLOW_TRACKING_URI" not in os.environ:
+            hint = "move the file away, or run `mlflow db upgrade` on it if another version of MLflow made it"
+        raise SlipwayError(f"MLflow at {mask(store)} does not answer ({cause}); {hint}") from None
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def experiment(name: str) -> str:
+    """Return the id of the experiment of that name; it is made, or taken out of the bin, where needed."""
+    mlflow = client()
+    found = mlflow.get_experiment_by_name(name)
+    if found is None:
+        place = None
+        if "MLFLOW_TRACKING_URI" not in os.environ:
+            place = (root() / "mlartifacts" / name).as_uri()
+        try:
+            return mlflow.create_experiment(name, artifact_location=place)
+        except Exception:  # two trainings may start at once: the other one was first
+            found = mlflow.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        mlflow.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def pinned(model: str) -> str:
+    """Return models:/NAME/VERSION for models:/NAME@ALIAS; SlipwayError names the aliases that there are."""
+    from mlflow.exceptions import MlflowException
+
+    found = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", model)
+    if not found:
+        raise SlipwayError(f"{model}: expected models:/NAME@ALIAS or models:/NAME/VERSION")
+    name, alias, version = found.groups()
+    with plainly(f"find {model}"):
+        try:
+            entry = client().get_model_version_by_alias(name, alias) if alias else None
+            version = entry.version if entry else client().get_model_version(name, version).version
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            known = [
+                n for m in client().search_registered_models() for n in [m.name, *(f"{m.name}@{a}" for a in m.aliases)]
+            ]
+            raise SlipwayError(
+                f"{model}: no such model in MLflow at {mask(uri())}; there are: {', '.join(known) or 'none'}"
+            ) from None
+    return f"models:/{name}/{version}"
+
+
+def _find(name: str, **tags: str) -> "Run | None":
+    """Return the newest run of the experiment with these `slipway.` tags."""
+    query = " and ".join(f"tags.`slipway.{key}` = '{value}'" for key, value in tags.items())
+    found = client().search_runs([experiment(name)], query, order_by=["attributes.start_time DESC"])
+    return found[0] if found else None
+
+
+def flat(values: object, prefix: str = "") -> dict[str, Any]:
+    """Flatten nested settings: {"train": {"epochs": 3}} becomes {"train.epochs": 3}."""
+    if not isinstance(values, dict):
+        return {prefix: values}
+    return {
+        key: item for name, value in values.items() for key, item in flat(value, f"{prefix}.{name}".lstrip(".")).items()
+    }
+
+
+def _parameters(params: Params) -> dict[str, Any]:
+    every = params.model_dump(mode="json", by_alias=True)
+    chosen = {key: every[key] for key in ("name", "recipe", "seed", "split", "train")}
+    return flat(chosen | {params.recipe: every["task"]})
+
+
+def _describe(run: "Run", params: Params, manifest: dict[str, Any], tags: dict[str, Any]) -> None:
+    """Log what is known before a training starts; what the run has already is left as it is."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
+
+    values = {k: v if isinstance(v, str) else json.dumps(v) for k, v in _parameters(params).items()}
+    new = [Param(key, value) for key, value in values.items() if key not in run.data.params]
+    every = provenance.tags() | {"slipway.params": params.digest()} | tags
+    for at in range(0, max(len(new), 1), 100):  # MLflow's limit a call
+        client().log_batch(
+            run.info.run_id,
+            params=new[at : at + 100],
+            tags=[RunTag(key, str(value)) for key, value in every.items()] if at == 0 else [],
+        )
+    if run.inputs is not None and run.inputs.dataset_inputs:
+        return
+    columns = recipes.load(params.recipe).columns(params.task)
+    schema = [
+        {"name": field.name, "type": str(field.type), "required": not field.nullable}
+        for field in [*columns, pa.field("label", pa.string(), nullable=False)]
+    ]
+    dataset = Dataset(
+        name=params.name,
+        digest=(provenance.used_data() or "not versioned")[:36],
+        source_type="dvc",
+        source=json.dumps({"file": "data.dvc", **provenance.commit()}),
+        schema=json.dumps({"mlflow_colspec": schema}),
+        profile=json.dumps(
+            {"num_rows": sum(manifest["rows"].values()), **{k: manifest[k] for k in ("rows", "classes")}}
+        ),
+    )
+    context = InputTag("mlflow.data.context", "train, validation, test")
+    client().log_inputs(run.info.run_id, [DatasetInput(dataset, [context])])
+
+
+def _start(params: Params, key: str) -> "Run":
+    return client().create_run(experiment(params.name), run_name=f"{params.recipe}-{key[:8]}")
+
+
+@contextlib.contextmanager
+def training(params: Params, key: str, manifest: dict[str, Any], device: dict[str, Any]) -> Iterator[Training]:
+    """Track a training: a new run, or the unfinished one of the same `key`.
+
+    `key` is a digest of everything the training depends on, `manifest` that of build/arrays, `device` what
+    it runs on. Raises SlipwayError where MLflow does not answer now; one that is lost later is no error.
+    """
+    check()
+    with plainly("start a run"):
+        run = _find(params.name, training=key)
+        if run is None or run.info.status == "FINISHED":
+            run = _start(params, key)
+        else:
+            client().update_run(run.info.run_id, status="RUNNING")
+        tags = {f"hardware.{name}": value for name, value in device.items()}
+        _describe(run, params, manifest, tags | {"slipway.training": key})
+        tracked = Training(client(), run, mask(uri()))
+    try:
+        yield tracked
+    except KeyboardInterrupt:
+        tracked.close("KILLED", 2)
+        raise
+    except BaseException:
+        tracked.close("FAILED", 2)
+        raise
+    tracked.close("FINISHED", PATIENCE)
+
+
+def evaluated(params: Params, model_digest: str, build: Path, cost: dict[str, Any]) -> None:
+    """Add the evaluation's metrics and figures to the run that made the model; only warns if it cannot."""
+    try:
+        check()
+        with plainly("record the evaluation"):
+            run = _find(params.name, model=model_digest)
+            if run is not None:  # a model from DVC's cache gets its run from `register`
+                _evaluate(run, params, build, cost)
+    except SlipwayError as error:
+        print(f"warning: {error}\n  `python -m components register` will complete the run", file=sys.stderr)
+
+
+def digest_of(build: Path) -> str:
+    """Return the digest of the model in build/model: 64 hex digits."""
+    return sha256(build / "model" / "model.onnx", build / "model" / "model.json")
+
+
+def ensure_run(params: Params, build: Path) -> str:
+    """Return the id of the run that made the model in `build`; what it lacks is added from the files there.
+
+    Raises SlipwayError where MLflow does not answer.
+    """
+    digest = digest_of(build)
+    key = str(read_json(build / "model" / "model.json").get("training", digest))
+    with plainly("find or make the run"):
+        run = _find(params.name, model=digest)
+        if run is None:
+            run = _find(params.name, training=key)
+            if run is None or "slipway.model" in run.data.tags:
+                run = _start(params, key)
+            _describe(run, params, read_json(build / "arrays" / "manifest.json"), {"slipway.training": key})
+            _complete(run, params, build)
+            client().set_tag(run.info.run_id, "slipway.model", digest)
+            client().set_terminated(run.info.run_id, "FINISHED")
+        if run.data.tags.get("slipway.evaluated") != _evaluation(build):
+            _evaluate(run, params, build, results.costs(build).get("evaluate", {}))
+    return str(run.info.run_id)
+
+
+def _complete(run: "Run", params: Params, build: Path) -> None:
+    """Log the steps and epochs of a training that the run lacks, as train does while it goes on."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    rows = read_json(build / "arrays" / "manifest.json")["rows"]["train"]
+    steps = -(-rows // params.train.batch_size)  # in an epoch
+    wanted = [
+        Metric(f"step_{key}", float(row[key]), now, int(row["step"]))
+        for row in results.read_csv(build / "training" / "steps.csv")
+        for key in ("loss", "accuracy")
+    ]
+    wanted += [
+        Metric(key, float(value), now, int(row["epoch"]) * steps)
+        for row in results.read_csv(build / "training" / "epochs.csv")
+        for key, value in row.items()
+    ]
+    there = {
+        (key, metric.step) for key in run.data.metrics for metric in client().get_metric_history(run.info.run_id, key)
+    }
+    _log(run, [metric for metric in wanted if (metric.key, metric.step) not in there])
+
+
+def _log(run: "Run", metrics: "list[Metric]") -> None:
+    for at in range(0, len(metrics), 1000):  # MLflow's limit a call
+        client().log_batch(run.info.run_id, metrics=metrics[at : at + 1000])
+
+
+def _evaluation(build: Path) -> str:
+    return sha256(*(build / "evaluation" / name for name in ("metrics.json", "classes.csv")))
+
+
+def _evaluate(run: "Run", params: Params, build: Path, cost: dict[str, Any]) -> None:
+    from mlflow.entities import Metric
+
+    from components import figures
+
+    now = int(time.time() * 1000)
+    digest = digest_of(build)
+    found = results.numbers(build, digest, cost)
+    _log(run, [Metric(key, value, now, 0) for key, value in found.items()])
+    with figures.drawn(build) as folder:
+        client().log_artifacts(run.info.run_id, str(folder), "figures")
+    note = results.card(params, build, digest, cost)
+    client().set_tag(run.info.run_id, "mlflow.note.content", note[:8000])  # MLflow's limit
+    client().set_tag(run.info.run_id, "slipway.evaluated", _evaluation(build))
