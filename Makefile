@@ -59,7 +59,7 @@ bench: $(READY)
 	@python -m bench.pipeline
 
 # Hashes and versions, no addresses: the same lock serves any index.
-COMPILE = uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 lock: $(READY)
 	@$(COMPILE) --group dev pyproject.toml -o requirements/lock.txt
 	@$(COMPILE) --group dev --extra gpu pyproject.toml -o requirements/gpu.txt

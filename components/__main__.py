@@ -68,9 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG):
             raise
-        hint = (
-            "free some space and run it again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check it"
-        )
+        hint = "free some space and run it again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check it"
         print(
             f"error: {error.filename or options.get('out')}: {os.strerror(error.errno)}; {hint}",
             file=sys.stderr,

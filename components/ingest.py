@@ -85,9 +85,7 @@ def _idx(origin: str, name: str) -> np.ndarray:
             with urllib.request.urlopen(where, timeout=60) as answer:  # noqa: S310 - the user named the address
                 content = answer.read()
         except (OSError, ValueError) as error:
-            raise SlipwayError(
-                f"{where}: {error}; give a folder that holds the files: --from FOLDER"
-            ) from None
+            raise SlipwayError(f"{where}: {error}; give a folder that holds the files: --from FOLDER") from None
     else:
         found = next((path for path in (Path(where), Path(origin, name)) if path.is_file()), None)
         if found is None:
@@ -135,7 +133,9 @@ def images(folder: Path) -> Source:
     tops = _folders(folder)
     official = {top.name: known[top.name.lower()] for top in tops if top.name.lower() in known}
     if tops and len(official) == len(tops):
-        classes = [(label, official[top.name]) for top in tops for label in _folders(top)]
+        classes: list[tuple[Path, str | None]] = [
+            (label, official[top.name]) for top in tops for label in _folders(top)
+        ]
     else:
         classes = [(label, None) for label in tops]
     if not classes:
@@ -225,17 +225,11 @@ def tabular(file: Path, label: str, drop: list[str], missing: list[str]) -> Sour
         elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
             numeric.append(name)
             columns[name] = column.cast(pa.float64())
-        elif (
-            pa.types.is_string(column.type)
-            or pa.types.is_boolean(column.type)
-            or pa.types.is_null(column.type)
-        ):
+        elif pa.types.is_string(column.type) or pa.types.is_boolean(column.type) or pa.types.is_null(column.type):
             categorical.append(name)
             columns[name] = column.cast(pa.string())
         else:
-            raise SlipwayError(
-                f"{file}: column {name} is {column.type}, neither number nor text; --drop {name}"
-            )
+            raise SlipwayError(f"{file}: column {name} is {column.type}, neither number nor text; --drop {name}")
     labels = sorted(pc.unique(columns["label"]).drop_null().to_pylist())
     if len(labels) < 2 or len(labels) > max(50, len(raw) // 10):
         raise SlipwayError(
@@ -268,12 +262,8 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     text = "make a dataset of a source, or add to it; version it with DVC"
     ingest = commands.add_parser("ingest", help=text, description=text)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--data", type=Path, default=Path("data"), metavar="FOLDER", help="the dataset (data)"
-    )
-    common.add_argument(
-        "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="(params.yaml)"
-    )
+    common.add_argument("--data", type=Path, default=Path("data"), metavar="FOLDER", help="the dataset (data)")
+    common.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="(params.yaml)")
     common.add_argument("--name", help="of the file, the experiment and the model (the source's name)")
     common.add_argument("--replace", action="store_true", help="a new dataset instead of one more file in it")
     common.add_argument("--keep-params", action="store_true", help="leave params.yaml alone")
@@ -292,19 +282,13 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         metavar="DIR_OR_URL",
         help="folder or address of the files (%(default)s)",
     )
-    command = source(
-        "images", "class folders: FOLDER/LABEL/*.png, or FOLDER/{train,validation,test}/LABEL/*.png"
-    )
+    command = source("images", "class folders: FOLDER/LABEL/*.png, or FOLDER/{train,validation,test}/LABEL/*.png")
     command.add_argument("folder", type=Path, metavar="FOLDER")
     command = source("table", "a CSV or Parquet file with a header")
     command.add_argument("file", type=Path, metavar="FILE")
     command.add_argument("--label", required=True, metavar="COLUMN", help="the column to predict")
-    command.add_argument(
-        "--drop", action="append", default=[], metavar="COLUMN", help="leave a column out; repeatable"
-    )
-    command.add_argument(
-        "--missing", action="append", default=[], metavar="TEXT", help="a missing value, such as '?'"
-    )
+    command.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="leave a column out; repeatable")
+    command.add_argument("--missing", action="append", default=[], metavar="TEXT", help="a missing value, such as '?'")
 
 
 SOURCES: dict[str, Callable[..., Source]] = {
@@ -336,9 +320,7 @@ def run(
     recipe = recipes.load(found.recipe)
     section = recipe.Params.model_validate(found.settings)
     columns = recipe.columns(section)
-    old = (
-        [] if replace or not data.exists() else [path for path in data.iterdir() if path.suffix == ".parquet"]
-    )
+    old = [] if replace or not data.exists() else [path for path in data.iterdir() if path.suffix == ".parquet"]
     if replace and data.exists():
         _must_be_kept(data)
     known = _known(data, old, columns)
@@ -375,14 +357,10 @@ def run(
 def _must_be_kept(data: Path) -> None:
     """Raise SlipwayError unless DVC holds all that the folder has."""
     pointer = data.with_name(data.name + ".dvc")
-    kept = (
-        pointer.exists()
-        and subprocess.run([sys.executable, "-m", "dvc", "status", "-q", str(pointer)]).returncode == 0
-    )
+    status = [sys.executable, "-m", "dvc", "status", "-q", str(pointer)]
+    kept = pointer.exists() and subprocess.run(status, check=False).returncode == 0
     if not kept:
-        raise SlipwayError(
-            f"{data}: holds files that DVC does not keep; run `dvc add {data}` first, or move them away"
-        )
+        raise SlipwayError(f"{data}: holds files that DVC does not keep; run `dvc add {data}` first, or move them away")
 
 
 def _known(data: Path, files: list[Path], columns: pa.Schema) -> set[tuple[str, str]]:
@@ -392,9 +370,7 @@ def _known(data: Path, files: list[Path], columns: pa.Schema) -> set[tuple[str, 
     try:
         listed = table.chunks(data, columns)
     except SlipwayError as error:
-        raise SlipwayError(
-            f"{error}\nto start a new dataset instead of adding to this one: --replace"
-        ) from None
+        raise SlipwayError(f"{error}\nto start a new dataset instead of adding to this one: --replace") from None
     known: set[tuple[str, str]] = set()
     for chunk in listed:
         part = table.read(chunk, columns, only=("id", "label"))
@@ -402,9 +378,7 @@ def _known(data: Path, files: list[Path], columns: pa.Schema) -> set[tuple[str, 
     return known
 
 
-def _new(
-    source: Source, columns: pa.Schema, known: set[tuple[str, str]], counts: Counter[str]
-) -> Iterator[pa.Table]:
+def _new(source: Source, columns: pa.Schema, known: set[tuple[str, str]], counts: Counter[str]) -> Iterator[pa.Table]:
     """Give examples their id; leave out those that the dataset has already."""
     with tqdm(desc=f"ingest {source.name}", unit=" examples", disable=None) as progress:
         for part in source.tables:
@@ -415,9 +389,7 @@ def _new(
                 if key not in known:
                     known.add(key)
                     keep.append(row)
-            rows = part.select(
-                [*columns.names, *(name for name in ("label", "split") if name in part.column_names)]
-            )
+            rows = part.select([*columns.names, *(name for name in ("label", "split") if name in part.column_names)])
             yield rows.add_column(0, "id", pa.array(keys, pa.string())).take(pa.array(keep, pa.int64()))
             progress.update(len(part))
 
@@ -459,8 +431,8 @@ def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = 
 
 
 def _version(data: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "dvc", "add", "--quiet", str(data)])
+    done = subprocess.run([sys.executable, "-m", "dvc", "add", str(data)], capture_output=True, text=True, check=False)
     if done.returncode:
-        print(f"not versioned yet: `dvc add {data}` could not run (see above)")
+        print(f"not versioned yet; `dvc add {data}` says: {done.stderr.strip()}")
     else:
         print(f"versioned: {data}.dvc; to keep it: git add {data}.dvc params.yaml && git commit")

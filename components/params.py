@@ -65,9 +65,7 @@ class Register(Section):
 class Params(Section):
     """All of params.yaml."""
 
-    name: Annotated[
-        str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
-    ]  # the experiment and the registered model
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # the experiment and the registered model
     recipe: str
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
     split: Split = Split()
@@ -131,18 +129,14 @@ def _explain(path: Path, model: type[BaseModel], prefix: str, detail: dict[str, 
         known += recipes.names()
     near = difflib.get_close_matches(str(last), known, n=1, cutoff=0.5)
     parent = ".".join(str(part) for part in (prefix, *parents) if part != "")
-    hint = (
-        f"did you mean {'.'.join(filter(None, (parent, near[0])))}?" if near else f"known: {', '.join(known)}"
-    )
+    hint = f"did you mean {'.'.join(filter(None, (parent, near[0])))}?" if near else f"known: {', '.join(known)}"
     return f"{path}: {key}: unknown key; {hint}"
 
 
 def _keys(model: type[BaseModel], parents: list[Any]) -> list[str]:
     for parent in parents:
         field = next((f for n, f in model.model_fields.items() if parent in (n, f.alias)), None)
-        if field is None or not (
-            isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        ):
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
             return []
         model = field.annotation
     return [field.alias or name for name, field in model.model_fields.items() if name != "task"]

@@ -40,10 +40,7 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
     recipe = recipes.load(params.recipe)
     columns = recipe.columns(params.task)
     parts = list(_parts(params, table.chunks(data, columns), columns, _set_aside(quarantine)))
-    rows = {
-        name: sum(int((part.splits == index).sum()) for part in parts)
-        for index, name in enumerate(table.SPLITS)
-    }
+    rows = {name: sum(int((part.splits == index).sum()) for part in parts) for index, name in enumerate(table.SPLITS)}
     for name, count in rows.items():
         if not count:
             total = sum(rows.values())
@@ -54,13 +51,11 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
     state = recipe.fit(_training(parts, columns), params.task)
     inputs = _inputs(recipe, params, parts, columns, state)
     with replacing(out) as aside:
+        specs = {key: (spec["shape"], spec["dtype"]) for key, spec in inputs.items()}
         for name, count in rows.items():
             (aside / name).mkdir(parents=True)
-            shapes = {key: (spec["shape"], spec["dtype"]) for key, spec in inputs.items()}
-            for key, (shape, dtype) in (shapes | {"label": ([], "int32"), "id": ([], "S32")}).items():
-                np.lib.format.open_memmap(
-                    aside / name / f"{key}.npy", "w+", np.dtype(dtype), (count, *shape)
-                ).flush()
+            for key, (shape, dtype) in (specs | {"label": ([], "int32"), "id": ([], "S32")}).items():
+                np.lib.format.open_memmap(aside / name / f"{key}.npy", "w+", np.dtype(dtype), (count, *shape)).flush()
         classes: dict[str, Counter[str]] = defaultdict(Counter)
         write = partial(_encode, params.recipe, params.task, state, aside)
         for counted in table.parallel(write, parts, sum(rows.values())):
@@ -77,9 +72,7 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
         }
         write_json(aside / "manifest.json", manifest)
     shapes = ", ".join(f"{name} {spec['dtype']} {spec['shape']}" for name, spec in inputs.items())
-    print(
-        f"{rows['train']:,} train, {rows['validation']:,} validation, {rows['test']:,} test examples; {shapes}"
-    )
+    print(f"{rows['train']:,} train, {rows['validation']:,} validation, {rows['test']:,} test examples; {shapes}")
     return {"rows": sum(rows.values())}
 
 
@@ -120,9 +113,7 @@ def _inputs(
         arrays = recipe.encode(first, params.task, state)
     except ValueError as error:
         raise SlipwayError(f"{part.chunk.path}: the first example cannot be encoded: {error}") from None
-    return {
-        name: {"shape": list(array.shape[1:]), "dtype": array.dtype.name} for name, array in arrays.items()
-    }
+    return {name: {"shape": list(array.shape[1:]), "dtype": array.dtype.name} for name, array in arrays.items()}
 
 
 def _encode(recipe_name: str, task: Any, state: Any, out: Path, part: Part) -> dict[str, Counter[str]]:

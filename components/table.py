@@ -6,6 +6,7 @@ memory does not grow with the data.
 """
 
 import hashlib
+import math
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
@@ -44,9 +45,7 @@ def files(folder: Path) -> list[Path]:
     Raises SlipwayError for a missing or empty folder and for anything else that lies in it.
     """
     if not folder.is_dir():
-        raise SlipwayError(
-            f"{folder}: no such dataset; `dvc pull` brings it, `python -m components ingest` makes one"
-        )
+        raise SlipwayError(f"{folder}: no such dataset; `dvc pull` brings it, `python -m components ingest` makes one")
     found = sorted(path for path in folder.iterdir() if path.name != ".gitignore")
     for path in found:
         if path.suffix != ".parquet" or not path.is_file():
@@ -134,9 +133,7 @@ def ids(table: pa.Table, columns: pa.Schema) -> list[str]:
     Values are hashed with their column's name, type and length, so that no two examples run together.
     """
     prefixes = [hashlib.sha256(name.encode()).digest() for name in columns.names]
-    values = [
-        table[name].cast(kind).to_pylist() for name, kind in zip(columns.names, columns.types, strict=True)
-    ]
+    values = [table[name].cast(kind).to_pylist() for name, kind in zip(columns.names, columns.types, strict=True)]
     found = []
     for row in zip(*values, strict=True):
         digest = hashlib.sha256()
@@ -151,7 +148,7 @@ def _bytes(value: Any) -> bytes:
     if value is None:
         return b"n"
     if isinstance(value, float):
-        value = float("nan") if value != value else value + 0.0  # one NaN, and -0.0 is 0.0
+        value = math.nan if math.isnan(value) else value + 0.0  # one NaN, and -0.0 is 0.0
         return b"f" + struct.pack("<d", value)
     data = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
     return b"b" + struct.pack("<q", len(data)) + data
@@ -209,9 +206,7 @@ def write(tables: Iterable[pa.Table], folder: Path, name: str, size: int = 128 *
                         writer.close()
                     pieces.append(folder / f"{name}-{len(pieces):05d}.parquet")
                     # the columns are ids and encoded bytes: a dictionary would only cost
-                    writer = pq.ParquetWriter(
-                        pieces[-1], part.schema, compression="zstd", use_dictionary=["label"]
-                    )
+                    writer = pq.ParquetWriter(pieces[-1], part.schema, compression="zstd", use_dictionary=["label"])
                     filled = 0
                 writer.write_table(part)
                 filled += part.nbytes

@@ -117,7 +117,7 @@ def build(params: Params, state: State) -> "keras.Model":  # noqa: ARG001
         x = keras.layers.Dense(units, activation="relu", name=f"hidden_{number}")(x)
     x = keras.layers.Dense(len(params.labels), name="logits")(x)
     answer = keras.layers.Activation("softmax", dtype="float32", name="probabilities")(x)
-    return keras.Model(image, answer, name="images")
+    return keras.Model({"image": image}, answer, name="images")
 
 
 def decode(outputs: np.ndarray, params: Params) -> pa.Table:

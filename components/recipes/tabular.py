@@ -109,14 +109,15 @@ def build(params: Params, state: State) -> "keras.Model":
     """An MLP over the numbers and an embedding of each category, softmax."""
     import keras
 
-    inputs, parts = [], []
+    inputs: dict[str, Any] = {}
+    parts = []
     if params.numeric:
         numeric = keras.Input((len(params.numeric),), dtype="float32", name="numeric")
-        inputs.append(numeric)
+        inputs["numeric"] = numeric
         parts.append(numeric)
     if params.categorical:
         categorical = keras.Input((len(params.categorical),), dtype="int32", name="categorical")
-        inputs.append(categorical)
+        inputs["categorical"] = categorical
         for number, name in enumerate(params.categorical):
             layer = keras.layers.Embedding(
                 len(state["values"][name]) + 1, params.embedding, name=f"embed_{number}"

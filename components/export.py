@@ -1,0 +1,100 @@
+"""The model's two artefacts: .keras to train on, ONNX to predict with; the same model is the same bytes."""
+
+import json
+import logging
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components import SlipwayError, recipes
+from components.files import replacing, sha256, write_json
+from components.params import Params
+
+if TYPE_CHECKING:
+    import keras
+
+LARGEST_DIFFERENCE = 1e-4  # between the probabilities of the two artefacts
+COMPARED = 1000  # validation examples on which they are compared
+
+
+def write(model: "keras.Model", params: Params, arrays: Path, manifest: dict[str, Any], out: Path) -> str:
+    """Write both artefacts and model.json, compare them; return the model's digest."""
+    recipe = recipes.load(params.recipe)
+    with replacing(out) as aside:
+        aside.mkdir(parents=True)
+        model.save(aside / "saved.keras")
+        _repack(aside / "saved.keras", aside / "model.keras")
+        _export(model, aside / "model.onnx")
+        rows = min(COMPARED, manifest["rows"]["validation"])
+        sample = {
+            name: np.load(arrays / "validation" / f"{name}.npy", mmap_mode="r")[:rows] for name in manifest["inputs"]
+        }
+        difference = _difference(model, aside / "model.onnx", sample)
+        if not difference <= LARGEST_DIFFERENCE:
+            raise SlipwayError(
+                f"the ONNX model differs from the Keras model by {difference:g} in a probability, over "
+                f"{LARGEST_DIFFERENCE:g}: a layer of components/recipes/{params.recipe}.py has no faithful export"
+            )
+        description = {
+            "recipe": params.recipe,
+            "params": params.task.model_dump(mode="json"),
+            "state": manifest["state"],
+            "labels": manifest["labels"],
+            "code": sha256(Path(str(recipe.__file__))),  # type: ignore[attr-defined]
+            "largest_difference": difference,
+        }
+        write_json(aside / "model.json", description)
+        digest = sha256(aside / "model.onnx", aside / "model.json")
+    print(f"wrote {out}: Keras and ONNX agree to {difference:.1e} on {rows:,} examples", flush=True)
+    return digest
+
+
+def _export(model: "keras.Model", path: Path) -> None:
+    """Export to ONNX; its output is called `probabilities` and its first dimension `examples`."""
+    import onnx
+
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # np.object, in keras.export
+        model.export(path, format="onnx", verbose=False)
+    exported = onnx.load(path)
+    (output,) = exported.graph.output
+    for node in exported.graph.node:
+        for index, name in enumerate(node.output):
+            if name == output.name:
+                node.output[index] = "probabilities"
+    output.name = "probabilities"
+    for value in (*exported.graph.input, output):
+        value.type.tensor_type.shape.dim[0].dim_param = "examples"
+    onnx.checker.check_model(exported)
+    path.write_bytes(exported.SerializeToString(deterministic=True))
+
+
+def _repack(source: Path, target: Path) -> None:
+    """Write a .keras archive again without the time of day in it, so that the same model is the same bytes."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
+        for name in sorted(old.namelist()):
+            content = old.read(name)
+            if name == "metadata.json":
+                content = json.dumps(json.loads(content) | {"date_saved": "1980-01-01@00:00:00"}).encode()
+            elif name == "config.json":  # Python's id() of shared objects: number them instead
+                text = content.decode()
+                for number, old_id in enumerate(dict.fromkeys(re.findall(r'"shared_object_id": (\d+)', text))):
+                    text = text.replace(f'"shared_object_id": {old_id}', f'"shared_object_id": {number}')
+                content = text.encode()
+            new.writestr(zipfile.ZipInfo(name), content)
+    source.unlink()
+
+
+def _difference(model: "keras.Model", onnx: Path, sample: dict[str, np.ndarray]) -> float:
+    """Return the largest absolute difference of the two artefacts' probabilities."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    (ours,) = session.run(None, {name: np.ascontiguousarray(array) for name, array in sample.items()})
+    theirs = model.predict(sample, batch_size=256, verbose=0)
+    return float(np.abs(ours - theirs).max())
