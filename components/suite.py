@@ -1,0 +1,257 @@
+"""The expectations: a YAML file in Great Expectations' own form, read, checked, and held against a table.
+
+The only file that knows Great Expectations.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from components import SlipwayError
+
+EXAMPLES = 3  # unexpected rows shown of each expectation
+SECTIONS = {
+    "examples": "a row an example, held against every file",
+    "classes": "a row a label of the whole dataset",
+    "dataset": "one row for the whole dataset",
+}
+# Row-level for Great Expectations, yet about more than one row, or about a type that Parquet fixes already.
+RELATIVE = {
+    f"expect_{name}"
+    for name in (
+        "column_values_to_be_unique",
+        "compound_columns_to_be_unique",
+        "multicolumn_values_to_be_unique",
+        "column_values_to_be_increasing",
+        "column_values_to_be_decreasing",
+        "column_value_z_scores_to_be_less_than",
+        "column_values_to_not_be_outliers",
+        "column_values_to_be_of_type",
+        "column_values_to_be_in_type_list",
+    )
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An expectation of the file, with the values of its parameters."""
+
+    where: str  # file and line, for messages
+    section: str
+    type: str
+    kwargs: dict[str, Any]
+    reason: str  # what is wrong with a row that breaks it, in a few words
+    notes: str  # why it is expected
+    words: list[tuple[str, bool]]  # what is expected, in Great Expectations' words; true marks a value
+    columns: list[str]
+
+
+@dataclass
+class Result:
+    """What came of an expectation, added up over the tables that it was held against."""
+
+    entry: Entry
+    held: bool = True
+    checked: int = 0  # rows with a value
+    unexpected: int = 0
+    observed: str = ""  # of an expectation that is not row-level
+    examples: list[tuple[str, str]] = field(default_factory=list)  # of unexpected rows: which one, its value
+    rows: dict[str, list[int]] = field(default_factory=dict)  # name of a table -> unexpected rows
+
+
+def read(path: Path, columns: Mapping[str, list[str]], values: dict[str, Any]) -> list[Entry]:
+    """Read the expectations; `columns` are those of each section's table, `values` those of $PARAMETER.
+
+    Raises SlipwayError naming file, line and the nearest known name for anything that is not valid.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        content, lines = YAML(typ="safe").load(text), YAML().load(text)
+    except FileNotFoundError:
+        raise SlipwayError(f"{path}: no such file; a recipe NAME has its expectations there") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise SlipwayError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise SlipwayError(f"{path}: expected the sections {', '.join(SECTIONS)}")
+    entries = []
+    for section, listed in content.items():
+        if section not in SECTIONS:
+            raise SlipwayError(f"{path}: {section}: unknown section; {_nearest(section, SECTIONS)}")
+        if not isinstance(listed or [], list):
+            raise SlipwayError(f"{path}: {section}: expected a list of expectations (`- type: ...`)")
+        for index, item in enumerate(listed or []):
+            where = f"{path}, line {lines[section].lc.item(index)[0] + 1}"
+            entries.append(_entry(where, section, item, columns[section], values))
+    if not entries:
+        raise SlipwayError(f"{path}: there is no expectation in it")
+    return entries
+
+
+def _entry(where: str, section: str, item: Any, known: list[str], values: dict[str, Any]) -> Entry:
+    from great_expectations.compatibility.pydantic import ValidationError
+    from great_expectations.expectations import registry
+    from great_expectations.expectations.expectation import Expectation
+
+    if not isinstance(item, dict) or not isinstance(item.get("type"), str):
+        raise SlipwayError(f"{where}: expected `type: expect_...` and `kwargs:`, got {item!r}")
+    name = item["type"]
+    where = f"{where}: {name}"
+    for key in item:
+        if key not in ("type", "kwargs", "meta"):
+            raise SlipwayError(f"{where}: {key}: unknown key; {_nearest(key, ('type', 'kwargs', 'meta'))}")
+    kwargs, meta = item.get("kwargs") or {}, item.get("meta") or {}
+    if not isinstance(kwargs, dict) or not isinstance(meta, dict):
+        raise SlipwayError(f"{where}: kwargs and meta hold keys and values")
+    types = registry.list_registered_expectation_implementations()
+    if name not in types:
+        raise SlipwayError(f"{where}: no such expectation; {_nearest(name, types)}")
+    model: Any = registry.get_expectation_impl(name)
+    fields = [key for key in model.__fields__ if key not in Expectation.__fields__ and key != "batch_id"]
+    for key in kwargs:
+        if key not in fields:
+            raise SlipwayError(f"{where}: {key}: unknown argument; {_nearest(key, fields)}")
+    kwargs = {key: _substituted(where, value, values) for key, value in kwargs.items()}
+    try:
+        model(**kwargs)
+    except ValidationError as error:
+        detail = error.errors()[0]
+        key = str(detail["loc"][0])
+        got = f" (got {kwargs[key]!r})" if key in kwargs else ""
+        raise SlipwayError(f"{where}: {key}: {detail['msg']}{got}") from None
+    columns = [kwargs[key] for key in ("column", "column_A", "column_B") if key in kwargs]
+    columns += kwargs.get("column_list", []) if section == "examples" else []
+    for column in columns:
+        if column not in known:
+            raise SlipwayError(f"{where}: no column {column} in {section}; {_nearest(column, known)}")
+    if section == "examples":
+        _row_level(where, model)
+    notes = meta.get("notes", "")
+    notes = " ".join(map(str, notes if isinstance(notes, list) else [notes]))
+    reason = str(meta.get("reason", f"{', '.join(columns)}: {name}"))
+    return Entry(where, section, name, kwargs, reason, " ".join(notes.split()), _words(name, kwargs), columns)
+
+
+def _substituted(where: str, value: Any, values: dict[str, Any]) -> Any:
+    """Put the values in for $PARAMETER, with Great Expectations' own arithmetic; in lists as well."""
+    from great_expectations.core.suite_parameters import parse_suite_parameter
+    from great_expectations.exceptions.exceptions import SuiteParameterError
+
+    if isinstance(value, list):
+        return [_substituted(where, item, values) for item in value]
+    if not isinstance(value, dict) or "$PARAMETER" not in value:
+        return value
+    wanted = str(value["$PARAMETER"])
+    try:
+        return parse_suite_parameter(wanted, values)
+    except (SuiteParameterError, TypeError) as error:
+        unknown = [name for name in re.findall(r"[A-Za-z_]\w*", wanted) if name not in values]
+        hint = f"no value {unknown[0]}; {_nearest(unknown[0], values)}" if unknown else str(error)
+        raise SlipwayError(f"{where}: $PARAMETER {wanted}: {hint}") from None
+
+
+def _row_level(where: str, model: Any) -> None:
+    from great_expectations.expectations import expectation as kinds
+
+    if not issubclass(
+        model, kinds.ColumnMapExpectation | kinds.ColumnPairMapExpectation | kinds.MulticolumnMapExpectation
+    ):
+        raise SlipwayError(
+            f"{where}: is not about single rows, as all in `examples:` must be; "
+            "move it to `dataset:` (rows, files, classes) or `classes:` (label, rows, fraction)"
+        )
+    if model.expectation_type in RELATIVE:
+        raise SlipwayError(
+            f"{where}: compares rows with each other or types, which file by file cannot see; "
+            "for copies across all files expect the column `copy` to be in [0]"
+        )
+
+
+def _nearest(name: Any, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+
+
+def _words(name: str, kwargs: dict[str, Any]) -> list[tuple[str, bool]]:
+    """Great Expectations' own rendering of an expectation, as pieces of text and of values."""
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+    from great_expectations.render.renderer.inline_renderer import InlineRenderer
+
+    configuration = ExpectationConfiguration(type=name, kwargs=kwargs)
+    value = InlineRenderer(configuration).get_rendered_content()[0].to_json_dict()["value"]
+    pieces: Any = value
+    if "template" not in pieces:  # a table or a graph in Data Docs
+        return [(name, False), (str(kwargs), True)]
+    found = []
+    for text in re.split(r"(\$\w+)", pieces["template"]):
+        if text.startswith("$") and text[1:] in pieces["params"]:
+            found.append((str(pieces["params"][text[1:]]["value"]), True))
+        elif text:
+            found.append((text, False))
+    return found
+
+
+def hold(name: str, table: pa.Table, results: list[Result]) -> None:
+    """Hold a table against expectations and add what came of it to their results.
+
+    Raises SlipwayError where an expectation cannot be computed, such as a comparison of text with numbers.
+    """
+    if not results:
+        return
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations as gx
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+    context: Any = gx.get_context(mode="ephemeral")  # one a table: it keeps all that it has seen
+    context.variables.progress_bars = {"globally": False}
+    asset = context.data_sources.add_pandas("dataset").add_dataframe_asset("table")
+    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": table.to_pandas()})
+    configurations: Any = [
+        ExpectationConfiguration(type=result.entry.type, kwargs=result.entry.kwargs, meta={"number": number})
+        for number, result in enumerate(results)
+    ]
+    suite = gx.ExpectationSuite(name="suite", expectations=configurations)
+    outcomes = batch.validate(suite, result_format={"result_format": "COMPLETE"}).results
+    if len(outcomes) != len(results):
+        raise RuntimeError("Great Expectations left out an expectation")
+    for outcome in outcomes:
+        _add(name, table, outcome, results[outcome.expectation_config.meta["number"]])
+
+
+def _add(name: str, table: pa.Table, outcome: Any, result: Result) -> None:
+    entry, found = result.entry, outcome.result
+    for info in (outcome.exception_info, *outcome.exception_info.values()):
+        if isinstance(info, dict) and info.get("raised_exception"):
+            message = str(info.get("exception_message")).strip().splitlines()[-1]
+            raise SlipwayError(f"{entry.where}: {entry.type}: cannot be computed on {name}: {message}")
+    if "unexpected_index_list" not in found:
+        result.held = result.held and bool(outcome.success)
+        result.observed = _shown(found.get("observed_value"))
+        return
+    if entry.section == "dataset":  # one row: its value says more than a count
+        result.observed = ", ".join(_shown(table[column][0].as_py()) for column in entry.columns)
+    rows = sorted(found["unexpected_index_list"] or [])
+    result.checked += found["element_count"] - found.get("missing_count", 0)
+    result.unexpected += len(rows)
+    # over all tables, while Great Expectations sees only this one
+    result.held = result.unexpected <= (1 - entry.kwargs.get("mostly", 1)) * result.checked + 1e-9
+    if rows:
+        result.rows[name] = rows
+    for row in rows[: EXAMPLES - len(result.examples)]:
+        values = ", ".join(_shown(table[column][row].as_py()) for column in entry.columns)
+        place = f"{name} row {row}" if entry.section == "examples" else str(table[0][row].as_py())
+        result.examples.append((place, values))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value[:20])) + (" ..." if len(value) > 20 else "")
+    text = "missing" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

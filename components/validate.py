@@ -1,0 +1,221 @@
+"""Stage validate: hold the dataset against its expectations; set bad rows aside.
+
+File by file and chunk by chunk: memory holds one file's plain columns and facts, and the ids and labels of
+all files, but never the raw bytes of more than a chunk.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from components import SlipwayError, recipes, report, suite
+from components import table as dataset
+from components.files import replacing, write_json
+from components.params import Params
+from components.report import Found
+from components.suite import Result
+from components.table import Chunk
+
+# Facts beside the recipe's. `copy`: 0 for the first example with an id, then 1, 2, ...; `conflict`: another
+# example has this id and another label; `id_matches`: the id is the hash of the content.
+COMMON = ("copy", "conflict", "id_matches")
+CLASSES = pa.schema({"label": pa.string(), "rows": pa.int64(), "fraction": pa.float64()})
+DATASET = pa.schema({"rows": pa.int64(), "files": pa.int64(), "classes": pa.int64()})
+ASIDE = pa.schema({"file": pa.string(), "row": pa.int64(), "reasons": pa.string()})
+Bad = dict[str, dict[int, list[str]]]  # name of a file -> row -> what is wrong with it
+
+
+@dataclass
+class Everywhere:
+    """What only all files together tell about each example, in the order of the chunks."""
+
+    copy: np.ndarray  # (rows,) int64
+    conflict: np.ndarray  # (rows,) bool
+    label: np.ndarray  # (rows,) int32, an index into `labels`, -1 where missing
+    labels: list[str]
+
+
+def run(params: Params, data: Path, expectations: Path, out: Path) -> dict[str, Any]:
+    """Write report.html, summary.json and, unless the dataset fails, quarantine.parquet to `out`.
+
+    Raises SlipwayError with a short table where more than `validate.max_bad_fraction` of the rows break an
+    expectation, or what remains of the dataset breaks one.
+    """
+    started = time.perf_counter()
+    (out / "quarantine.parquet").unlink(missing_ok=True)  # a former run's must not outlive a failure
+    # Its import takes seconds; meanwhile the workers derive facts.
+    importing = threading.Thread(target=__import__, args=("great_expectations.expectations",), daemon=True)
+    importing.start()
+    columns = recipes.load(params.recipe).columns(params.task)
+    files = dataset.files(data)
+    chunks = [chunk for chunk in dataset.chunks(data, columns) if chunk.rows]
+    total = sum(chunk.rows for chunk in chunks)
+    job = partial(_facts, params.recipe, params.task)
+    facts = _ahead(dataset.parallel(job, chunks, total))
+    everywhere = _everywhere(chunks, columns)
+    importing.join()
+    known = {"examples": job(None).column_names, "classes": CLASSES.names, "dataset": DATASET.names}
+    known["examples"] += ["copy", "conflict"]
+    entries = suite.read(expectations, known, params.task.model_dump(mode="json"))
+    results = [Result(entry) for entry in entries]
+    sections = {name: [r for r in results if r.entry.section == name] for name in suite.SECTIONS}
+
+    _hold_examples(chunks, facts, everywhere, sections["examples"])
+    bad = _bad(sections["examples"])
+    classes = _classes(chunks, everywhere, bad, params.task.labels)
+    suite.hold("the classes", classes, sections["classes"])
+    rows = classes["rows"].to_pylist()
+    row = {"rows": [sum(rows)], "files": [len(files)], "classes": [sum(n > 0 for n in rows)]}
+    suite.hold("the dataset", pa.table(row, DATASET), sections["dataset"])
+
+    found = Found(
+        name=params.name,
+        suite=expectations.name,
+        rows=total,
+        files=len(files),
+        set_aside=sum(map(len, bad.values())),
+        max_bad_fraction=params.validate_.max_bad_fraction,
+        reasons=dict(Counter(one for rows in bad.values() for given in rows.values() for one in given)),
+        results=results,
+        classes=classes.to_pylist(),
+    )
+    if found.passed:
+        with replacing(out / "quarantine.parquet") as aside:
+            schema = pa.schema([*ASIDE, *_stored(columns)])
+            with pq.ParquetWriter(aside, schema, compression="zstd") as writer:
+                for table in _set_aside(chunks, columns, bad):
+                    writer.write_table(table.cast(schema))
+    report.write(out / "report.html", found, _set_aside(chunks, columns, bad))
+    write_json(out / "summary.json", found.summary())
+    print(found.text(out / "report.html"))
+    if not found.passed:
+        raise SlipwayError(found.complaint(data, expectations))
+    return {"rows_per_second": round(total / (time.perf_counter() - started))}
+
+
+def _facts(recipe_name: str, task: Any, chunk: Chunk | None) -> pa.Table:
+    """Derive what expectations can be written on from a chunk: plain columns, a row an example."""
+    recipe = recipes.load(recipe_name)
+    columns = recipe.columns(task)
+    empty = pa.schema(_stored(columns)).empty_table()
+    table = empty if chunk is None else dataset.read(chunk, columns)
+    facts = recipe.facts(table, task)
+    for name in {*COMMON, "id", "label", "split"} & {*columns.names, *facts.column_names}:
+        raise SlipwayError(f"recipe {recipe_name}: a column cannot be called {name}; the stage uses it itself")
+    plain = [name for name, kind in zip(columns.names, columns.types, strict=True) if not _raw(kind)]
+    whole = table.select(["id", "label", "split", *(name for name in plain if name not in facts.column_names)])
+    for name in facts.column_names:
+        whole = whole.append_column(name, facts[name])
+    same = pc.equal(pa.array(dataset.ids(table, columns), pa.string()), table["id"].combine_chunks())
+    return whole.append_column("id_matches", same.fill_null(fill_value=False))
+
+
+def _raw(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _stored(columns: pa.Schema) -> list[pa.Field]:
+    return [
+        pa.field("id", pa.string()),
+        *columns,
+        pa.field("label", pa.string()),
+        pa.field("split", pa.string()),
+    ]
+
+
+def _ahead(items: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Start on the items now, not when the first one is asked for."""
+    first = next(items, None)
+    return iter(()) if first is None else chain([first], items)
+
+
+def _everywhere(chunks: list[Chunk], columns: pa.Schema) -> Everywhere:
+    """Find copies and conflicts among the ids and labels of all files."""
+    parts = [dataset.read(chunk, columns, only=["id", "label"]) for chunk in chunks]
+    table = pa.concat_tables([pa.schema({"id": pa.string(), "label": pa.string()}).empty_table(), *parts])
+    ids, label = (table[name].cast(pa.large_string()).combine_chunks().dictionary_encode() for name in ("id", "label"))
+    codes = label.indices.fill_null(-1).to_numpy()
+    # a missing id is no copy of another missing one: each gets a number of its own
+    keys = ids.indices.cast(pa.int64()).fill_null(-1).to_numpy().copy()
+    missing = keys < 0
+    keys[missing] = len(ids.dictionary) + np.arange(missing.sum())
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    copy = np.empty(len(keys), np.int64)
+    copy[order] = np.arange(len(keys)) - np.repeat(starts, np.diff(starts, append=len(keys)))
+    lowest, highest = np.full(len(keys), np.iinfo(np.int32).max), np.full(len(keys), -1)
+    labelled = codes >= 0
+    np.minimum.at(lowest, keys[labelled], codes[labelled])
+    np.maximum.at(highest, keys[labelled], codes[labelled])
+    return Everywhere(copy, (highest > lowest)[keys], codes, label.dictionary.to_pylist())
+
+
+def _hold_examples(
+    chunks: list[Chunk], facts: Iterator[pa.Table], everywhere: Everywhere, results: list[Result]
+) -> None:
+    """Hold one file after another against the expectations of the section `examples`."""
+    start = 0
+    for path, group in groupby(chunks, key=lambda chunk: chunk.path):
+        table = pa.concat_tables([next(facts) for _ in group])
+        rows = slice(start, start + len(table))
+        table = table.append_column("copy", pa.array(everywhere.copy[rows]))
+        table = table.append_column("conflict", pa.array(everywhere.conflict[rows]))
+        suite.hold(path.name, table, results)
+        start += len(table)
+
+
+def _bad(results: list[Result]) -> Bad:
+    """Collect the rows that break an expectation which does not hold, with the reasons."""
+    bad: Bad = {}
+    for result in results:
+        if not result.held:
+            for name, rows in result.rows.items():
+                reasons = bad.setdefault(name, {})
+                for row in rows:
+                    given = reasons.setdefault(row, [])
+                    if result.entry.reason not in given:
+                        given.append(result.entry.reason)
+    return bad
+
+
+def _classes(chunks: list[Chunk], everywhere: Everywhere, bad: Bad, labels: list[str]) -> pa.Table:
+    """Count the rows of each label, those set aside left out; a label of params.yaml may have none."""
+    kept = everywhere.label >= 0
+    start = 0
+    for chunk in chunks:
+        if chunk.start == 0:
+            kept[[start + row for row in bad.get(chunk.path.name, ())]] = False
+        start += chunk.rows
+    counts = np.bincount(everywhere.label[kept], minlength=len(everywhere.labels))
+    rows = dict.fromkeys(labels, 0) | {
+        name: int(count)
+        for name, count in sorted(zip(everywhere.labels, counts, strict=True))
+        if count or name in labels
+    }
+    fractions = [count / max(int(counts.sum()), 1) for count in rows.values()]
+    return pa.table({"label": list(rows), "rows": list(rows.values()), "fraction": fractions}, CLASSES)
+
+
+def _set_aside(chunks: list[Chunk], columns: pa.Schema, bad: Bad) -> Iterator[pa.Table]:
+    """Yield the bad rows chunk by chunk: file, row, reasons, then all columns."""
+    for chunk in chunks:
+        reasons = bad.get(chunk.path.name, {})
+        rows = sorted(row for row in reasons if chunk.start <= row < chunk.start + chunk.rows)
+        if rows:
+            table = dataset.read(chunk, columns).select([field.name for field in _stored(columns)])
+            table = table.take([row - chunk.start for row in rows])
+            front = [[chunk.path.name] * len(rows), rows, ["; ".join(reasons[row]) for row in rows]]
+            for at, (field, values) in enumerate(zip(ASIDE, front, strict=True)):
+                table = table.add_column(at, field, pa.array(values, field.type))
+            yield table
