@@ -26,14 +26,15 @@ def write(model: "keras.Model", params: Params, arrays: Path, manifest: dict[str
     recipe = recipes.load(params.recipe)
     with replacing(out) as aside:
         aside.mkdir(parents=True)
-        model.save(aside / "saved.keras")
-        _repack(aside / "saved.keras", aside / "model.keras")
-        _export(model, aside / "model.onnx")
         rows = min(COMPARED, manifest["rows"]["validation"])
         sample = {
             name: np.load(arrays / "validation" / f"{name}.npy", mmap_mode="r")[:rows] for name in manifest["inputs"]
         }
-        difference = _difference(model, aside / "model.onnx", sample)
+        probabilities = model.predict(sample, batch_size=256, verbose=0)
+        model.save(aside / "saved.keras")
+        _repack(aside / "saved.keras", aside / "model.keras")
+        _export(model, aside / "model.onnx")
+        difference = _difference(probabilities, aside / "model.onnx", sample)
         if not difference <= LARGEST_DIFFERENCE:
             raise SlipwayError(
                 f"the ONNX model differs from the Keras model by {difference:g} in a probability, over "
@@ -90,11 +91,10 @@ def _repack(source: Path, target: Path) -> None:
     source.unlink()
 
 
-def _difference(model: "keras.Model", onnx: Path, sample: dict[str, np.ndarray]) -> float:
-    """Return the largest absolute difference of the two artefacts' probabilities."""
+def _difference(probabilities: np.ndarray, onnx: Path, sample: dict[str, np.ndarray]) -> float:
+    """Return the largest absolute difference between Keras's probabilities and the ONNX model's."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
-    (ours,) = session.run(None, {name: np.ascontiguousarray(array) for name, array in sample.items()})
-    theirs = model.predict(sample, batch_size=256, verbose=0)
-    return float(np.abs(ours - theirs).max())
+    (exported,) = session.run(None, {name: np.ascontiguousarray(array) for name, array in sample.items()})
+    return float(np.abs(exported - probabilities).max())

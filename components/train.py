@@ -66,14 +66,13 @@ def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any
         print(f"going on after epoch {len(progress.epochs)} of {params.train.epochs}", flush=True)
     with tracking.training(params, key, manifest, hardware) as live:
         _fit(model, params, arrays, manifest, progress, checkpoint, live)
-        if hardware["mixed_precision"]:  # what ships computes in float32
-            trained, model = model, _model(params, manifest, mixed=False)
-            model.set_weights(trained.get_weights())
-        digest = export.write(model, params, arrays, manifest, out)
+        shipped = _model(params, manifest, mixed=False)  # computes in float32, and starts a later training afresh
+        shipped.set_weights(model.get_weights())
+        digest = export.write(shipped, params, arrays, manifest, out)
         write_csv(history / "epochs.csv", progress.epochs, EPOCH_COLUMNS)
         write_csv(history / "steps.csv", progress.steps, STEP_COLUMNS)
         live.done(digest)
-    shutil.rmtree(checkpoint, ignore_errors=True)
+    shutil.rmtree(checkpoint.parent, ignore_errors=True)  # also those of trainings that were given up
     seen = manifest["rows"]["train"] * len(progress.epochs)
     return {
         "fit_seconds": round(progress.seconds, 2),
@@ -156,7 +155,7 @@ def _key(params: Params, manifest: dict[str, Any]) -> str:
 
 
 def _model(params: Params, manifest: dict[str, Any], *, mixed: bool) -> "keras.Model":
-    """Build and compile the recipe's model, all its variables and the optimizer's made."""
+    """Build and compile the recipe's model, its weights initialised from the seed."""
     import keras
 
     keras.config.set_dtype_policy("mixed_float16" if mixed else "float32")
@@ -170,7 +169,6 @@ def _model(params: Params, manifest: dict[str, Any], *, mixed: bool) -> "keras.M
         metrics=["accuracy"],
         steps_per_execution=min(params.train.log_every, steps, 25),  # a callback a step would cost a third
     )
-    model.optimizer.build(model.trainable_variables)
     return model
 
 
@@ -179,7 +177,8 @@ def _variables(model: "keras.Model") -> list[Any]:
 
 
 def _restore(model: "keras.Model", checkpoint: Path) -> Progress:
-    """Take up the last epoch's checkpoint where there is one."""
+    """Make the optimizer's variables; take up the last epoch's checkpoint where there is one."""
+    model.optimizer.build(model.trainable_variables)
     if not (checkpoint / "progress.json").exists():
         return Progress()
     with np.load(checkpoint / "variables.npz") as stored:
