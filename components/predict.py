@@ -42,6 +42,8 @@ def run(model: str | None, input: Path, out: Path | None) -> None:  # noqa: A002
 
     Raises SlipwayError for an input that cannot be read, a model that does not exist, and MLflow away.
     """
+    import pyarrow.parquet as pq
+
     from components import params, tracking
 
     if out is not None and out.suffix not in (".csv", ".parquet"):
@@ -51,7 +53,10 @@ def run(model: str | None, input: Path, out: Path | None) -> None:  # noqa: A002
     tracking.check()
     model = model or f"models:/{params.load().name}@champion"
     names, examples = _read(input)
-    answers = isolated(tracking.pinned(model), examples)
+    with tempfile.TemporaryDirectory() as folder:
+        given = Path(folder, "examples.parquet")
+        pq.write_table(examples, given)
+        answers = isolated(tracking.pinned(model), given)
     answers = answers.add_column(0, "example", [names])
     if out is None:
         _show(answers)
@@ -115,8 +120,10 @@ def _write(out: Path, answers: "pa.Table") -> None:
         pa.csv.write_csv(answers.set_column(at, "probabilities", pa.array(lists)), aside)
 
 
-def isolated(uri: str, examples: "pa.Table") -> "pa.Table":
-    """Load the model `uri` from MLflow in a fresh process and ask it; a table as in components.serving.
+def isolated(uri: str, given: Path) -> "pa.Table":
+    """Load the model `uri` from MLflow in a fresh process and ask it about the examples in a Parquet file.
+
+    Returns a table as components.serving.predict does.
 
     The process starts in a temporary folder, with no way to import the checkout. Raises SlipwayError with the
     reason where the model cannot be loaded or does not answer.
@@ -129,10 +136,9 @@ def isolated(uri: str, examples: "pa.Table") -> "pa.Table":
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= tracking.environment()
     with tempfile.TemporaryDirectory() as folder:
-        given, answered = Path(folder, "examples.parquet"), Path(folder, "answers.parquet")
-        pq.write_table(examples, given)
+        answered = Path(folder, "answers.parquet")
         # -P: neither this file's folder nor the current one is looked into for modules
-        command = [sys.executable, "-P", str(Path(__file__).resolve()), uri, str(given), str(answered)]
+        command = [sys.executable, "-P", str(Path(__file__).resolve()), uri, str(given.resolve()), str(answered)]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0 or not answered.exists():
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]

@@ -1,0 +1,272 @@
+"""Register the model in MLflow, and let it become the champion if it may.
+
+The only stage that changes what others see. Everything is found by the model's digest and done only where it
+is not done yet, so that it may be killed anywhere and run again: run -> logged model -> version -> loaded
+back and asked -> alias `challenger` -> decision -> alias `champion`.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components import SlipwayError, predict, promotion, provenance, recipes, registry, results, table, tracking
+from components.files import read_json, sha256, write_json
+from components.live import mask
+from components.params import Params
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+TOLERANCE = 1e-5  # between probabilities of the same model on another batch
+NEEDED = (  # what `dvc repro` leaves for us
+    "validation/quarantine.parquet",
+    "arrays/manifest.json",
+    "model/model.onnx",
+    "model/model.json",
+    "training/epochs.csv",
+    "training/steps.csv",
+    "evaluation/metrics.json",
+    "evaluation/classes.csv",
+    "evaluation/confusion.csv",
+    "evaluation/calibration.csv",
+    "evaluation/predictions.parquet",
+)
+
+
+def run(params: Params, build: Path, data: Path, out: Path) -> None:
+    """Register the model of `build` under params.name and write what came of it to `out`.
+
+    Raises SlipwayError where the pipeline is not up to date, MLflow does not answer, a gate names no metric,
+    or the version that was loaded back answers otherwise than the evaluation did.
+    """
+    missing = [name for name in NEEDED if not (build / name).exists()]
+    if missing:
+        raise SlipwayError(f"{build / missing[0]}: no such file; `dvc repro` makes the model and its evaluation")
+    if reason := provenance.outdated(data):
+        raise SlipwayError(f"the pipeline is not up to date ({reason}): run `dvc repro` first")
+    tracking.check()
+    digest = tracking.digest_of(build)
+    with tracking.plainly("register the model"), registry.alone():
+        run_id = tracking.ensure_run(params, build)
+        version = registry.find(params.name, digest)
+        champion = registry.champion(params.name)
+        key = _key(params, build, champion)
+        before = dict(version.tags) if version is not None else {}
+        settled = key in before.get("slipway.decided", "").split()
+        if not settled:
+            version = _settle(params, build, data, run_id, version, champion)
+            # as it was and as it is now: who then moves the alias back by hand is not overruled
+            decided = f"{key} {_key(params, build, registry.champion(params.name))}"
+            registry.tag(version, {"slipway.decided": decided})
+        assert version is not None  # noqa: S101 - for the type checker: found or made
+        outcome = _outcome(params, build, run_id, digest, version.version)
+    outcome |= {"new_version": not before, "changed": not settled}
+    write_json(out, outcome)
+    _tell(outcome)
+
+
+def _key(params: Params, build: Path, champion: "ModelVersion | None") -> str:
+    """Hash what a decision depends on: with the same key it need not be made again."""
+    rival = [champion.version, champion.tags.get("slipway.model")] if champion is not None else None
+    settings = [rival, params.register_.model_dump(), params.seed]
+    text = json.dumps([settings, sha256(build / "evaluation" / "predictions.parquet")])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _settle(
+    params: Params,
+    build: Path,
+    data: Path,
+    run_id: str,
+    version: "ModelVersion | None",
+    champion: "ModelVersion | None",
+) -> "ModelVersion":
+    """Do all that is still to be done for the model: version, proof, aliases and decision."""
+    digest = tracking.digest_of(build)
+    values = _measured(build, digest)
+    gates = promotion.gates(params.register_, values)  # a gate that names nothing fails before anything is made
+    client = tracking.client()
+    predictions = pq.read_table(build / "evaluation" / "predictions.parquet")
+    proof = sha256(build / "evaluation" / "predictions.parquet")
+    with tempfile.TemporaryDirectory() as folder:
+        given = Path(folder, "examples.parquet")
+        _examples(params, build, data, predictions["id"].to_pylist(), given)
+        if version is None:
+            version = registry.add(params, build, run_id, digest, pq.read_table(given).slice(0, 3))
+        rival = champion if champion is not None and champion.version != version.version else None
+        with ThreadPoolExecutor(2) as pool:
+            theirs = pool.submit(_rival, rival, given)
+            if version.tags.get("slipway.proved") != proof:
+                _proved(version, predict.isolated(f"models:/{params.name}/{version.version}", given), predictions)
+                registry.tag(version, {"slipway.proved": proof})
+            answers, problem = theirs.result()
+    client.set_registered_model_alias(params.name, "challenger", version.version)
+    truth = np.array(predictions["label"].to_pylist())
+    right = np.array(predictions["predicted"].to_pylist()) == truth
+    difference, compared = None, None
+    if answers is not None and rival is not None:
+        rival_right = np.array([label or "" for label in answers["label"].to_pylist()]) == truth
+        difference = promotion.compare(right, rival_right, params.register_, params.seed)
+        compared = {"version": rival.version, "metrics": {"accuracy": float(rival_right.mean())}}
+    if champion is not None and rival is None:  # it is the champion: what made it so stays on record
+        promoted, reason = True, version.tags.get("slipway.reason", "it is the champion already")
+        difference = json.loads(version.tags.get("slipway.difference", "null"))
+        compared = json.loads(version.tags.get("slipway.champion", "null"))
+        if failed := [gate["metric"] for gate in gates if not gate["held"]]:
+            reason = (
+                f"it is the champion already, but fails the gates of today ({', '.join(failed)}); "
+                "move the alias by hand if it should not stay"
+            )
+    elif problem:
+        promoted = False
+        compared = {"version": rival.version, "metrics": {}} if rival is not None else None
+        reason = (
+            f"the champion cannot be evaluated anew ({problem}); to promote this version all the same, move the "
+            f"alias by hand: MLflow, Models, {params.name}, version {version.version}"
+        )
+    else:
+        promoted, reason = promotion.verdict(gates, difference, params.register_.margin)
+    record = {
+        "slipway.decision": "promoted" if promoted else "kept",
+        "slipway.reason": reason,
+        "slipway.gates": json.dumps(gates),
+        "slipway.difference": json.dumps(difference),
+        "slipway.champion": json.dumps(compared),
+    }
+    registry.tag(version, record)
+    registry.describe(version, params, build, digest, _evidence(gates, difference, compared, params, reason))
+    if promoted and (champion is None or rival is not None):
+        client.set_registered_model_alias(params.name, "champion", version.version)
+    return version
+
+
+def _rival(champion: "ModelVersion | None", given: Path) -> tuple[pa.Table | None, str]:
+    """Ask the champion anew; a champion that cannot answer is no error of ours, but a reason not to promote."""
+    if champion is None:
+        return None, ""
+    try:
+        return predict.isolated(f"models:/{champion.name}/{champion.version}", given), ""
+    except SlipwayError as error:
+        return None, str(error)
+
+
+def _measured(build: Path, digest: str) -> dict[str, float]:
+    """Collect all that a gate may name; the latency is measured here and now."""
+    from components import serving
+
+    cost = results.costs(build, digest).get("evaluate", {})
+    numbers = results.numbers(build, digest, cost)
+    values = {name.removeprefix("test_").removeprefix("cost."): value for name, value in numbers.items()}
+    model = serving.load(build / "model")
+    arrays = {
+        name: np.load(build / "arrays" / "test" / f"{name}.npy", mmap_mode="r")
+        for name in read_json(build / "arrays" / "manifest.json")["inputs"]
+    }
+    return values | {"latency_ms": serving.latency_ms(model, arrays)}
+
+
+def _examples(params: Params, build: Path, data: Path, ids: list[str], out: Path) -> None:
+    """Write the raw examples of the test split, in the evaluation's order, chunk by chunk.
+
+    Raises SlipwayError where data/ does not hold exactly those.
+    """
+    columns = recipes.load(params.recipe).columns(params.task)
+    found = 0
+    with pq.ParquetWriter(out, columns) as writer:
+        for part in _kept(build, data, columns, set(ids)):
+            if part["id"].to_pylist() != ids[found : found + len(part)]:
+                break
+            found += len(part)
+            writer.write_table(part.select(columns.names).cast(columns))
+    if found != len(ids):
+        raise SlipwayError(f"{data} does not hold the examples that were evaluated: run `dvc repro` first")
+
+
+def _kept(build: Path, data: Path, columns: pa.Schema, ids: set[str]) -> Iterator[pa.Table]:
+    aside = pq.read_table(build / "validation" / "quarantine.parquet", columns=["file", "row"])
+    skipped = set(zip(aside["file"].to_pylist(), aside["row"].to_pylist(), strict=True))
+    for chunk in table.chunks(data, columns):
+        keys = table.read(chunk, columns, only=["id"])["id"].to_pylist()
+        rows = [
+            row for row, key in enumerate(keys) if key in ids and (chunk.path.name, chunk.start + row) not in skipped
+        ]
+        if rows:
+            yield table.read(chunk, columns).take(pa.array(rows))
+
+
+def _proved(version: "ModelVersion", answers: pa.Table, predictions: pa.Table) -> None:
+    """Compare what the version answered with what was evaluated; SlipwayError where it differs."""
+    name = f"{version.name} version {version.version}"
+    failed = [error for error in answers["error"].to_pylist() if error]
+    if failed:
+        raise SlipwayError(f"{name}, loaded back, cannot read {len(failed)} test examples: {failed[0]}")
+    theirs, ours = (np.array(t["probabilities"].to_pylist()) for t in (answers, predictions))
+    largest = float(np.abs(theirs - ours).max()) if theirs.shape == ours.shape else float("inf")
+    # two probabilities closer than the tolerance may change places
+    top = np.sort(ours, axis=1)[:, -2:]
+    clear = top[:, 1] - top[:, 0] > 2 * TOLERANCE
+    labels = np.array(answers["label"].to_pylist()) == np.array(predictions["predicted"].to_pylist())
+    if not largest <= TOLERANCE or not labels[clear].all():
+        raise SlipwayError(
+            f"{name}, loaded back, answers otherwise than build/evaluation/predictions.parquet (largest difference "
+            f"{largest:g}, {int((~labels).sum())} other labels): nothing was promoted; `dvc repro -f evaluate` "
+            "evaluates on this machine"
+        )
+
+
+def _evidence(
+    gates: list[dict[str, Any]],
+    difference: dict[str, float] | None,
+    compared: dict[str, Any] | None,
+    params: Params,
+    reason: str,
+) -> list[str]:
+    lines = [f"- {g['metric']} {g['limit']}: {g['value']}, {'held' if g['held'] else '**not held**'}" for g in gates]
+    if difference is not None and compared is not None:
+        lines.append(
+            f"- against version {compared['version']} (accuracy {compared['metrics']['accuracy']:.4f} on the same "
+            f"examples): {difference['mean']:+.4f}, {params.register_.confidence:.0%} interval "
+            f"[{difference['low']:+.4f}, {difference['high']:+.4f}] by a paired bootstrap"
+        )
+    return [*lines, f"- decision: {reason}"]
+
+
+def _outcome(params: Params, build: Path, run_id: str, digest: str, version: str) -> dict[str, Any]:
+    """Read back from the registry what is so now."""
+    entry = tracking.client().get_model_version(params.name, version)
+    aliases = sorted(entry.aliases)
+    tags = entry.tags
+    moved = ""
+    if tags.get("slipway.decision") == "promoted" and "champion" not in aliases:
+        moved = "; the alias champion has been moved from it since"
+    return {
+        "name": params.name,
+        "version": str(version),
+        "run_id": run_id,
+        "model_digest": digest,
+        "aliases": aliases,
+        "promoted": "champion" in aliases,
+        "reason": tags.get("slipway.reason", "") + moved,
+        "gates": json.loads(tags.get("slipway.gates", "[]")),
+        "metrics": read_json(build / "evaluation" / "metrics.json"),
+        "champion": json.loads(tags.get("slipway.champion", "null")),
+        "difference": json.loads(tags.get("slipway.difference", "null")),
+        "tracking_uri": mask(tracking.uri()),
+    }
+
+
+def _tell(outcome: dict[str, Any]) -> None:
+    made = "new version" if outcome["new_version"] else "version"
+    aliases = ", ".join(outcome["aliases"]) or "none"
+    print(f"{outcome['name']}: {made} {outcome['version']}, aliases: {aliases}")
+    if not outcome["changed"]:
+        print("nothing has changed since it was decided:")
+    print(f"{'champion' if outcome['promoted'] else 'not the champion'}: {outcome['reason']}")
