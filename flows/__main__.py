@@ -1,0 +1,93 @@
+"""The command line: python -m flows FLOW ... (and python -m flows.FLOW ...)."""
+
+import argparse
+import os
+import sys
+
+from components import SlipwayError
+from flows import server
+from flows.process import terminable
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the parser of the whole command line."""
+    main = argparse.ArgumentParser(prog="python -m flows", description="Run a flow in this checkout.")
+    commands = main.add_subparsers(dest="flow", metavar="FLOW", required=True)
+    text = (
+        "Bring data and stages up to date as `dvc repro` would, save the result as a DVC experiment, register "
+        "the model. The run is reported to the Prefect server of PREFECT_API_URL; without one, to that of "
+        "`make ui`; where none runs, to a temporary one with the same database."
+    )
+    retrain = commands.add_parser("retrain", help="data -> stages -> registry", description=text)
+    retrain.add_argument("--force", action="store_true", help="run every stage, changed or not")
+    retrain.add_argument(
+        "--cron",
+        metavar="SCHEDULE",
+        help='stay, and run on this schedule: "0 3 * * *" is every night at three; needs a Prefect server',
+    )
+    ui = "Serve MLflow, Prefect and the data report on loopback until Ctrl-C."
+    commands.add_parser("ui", help="MLflow, Prefect and the data report in the browser", description=ui)
+    return main
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one flow; return the exit code: 0 done, 1 something failed and was said, 130 interrupted."""
+    options = parser().parse_args(arguments)
+    # What a run says, it prints; Prefect's console lines would say it twice. The API gets every line.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    try:
+        with terminable():
+            if options.flow == "ui":
+                from flows import ui
+
+                return ui.main()
+            if options.cron:
+                return _schedule(options.cron, options.force)
+            return _once(options.force)
+    except SlipwayError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{options.flow}: interrupted; what was finished is kept, the next run goes on", file=sys.stderr)
+        return 130
+
+
+def _once(force: bool) -> int:
+    ready = server.api()
+    from httpx import HTTPError
+
+    from flows.retrain import retrain
+
+    ready()
+    try:
+        retrain(force=force)
+    except HTTPError as error:
+        raise SlipwayError(
+            f"Prefect's server went away ({type(error).__name__}: {error}); what the stages did is kept: "
+            "start the server again, and then this run"
+        ) from None
+    return 0
+
+
+def _schedule(cron: str, force: bool) -> int:
+    ready = server.api()
+    from prefect.client.schemas.schedules import CronSchedule
+    from prefect.settings import get_current_settings
+
+    from flows.retrain import retrain
+
+    try:
+        CronSchedule(cron=cron)
+    except ValueError:
+        raise SlipwayError(f'"{cron}" is no schedule; "0 3 * * *" is every night at three') from None
+    ready()
+    url = get_current_settings().api.url
+    if url is None:
+        raise SlipwayError("a schedule needs a Prefect server: run `make ui`, or set PREFECT_API_URL")
+    print(f"retrain runs on the schedule {cron} until Ctrl-C, by the Prefect server at {url}", flush=True)
+    retrain.serve(name="schedule", cron=cron, parameters={"force": force}, limit=1, print_starting_message=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

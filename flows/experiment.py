@@ -1,0 +1,89 @@
+"""The state of the workspace as a DVC experiment: a commit under refs/exps that `dvc exp show` lists.
+
+Written with git's plumbing and an index of its own, because `dvc exp save` stashes and detaches the user's
+checkout while it works; this touches neither branch, index nor files, whenever it is interrupted.
+"""
+
+import hashlib
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components import SlipwayError
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+# DVC's own for a machine where git knows no name; git's variables and configuration come first.
+NOBODY = {"NAME": "Slipway", "EMAIL": "slipway@localhost"}
+
+
+def save(repo: "Repo", prefix: str = "retrain") -> str:
+    """Save the workspace as an experiment of the current commit, unless it is one already; return its name.
+
+    The name is made of the content of dvc.lock and of the parameter files, so that the same state has the
+    same name. The commit holds what git tracks, as it is now, and what DVC's stages read or write outside
+    DVC's cache (metrics among them), tracked or not.
+    Raises SlipwayError where git has no commit yet.
+    """
+    root = Path(repo.root_dir)
+    params = sorted({dep.fs_path for stage in repo.index.stages for dep in stage.params})
+    digest = hashlib.sha256()
+    for path in (root / "dvc.lock", *map(Path, params)):
+        digest.update(path.read_bytes() if path.exists() else b"")
+    name = f"{prefix}-{digest.hexdigest()[:8]}"
+    if _git(root, "for-each-ref", f"refs/exps/*/*/{name}"):
+        return name
+    try:
+        head = _git(root, "rev-parse", "--verify", "HEAD")
+    except SlipwayError:
+        raise SlipwayError("git has no commit yet: an experiment needs one to stand on; commit first") from None
+    with tempfile.TemporaryDirectory() as folder:
+        env = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
+        _git(root, "read-tree", head, env=env)
+        _git(root, "add", "--update", ".", env=env)
+        files, folders = _parts(repo, root, params)
+        _git(root, "add", "--force", "--", *files, env=env)
+        if folders:  # without what git ignores in them, such as bytecode
+            _git(root, "add", "--", *folders, env=env)
+        tree = _git(root, "write-tree", env=env)
+    commit = _git(root, "commit-tree", tree, "-p", head, "-m", f"dvc: {name}", env=_identity(root))
+    _git(root, "update-ref", f"refs/exps/{head[:2]}/{head[2:]}/{name}", commit)
+    return name
+
+
+def _parts(repo: "Repo", root: Path, params: list[str]) -> tuple[list[str], list[str]]:
+    """List the files and folders that stages read or write and DVC's cache does not keep."""
+    from dvc.repo.metrics.show import _collect_top_level_metrics
+
+    kept = {out.fs_path for out in repo.index.outs if out.use_cache}
+    read = {dep.fs_path for stage in repo.index.stages for dep in stage.deps}
+    written = {out.fs_path for out in repo.index.outs} | set(_collect_top_level_metrics(repo))
+    paths = [
+        path
+        for path in sorted({root / name for name in ("dvc.lock", "dvc.yaml", *params, *read, *written)})
+        if path.is_relative_to(root) and not any(str(parent) in kept for parent in (path, *path.parents))
+    ]
+    return [str(path) for path in paths if path.is_file()], [str(path) for path in paths if path.is_dir()]
+
+
+def _identity(root: Path) -> dict[str, str]:
+    """Return variables for what git does not know of its user."""
+    known = {
+        key: _git(root, "config", "--default", "", f"user.{key.lower()}") or value for key, value in NOBODY.items()
+    }
+    return {
+        f"GIT_{role}_{key}": os.environ.get(f"GIT_{role}_{key}") or value
+        for role in ("AUTHOR", "COMMITTER")
+        for key, value in known.items()
+    }
+
+
+def _git(root: Path, *arguments: str, env: dict[str, str] | None = None) -> str:
+    environment = {**os.environ, **(env or {})}
+    done = subprocess.run(["git", *arguments], check=False, cwd=root, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SlipwayError(f"git {arguments[0]}: {done.stderr.strip()}")
+    return done.stdout.strip()

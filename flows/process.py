@@ -1,0 +1,107 @@
+"""Child processes, each in a session of its own: their lines as they come, and their certain end."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+# What a group of processes is sent when it must end, and how many seconds it then has. SIGINT comes first
+# because that is what Ctrl-C sends: a training notes that it was interrupted.
+END = ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 1.0))
+
+
+class Children:
+    """The running children of one flow; leaving the context ends all that still run."""
+
+    def __init__(self) -> None:
+        self._running: dict[int, subprocess.Popen[str]] = {}
+        self._lock = threading.Lock()
+        self._ended = False
+
+    def __enter__(self) -> "Children":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def run(self, command: list[str], line: Callable[[str], Any], env: Mapping[str, str] | None = None) -> int:
+        """Run a command; hand each line of its output to `line` as it comes; return its exit code.
+
+        The code is negative where a signal ended it. stdin is empty: nobody could answer a question.
+        """
+        with self._lock:
+            if self._ended:
+                return -signal.SIGINT
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                env=environment(env),
+                start_new_session=True,  # its process id is also that of its group
+            )
+            self._running[process.pid] = process
+        try:
+            for text in process.stdout or ():
+                line(text.rstrip())
+            return process.wait()
+        finally:
+            if process.stdout:
+                process.stdout.close()
+            with self._lock:
+                del self._running[process.pid]
+
+    def end(self) -> None:
+        """End every child with all that it started, and let none start any more."""
+        with self._lock:
+            self._ended = True
+            processes = list(self._running.values())
+        try:
+            for number, seconds in END:
+                processes = [process for process in processes if _signal(process, number)]
+                until = time.monotonic() + seconds
+                while processes and time.monotonic() < until:
+                    time.sleep(0.05)
+                    processes = [process for process in processes if _signal(process, 0)]
+        finally:  # also for a second Ctrl-C
+            for process in processes:
+                _signal(process, signal.SIGKILL)
+
+
+def _signal(process: subprocess.Popen[str], number: int) -> bool:
+    """Signal a process's whole group; return whether there still is one."""
+    process.poll()  # a zombie would count as alive
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):  # macOS: EPERM where only zombies are left
+        return False
+    return True
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for children: this Python first on PATH, output unbuffered, `extra`."""
+    path = os.pathsep.join(filter(None, (str(Path(sys.executable).parent), os.environ.get("PATH"))))
+    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", **(extra or {})}
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block like any exception, so that what it opened is closed."""
+
+    def leave(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,133 @@
+"""MLflow, Prefect and the data report in the browser, on loopback, until Ctrl-C."""
+
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from components import SlipwayError, tracking
+from components.files import write_json
+from flows import server
+from flows.process import Children
+
+REPORT = Path("build/validation/report.html")
+PORTS = {"mlflow": 5000, "prefect": 4200, "report": 8010}  # the next free one, where one is taken
+HEALTH = {"mlflow": "/health", "prefect": "/api/health", "report": "/"}
+START_SECONDS = 120.0
+LAST_LINES = 15
+
+
+def main() -> int:
+    """Serve all three and say where; return 0 when Ctrl-C or SIGTERM ends it.
+
+    What the environment says is served elsewhere (MLFLOW_TRACKING_URI, PREFECT_API_URL) is named, not
+    started. Raises SlipwayError, with its last lines, where one of the servers ends by itself.
+    """
+    if served := server.served():
+        print(f"already served:\n{_lines(served)}")
+        return 0
+    shared = _shared()
+    ports = {}
+    for name, port in PORTS.items():
+        if name not in shared:
+            ports[name] = server.free_port(port)
+            if ports[name] != port:
+                print(f"{name}: port {port} is taken, so {ports[name]}", flush=True)
+    addresses = {name: shared.get(name) or f"http://127.0.0.1:{ports[name]}" for name in PORTS}
+    try:
+        with _report(ports["report"]), Children() as children:
+            _serve(children, _commands(ports), addresses)
+    except (KeyboardInterrupt, SystemExit):
+        print("ended", flush=True)
+    finally:
+        server.UI.unlink(missing_ok=True)
+    return 0
+
+
+def _shared() -> dict[str, str]:
+    """Return the addresses of what others serve."""
+    shared = {}
+    if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
+        shared["mlflow"] = os.environ["MLFLOW_TRACKING_URI"]
+    if url := os.environ.get("PREFECT_API_URL"):
+        shared["prefect"] = url.removesuffix("/").removesuffix("/api")
+    return shared
+
+
+def _commands(ports: Mapping[str, int]) -> dict[str, list[str]]:
+    mlflow = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(ports.get("mlflow")), "--workers", "1"]
+    commands = {
+        "mlflow": [sys.executable, "-m", *mlflow, "--backend-store-uri", tracking.uri()],
+        "prefect": server.command(ports.get("prefect", 0)),
+    }
+    return {name: command for name, command in commands.items() if name in ports}
+
+
+def _serve(children: Children, commands: Mapping[str, list[str]], addresses: Mapping[str, str]) -> None:
+    """Start the servers, say where they are once all answer, and stay until one ends."""
+    last = {name: deque[str](maxlen=LAST_LINES) for name in commands}
+    threads = {
+        name: threading.Thread(target=children.run, args=(command, last[name].append), daemon=True)
+        for name, command in commands.items()
+    }
+    for thread in threads.values():
+        thread.start()
+    waiting, until = set(commands), time.monotonic() + START_SECONDS
+    while all(thread.is_alive() for thread in threads.values()):
+        if waiting:
+            waiting = {name for name in waiting if not server.answers(f"{addresses[name]}{HEALTH[name]}")}
+            if not waiting:
+                write_json(server.UI, dict(addresses))
+                print(f"{_lines(addresses)}\nCtrl-C ends them.", flush=True)
+            elif time.monotonic() > until:
+                raise SlipwayError(f"no answer in {START_SECONDS:.0f} s from {', '.join(waiting)}")
+        time.sleep(0.2)
+    name = next(name for name, thread in threads.items() if not thread.is_alive())
+    raise SlipwayError("\n".join((f"{name} ended by itself; its last lines:", *last[name])))
+
+
+def _lines(addresses: Mapping[str, str]) -> str:
+    width = max(map(len, addresses))
+    lines = [f"{name.ljust(width)}  {address}" for name, address in addresses.items()]
+    return "\n".join([*lines, f"export PREFECT_API_URL={addresses['prefect']}/api  # for other terminals"])
+
+
+@contextmanager
+def _report(port: int) -> Iterator[None]:
+    """Serve the data report, and nothing else, in a thread."""
+    with ThreadingHTTPServer(("127.0.0.1", port), _Report) as report:
+        threading.Thread(target=report.serve_forever, daemon=True).start()
+        yield
+        report.shutdown()
+
+
+class _Report(BaseHTTPRequestHandler):
+    """Answers `/` with the report of the last validation."""
+
+    def do_GET(self) -> None:  # noqa: N802 (the name is the library's)
+        """Send the report; say what to do where there is none."""
+        if self.path not in ("/", "/report.html"):
+            self.send_error(404)
+            return
+        found = REPORT.exists()
+        body = REPORT.read_bytes() if found else b"No data has been validated here yet: make run"
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Type", "text/html; charset=utf-8" if found else "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Security-Policy", "default-src 'self' 'unsafe-inline' data:")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Keep the terminal quiet."""
+
+
+if __name__ == "__main__":
+    from flows.__main__ import main as command
+
+    sys.exit(command(["ui", *sys.argv[1:]]))
