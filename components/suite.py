@@ -4,7 +4,6 @@ The only file that knows Great Expectations.
 """
 
 import difflib
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -127,13 +126,14 @@ def _entry(where: str, section: str, item: Any, known: list[str], values: dict[s
         got = f" (got {kwargs[key]!r})" if key in kwargs else ""
         raise SlipwayError(f"{where}: {key}: {detail['msg']}{got}") from None
     columns = [kwargs[key] for key in ("column", "column_A", "column_B") if key in kwargs]
-    columns += kwargs.get("column_list", []) if section == "examples" else []
+    columns += [] if name.startswith("expect_table_") else kwargs.get("column_list", [])
     for column in columns:
         if column not in known:
             raise SlipwayError(f"{where}: no column {column} in {section}; {_nearest(column, known)}")
     if section == "examples":
         _row_level(where, model)
     notes = meta.get("notes", "")
+    notes = notes.get("content", "") if isinstance(notes, dict) else notes
     notes = " ".join(map(str, notes if isinstance(notes, list) else [notes]))
     reason = str(meta.get("reason", f"{', '.join(columns)}: {name}"))
     return Entry(where, section, name, kwargs, reason, " ".join(notes.split()), _words(name, kwargs), columns)
@@ -188,7 +188,7 @@ def _words(name: str, kwargs: dict[str, Any]) -> list[tuple[str, bool]]:
     value = InlineRenderer(configuration).get_rendered_content()[0].to_json_dict()["value"]
     pieces: Any = value
     if "template" not in pieces:  # a table or a graph in Data Docs
-        return [(name, False), (str(kwargs), True)]
+        return [(f"{name} ", False), (str(kwargs), True)]
     found = []
     for text in re.split(r"(\$\w+)", pieces["template"]):
         if text.startswith("$") and text[1:] in pieces["params"]:
@@ -205,12 +205,17 @@ def hold(name: str, table: pa.Table, results: list[Result]) -> None:
     """
     if not results:
         return
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
+    from great_expectations.data_context.types import base
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
-    context: Any = gx.get_context(mode="ephemeral")  # one a table: it keeps all that it has seen
-    context.variables.progress_bars = {"globally": False}
+    configuration = base.DataContextConfig(  # all in memory, silent
+        store_backend_defaults=base.InMemoryStoreBackendDefaults(),
+        analytics_enabled=False,
+        progress_bars=base.ProgressBarsConfig(globally=False),
+    )
+    # a context a table: it keeps all that it has seen
+    context: Any = gx.get_context(mode="ephemeral", project_config=configuration)
     asset = context.data_sources.add_pandas("dataset").add_dataframe_asset("table")
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": table.to_pandas()})
     configurations: Any = [
@@ -230,7 +235,7 @@ def _add(name: str, table: pa.Table, outcome: Any, result: Result) -> None:
     for info in (outcome.exception_info, *outcome.exception_info.values()):
         if isinstance(info, dict) and info.get("raised_exception"):
             message = str(info.get("exception_message")).strip().splitlines()[-1]
-            raise SlipwayError(f"{entry.where}: {entry.type}: cannot be computed on {name}: {message}")
+            raise SlipwayError(f"{entry.where}: cannot be computed on {name}: {message}")
     if "unexpected_index_list" not in found:
         result.held = result.held and bool(outcome.success)
         result.observed = _shown(found.get("observed_value"))

@@ -9,7 +9,7 @@ import hashlib
 import math
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -174,8 +174,11 @@ def splits(table: pa.Table, test: float, validation: float, seed: int) -> np.nda
     return found
 
 
-def parallel(function: Callable[[Item], Result], items: list[Item], rows: int) -> Iterator[Result]:
-    """Yield `function(item)` in order, in a process a core where `rows` makes that worth while."""
+def parallel(function: Callable[[Item], Result], items: list[Item], rows: int) -> Generator[Result, None, None]:
+    """Yield `function(item)` in order, in a process a core where `rows` makes that worth while.
+
+    Close it (contextlib.closing) where an error may end the loop, or the rest is computed all the same.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if rows < SMALL or cores < 2 or len(items) < 2:
         yield from map(function, items)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, groupby
@@ -62,16 +63,16 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> dict[str, 
     chunks = [chunk for chunk in dataset.chunks(data, columns) if chunk.rows]
     total = sum(chunk.rows for chunk in chunks)
     job = partial(_facts, params.recipe, params.task)
-    facts = _ahead(dataset.parallel(job, chunks, total))
-    everywhere = _everywhere(chunks, columns)
-    importing.join()
-    known = {"examples": job(None).column_names, "classes": CLASSES.names, "dataset": DATASET.names}
-    known["examples"] += ["copy", "conflict"]
-    entries = suite.read(expectations, known, params.task.model_dump(mode="json"))
-    results = [Result(entry) for entry in entries]
-    sections = {name: [r for r in results if r.entry.section == name] for name in suite.SECTIONS}
-
-    _hold_examples(chunks, facts, everywhere, sections["examples"])
+    with closing(dataset.parallel(job, chunks, total)) as facts:
+        first = next(facts, None)  # asking for it starts the workers
+        everywhere = _everywhere(chunks, columns)
+        known = {"examples": [*job(None).column_names, "copy", "conflict"]}
+        known |= {"classes": CLASSES.names, "dataset": DATASET.names}
+        importing.join()
+        entries = suite.read(expectations, known, params.task.model_dump(mode="json"))
+        results = [Result(entry) for entry in entries]
+        sections = {name: [r for r in results if r.entry.section == name] for name in suite.SECTIONS}
+        _hold_examples(chunks, chain([first], facts), everywhere, sections["examples"])
     bad = _bad(sections["examples"])
     classes = _classes(chunks, everywhere, bad, params.task.labels)
     suite.hold("the classes", classes, sections["classes"])
@@ -132,12 +133,6 @@ def _stored(columns: pa.Schema) -> list[pa.Field]:
         pa.field("label", pa.string()),
         pa.field("split", pa.string()),
     ]
-
-
-def _ahead(items: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Start on the items now, not when the first one is asked for."""
-    first = next(items, None)
-    return iter(()) if first is None else chain([first], items)
 
 
 def _everywhere(chunks: list[Chunk], columns: pa.Schema) -> Everywhere:
