@@ -1,5 +1,6 @@
 """The stage validate, with Great Expectations and Parquet files as they are."""
 
+import inspect
 import io
 import re
 import struct
@@ -50,17 +51,17 @@ class Case:
         table = pa.Table.from_pylist(rows, table.schema)
         self.tables[file] = self.whole(table) if again else table
 
-    def run(self, row_group_size: int | None = None) -> dict[str, Any]:
+    def run(self, row_group_size: int | None = None) -> None:
         """Write the files and run the stage."""
         self.data.mkdir(parents=True, exist_ok=True)
         for name, table in self.tables.items():
             pq.write_table(table, self.data / name, row_group_size=row_group_size)
-        return self.check()
+        self.check()
 
-    def check(self) -> dict[str, Any]:
+    def check(self) -> None:
         path = self.folder / "params.yaml"
         YAML().dump(self.settings, path)
-        return validate.run(params.load(path), self.data, self.suite, self.out)
+        validate.run(params.load(path), self.data, self.suite, self.out)
 
     def suite_of(self, text: str) -> None:
         self.suite = self.folder / "suite.yaml"
@@ -359,6 +360,22 @@ def test_an_expectation_file_that_is_not_valid(text: str, images: Case) -> None:
     with pytest.raises(SlipwayError, match=BAD_SUITES[text]) as raised:
         images.run()
     assert "suite.yaml" in str(raised.value)
+
+
+def test_an_error_ends_the_work_that_is_under_way(images: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a typo in the expectations is told, and then the workers finish all files."""
+    started = []
+    whole = dataset.parallel
+
+    def parallel(*arguments: Any) -> Any:
+        started.append(whole(*arguments))
+        return started[0]
+
+    monkeypatch.setattr(dataset, "parallel", parallel)
+    images.suite_of("exmples: []")
+    with pytest.raises(SlipwayError):
+        images.run(row_group_size=10)
+    assert inspect.getgeneratorstate(started[0]) == inspect.GEN_CLOSED
 
 
 def test_no_expectation_file(images: Case) -> None:
