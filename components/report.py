@@ -90,6 +90,8 @@ class Found:
             lines.append(f"rows that break an expectation: {self.share()}, see validate.max_bad_fraction")
         table = [("expectation", "rows", "for example")]
         for result in self.failed:
+            if self.too_many and result.entry.section != "examples":
+                continue  # about what is left, which then says little
             shown = "; ".join(f"{place}: {value}" for place, value in result.examples)
             if result.observed:
                 shown = f"found: {result.observed}"

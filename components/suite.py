@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -63,7 +64,7 @@ class Result:
     unexpected: int = 0
     observed: str = ""  # of an expectation that is not row-level
     examples: list[tuple[str, str]] = field(default_factory=list)  # of unexpected rows: which one, its value
-    rows: dict[str, list[int]] = field(default_factory=dict)  # name of a table -> unexpected rows
+    rows: dict[str, np.ndarray] = field(default_factory=dict)  # name of a table -> unexpected rows
 
 
 def read(path: Path, columns: Mapping[str, list[str]], values: dict[str, Any]) -> list[Entry]:
@@ -248,7 +249,7 @@ def _add(name: str, table: pa.Table, outcome: Any, result: Result) -> None:
     # over all tables, while Great Expectations sees only this one
     result.held = result.unexpected <= (1 - entry.kwargs.get("mostly", 1)) * result.checked + 1e-9
     if rows:
-        result.rows[name] = rows
+        result.rows[name] = np.array(rows, np.int64)
     for row in rows[: EXAMPLES - len(result.examples)]:
         values = ", ".join(_shown(table[column][row].as_py()) for column in entry.columns)
         place = f"{name} row {row}" if entry.section == "examples" else str(table[0][row].as_py())

@@ -33,7 +33,7 @@ COMMON = ("copy", "conflict", "id_matches")
 CLASSES = pa.schema({"label": pa.string(), "rows": pa.int64(), "fraction": pa.float64()})
 DATASET = pa.schema({"rows": pa.int64(), "files": pa.int64(), "classes": pa.int64()})
 ASIDE = pa.schema({"file": pa.string(), "row": pa.int64(), "reasons": pa.string()})
-Bad = dict[str, dict[int, list[str]]]  # name of a file -> row -> what is wrong with it
+Bad = dict[str, dict[str, np.ndarray]]  # name of a file -> what is wrong -> rows of the file
 
 
 @dataclass
@@ -78,14 +78,17 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
     row = {"rows": [sum(rows)], "files": [len(files)], "classes": [sum(n > 0 for n in rows)]}
     suite.hold("the dataset", pa.table(row, DATASET), sections["dataset"])
 
+    counts: Counter[str] = Counter()
+    for reasons in bad.values():
+        counts.update({reason: len(rows) for reason, rows in reasons.items()})
     found = Found(
         name=params.name,
         suite=expectations.name,
         rows=total,
         files=len(files),
-        set_aside=sum(map(len, bad.values())),
+        set_aside=sum(len(_rows(reasons)) for reasons in bad.values()),
         max_bad_fraction=params.validate_.max_bad_fraction,
-        reasons=dict(Counter(one for rows in bad.values() for given in rows.values() for one in given)),
+        reasons=dict(counts),
         results=results,
         classes=classes.to_pylist(),
     )
@@ -168,17 +171,19 @@ def _hold_examples(
 
 
 def _bad(results: list[Result]) -> Bad:
-    """Collect the rows that break an expectation which does not hold, with the reasons."""
+    """Collect the rows that break an expectation which does not hold."""
     bad: Bad = {}
     for result in results:
-        if not result.held:
-            for name, rows in result.rows.items():
-                reasons = bad.setdefault(name, {})
-                for row in rows:
-                    given = reasons.setdefault(row, [])
-                    if result.entry.reason not in given:
-                        given.append(result.entry.reason)
+        for name, rows in ({} if result.held else result.rows).items():
+            reasons = bad.setdefault(name, {})
+            before = reasons.get(result.entry.reason, rows)
+            reasons[result.entry.reason] = np.union1d(before, rows)
     return bad
+
+
+def _rows(reasons: dict[str, np.ndarray]) -> np.ndarray:
+    """All bad rows of a file, in order."""
+    return np.unique(np.concatenate([np.empty(0, np.int64), *reasons.values()]))
 
 
 def _classes(chunks: list[Chunk], everywhere: Everywhere, bad: Bad, labels: list[str]) -> pa.Table:
@@ -187,7 +192,7 @@ def _classes(chunks: list[Chunk], everywhere: Everywhere, bad: Bad, labels: list
     start = 0
     for chunk in chunks:
         if chunk.start == 0:
-            kept[[start + row for row in bad.get(chunk.path.name, ())]] = False
+            kept[start + _rows(bad.get(chunk.path.name, {}))] = False
         start += chunk.rows
     counts = np.bincount(everywhere.label[kept], minlength=len(everywhere.labels))
     rows = dict.fromkeys(labels, 0) | {
@@ -201,13 +206,17 @@ def _classes(chunks: list[Chunk], everywhere: Everywhere, bad: Bad, labels: list
 
 def _set_aside(chunks: list[Chunk], columns: pa.Schema, bad: Bad) -> Iterator[pa.Table]:
     """Yield the bad rows chunk by chunk: file, row, reasons, then all columns."""
-    for chunk in chunks:
-        reasons = bad.get(chunk.path.name, {})
-        rows = sorted(row for row in reasons if chunk.start <= row < chunk.start + chunk.rows)
-        if rows:
-            table = dataset.read(chunk, columns).select([field.name for field in _stored(columns)])
-            table = table.take([row - chunk.start for row in rows])
-            front = [[chunk.path.name] * len(rows), rows, ["; ".join(reasons[row]) for row in rows]]
-            for at, (field, values) in enumerate(zip(ASIDE, front, strict=True)):
-                table = table.add_column(at, field, pa.array(values, field.type))
-            yield table
+    names = [field.name for field in _stored(columns)]
+    for path, group in groupby(chunks, key=lambda chunk: chunk.path):
+        reasons = bad.get(path.name, {})
+        all_rows = _rows(reasons)
+        for chunk in group:
+            rows = all_rows[(all_rows >= chunk.start) & (all_rows < chunk.start + chunk.rows)]
+            if len(rows):
+                table = dataset.read(chunk, columns).select(names).take(rows - chunk.start)
+                broken = [np.where(np.isin(rows, found), reason, "") for reason, found in reasons.items()]
+                words = ["; ".join(filter(None, each)) for each in zip(*broken, strict=True)]
+                front: list[Any] = [[path.name] * len(rows), rows, words]
+                for at, (field, values) in enumerate(zip(ASIDE, front, strict=True)):
+                    table = table.add_column(at, field, pa.array(values, field.type))
+                yield table

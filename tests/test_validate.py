@@ -265,6 +265,10 @@ def test_balance_counts_what_is_left(tmp_path: Path) -> None:
     case.tables["b.parquet"] = right
     with pytest.raises(SlipwayError, match="right: 0"):
         case.run()
+    case.settings["validate"]["max_bad_fraction"] = 0.0  # then what is left is not worth a word
+    with pytest.raises(SlipwayError, match="decodable") as raised:
+        case.check()
+    assert "right: 0" not in str(raised.value)
 
 
 def test_too_few_rows_and_none(tmp_path: Path) -> None:
