@@ -64,20 +64,37 @@ def _export(model: "keras.Model", path: Path) -> None:
         model.export(path, format="onnx", verbose=False)
     exported = onnx.load(path)
     (output,) = exported.graph.output
-    for node in exported.graph.node:
-        for index, name in enumerate(node.output):
-            if name == output.name:
-                node.output[index] = "probabilities"
-    output.name = "probabilities"
+    _rename(exported.graph, {output.name: "probabilities"} | {value.name: value.name for value in exported.graph.input})
     for value in (*exported.graph.input, output):
         value.type.tensor_type.shape.dim[0].dim_param = "examples"
+    exported.graph.doc_string = ""  # the name of a function, numbered too
     onnx.checker.check_model(exported)
     path.write_bytes(exported.SerializeToString(deterministic=True))
 
 
+def _rename(graph: Any, names: dict[str, str]) -> None:
+    """Take the exporter's numbers, which count on through the life of a process, out of all names."""
+
+    def new(old: str) -> str:
+        if old and old not in names:
+            stem = re.sub(r"__\d+", "", old)
+            taken = set(names.values())
+            names[old] = next(name for name in (stem, *(f"{stem}__{n}" for n in range(len(names)))) if name not in taken)
+        return names.get(old, "")
+
+    for value in (*graph.input, *graph.initializer, *graph.output, *graph.value_info):
+        value.name = new(value.name)
+    for node in graph.node:
+        node.input[:], node.output[:] = [new(name) for name in node.input], [new(name) for name in node.output]
+        node.name = node.output[0]
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                _rename(inner, names)
+
+
 def _repack(source: Path, target: Path) -> None:
     """Write a .keras archive again without the time of day in it, so that the same model is the same bytes."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
         for name in sorted(old.namelist()):
             content = old.read(name)
             if name == "metadata.json":
@@ -87,7 +104,7 @@ def _repack(source: Path, target: Path) -> None:
                 for number, old_id in enumerate(dict.fromkeys(re.findall(r'"shared_object_id": (\d+)', text))):
                     text = text.replace(f'"shared_object_id": {old_id}', f'"shared_object_id": {number}')
                 content = text.encode()
-            new.writestr(zipfile.ZipInfo(name), content)
+            new.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     source.unlink()
 
 

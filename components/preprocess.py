@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import SlipwayError, recipes, table
-from components.files import replacing, write_json
+from components.files import replacing, sha256, write_json
 from components.params import Params
 
 SKIP = -1  # in place of a split: a row that was set aside
@@ -64,6 +64,7 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
         labels = params.task.labels
         manifest = {
             "recipe": params.recipe,
+            "digest": sha256(*(aside / name / f"{key}.npy" for name in table.SPLITS for key in ("id", "label"))),
             "rows": rows,
             "inputs": inputs,
             "labels": labels,

@@ -68,6 +68,7 @@ def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any
         _fit(model, params, arrays, manifest, progress, checkpoint, live)
         shipped = _model(params, manifest, mixed=False)  # computes in float32, and starts a later training afresh
         shipped.set_weights(model.get_weights())
+        shipped.optimizer.build(shipped.trainable_variables)
         digest = export.write(shipped, params, arrays, manifest, out)
         write_csv(history / "epochs.csv", progress.epochs, EPOCH_COLUMNS)
         write_csv(history / "steps.csv", progress.steps, STEP_COLUMNS)

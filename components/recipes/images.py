@@ -98,6 +98,8 @@ def _pixels(data: bytes | None, params: Params) -> np.ndarray:
                 raise ValueError(
                     f"the image has {image.width} x {image.height} pixels, over {params.max_pixels}"
                 )
+            if image.mode.startswith("I;16"):  # Pillow would cut 16 bits off at 255
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # noqa: PLW2901
             picture = image.convert("L" if params.channels == 1 else "RGB")
             if picture.size != (params.width, params.height):
                 picture = picture.resize((params.width, params.height), Image.Resampling.BILINEAR)

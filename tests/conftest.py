@@ -1,0 +1,98 @@
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import settings
+from ruamel.yaml import YAML
+
+from components import params, recipes, table
+
+ROOT = Path(__file__).parent.parent
+# The stages are started as `python`, and servers and stores of the developer's are none of a test's business.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+for _name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PREFECT_API_URL", "DVC_EXP_NAME", "DVC_ROOT"):
+    os.environ.pop(_name, None)
+
+settings.register_profile("project", deadline=None)  # the machines that run this are noisy
+settings.load_profile("project")
+
+Make = Callable[..., params.Params]
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """In an empty folder, which becomes the current one: params.yaml and data/ of a recipe's sample."""
+    monkeypatch.chdir(tmp_path)
+
+    def _make(recipe: str = "images", rows: int = 200, **sections: Any) -> params.Params:
+        section, sample = recipes.load(recipe).sample(rows, 3)
+        content = {"name": "trial", "recipe": recipe, recipe: section, **sections}
+        YAML().dump(content, Path("params.yaml"))
+        settings = params.load()
+        write_dataset(Path("data/a.parquet"), settings, sample)
+        return settings
+
+    return _make
+
+
+def write_dataset(path: Path, settings: params.Params, sample: pa.Table) -> None:
+    """Write one file of a dataset, ids included, in row groups of 50."""
+    columns = recipes.load(settings.recipe).columns(settings.task)
+    path.parent.mkdir(exist_ok=True)
+    keyed = sample.add_column(0, "id", pa.array(table.ids(sample, columns), pa.string()))
+    pq.write_table(keyed, path, row_group_size=50)
+
+
+def no_quarantine(path: Path, *rows: tuple[str, int]) -> Path:
+    """Write a quarantine file that sets these rows aside."""
+    columns = {"file": pa.array([name for name, _ in rows], pa.string())}
+    pq.write_table(pa.table(columns | {"row": pa.array([row for _, row in rows], pa.int64())}), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an empty MLflow store in a file: to copy it costs nothing, to make it costs seconds."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Clone the project, with what is not committed yet, into a folder of its own."""
+
+    def _checkout(name: str) -> Path:
+        target = tmp_path_factory.mktemp(name) / name
+        subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(target)], check=True)
+        listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        files = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
+        for file in filter(None, files):
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            if (ROOT / file).exists():
+                (target / file).write_bytes((ROOT / file).read_bytes())
+            else:
+                (target / file).unlink(missing_ok=True)
+        git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
+        subprocess.run([*git, "add", "--all"], cwd=target, check=True)
+        subprocess.run([*git, "commit", "--quiet", "--allow-empty", "-m", "as it stands"], cwd=target, check=True)
+        return target
+
+    return _checkout
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A bare environment: an empty HOME and nothing set but what finds programs and certificates."""
+    keep = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG", "SSL_CERT_FILE", "TMPDIR")}
+    home = tmp_path / "home"
+    home.mkdir()
+    yield keep | {"HOME": str(home)}

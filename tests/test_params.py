@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components import SlipwayError, params
+
+ROOT = Path(__file__).parent.parent
+
+
+def load(tmp_path: Path, text: str) -> params.Params:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    return params.load(path)
+
+
+def message(tmp_path: Path, text: str) -> str:
+    with pytest.raises(SlipwayError) as caught:
+        load(tmp_path, text)
+    return str(caught.value)
+
+
+def test_the_projects_own_params_load_and_every_key_is_written_out() -> None:
+    loaded = params.load(ROOT / "params.yaml")
+    from ruamel.yaml import YAML
+
+    written = YAML(typ="safe").load(ROOT / "params.yaml")
+    for section in ("split", "validate", "train", "evaluate", "register"):
+        assert set(written[section]) == set(loaded.model_dump(by_alias=True)[section])
+    assert set(written[loaded.recipe]) == set(loaded.task.model_dump())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name: a\nrecipe: images\ntrain: {epoch: 3}", "train.epoch: unknown key; did you mean train.epochs?"),
+        ("name: a\nrecipe: images\nimages: {heigth: 3}", "images.heigth: unknown key; did you mean images.height?"),
+        ("name: a\nrecipe: images\ntrian: {}", "trian: unknown key; did you mean train?"),
+        ("name: a\nrecipe: images\ntabular: {numerics: []}", "tabular.numerics: unknown key; did you mean tabular.numeric?"),
+        ("name: a\nrecipe: image", "recipe: no recipe 'image'; did you mean images?"),
+        ("name: a\nrecipe: images\ntrain: {epochs: many}", "train.epochs: input should be a valid integer (got 'many')"),
+        ("name: a\nrecipe: images\ntrain: {epochs: 0}", "train.epochs: input should be greater than or equal to 1"),
+        ("name: a\nrecipe: images\nimages: {labels: [0, 1]}", "images.labels.0: input should be a valid string (got 0)"),
+        ("recipe: images", "name: field required"),
+        ("name: a\nrecipe: images\nname: b", "not valid YAML"),
+        ("name: [", "not valid YAML"),
+        ("just text", "expected keys and values"),
+        ("name: a\nrecipe: images\nsplit: 3", "split: input should be a valid dictionary"),
+    ],
+)
+def test_a_mistake_names_the_file_the_key_and_the_mend(tmp_path: Path, text: str, expected: str) -> None:
+    found = message(tmp_path, text)
+    assert str(tmp_path / "params.yaml") in found
+    assert expected in found
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SlipwayError, match="no such file"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_small_numbers_may_be_written_with_an_exponent(tmp_path: Path) -> None:
+    assert load(tmp_path, "name: a\nrecipe: images\ntrain: {learning_rate: 1e-3}").train.learning_rate == 0.001
+
+
+def test_the_digest_is_of_the_values_not_of_the_text(tmp_path: Path) -> None:
+    plain = load(tmp_path, "name: a\nrecipe: images\n").digest()
+    assert load(tmp_path, "# a comment\nrecipe: images\nname: a\ntrain: {epochs: 20}").digest() == plain
+    assert load(tmp_path, "name: a\nrecipe: images\ntrain: {epochs: 21}").digest() != plain
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_read_or_refused_in_words(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.mktemp("params") / "params.yaml"
+    path.write_text(text, encoding="utf-8", errors="ignore")
+    with pytest.raises(SlipwayError):
+        params.load(path)

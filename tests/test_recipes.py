@@ -1,0 +1,117 @@
+import io
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from components import recipes
+from components.recipes import images, tabular
+
+
+def picture(size: tuple[int, int], mode: str, kind: str = "png") -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, size).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def bomb() -> bytes:
+    """A PNG of a few bytes whose header claims 60,000 x 60,000 pixels."""
+    content = bytearray(picture((1, 1), "L"))
+    import struct
+    import zlib
+
+    header = struct.pack(">II", 60_000, 60_000) + bytes(content[24:29])
+    content[16:29] = header
+    content[29:33] = struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    return bytes(content)
+
+
+HOSTILE = [b"", b"no picture", picture((6, 6), "L")[:40], bomb(), b"\x89PNG\r\n\x1a\n" + bytes(50), b"GIF89a"]
+
+
+@pytest.mark.parametrize("recipe", recipes.names())
+def test_a_sample_is_the_same_for_the_same_seed(recipe: str) -> None:
+    module = recipes.load(recipe)
+    assert module.sample(50, 1)[1].equals(module.sample(50, 1)[1])
+    assert not module.sample(50, 1)[1].equals(module.sample(50, 2)[1])
+
+
+@pytest.mark.parametrize("recipe", recipes.names())
+def test_one_example_is_encoded_as_among_many(recipe: str) -> None:
+    module = recipes.load(recipe)
+    section, sample = module.sample(30, 1)
+    params = module.Params.model_validate(section)
+    state = module.fit([sample], params)
+    many = module.encode(sample, params, state)
+    for row in range(30):
+        one = module.encode(sample.slice(row, 1), params, state)
+        assert all(np.array_equal(one[name][0], many[name][row]) for name in many)
+
+
+def test_answers_name_the_likeliest_label() -> None:
+    found = recipes.answers(np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]], np.float32), ["a", "b", "c"])
+    assert found["label"].to_pylist() == ["b", "a"]
+    assert found["probability"].to_pylist() == pytest.approx([0.7, 0.5])
+    assert found["probabilities"].to_pylist()[1] == pytest.approx([0.5, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_of_any_mode_and_size_become_arrays(mode: str, channels: int) -> None:
+    kind = "tiff" if mode == "CMYK" else "png"
+    params = images.Params(height=5, width=7, channels=channels)
+    table = pa.table({"image": [picture((7, 5), mode, kind), picture((31, 17), mode, kind)]})
+    found = images.encode(table, params, {})["image"]
+    assert found.shape == (2, 5, 7, channels)
+    assert found.dtype == np.uint8
+
+
+def test_pixels_are_kept_where_nothing_has_to_be_converted() -> None:
+    pixels = np.arange(30, dtype=np.uint8).reshape(5, 6)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png")
+    found = images.encode(pa.table({"image": [buffer.getvalue()]}), images.Params(height=5, width=6), {})
+    assert np.array_equal(found["image"][0, :, :, 0], pixels)
+
+
+@pytest.mark.parametrize("data", HOSTILE)
+def test_a_hostile_picture_is_a_fact_or_an_error_never_a_crash(data: bytes) -> None:
+    table = pa.table({"image": pa.array([data], pa.binary())})
+    assert images.facts(table, images.Params())["decodable"].to_pylist() == [False]
+    with pytest.raises(ValueError, match="image"):
+        images.encode(table, images.Params(), {})
+
+
+def test_facts_of_a_picture() -> None:
+    table = pa.table({"image": pa.array([picture((7, 5), "RGB", "jpeg"), None], pa.binary())})
+    first, second = images.facts(table, images.Params()).to_pylist()
+    assert first == {"width": 7, "height": 5, "pixels": 35, "mode": "RGB", "format": "JPEG", "decodable": True}
+    assert second["decodable"] is False
+    assert images.facts(pa.table({"image": [bomb()]}), images.Params()).to_pylist()[0]["pixels"] == 3_600_000_000
+
+
+def test_facts_of_a_row() -> None:
+    table = pa.table({"x": [1.0, None, float("inf")], "colour": ["red", None, "blue"]})
+    found = tabular.facts(table, tabular.Params(numeric=["x"], categorical=["colour"]))
+    assert found["missing"].to_pylist() == [0, 2, 0]
+    assert found["finite"].to_pylist() == [True, True, False]
+
+
+def test_a_row_with_gaps_and_news_is_encoded_by_hand() -> None:
+    params = tabular.Params(numeric=["x", "y"], categorical=["colour"])
+    state = {"mean": [10.0, 0.0], "deviation": [2.0, 1.0], "values": {"colour": ["blue", "red"]}}
+    table = pa.table({"x": [14.0, None], "y": [1.0, float("nan")], "colour": ["red", "pink"]})
+    found = tabular.encode(table, params, state)
+    assert found["numeric"].tolist() == [[2.0, 1.0], [0.0, 0.0]]
+    assert found["categorical"].tolist() == [[2], [0]]
+    with pytest.raises(ValueError, match="x is infinite"):
+        tabular.encode(pa.table({"x": [float("inf")], "y": [1.0], "colour": ["red"]}), params, state)
+
+
+def test_a_constant_column_and_an_empty_one_do_no_harm() -> None:
+    params = tabular.Params(numeric=["x", "y"])
+    table = pa.table({"x": [3.0, 3.0], "y": pa.array([None, None], pa.float64())})
+    state = tabular.fit([table], params)
+    assert state["deviation"] == [1.0, 1.0]
+    assert tabular.encode(table, params, state)["numeric"].tolist() == [[0.0, 0.0], [0.0, 0.0]]
