@@ -8,6 +8,7 @@ import errno
 import importlib
 import os
 import resource
+import signal
 import sys
 import time
 from pathlib import Path
@@ -52,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = vars(parser().parse_args(arguments))
     stage = options.pop("stage")
     started = time.perf_counter()
+    signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's stop is a person's Ctrl-C
     try:
         module = importlib.import_module(f"components.{stage}")
         if stage not in STAGES:
@@ -76,6 +78,10 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         return 0
     return 1
+
+
+def _interrupt(number: int, frame: object) -> None:  # noqa: ARG001
+    raise KeyboardInterrupt
 
 
 def _cost(stage: str, out: Path, started: float, measured: dict[str, Any]) -> None:

@@ -1,11 +1,13 @@
 """Split the dataset, fit what must be fitted on the training split, and encode all of it to arrays.
 
-The arrays are .npy files that are read memory-mapped; every worker writes its rows straight into them, so
+The arrays are .npy files that are read memory-mapped; every worker writes its own rows of them, so
 neither this stage nor training holds the dataset in memory.
 """
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,11 +57,11 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
         for name, count in rows.items():
             (aside / name).mkdir(parents=True)
             for key, (shape, dtype) in (specs | {"label": ([], "int32"), "id": ([], "S32")}).items():
-                np.lib.format.open_memmap(aside / name / f"{key}.npy", "w+", np.dtype(dtype), (count, *shape)).flush()
+                _create(aside / name / f"{key}.npy", np.dtype(dtype), (count, *shape))
         classes: dict[str, Counter[str]] = defaultdict(Counter)
         write = partial(_encode, params.recipe, params.task, state, aside)
-        for counted in table.parallel(write, parts, sum(rows.values())):
-            for name, counter in counted.items():
+        with closing(table.parallel(write, parts, sum(rows.values()))) as results:
+            for name, counter in (item for counted in results for item in counted.items()):
                 classes[name].update(counter)
         labels = params.task.labels
         manifest = {
@@ -141,11 +143,26 @@ def _encode(recipe_name: str, task: Any, state: Any, out: Path, part: Part) -> d
         arrays |= {"id": np.array(chosen["id"].to_pylist(), "S32")}
         at = part.offsets[index]
         for key, array in arrays.items():
-            target = np.load(out / name / f"{key}.npy", mmap_mode="r+")
-            target[at : at + len(rows)] = array
-            target.flush()
+            _write(out / name / f"{key}.npy", at, array)
         counted[name] = Counter(labels)
     return counted
+
+
+def _create(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Make an .npy file of zeros, sparse where the file system can (NEP 1)."""
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + int(np.prod(shape)) * dtype.itemsize)
+
+
+def _write(path: Path, at: int, array: np.ndarray) -> None:
+    """Write rows from row `at` on. Not through a memory map: on a full disk that ends in SIGBUS."""
+    with path.open("r+b") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        file.seek(at * int(np.prod(shape[1:])) * dtype.itemsize, os.SEEK_CUR)
+        file.write(array.astype(dtype, order="C").tobytes())
 
 
 def _checked(

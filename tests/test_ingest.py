@@ -1,0 +1,206 @@
+import gzip
+import hashlib
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from components import SlipwayError, ingest, params, table
+from tests.conftest import ROOT
+
+PARAMS = "# kept\nname: old\nrecipe: images\nimages:\n  height: 8  # kept too\n  width: 8\n"
+MNIST = ROOT.parent / "shared" / "datasets" / "mnist"
+
+
+@pytest.fixture
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A real DVC repository with a params.yaml and no data."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(PARAMS)
+    for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
+        subprocess.run(command, check=True)
+    return tmp_path
+
+
+def pictures(folder: Path, classes: dict[str, int], seed: int = 1, size: tuple[int, int] = (9, 7)) -> Path:
+    random = np.random.default_rng(seed)
+    for label, count in classes.items():
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            pixels = random.integers(0, 255, size).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{seed}-{number}.png")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_the_starter_can_be_made_again_with_the_same_bytes(repo: Path) -> None:
+    ingest.run("digits")
+    made = hashlib.md5(Path("data/digits.parquet").read_bytes()).hexdigest()  # noqa: S324 - DVC's own
+    assert (ROOT / "starter" / "files" / "md5" / made[:2] / made[2:]).exists()
+    assert (repo / "data.dvc").read_text() == (ROOT / "data.dvc").read_text()
+    assert pq.read_metadata("data/digits.parquet").num_rows == 1797
+
+
+def test_class_folders_become_a_dataset_and_params_follow(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = pictures(repo / "My pets", {"cat": 3, "dog": 2})
+    (folder / "cat" / "notes.txt").write_text("no picture")
+    (folder / "dog" / ".DS_Store").write_text("")
+    (folder / "dog" / "copy.png").write_bytes((folder / "dog" / "1-0.png").read_bytes())
+    ingest.run("images", folder=folder)
+    said = capsys.readouterr().out
+    assert "read 6 examples; 5 are new" in said
+    assert "skipped 1: identical to another with the same label" in said
+    assert "skipped 1: not an image file (.txt)" in said
+    found = pq.read_table("data/my-pets.parquet")
+    assert sorted(found["label"].to_pylist()) == ["cat"] * 3 + ["dog"] * 2
+    settings = params.load()
+    assert (settings.name, settings.task.labels) == ("my-pets", ["cat", "dog"])
+    assert (settings.task.height, settings.task.width, settings.task.channels) == (9, 7, 1)
+    text = Path("params.yaml").read_text()
+    assert "# kept\n" in text
+    assert "# kept too" in text
+    assert "data" in Path("data.dvc").read_text()
+
+
+def test_an_official_split_of_folders_is_kept(repo: Path) -> None:
+    folder = repo / "pets"
+    pictures(folder / "train", {"cat": 3, "dog": 3}, 1)
+    pictures(folder / "test", {"cat": 2, "dog": 2}, 2)
+    ingest.run("images", folder=folder)
+    assert pq.read_table("data/pets.parquet")["split"].to_pylist().count("test") == 4
+
+
+def test_new_data_is_one_more_file_and_only_what_is_new(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = pictures(repo / "first", {"cat": 3, "dog": 2})
+    ingest.run("images", folder=folder)
+    before = contents(Path("data"))
+    pictures(folder, {"cow": 2}, seed=2)
+    capsys.readouterr()
+    ingest.run("images", folder=folder, name="second")
+    assert "read 7 examples; 2 are new" in capsys.readouterr().out
+    after = contents(Path("data"))
+    assert {name: after[name] for name in before} == before
+    assert pq.read_table("data/second.parquet")["label"].to_pylist() == ["cow", "cow"]
+    settings = params.load()
+    assert settings.task.labels == ["cat", "dog", "cow"]  # the old ones keep their places
+    assert settings.name == "first"
+    ingest.run("images", folder=folder, name="third")
+    assert "third.parquet" not in contents(Path("data"))
+
+
+def test_a_taken_name_and_another_kind_are_refused_and_nothing_changes(repo: Path) -> None:
+    ingest.run("images", folder=pictures(repo / "pets", {"cat": 3, "dog": 2}))
+    before = contents(Path("data")), Path("params.yaml").read_text()
+    with pytest.raises(SlipwayError, match=r"pets\.parquet exists with other examples"):
+        ingest.run("images", folder=pictures(repo / "more" / "pets", {"cat": 3, "dog": 2}, seed=5))
+    with pytest.raises(SlipwayError, match=r"pets\.parquet: column mean_radius is missing.*\n.*--replace"):
+        ingest.run("breast-cancer")
+    assert (contents(Path("data")), Path("params.yaml").read_text()) == before
+    assert not [path for path in repo.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_replace_needs_what_was_there_to_be_kept_by_dvc(repo: Path) -> None:
+    ingest.run("images", folder=pictures(repo / "pets", {"cat": 3, "dog": 2}))
+    stray = Path("data/stray.parquet")
+    stray.write_bytes(Path("data/pets.parquet").read_bytes())
+    with pytest.raises(SlipwayError, match="holds files that DVC does not keep"):
+        ingest.run("breast-cancer", replace=True)
+    stray.unlink()
+    ingest.run("breast-cancer", replace=True)
+    assert list(contents(Path("data"))) == ["breast-cancer.parquet"]
+    settings = params.load()
+    assert (settings.name, settings.recipe) == ("breast-cancer", "tabular")
+    assert settings.task.labels == ["benign", "malignant"]
+
+
+CSV = "age;colour;ok;when;target\n"
+
+
+def test_a_table_is_read_with_its_types(repo: Path) -> None:
+    Path("people.csv").write_text("age,colour,ok,target\n30,red,true,1\n?,blue,false,0\n41.5,,true,1\n")
+    ingest.run("table", file=Path("people.csv"), label="target", drop=[], missing=["?"])
+    found = pq.read_table("data/people.parquet").to_pydict()
+    assert found["age"] == [30.0, None, 41.5]
+    assert found["colour"] == ["red", "blue", None]
+    assert found["ok"] == ["true", "false", "true"]
+    assert found["label"] == ["1", "0", "1"]
+    settings = params.load()
+    assert (settings.task.numeric, settings.task.categorical) == (["age"], ["colour", "ok"])
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "expected"),
+    [
+        ("a,b\n1,2\n3,4\n", "c", r"no column 'c' \(there are: a, b\)"),
+        ("id,b\n1,2\n3,4\n", "b", r"may not be called 'id'.*--drop id"),
+        ("a,b\n2020-01-01,2\n2020-01-02,4\n", "b", r"column a is date32.*--drop a"),
+        ("a,b\n1,2\n3,2\n", "b", "has 1 different values"),
+        ("a,b\n1,2\n3\n", "b", "cannot be read"),
+        ("", "b", "cannot be read"),
+    ],
+)
+def test_a_table_that_cannot_be_used_says_why(repo: Path, text: str, label: str, expected: str) -> None:
+    Path("t.csv").write_text(text)
+    with pytest.raises(SlipwayError, match=expected):
+        ingest.run("table", file=Path("t.csv"), label=label, drop=[], missing=[])
+    assert not Path("data").exists()
+
+
+def test_folders_that_cannot_be_used_say_why(repo: Path) -> None:
+    with pytest.raises(SlipwayError, match="no such folder"):
+        ingest.run("images", folder=Path("nowhere"))
+    Path("empty").mkdir()
+    with pytest.raises(SlipwayError, match="no class folders"):
+        ingest.run("images", folder=Path("empty"))
+    Path("empty/cat").mkdir()
+    with pytest.raises(SlipwayError, match="no image files in its 1 class folders"):
+        ingest.run("images", folder=Path("empty"))
+    Path("empty/cat/a.png").write_text("no picture")
+    with pytest.raises(SlipwayError, match="none of the 1 image files can be read"):
+        ingest.run("images", folder=Path("empty"))
+
+
+@pytest.mark.parametrize("content", [b"not gzip", gzip.compress(b"other content"), gzip.compress(b"x" * 100)[:20]])
+def test_a_damaged_mnist_file_is_refused(repo: Path, content: bytes) -> None:
+    Path("raw").mkdir()
+    with pytest.raises(SlipwayError, match=r"train-images-idx3-ubyte\.gz: no such file"):
+        ingest.run("mnist", origin="raw")
+    Path("raw/train-images-idx3-ubyte.gz").write_bytes(content)
+    with pytest.raises(SlipwayError, match=r"train-images-idx3-ubyte\.gz: (damaged|not the original)"):
+        ingest.run("mnist", origin="raw")
+    assert not Path("data").exists()
+
+
+def test_an_address_that_does_not_answer_is_an_error_that_names_the_way_out(repo: Path) -> None:
+    with pytest.raises(SlipwayError, match="--from FOLDER"):
+        ingest.run("mnist", origin="http://127.0.0.1:9/mnist")
+
+
+@pytest.mark.skipif(not MNIST.exists(), reason="the four MNIST files are not on this machine")
+def test_mnist_is_read_whole_with_its_official_test_set(repo: Path) -> None:
+    ingest.run("mnist", origin=str(MNIST))
+    found = pq.read_table("data/mnist.parquet", columns=["id", "label", "split"])
+    assert found["split"].value_counts().to_pylist() == [
+        {"values": "train", "counts": 60000},
+        {"values": "test", "counts": 10000},
+    ]
+    assert len(set(found["id"].to_pylist())) == 70000
+    assert found["label"].to_pylist()[:5] == ["5", "0", "4", "1", "9"]
+    assert {label: found["label"].to_pylist().count(label) for label in ("1", "5")} == {"1": 7877, "5": 6313}
+    settings = params.load()
+    first = table.read(table.chunks(Path("data"), _columns(settings))[0], _columns(settings)).slice(0, 1)
+    from components.recipes import images
+
+    assert images.encode(first, settings.task, {})["image"].astype(int).sum() == 27525  # the first 5 of MNIST
+
+
+def _columns(settings: params.Params):
+    from components import recipes
+
+    return recipes.load(settings.recipe).columns(settings.task)

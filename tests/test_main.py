@@ -1,0 +1,125 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components import __main__, recipes
+from tests.conftest import ROOT, Make
+
+HEAVY = [
+    "tensorflow",
+    "keras",
+    "great_expectations",
+    "mlflow",
+    "prefect",
+    "dvc",
+    "sklearn",
+    "matplotlib",
+    "pandas",
+    "onnx",
+]
+
+
+def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+
+
+def loaded(code: str) -> list[str]:
+    done = python(f"import sys\n{code}\nprint(*[name for name in {HEAVY} if name in sys.modules])")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    assert loaded("from components import __main__\n__main__.parser()") == []
+
+
+@pytest.mark.parametrize("recipe", recipes.names())
+def test_a_recipe_serves_without_anything_heavy(recipe: str) -> None:
+    code = f"""
+from components import recipes, params
+module = recipes.load({recipe!r})
+section, sample = module.sample(5, 1)
+settings = module.Params.model_validate(section)
+module.facts(sample, settings)
+module.encode(sample, settings, module.fit([sample], settings))
+"""
+    assert set(loaded(code)) <= {"pandas"}  # pyarrow takes it along where it is installed
+
+
+def test_evaluate_does_not_need_tensorflow() -> None:
+    assert not {"tensorflow", "keras"} & set(loaded("from components import evaluate, serving, tracking, register"))
+
+
+def test_help_is_there_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for stage in [*__main__.STAGES, "ingest", "predict"]:
+        with pytest.raises(SystemExit) as caught:
+            __main__.main([stage, "--help"])
+        assert caught.value.code == 0
+        assert "usage: python -m components" in capsys.readouterr().out
+
+
+def test_a_mistake_of_the_users_is_one_line_and_exit_1(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    make()
+    Path("params.yaml").write_text(Path("params.yaml").read_text() + "trian: {}\n")
+    arguments = ["preprocess", "--data", "data", "--quarantine", "q", "--out", "build/arrays"]
+    assert __main__.main(arguments) == 1
+    assert capsys.readouterr().err == "error: params.yaml: trian: unknown key; did you mean train?\n"
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(make: Make, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    import errno
+
+    from components import files
+    from tests.conftest import no_quarantine
+
+    make()
+    no_quarantine(Path("q.parquet"))
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "build/arrays")
+
+    monkeypatch.setattr(files.json, "dumps", full)
+    assert __main__.main(["preprocess", "--data", "data", "--quarantine", "q.parquet", "--out", "build/arrays"]) == 1
+    assert capsys.readouterr().err == "error: build/arrays: No space left on device; free some space and run it again\n"
+    assert list(Path("build").iterdir()) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a small file system of its own (Linux)")
+def test_a_disk_that_is_really_full(make: Make, tmp_path: Path) -> None:
+    from tests.conftest import no_quarantine
+
+    make(rows=4000)
+    no_quarantine(Path("q.parquet"))
+    Path("build").mkdir()
+    stage = f"{sys.executable} -m components preprocess --data data --quarantine q.parquet --out build/arrays"
+    script = f"mount -t tmpfs -o size=64k none build || exit 77; {stage}; code=$?; ls -A build; exit $code"
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip("user namespaces are not allowed here")
+    assert done.returncode == 1
+    assert "free some space" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""  # nothing half-written is left
+
+
+def test_every_stage_reports_its_cost(make: Make) -> None:
+    from components.files import read_json
+    from tests.conftest import no_quarantine
+
+    make()
+    no_quarantine(Path("q.parquet"))
+    assert __main__.main(["preprocess", "--data", "data", "--quarantine", "q.parquet", "--out", "build/arrays"]) == 0
+    cost = read_json(Path("build/cost/preprocess.json"))
+    assert cost["seconds"] >= 0
+    assert cost["peak_memory_mb"] > 10
+    assert cost["rows"] == 200

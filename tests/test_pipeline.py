@@ -1,0 +1,123 @@
+"""dvc.yaml, params.yaml, the command line and the documents hold together."""
+
+import argparse
+import re
+import shlex
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from components import __main__, params, recipes
+from tests.conftest import ROOT
+
+PIPELINE: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")
+STAGES: dict[str, Any] = PIPELINE["stages"]
+SETTINGS = params.load(ROOT / "params.yaml")
+
+
+def filled(text: str) -> str:
+    return text.replace("${recipe}", SETTINGS.recipe)
+
+
+def paths(entries: list[Any]) -> list[str]:
+    return [filled(entry if isinstance(entry, str) else next(iter(entry))) for entry in entries]
+
+
+def outs(stage: dict[str, Any]) -> list[str]:
+    return [path for kind in ("outs", "metrics", "plots") for path in paths(stage.get(kind, []))]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_calls_itself_with_paths_it_depends_on(name: str) -> None:
+    stage = STAGES[name]
+    words = shlex.split(filled(stage["cmd"]))
+    assert words[:4] == ["python", "-m", "components", name]
+    options = __main__.parser().parse_args(words[3:])
+    given = {str(value) for key, value in vars(options).items() if key not in ("stage", "params")}
+    known = [*paths(stage["deps"]), *outs(stage)]
+    for path in given:
+        assert any(entry == path or entry.startswith(f"{path}/") for entry in known), path
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_code_and_data_of_a_stage_are_there_or_made_before(name: str) -> None:
+    made = {"data"}
+    for other, stage in STAGES.items():
+        if other == name:
+            break
+        made.update(outs(stage))
+    for path in paths(STAGES[name]["deps"]):
+        assert path in made or (ROOT / path).exists(), f"{name} depends on {path}"
+    assert f"components/{name}.py" in paths(STAGES[name]["deps"])
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_names_real_parameters(name: str) -> None:
+    known = {"task" if key == "task" else key for key in SETTINGS.model_dump(by_alias=True)} | {SETTINGS.recipe}
+    for key in paths(STAGES[name]["params"]):
+        assert key.split(".")[0] in known
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_declares_the_modules_of_the_project_that_shape_its_outputs(name: str) -> None:
+    """What a stage imports from components at its top must be a dependency, or a change would go unseen."""
+    free = {
+        "params",
+        "files",
+        "tracking",
+        "recipes",
+    }  # they do not shape what a stage writes; recipes: the one file does
+    seen, queue = set(), [name]
+    while queue:
+        module = queue.pop()
+        text = (ROOT / "components" / f"{module}.py").read_text()
+        for line in re.findall(r"^from components import (.+)$", text, re.M):
+            queue += [
+                part.split()[0] for part in line.split(",") if part.split()[0] not in seen | free | {"SlipwayError"}
+            ]
+        queue += [part for part in re.findall(r"^from components\.(\w+) import", text, re.M) if part not in seen | free]
+        seen.update(queue)
+    for module in seen:
+        assert f"components/{module}.py" in paths(STAGES[name]["deps"]), f"{name} imports {module}"
+
+
+def test_every_recipe_has_expectations_and_a_section() -> None:
+    for recipe in recipes.names():
+        assert (ROOT / "expectations" / f"{recipe}.yaml").exists()
+        fields = recipes.load(recipe).Params.model_fields
+        assert "labels" in fields
+
+
+def test_the_stages_of_the_command_line_are_those_of_dvc_and_register() -> None:
+    assert set(__main__.STAGES) == {*STAGES, "register"}
+    choices = next(
+        action.choices for action in __main__.parser()._actions if isinstance(action, argparse._SubParsersAction)
+    )
+    assert set(choices or ()) == {*STAGES, "register", "ingest", "predict"}
+
+
+def test_the_locks_hold_hashes_and_no_address() -> None:
+    for path in sorted((ROOT / "requirements").glob("*.txt")):
+        text = path.read_text()
+        assert "://" not in text
+        packages = re.findall(r"^[A-Za-z0-9][^=\s]*(?:\[.*\])?==", text, re.M)
+        assert len(packages) == len(re.findall(r"==.*\\\n    --hash=sha256:", text))
+    lock, gpu = ((ROOT / "requirements" / f"{name}.txt").read_text() for name in ("lock", "gpu"))
+    assert set(re.findall(r"^\S+==\S+", lock, re.M)) <= set(re.findall(r"^\S+==\S+", gpu, re.M))
+
+
+def test_no_file_names_a_secret_or_an_address_of_a_machine() -> None:
+    import subprocess
+
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    for name in listed:
+        path = ROOT / name
+        if (
+            path.suffix in (".py", ".md", ".yaml", ".toml", ".lock", ".txt", "")
+            and path.is_file()
+            and "starter" not in name
+        ):
+            assert not re.search(
+                r"(?i)(password|token|secret)\s*[=:]\s*['\"][^'\"{}\s]{8,}", path.read_text("utf-8")
+            ), name
