@@ -78,8 +78,10 @@ def _rename(graph: Any, names: dict[str, str]) -> None:
     def new(old: str) -> str:
         if old and old not in names:
             stem = re.sub(r"__\d+", "", old)
-            taken = set(names.values())
-            names[old] = next(name for name in (stem, *(f"{stem}__{n}" for n in range(len(names)))) if name not in taken)
+            taken, number = set(names.values()), 0
+            while (name := f"{stem}__{number}" if number else stem) in taken:
+                number += 1
+            names[old] = name
         return names.get(old, "")
 
     for value in (*graph.input, *graph.initializer, *graph.output, *graph.value_info):

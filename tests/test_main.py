@@ -72,8 +72,8 @@ def test_a_mistake_of_the_users_is_one_line_and_exit_1(make: Make, capsys: pytes
 
 def test_a_full_disk_is_said_and_leaves_nothing(make: Make, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
     import errno
+    import json
 
-    from components import files
     from tests.conftest import no_quarantine
 
     make()
@@ -82,7 +82,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(make: Make, capsys: pytest.Captu
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "build/arrays")
 
-    monkeypatch.setattr(files.json, "dumps", full)
+    monkeypatch.setattr(json, "dumps", full)
     assert __main__.main(["preprocess", "--data", "data", "--quarantine", "q.parquet", "--out", "build/arrays"]) == 1
     assert capsys.readouterr().err == "error: build/arrays: No space left on device; free some space and run it again\n"
     assert list(Path("build").iterdir()) == []

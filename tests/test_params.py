@@ -37,11 +37,20 @@ def test_the_projects_own_params_load_and_every_key_is_written_out() -> None:
         ("name: a\nrecipe: images\ntrain: {epoch: 3}", "train.epoch: unknown key; did you mean train.epochs?"),
         ("name: a\nrecipe: images\nimages: {heigth: 3}", "images.heigth: unknown key; did you mean images.height?"),
         ("name: a\nrecipe: images\ntrian: {}", "trian: unknown key; did you mean train?"),
-        ("name: a\nrecipe: images\ntabular: {numerics: []}", "tabular.numerics: unknown key; did you mean tabular.numeric?"),
+        (
+            "name: a\nrecipe: images\ntabular: {numerics: []}",
+            "tabular.numerics: unknown key; did you mean tabular.numeric?",
+        ),
         ("name: a\nrecipe: image", "recipe: no recipe 'image'; did you mean images?"),
-        ("name: a\nrecipe: images\ntrain: {epochs: many}", "train.epochs: input should be a valid integer (got 'many')"),
+        (
+            "name: a\nrecipe: images\ntrain: {epochs: many}",
+            "train.epochs: input should be a valid integer (got 'many')",
+        ),
         ("name: a\nrecipe: images\ntrain: {epochs: 0}", "train.epochs: input should be greater than or equal to 1"),
-        ("name: a\nrecipe: images\nimages: {labels: [0, 1]}", "images.labels.0: input should be a valid string (got 0)"),
+        (
+            "name: a\nrecipe: images\nimages: {labels: [0, 1]}",
+            "images.labels.0: input should be a valid string (got 0)",
+        ),
         ("recipe: images", "name: field required"),
         ("name: a\nrecipe: images\nname: b", "not valid YAML"),
         ("name: [", "not valid YAML"),

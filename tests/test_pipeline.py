@@ -68,15 +68,20 @@ def test_a_stage_declares_the_modules_of_the_project_that_shape_its_outputs(name
         "tracking",
         "recipes",
     }  # they do not shape what a stage writes; recipes: the one file does
-    seen, queue = set(), [name]
+    seen: set[str] = set()
+    queue = [name]
     while queue:
         module = queue.pop()
         text = (ROOT / "components" / f"{module}.py").read_text()
-        for line in re.findall(r"^from components import (.+)$", text, re.M):
+        for line in re.findall(r"^from components import (.+)$", text, re.MULTILINE):
             queue += [
                 part.split()[0] for part in line.split(",") if part.split()[0] not in seen | free | {"SlipwayError"}
             ]
-        queue += [part for part in re.findall(r"^from components\.(\w+) import", text, re.M) if part not in seen | free]
+        queue += [
+            part
+            for part in re.findall(r"^from components\.(\w+) import", text, re.MULTILINE)
+            if part not in seen | free
+        ]
         seen.update(queue)
     for module in seen:
         assert f"components/{module}.py" in paths(STAGES[name]["deps"]), f"{name} imports {module}"
@@ -101,10 +106,10 @@ def test_the_locks_hold_hashes_and_no_address() -> None:
     for path in sorted((ROOT / "requirements").glob("*.txt")):
         text = path.read_text()
         assert "://" not in text
-        packages = re.findall(r"^[A-Za-z0-9][^=\s]*(?:\[.*\])?==", text, re.M)
+        packages = re.findall(r"^[A-Za-z0-9][^=\s]*(?:\[.*\])?==", text, re.MULTILINE)
         assert len(packages) == len(re.findall(r"==.*\\\n    --hash=sha256:", text))
     lock, gpu = ((ROOT / "requirements" / f"{name}.txt").read_text() for name in ("lock", "gpu"))
-    assert set(re.findall(r"^\S+==\S+", lock, re.M)) <= set(re.findall(r"^\S+==\S+", gpu, re.M))
+    assert set(re.findall(r"^\S+==\S+", lock, re.MULTILINE)) <= set(re.findall(r"^\S+==\S+", gpu, re.MULTILINE))
 
 
 def test_no_file_names_a_secret_or_an_address_of_a_machine() -> None:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ from tests.conftest import Make, no_quarantine, write_dataset
 DATA, OUT = Path("data"), Path("build/arrays")
 
 
-def run(settings, *aside: tuple[str, int]) -> dict:
+def run(settings, *aside: tuple[str, int]) -> dict[str, Any]:
     preprocess.run(settings, DATA, no_quarantine(Path("q.parquet"), *aside), OUT)
     return read_json(OUT / "manifest.json")
 
@@ -26,14 +27,18 @@ def test_every_example_is_encoded_once_on_its_side(make: Make, recipe: str) -> N
     settings = make(recipe)
     manifest = run(settings)
     module = recipes.load(recipe)
-    whole = pa.concat_tables(table.read(c, module.columns(settings.task)) for c in table.chunks(DATA, module.columns(settings.task)))
+    whole = pa.concat_tables(
+        table.read(c, module.columns(settings.task)) for c in table.chunks(DATA, module.columns(settings.task))
+    )
     sides = table.splits(whole, settings.split.test, settings.split.validation, settings.seed)
     for index, split in enumerate(table.SPLITS):
         rows = np.flatnonzero(sides == index)
         found = arrays(split)
         assert manifest["rows"][split] == len(rows)
         assert found["id"].astype(str).tolist() == [whole["id"][int(row)].as_py() for row in rows]
-        assert [manifest["labels"][code] for code in found["label"]] == [whole["label"][int(row)].as_py() for row in rows]
+        assert [manifest["labels"][code] for code in found["label"]] == [
+            whole["label"][int(row)].as_py() for row in rows
+        ]
         encoded = module.encode(whole.take(pa.array(rows)), settings.task, manifest["state"])
         for name, array in encoded.items():
             assert np.array_equal(found[name], array)

@@ -60,7 +60,7 @@ def test_answers_name_the_likeliest_label() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pictures_of_any_mode_and_size_become_arrays(mode: str, channels: int) -> None:
     kind = "tiff" if mode == "CMYK" else "png"
-    params = images.Params(height=5, width=7, channels=channels)
+    params = images.Params.model_validate({"height": 5, "width": 7, "channels": channels})
     table = pa.table({"image": [picture((7, 5), mode, kind), picture((31, 17), mode, kind)]})
     found = images.encode(table, params, {})["image"]
     assert found.shape == (2, 5, 7, channels)

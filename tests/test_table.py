@@ -84,7 +84,9 @@ def test_what_write_writes_is_read_back(tmp_path: Path) -> None:
     assert pq.ParquetFile(one).metadata.row_group(0).num_rows == 4096
     many = table.write([examples], tmp_path / "many", "d", size=50_000)
     assert [path.name for path in many] == ["d-00000.parquet", "d-00001.parquet", "d-00002.parquet"]
-    read = pa.concat_tables(table.read(chunk, columns, only=("x",)) for chunk in table.chunks(tmp_path / "many", columns))
+    read = pa.concat_tables(
+        table.read(chunk, columns, only=("x",)) for chunk in table.chunks(tmp_path / "many", columns)
+    )
     assert read["x"].to_pylist() == examples["x"].to_pylist()
 
 
