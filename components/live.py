@@ -12,11 +12,26 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
 PAUSE = 1.0  # seconds between batches of metrics
+WAIT = 5.0  # seconds after a failure
 
 
 def mask(text: str) -> str:
     """Hide the user and password of every address in a text."""
     return re.sub(r"(\w+://)[^/\s@]*@", r"\1***@", text)
+
+
+def cause(error: BaseException) -> str:
+    """Say in a line why MLflow could not be reached or did not do it; no credentials, no pile of wrapped errors."""
+    text = str(error)
+    for sign, plain in {
+        "Connection refused": "connection refused",
+        "Name or service not known": "unknown host",
+        "Failed to resolve": "unknown host",
+        "timed out": "no answer in time",
+    }.items():
+        if sign in text:
+            return plain
+    return mask(next(iter(text.strip().splitlines()), type(error).__name__))[:300]
 
 
 class Training:
@@ -85,8 +100,8 @@ class Training:
             try:
                 self._client.log_batch(self.run_id, metrics=batch)
             except Exception as error:  # noqa: BLE001 - no trouble with MLflow may stop a training
-                self.problem = mask(str(error)).strip().splitlines()[0][:200]
-                self._retry = time.monotonic() + 5
+                self.problem = cause(error)
+                self._retry = time.monotonic() + WAIT
                 return False
             for _ in batch:
                 self._waiting.popleft()
@@ -115,6 +130,6 @@ class Training:
                 self._client.set_tag(self.run_id, "slipway.model", self.model_digest)
             self._client.set_terminated(self.run_id, status)
         except Exception as error:  # noqa: BLE001 - as in _send
-            self.problem = mask(str(error)).strip().splitlines()[0][:200]
+            self.problem = cause(error)
             return False
         return True

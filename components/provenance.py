@@ -98,9 +98,9 @@ def dvc_digest(path: Path) -> str:
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "md5").hexdigest()
-    files = sorted(item for item in path.rglob("*") if item.is_file() and item.name != ".gitignore")
-    found = {item.relative_to(path).parts: dvc_digest(item) for item in files}
-    entries = [{"md5": found[parts], "relpath": "/".join(parts)} for parts in sorted(found)]
+    files = [item for item in path.rglob("*") if item.is_file() and item.name != ".gitignore"]
+    found = {item.relative_to(path).as_posix(): dvc_digest(item) for item in files}
+    entries = [{"md5": found[name], "relpath": name} for name in sorted(found)]
     return hashlib.md5(json.dumps(entries).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 

@@ -75,7 +75,7 @@ def run(params: Params, build: Path, data: Path, out: Path) -> None:
 
 def _key(params: Params, build: Path, champion: "ModelVersion | None") -> str:
     """Hash what a decision depends on: with the same key it need not be made again."""
-    rival = [champion.version, champion.tags.get("slipway.model")] if champion is not None else None
+    rival = [str(champion.version), champion.tags.get("slipway.model")] if champion is not None else None
     settings = [rival, params.register_.model_dump(), params.seed]
     text = json.dumps([settings, sha256(build / "evaluation" / "predictions.parquet")])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -101,7 +101,7 @@ def _settle(
         _examples(params, build, data, predictions["id"].to_pylist(), given)
         if version is None:
             version = registry.add(params, build, run_id, digest, pq.read_table(given).slice(0, 3))
-        rival = champion if champion is not None and champion.version != version.version else None
+        rival = champion if champion is not None and str(champion.version) != str(version.version) else None
         with ThreadPoolExecutor(2) as pool:
             theirs = pool.submit(_rival, rival, given)
             if version.tags.get("slipway.proved") != proof:
@@ -115,7 +115,7 @@ def _settle(
     if answers is not None and rival is not None:
         rival_right = np.array([label or "" for label in answers["label"].to_pylist()]) == truth
         difference = promotion.compare(right, rival_right, params.register_, params.seed)
-        compared = {"version": rival.version, "metrics": {"accuracy": float(rival_right.mean())}}
+        compared = {"version": str(rival.version), "metrics": {"accuracy": float(rival_right.mean())}}
     if champion is not None and rival is None:  # it is the champion: what made it so stays on record
         promoted, reason = True, version.tags.get("slipway.reason", "it is the champion already")
         difference = json.loads(version.tags.get("slipway.difference", "null"))
@@ -127,7 +127,7 @@ def _settle(
             )
     elif problem:
         promoted = False
-        compared = {"version": rival.version, "metrics": {}} if rival is not None else None
+        compared = {"version": str(rival.version), "metrics": {}} if rival is not None else None
         reason = (
             f"the champion cannot be evaluated anew ({problem}); to promote this version all the same, move the "
             f"alias by hand: MLflow, Models, {params.name}, version {version.version}"

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from components import SlipwayError, live, provenance, recipes, results
 from components.files import read_json, sha256
-from components.live import mask
+from components.live import cause, mask
 from components.params import Params
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ DEFAULTS = {  # for MLflow's client, where the user has set nothing else: a dead
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # it would print the password in the address
 }
 PATIENCE = 10.0  # seconds that a finished training waits for a lost server
 
@@ -69,8 +70,9 @@ def _client(store: str, registry: str | None) -> "MlflowClient":
         _warn_of_old_store(root() / "mlruns")
     from mlflow import MlflowClient
 
-    for name in ("alembic", "urllib3"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("alembic", "urllib3", "mlflow"):
+        if name != "mlflow" or os.environ["MLFLOW_LOGGING_LEVEL"] == DEFAULTS["MLFLOW_LOGGING_LEVEL"]:
+            logging.getLogger(name).setLevel(logging.ERROR)
     return MlflowClient(store, registry)
 
 
@@ -103,8 +105,7 @@ def plainly(doing: str) -> Iterator[None]:
     except Exception as error:
         if type(error).__module__.split(".")[0] not in ("mlflow", "requests", "urllib3", "sqlalchemy"):
             raise
-        cause = mask(str(error)).strip().splitlines()[0][:300]
-        raise SlipwayError(f"MLflow at {mask(uri())}: cannot {doing}: {cause}") from None
+        raise SlipwayError(f"MLflow at {mask(uri())}: cannot {doing}: {cause(error)}") from None
 
 
 def check() -> None:
@@ -120,11 +121,10 @@ def check() -> None:
             sqlalchemy.create_engine(store).connect().close()
         client().search_experiments(max_results=1)
     except Exception as error:  # noqa: BLE001 - whatever it is, it does not answer
-        cause = mask(str(error)).strip().splitlines()[0][:200]
         hint = "start it, or unset MLFLOW_TRACKING_URI to use mlflow.db here"
         if "MLFLOW_TRACKING_URI" not in os.environ:
             hint = "move the file away, or run `mlflow db upgrade` on it if another version of MLflow made it"
-        raise SlipwayError(f"MLflow at {mask(store)} does not answer ({cause}); {hint}") from None
+        raise SlipwayError(f"MLflow at {mask(store)} does not answer ({cause(error)}); {hint}") from None
     finally:
         for name, value in before.items():
             os.environ.pop(name)

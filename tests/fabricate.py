@@ -1,0 +1,257 @@
+"""A consistent project made in seconds without TensorFlow: data/, data.dvc, dvc.lock, params.yaml and build/."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from onnx import TensorProto, helper, numpy_helper
+
+from components import params, recipes, serving, table
+from components.files import sha256, write_csv, write_json
+
+PARAMS = """\
+name: sides
+recipe: images
+images: {height: 6, width: 6, labels: [left, right], hidden: [16]}
+train: {epochs: 3, batch_size: 32}
+register:
+  minimum: {accuracy: 0.6}
+  maximum: {latency_ms: 1000.0, size_mb: 10.0}
+"""
+
+
+def project(root: Path, flip: float = 0.0, rows: int = 300, text: str = PARAMS) -> params.Params:
+    """Write a whole project into `root`; of the model's answers the share `flip` is about wrong."""
+    (root / "params.yaml").write_text(text)
+    settings = params.load(root / "params.yaml")
+    data(root, settings, rows)
+    model(root / "build", settings, flip)
+    arrays(root, settings)
+    evaluation(root, settings)
+    versions(root)
+    return settings
+
+
+def data(root: Path, settings: params.Params, rows: int) -> None:
+    recipe = recipes.load(settings.recipe)
+    _, sample = recipe.sample(rows, 7)
+    columns = recipe.columns(settings.task)
+    keys = table.ids(sample, columns)
+    whole = pa.table({"id": keys, **{name: sample[name] for name in columns.names}, "label": sample["label"]})
+    # an example stands twice, in two files: the second is set aside
+    (root / "data").mkdir(exist_ok=True)
+    pq.write_table(whole.slice(0, rows // 2), root / "data" / "a.parquet", row_group_size=50)
+    pq.write_table(pa.concat_tables([whole.slice(0, 2), whole.slice(rows // 2)]), root / "data" / "b.parquet")
+    aside = whole.slice(0, 2)
+    quarantine = pa.table(
+        {
+            "file": ["b.parquet"] * 2,
+            "row": pa.array([0, 1], pa.int64()),
+            "reasons": ["id_is_unique"] * 2,
+            **{name: aside[name] for name in aside.column_names},
+            "split": pa.nulls(2, pa.string()),
+        }
+    )
+    out = root / "build" / "validation"
+    out.mkdir(parents=True, exist_ok=True)
+    pq.write_table(quarantine, out / "quarantine.parquet")
+    (out / "report.html").write_text("<html><body>report</body></html>")
+    write_json(out / "summary.json", {"rows": rows + 2, "files": 2, "set_aside": 2, "passed": True})
+
+
+def model(build: Path, settings: params.Params, flip: float) -> None:
+    """A linear model by hand: the brighter half decides; `flip` of 1 turns all its answers round."""
+    side = np.zeros((6, 6, 2), np.float32)
+    side[:, :3, 0] = side[:, 3:, 1] = 0.002
+    random = np.random.default_rng(3)
+    noise = random.normal(0, 0.02 * flip, side.shape).astype(np.float32)
+    weights = numpy_helper.from_array((side + noise).reshape(36, 2), "weights")
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+            helper.make_node("Flatten", ["pixels"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=-1),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["examples", 6, 6, 1])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["examples", 2])],
+        [weights],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    out = build / "model"
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "model.onnx").write_bytes(made.SerializeToString(deterministic=True))
+    (out / "model.keras").write_bytes(b"not looked into here")
+    task = settings.task.model_dump(mode="json")
+    content = {"recipe": settings.recipe, "params": task, "state": {}, "labels": task["labels"]}
+    write_json(out / "model.json", {**content, "code": "0" * 64, "largest_difference": 1e-7})
+    epochs = [
+        {"epoch": e, "loss": 1 / e, "accuracy": 1 - 0.3 / e, "val_loss": 1.1 / e, "val_accuracy": 1 - 0.4 / e}
+        for e in (1, 2, 3)
+    ]
+    epochs = [row | {"learning_rate": 0.001} for row in epochs]
+    write_csv(build / "training" / "epochs.csv", epochs, list(epochs[0]))
+    steps = [{"step": s, "loss": 1 / s, "accuracy": 1 - 0.5 / s, "learning_rate": 0.001} for s in range(2, 13, 2)]
+    write_csv(build / "training" / "steps.csv", steps, list(steps[0]))
+
+
+def examples(root: Path, settings: params.Params) -> tuple[pa.Table, np.ndarray]:
+    """All examples that are not set aside, and their splits."""
+    columns = recipes.load(settings.recipe).columns(settings.task)
+    parts = [table.read(chunk, columns) for chunk in table.chunks(root / "data", columns)]
+    kept = pa.concat_tables(parts)
+    mask = [True] * len(kept)
+    start = sum(len(part) for part in parts[:3])  # b.parquet begins here
+    mask[start] = mask[start + 1] = False
+    kept = kept.filter(pa.array(mask))
+    return kept, table.splits(kept, settings.split.test, settings.split.validation, settings.seed)
+
+
+def arrays(root: Path, settings: params.Params) -> None:
+    kept, splits = examples(root, settings)
+    recipe = recipes.load(settings.recipe)
+    rows, classes = {}, {}
+    for index, split in enumerate(table.SPLITS):
+        part = kept.take(pa.array(np.flatnonzero(splits == index)))
+        folder = root / "build" / "arrays" / split
+        folder.mkdir(parents=True, exist_ok=True)
+        encoded = recipe.encode(part, settings.task, {})
+        labels = settings.task.labels
+        np.save(folder / "image.npy", encoded["image"])
+        np.save(folder / "label.npy", np.array([labels.index(v) for v in part["label"].to_pylist()], np.int32))
+        np.save(folder / "id.npy", np.array(part["id"].to_pylist(), "S32"))
+        rows[split] = len(part)
+        classes[split] = {label: part["label"].to_pylist().count(label) for label in labels}
+    manifest: dict[str, Any] = {"recipe": settings.recipe, "rows": rows}
+    manifest["inputs"] = {"image": {"shape": [6, 6, 1], "dtype": "uint8"}}
+    manifest |= {"labels": settings.task.labels, "state": {}, "classes": classes}
+    write_json(root / "build" / "arrays" / "manifest.json", manifest)
+
+
+def evaluation(root: Path, settings: params.Params) -> None:
+    build, labels = root / "build", settings.task.labels
+    loaded = serving.load(build / "model")
+    image, label, ids = (np.load(build / "arrays" / "test" / f"{n}.npy") for n in ("image", "label", "id"))
+    probabilities = serving.outputs(loaded, {"image": image})
+    predicted = probabilities.argmax(1)
+    accuracy = float((predicted == label).mean())
+    out = build / "evaluation"
+    size = (build / "model" / "model.onnx").stat().st_size / 1e6
+    write_json(
+        out / "metrics.json",
+        {"rows": len(label), "accuracy": accuracy, "f1_macro": accuracy, "size_mb": round(size, 6)},
+    )
+    classes = [
+        {"label": v, "precision": 0.9, "recall": 0.9, "f1": 0.9, "rows": int((label == i).sum())}
+        for i, v in enumerate(labels)
+    ]
+    write_csv(out / "classes.csv", classes, list(classes[0]))
+    pairs = [{"actual": labels[a], "predicted": labels[p]} for a, p in zip(label, predicted, strict=True)]
+    write_csv(out / "confusion.csv", pairs, ["actual", "predicted"])
+    write_csv(
+        out / "calibration.csv",
+        [{"confidence": 0.75, "accuracy": 0.7, "rows": 9}, {"confidence": 0.95, "accuracy": 1.0, "rows": 50}],
+        ["confidence", "accuracy", "rows"],
+    )
+    predictions = pa.table(
+        {
+            "id": [key.decode() for key in ids],
+            "label": [labels[i] for i in label],
+            "predicted": [labels[i] for i in predicted],
+            "probabilities": pa.array(list(probabilities), pa.list_(pa.float32())),
+        }
+    )
+    pq.write_table(predictions, out / "predictions.parquet")
+    write_json(build / "cost" / "train.json", {"seconds": 3.5, "peak_memory_mb": 500, "fit_seconds": 2.0})
+    write_json(build / "cost" / "evaluate.json", {"seconds": 1.0, "peak_memory_mb": 200, "latency_ms": 0.05})
+
+
+def versions(root: Path) -> None:
+    """data.dvc and dvc.lock as DVC would write them, with DVC's own digests."""
+    digest = folder_digest(root / "data")
+    (root / "data.dvc").write_text(f"outs:\n- md5: {digest}\n  hash: md5\n  path: data\n")
+    lines = ["schema: '2.0'", "stages:", "  validate:", "    cmd: python -m components validate", "    deps:"]
+    lines += ["    - path: data", "      hash: md5", f"      md5: {digest}", "  evaluate:", "    cmd: x"]
+    lines += ["    outs:"]
+    for name in ("predictions.parquet", "classes.csv", "metrics.json"):
+        path = root / "build" / "evaluation" / name
+        lines += [f"    - path: build/evaluation/{name}", "      hash: md5", f"      md5: {md5(path)}"]
+    lines += ["  train:", "    cmd: x", "    outs:", "    - path: build/model", "      hash: md5"]
+    lines += [f"      md5: {folder_digest(root / 'build' / 'model')}"]
+    (root / "dvc.lock").write_text("\n".join(lines) + "\n")
+
+
+def md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes()).hexdigest()  # noqa: S324 - DVC's hash
+
+
+def folder_digest(folder: Path) -> str:
+    """DVC's digest of a folder: the MD5 of the JSON list of its files, sorted, with their MD5s."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    entries = [{"md5": md5(path), "relpath": path.relative_to(folder).as_posix()} for path in files]
+    return hashlib.md5(json.dumps(entries).encode()).hexdigest() + ".dir"  # noqa: S324
+
+
+def digest(root: Path) -> str:
+    return sha256(root / "build" / "model" / "model.onnx", root / "build" / "model" / "model.json")
+
+
+def store(root: Path) -> None:
+    """Write an empty MLflow database to root/mlflow.db: to copy it costs nothing, to make it costs seconds."""
+    from mlflow.store.db import utils
+
+    steps: Any = utils  # untyped
+
+    engine = steps.create_sqlalchemy_engine(f"sqlite:///{root / 'mlflow.db'}")
+    steps._initialize_tables(engine)
+    engine.dispose()
+
+
+@contextmanager
+def server(root: Path, folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A real `mlflow server` on loopback; its empty database is that of `root`."""
+    shutil.copy(root / "mlflow.db", folder / "store.db")
+    program = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    program += ["--backend-store-uri", f"sqlite:///{folder}/store.db", "--artifacts-destination", f"{folder}/artifacts"]
+    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(program, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+                break
+            except OSError:
+                assert process.poll() is None, (folder / "log").read_text()
+                time.sleep(0.1)
+        yield process
+    finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

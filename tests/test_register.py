@@ -1,0 +1,448 @@
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components import SlipwayError, params, predict, promotion, provenance, register, registry, serving, tracking
+from components.__main__ import main
+from components.files import read_json
+from tests import fabricate
+
+ROOT = Path(__file__).parent.parent
+GOOD, POOR = 0.0, 0.8  # noise in the weights: all answers right, and about three in five
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("register")
+    fabricate.project(root, GOOD)
+    fabricate.store(root)
+    return root
+
+
+@pytest.fixture
+def project(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(template, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+def model(root: Path, noise: float, **changes: str) -> None:
+    """Put another model into the project, and other settings."""
+    text = fabricate.PARAMS
+    for old, new in changes.items():
+        text = text.replace(f"{old}: ", f"{old}: {new} # ")
+    fabricate.project(root, noise, text=text)
+
+
+def run() -> dict[str, Any]:
+    register.run(params.load(), Path("build"), Path("data"), Path("build/register.json"))
+    found: dict[str, Any] = read_json(Path("build/register.json"))
+    return found
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask the registered model in this process: where the fresh one is not what is tried, it takes seconds."""
+
+    def asked(uri: str, given: Path) -> pa.Table:
+        from mlflow.artifacts import download_artifacts
+
+        try:
+            folder = Path(download_artifacts(uri, tracking_uri=tracking.uri()))
+            return serving.predict(serving.load(next(folder.rglob("model.onnx")).parent), pq.read_table(given))
+        except SlipwayError as error:
+            raise SlipwayError(f"{uri}: the model does not answer: {error}") from None
+
+    monkeypatch.setattr(predict, "isolated", asked)
+
+
+def versions() -> list[str]:
+    return sorted(str(v.version) for v in tracking.client().search_model_versions("name = 'sides'"))
+
+
+def alias(name: str) -> str:
+    return str(tracking.client().get_model_version_by_alias("sides", name).version)
+
+
+def test_the_first_model_becomes_champion_and_again_changes_nothing(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run()
+    assert first["new_version"]
+    assert first["promoted"]
+    assert first["changed"]
+    assert first["aliases"] == ["challenger", "champion"]
+    assert first["reason"] == "all gates hold and there was no champion"
+    assert [gate["held"] for gate in first["gates"]] == [True, True, True]
+    version = tracking.client().get_model_version("sides", "1")
+    tags = version.tags
+    assert tags["slipway.model"] == first["model_digest"] == fabricate.digest(project)
+    assert tags["slipway.data"] == fabricate.folder_digest(project / "data")
+    assert tags["slipway.params"] == params.load().digest()
+    assert tags["slipway.run"] == version.run_id == first["run_id"]
+    for text in ("### Cost", "### Promotion", "By label", "accuracy >= 0.6"):
+        assert text in str(version.description)
+    # no isolated process, no new version, no write
+    monkeypatch.setattr(predict, "isolated", None)
+    before = hashlib.sha256((project / "mlflow.db").read_bytes()).hexdigest()
+    again = run()
+    assert again == first | {"new_version": False, "changed": False}
+    assert "nothing has changed" in capsys.readouterr().out
+    assert hashlib.sha256((project / "mlflow.db").read_bytes()).hexdigest() == before
+
+
+@pytest.mark.usefixtures("project")
+def test_what_was_registered_answers_alone(tmp_path: Path) -> None:
+    """In a process without the checkout: raw examples in, answers out, an error where one cannot be read."""
+    run()
+    images = pq.read_table("data/a.parquet")["image"].to_pylist()[:3]
+    given = tmp_path / "given.parquet"
+    pq.write_table(pa.table({"image": pa.array([*images, b"no image"], pa.binary())}), given)
+    answers = predict.isolated("models:/sides@champion", given).to_pylist()
+    assert [row["label"] for row in answers[:3]] == pq.read_table("data/a.parquet")["label"].to_pylist()[:3]
+    assert answers[3]["label"] is None
+    assert "decoded" in answers[3]["error"]
+    place = Path(tracking.client().get_model_version_download_uri("sides", "1").removeprefix("file://"))
+    if not place.exists():
+        model_id = tracking.client().get_model_version("sides", "1").model_id
+        assert model_id is not None
+        place = Path(tracking.client().get_logged_model(model_id).artifact_location.removeprefix("file://"))
+    code = {str(path.relative_to(place / "code")) for path in (place / "code").rglob("*.py")}
+    assert code == {
+        f"components/{name}.py" for name in ("__init__", "files", "serving", "recipes/__init__", "recipes/images")
+    }
+    pinned = (place / "requirements.txt").read_text().split()
+    assert f"onnxruntime=={provenance.version('onnxruntime')}" in pinned
+    assert f"pillow=={provenance.version('pillow')}" in pinned
+    assert all("==" in line for line in pinned)
+    assert not any(line.startswith(("tensorflow", "keras", "dvc")) for line in pinned)
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_empty_store_gets_everything_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run()
+    (project / "new").mkdir()
+    fabricate.store(project / "new")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/new/mlflow.db")
+    second = run()
+    assert second["new_version"]
+    assert second["promoted"]
+    assert second["run_id"] != first["run_id"]
+    assert second["model_digest"] == first["model_digest"]
+    assert versions() == ["1"]
+
+
+def test_a_worse_model_is_kept_back_by_the_bootstrap_and_a_better_one_promoted(project: Path) -> None:
+    model(project, POOR)
+    poor = run()
+    assert poor["promoted"]
+    model(project, GOOD)
+    good = run()
+    assert good["promoted"]
+    assert good["version"] == "2"
+    assert good["champion"] == {"version": "1", "metrics": {"accuracy": poor["metrics"]["accuracy"]}}
+    gain = good["metrics"]["accuracy"] - poor["metrics"]["accuracy"]
+    assert good["difference"]["mean"] == pytest.approx(gain)
+    assert 0 < good["difference"]["low"] < gain < good["difference"]["high"]
+    # the poor one again: it is version 1 still, and not promoted
+    model(project, POOR)
+    back = run()
+    assert back["version"] == "1"
+    assert not back["promoted"]
+    assert "may be worse" in back["reason"]
+    assert alias("champion") == "2"
+    assert versions() == ["1", "2"]
+    assert not run()["changed"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_gate_that_does_not_hold(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model(project, POOR, minimum="{accuracy: 0.95}")
+    kept = run()
+    assert not kept["promoted"]
+    assert kept["aliases"] == ["challenger"]
+    assert "the gate is >= 0.95" in kept["reason"]
+    assert "not the champion" in capsys.readouterr().out
+    # a lower gate is a new decision about the same version
+    model(project, POOR, minimum="{accuracy: 0.5}")
+    let = run()
+    assert let["promoted"]
+    assert not let["new_version"]
+    assert let["changed"]
+    # a higher one takes no alias away
+    model(project, POOR, minimum="{accuracy: 0.95}")
+    still = run()
+    assert still["promoted"]
+    assert "fails the gates of today (accuracy)" in still["reason"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_gate_on_nothing_names_the_nearest_and_makes_nothing(project: Path) -> None:
+    model(project, GOOD, minimum="{acuracy: 0.95}")
+    with pytest.raises(SlipwayError, match=r"register\.minimum\.acuracy: no such metric; did you mean accuracy\?"):
+        run()
+    assert versions() == []
+
+
+def test_a_champion_that_cannot_answer_is_told_and_stays(project: Path) -> None:
+    model(project, POOR)
+    run()
+    for path in (project / "mlartifacts").rglob("model.onnx"):
+        path.write_bytes(b"damaged")
+    model(project, GOOD)
+    kept = run()
+    assert not kept["promoted"]
+    assert "cannot be evaluated anew" in kept["reason"]
+    assert "by hand" in kept["reason"]
+    assert alias("champion") == "1"
+    # by hand, then
+    tracking.client().set_registered_model_alias("sides", "champion", "2")
+    assert run()["promoted"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_alias_moved_back_by_hand_stays_there(project: Path) -> None:
+    model(project, POOR)
+    run()
+    model(project, GOOD)
+    assert run()["promoted"]
+    tracking.client().set_registered_model_alias("sides", "champion", "1")
+    after = run()
+    assert not after["promoted"]
+    assert not after["changed"]
+    assert "moved" in after["reason"]
+    assert alias("champion") == "1"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_version_that_answers_otherwise_moves_no_alias(project: Path) -> None:
+    """The predictions that were evaluated are not this model's."""
+    path = project / "build" / "evaluation" / "predictions.parquet"
+    table = pq.read_table(path)
+    other = pa.array([[0.4, 0.6]] * len(table), pa.list_(pa.float32()))
+    at = table.column_names.index("probabilities")
+    pq.write_table(table.set_column(at, "probabilities", other), path)
+    fabricate.versions(project)
+    with pytest.raises(SlipwayError, match="answers otherwise"):
+        run()
+    assert tracking.client().get_registered_model("sides").aliases == {}
+
+
+class Killed(BaseException):
+    """As good as SIGKILL: nothing catches it."""
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        "MlflowClient.log_model_artifacts",
+        "MlflowClient.finalize_logged_model",
+        "MlflowClient.create_registered_model",
+        "MlflowClient.create_model_version",
+        "predict.isolated",
+        "registry.tag",
+        "MlflowClient.update_model_version",
+        "MlflowClient.set_registered_model_alias",
+    ],
+)
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.usefixtures("project", "quick")
+def test_killed_anywhere_it_goes_on(monkeypatch: pytest.MonkeyPatch, at: str, after: bool) -> None:
+    """The end is the same as if nothing had happened, and nothing is there twice."""
+    from mlflow import MlflowClient
+
+    owner, name = at.split(".")
+    holder = {"MlflowClient": MlflowClient, "predict": predict, "registry": registry}[owner]
+    real = getattr(holder, name)
+
+    def dies(*arguments: Any, **options: Any) -> None:
+        if after:
+            real(*arguments, **options)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(holder, name, dies)
+        with pytest.raises(Killed):
+            run()
+    done = run()
+    assert done["version"] == "1"
+    assert done["aliases"] == ["challenger", "champion"]
+    assert done["reason"] == "all gates hold and there was no champion"
+    assert versions() == ["1"]
+    client = tracking.client()
+    experiment = tracking.experiment("sides")
+    assert len(client.search_runs([experiment])) == 1
+    assert len(client.search_logged_models([experiment])) == 1
+    assert not run()["changed"]
+
+
+def other_data() -> None:
+    text = Path("data.dvc").read_text()
+    Path("data.dvc").write_text(text.replace(fabricate.folder_digest(Path("data")), "0" * 32 + ".dir"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda: shutil.rmtree("build"), "dvc repro"),
+        (lambda: Path("build/evaluation/metrics.json").unlink(), r"metrics\.json: no such file; `dvc repro`"),
+        (lambda: Path("dvc.lock").unlink(), "not up to date .dvc.lock does not list"),
+        (lambda: Path("build/model/model.onnx").write_bytes(b"x"), "build/model is not what dvc.lock lists"),
+        (other_data, "data.dvc names other data than dvc.lock"),
+        (lambda: shutil.rmtree("data"), "no such dataset"),
+        (lambda: Path("data/a.parquet").unlink(), "does not hold the examples that were evaluated"),
+    ],
+)
+@pytest.mark.usefixtures("project", "quick")
+def test_a_pipeline_that_is_not_up_to_date(spoil: Callable[[], None], message: str) -> None:
+    spoil()
+    with pytest.raises(SlipwayError, match=message):
+        run()
+    assert versions() == []
+
+
+@pytest.mark.usefixtures("project")
+def test_no_server_and_no_password_in_what_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:hunter22@127.0.0.1:{fabricate.free_port()}")
+    with pytest.raises(SlipwayError, match=r"MLflow at http://\*\*\*@127.* does not answer") as error:
+        run()
+    assert "hunter22" not in str(error.value)
+
+
+def test_a_server_with_a_password_in_its_address(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The whole way over HTTP; the password is nowhere afterwards."""
+    port = fabricate.free_port()
+    with fabricate.server(project, tmp_path, port):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:hunter22@127.0.0.1:{port}")
+        assert run()["promoted"]
+        assert not run()["changed"]
+    assert "hunter22" not in capsys.readouterr().out
+    for path in [*tmp_path.rglob("*.json"), tmp_path / "store.db", *(tmp_path / "artifacts").rglob("*")]:
+        if path.is_file():
+            assert b"hunter22" not in path.read_bytes(), path
+
+
+def test_two_at_once_make_one_version(project: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "components", "register", "--build", "build", "--data", "data", "--out"]
+    both = [
+        subprocess.Popen([*command, f"build/{n}.json"], env=environment, stdout=subprocess.PIPE, text=True)
+        for n in (1, 2)
+    ]
+    told = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert versions() == ["1"]
+    made = [read_json(project / "build" / f"{n}.json")["new_version"] for n in (1, 2)]
+    assert sorted(made) == [False, True]
+
+
+@pytest.mark.usefixtures("project")
+def test_the_lock_is_of_one_store() -> None:
+    entered = threading.Event()
+
+    def other() -> None:
+        with registry.alone():
+            entered.set()
+
+    with registry.alone():
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert not entered.wait(0.3)
+    assert entered.wait(5)
+    thread.join()
+
+
+@pytest.mark.usefixtures("project", "quick")
+def test_the_command_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run()
+    images = pq.read_table("data/a.parquet").slice(0, 2).to_pylist()
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, row in enumerate(images):
+        (folder / f"{number}.png").write_bytes(row["image"])
+    (folder / "notes.txt").write_text("no picture")
+    assert main(["predict", str(folder)]) == 0
+    told = capsys.readouterr().out
+    assert f"0.png      {images[0]['label']}" in told
+    assert "notes.txt  error: " in told
+    assert main(["predict", "models:/sides/1", "data/a.parquet", "--out", "answers.csv"]) == 0
+    lines = Path("answers.csv").read_text().splitlines()
+    assert lines[0] == '"example","label","probability","probabilities","error"'
+    assert len(lines) == 151
+    for arguments, message in {
+        ("models:/sides@chmpion", str(folder)): "there are: sides, sides@challenger, sides@champion",
+        ("digits", str(folder)): "expected models:/NAME@ALIAS",
+        (str(tmp_path / "nothing"),): "no such file or folder",
+        ("data/a.parquet", "--out", "answers.txt"): "expected a .csv or .parquet",
+        ("dvc.lock", "--out", "answers.parquet"): "",
+    }.items():
+        assert main(["predict", *arguments]) == (1 if message else 0)
+        assert message in capsys.readouterr().err
+
+
+SETTINGS = params.Register()
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=200), st.integers(0, 100))
+def test_equal_models_do_not_differ(right: list[bool], seed: int) -> None:
+    one = np.array(right)
+    assert promotion.compare(one, one, SETTINGS, seed) == {"mean": 0.0, "low": 0.0, "high": 0.0}
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=5, max_size=300), st.integers(0, 100))
+def test_the_interval_holds_the_mean_and_turns_with_the_order(pairs: list[tuple[bool, bool]], seed: int) -> None:
+    one, two = np.array(pairs).T
+    found = promotion.compare(one, two, SETTINGS, seed)
+    assert found["low"] - 1e-12 <= found["mean"] <= found["high"] + 1e-12
+    turned = promotion.compare(two, one, SETTINGS, seed)
+    assert turned["mean"] == -found["mean"]
+    assert found == promotion.compare(one, two, SETTINGS, seed)
+
+
+def test_the_bootstrap_is_that_of_naive_resampling() -> None:
+    random = np.random.default_rng(5)
+    one, two = random.random(400) < 0.9, random.random(400) < 0.87
+    settings = params.Register(resamples=4000)
+    found = promotion.compare(one, two, settings, 1)
+    rows = random.integers(0, 400, (4000, 400))
+    means = (one[rows].astype(int) - two[rows].astype(int)).mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    assert found["low"] == pytest.approx(low, abs=0.004)
+    assert found["high"] == pytest.approx(high, abs=0.004)
+
+
+def test_gates_and_numbers_that_are_none() -> None:
+    settings = params.Register(minimum={"accuracy": 0.9}, maximum={})
+    (gate,) = promotion.gates(settings, {"accuracy": float("nan")})
+    assert gate == {"metric": "accuracy", "limit": ">= 0.9", "value": None, "held": False}
+    assert json.dumps(gate, allow_nan=False)
+
+
+def test_digest_is_that_of_dvc(tmp_path: Path) -> None:
+    """Of a folder with folders in it, added by DVC itself."""
+    folder = tmp_path / "things"
+    for name in ("b.txt", "a/z.txt", "a-b/é.txt", "a.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    for line in (["init", "--no-scm", "--quiet"], ["add", "things", "--quiet"]):
+        subprocess.run([sys.executable, "-m", "dvc", *line], cwd=tmp_path, check=True)
+    text = (tmp_path / "things.dvc").read_text()
+    assert f"md5: {provenance.dvc_digest(folder)}\n" in text
+    (single,) = (tmp_path / "things").glob("b.txt")
+    assert provenance.dvc_digest(single) == hashlib.md5(b"b.txt", usedforsecurity=False).hexdigest()

@@ -1,0 +1,114 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from components import SlipwayError, recipes, serving
+from tests import fabricate
+
+Made = tuple[serving.Model, Any, Path]
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    root = tmp_path_factory.mktemp("serving")
+    settings = fabricate.project(root, flip=0.3)
+    return serving.load(root / "build" / "model"), settings, root
+
+
+def sample(rows: int) -> pa.Table:
+    return recipes.load("images").sample(rows, 11)[1]
+
+
+def test_answers_do_not_depend_on_the_batch(made: Made) -> None:
+    model, settings, _ = made
+    arrays = model.recipe.encode(sample(50), settings.task, {})
+    whole = serving.outputs(model, arrays)
+    assert whole.shape == (50, 2)
+    assert np.allclose(whole.sum(axis=1), 1)
+    assert np.allclose(whole, serving.outputs(model, arrays, batch=7), atol=1e-6)
+    assert serving.outputs(model, {"image": arrays["image"][:0]}).shape == (0, 2)
+
+
+def test_one_bad_example_costs_only_its_own_answer(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _, _ = made
+    monkeypatch.setattr(serving, "BATCH", 8)
+    images = sample(20)["image"].to_pylist()
+    good = serving.predict(model, pa.table({"image": images}))
+    images[3], images[12] = b"no image at all", None
+    mixed = serving.predict(model, pa.table({"image": pa.array(images, pa.binary())})).to_pylist()
+    for row, (alone, together) in enumerate(zip(good.to_pylist(), mixed, strict=True)):
+        if row in (3, 12):
+            assert together["label"] is None
+            assert together["probabilities"] is None
+            assert "image" in together["error"]
+        else:
+            assert together["error"] is None
+            assert together["label"] == alone["label"]
+            assert together["probabilities"] == pytest.approx(alone["probabilities"], abs=1e-6)
+
+
+def test_missing_column_and_missing_model(made: Made, tmp_path: Path) -> None:
+    with pytest.raises(SlipwayError, match="column image is missing"):
+        serving.predict(made[0], pa.table({"picture": [b""]}))
+    with pytest.raises(SlipwayError, match="dvc repro"):
+        serving.load(tmp_path)
+    fabricate.model(tmp_path, made[1], 0.0)
+    (tmp_path / "model" / "model.onnx").write_bytes(b"\x08cut off")
+    with pytest.raises(SlipwayError, match="not a usable model"):
+        serving.load(tmp_path / "model")
+
+
+def test_text_of_a_csv_is_cast_row_by_row() -> None:
+    """A value that is no number is an error of its own row; an empty one is a missing value."""
+    section = {"numeric": ["x"], "labels": ["no", "yes"], "hidden": [4]}
+    recipe = recipes.load("tabular")
+    settings = recipe.Params.model_validate(section)
+
+    class Session:
+        def run(self, _: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+            x = feeds["numeric"][:, 0]
+            return [np.stack([x < 0, x >= 0], axis=1).astype(np.float32)]
+
+    model = serving.Model(Session(), recipe, settings, {"mean": [0.0], "deviation": [1.0]}, ["no", "yes"])
+    answers = serving.predict(model, pa.table({"x": ["-1.5", "two", None, "3"]})).to_pylist()
+    assert [row["label"] for row in answers] == ["no", None, "yes", "yes"]
+    assert "two" in answers[1]["error"]
+
+
+def test_pyfunc_takes_and_gives_a_frame(made: Made) -> None:
+    _, _, root = made
+    served = serving._load_pyfunc(str(root / "build" / "model"))
+    answers = served.predict(pd.DataFrame({"image": [*sample(2)["image"].to_pylist(), b"x"]}, index=[7, 9, 11]))
+    assert list(answers.columns) == ["label", "probability", "probabilities", "error"]
+    assert len(answers) == 3
+    assert answers["error"].isna().tolist() == [True, True, False]
+
+
+def test_latency_is_of_one_example(made: Made) -> None:
+    model, settings, _ = made
+    arrays = model.recipe.encode(sample(3), settings.task, {})
+    assert 0 < serving.latency_ms(model, arrays, calls=5, warm_up=1) < 1000
+    with pytest.raises(SlipwayError, match="empty"):
+        serving.latency_ms(model, {"image": arrays["image"][:0]})
+
+
+def test_serving_imports_nothing_heavy(made: Made) -> None:
+    """Not even MLflow: a server starts with onnxruntime, numpy and pyarrow."""
+    text = (
+        "import sys; from pathlib import Path; import pyarrow as pa; from components import serving\n"
+        "model = serving.load(Path(sys.argv[1]))\n"
+        "serving.predict(model, pa.table({'image': pa.array([b'x'], pa.binary())}))\n"
+        "heavy = {'tensorflow', 'keras', 'mlflow', 'dvc', 'prefect', 'great_expectations', 'sklearn', 'matplotlib'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", text, made[2] / "build" / "model"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

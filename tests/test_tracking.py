@@ -1,0 +1,205 @@
+import contextlib
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components import SlipwayError, live, params, tracking
+from components.files import read_json
+from tests import fabricate
+
+DEVICE = {"device": "cpu", "device_name": "test", "cores": 2}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("tracking")
+    fabricate.project(root, flip=0.3)
+    fabricate.store(root)
+    return root
+
+
+@pytest.fixture
+def project(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+    root = tmp_path / "a project"  # with a space
+    shutil.copytree(template, root)
+    monkeypatch.chdir(root)
+    return root
+
+
+def manifest() -> dict[str, Any]:
+    found: dict[str, Any] = read_json(Path("build/arrays/manifest.json"))
+    return found
+
+
+def runs() -> list[Any]:
+    return list(tracking.client().search_runs([tracking.experiment("sides")]))
+
+
+def train(root: Path, key: str = "a" * 32, steps: int = 3) -> str:
+    with tracking.training(params.load(), key, manifest(), DEVICE) as run:
+        for step in range(1, steps + 1):
+            run.log({"step_loss": 1 / step}, step)
+        run.done(fabricate.digest(root))
+    return run.run_id
+
+
+def test_root_of_a_dvc_workspace_is_the_outer_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    inside = tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmpabc"
+    inside.mkdir(parents=True)
+    monkeypatch.chdir(inside)
+    assert tracking.root() == tmp_path
+    assert tracking.uri() == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert tracking.uri() == "http://127.0.0.1:9"
+
+
+def test_masks_credentials() -> None:
+    text = "postgresql+psycopg://me:pa%20ss@db.example:5432/x and https://tok@h/ but not http://h/a@b"
+    assert live.mask(text) == "postgresql+psycopg://***@db.example:5432/x and https://***@h/ but not http://h/a@b"
+
+
+def test_a_training_is_a_whole_run(project: Path) -> None:
+    run_id = train(project)
+    tracking.evaluated(params.load(), fabricate.digest(project), project / "build", {"latency_ms": 0.05})
+    run = tracking.client().get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "images-aaaaaaaa"
+    wanted = {"name": "sides", "seed": "1", "train.epochs": "3", "images.hidden": "[16]", "split.test": "0.2"}
+    assert wanted.items() <= run.data.params.items()
+    tags = run.data.tags
+    assert tags["slipway.model"] == fabricate.digest(project)
+    assert tags["slipway.params"] == params.load().digest()
+    assert tags["hardware.device"] == "cpu"
+    assert run.inputs is not None
+    dataset = run.inputs.dataset_inputs[0].dataset
+    assert dataset.digest == tags["slipway.data"] == fabricate.folder_digest(project / "data")
+    metrics = run.data.metrics
+    assert metrics["step_loss"] == pytest.approx(1 / 3)
+    accuracy = read_json(project / "build" / "evaluation" / "metrics.json")["accuracy"]
+    assert metrics["test_accuracy"] == pytest.approx(accuracy)
+    assert {"test_f1/left", "cost.latency_ms", "cost.size_mb", "cost.fit_seconds"} <= metrics.keys()
+    assert "Most confused" in tags["mlflow.note.content"]
+    figures = {item.path for item in tracking.client().list_artifacts(run_id, "figures")}
+    assert {"figures/confusion.png", "figures/calibration.png", "figures/loss.png"} <= figures
+    # the same run, and nothing is added
+    assert tracking.ensure_run(params.load(), project / "build") == run_id
+    assert len(runs()) == 1
+
+
+def test_an_empty_store_gets_the_run_again_from_the_files(project: Path) -> None:
+    run_id = tracking.ensure_run(params.load(), project / "build")
+    run = tracking.client().get_run(run_id)
+    assert run.info.status == "FINISHED"
+    history = tracking.client().get_metric_history(run_id, "val_loss")
+    steps = -(-manifest()["rows"]["train"] // 32)
+    assert [m.step for m in history] == [steps, 2 * steps, 3 * steps]
+    assert run.data.metrics["step_accuracy"] == pytest.approx(1 - 0.5 / 12)
+    assert run.data.metrics["test_rows"] == manifest()["rows"]["test"]
+    assert run.inputs is not None
+    assert run.inputs.dataset_inputs
+    assert tracking.ensure_run(params.load(), project / "build") == run_id
+
+
+def test_a_killed_training_goes_on_in_its_own_run(project: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), tracking.training(params.load(), "b" * 32, manifest(), DEVICE) as run:
+        for step in (1, 2, 3):
+            run.log({"step_loss": 1.0}, step)
+        raise KeyboardInterrupt
+    assert tracking.client().get_run(run.run_id).info.status == "KILLED"
+    with pytest.raises(ValueError, match="loss"), tracking.training(params.load(), "c" * 32, manifest(), DEVICE) as bad:
+        raise ValueError("loss")
+    assert tracking.client().get_run(bad.run_id).info.status == "FAILED"
+    with tracking.training(params.load(), "b" * 32, manifest(), DEVICE) as again:
+        for step in (2, 3, 4):  # from the checkpoint on
+            again.log({"step_loss": 1.0}, step)
+        again.done(fabricate.digest(project))
+    assert again.run_id == run.run_id
+    history = tracking.client().get_metric_history(run.run_id, "step_loss")
+    assert [metric.step for metric in history] == [1, 2, 3, 4]
+    # made anew from scratch, it is another run
+    assert train(project, key="b" * 32) != run.run_id
+
+
+@pytest.mark.usefixtures("project")
+def test_system_metrics_of_a_short_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "PAUSE", 0.1)
+    with tracking.training(params.load(), "d" * 32, manifest(), DEVICE) as run:
+        time.sleep(2.6)
+        # live: it is there while the training goes on
+        assert "system/cpu_utilization_percentage" in tracking.client().get_run(run.run_id).data.metrics
+
+
+def test_a_server_lost_half_way_stops_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A stopped process answers nothing; a dead one refuses, see below."""
+    port = fabricate.free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    monkeypatch.setattr(live, "PAUSE", 0.1)
+    monkeypatch.setattr(live, "WAIT", 0.3)
+    with fabricate.server(project, tmp_path, port) as process:
+        with tracking.training(params.load(), "e" * 32, manifest(), DEVICE) as run:
+            run.log({"step_loss": 1.0}, 1)
+            wait_for(run.run_id, 1.0)  # live
+            os.killpg(process.pid, signal.SIGSTOP)
+            started = time.monotonic()
+            for step in range(2, 2000):
+                run.log({"step_loss": 1 / step}, step)
+            assert time.monotonic() - started < 0.5  # nobody waits for it
+            time.sleep(2.5)
+            assert run.problem
+            os.killpg(process.pid, signal.SIGCONT)
+            wait_for(run.run_id, 1 / 1999)  # what was kept arrives
+            os.killpg(process.pid, signal.SIGSTOP)
+            monkeypatch.setattr(tracking, "PATIENCE", 1)
+            run.log({"step_loss": 0.25}, 2000)
+            run.done(fabricate.digest(project))
+        told = capsys.readouterr().err
+        assert "was lost" in told
+        assert "secret" not in told
+        tracking.evaluated(params.load(), fabricate.digest(project), project / "build", {})
+        told = capsys.readouterr().err
+        assert "warning" in told  # no error
+        assert "secret" not in told
+        os.killpg(process.pid, signal.SIGCONT)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        run_id = tracking.ensure_run(params.load(), project / "build")  # made whole from the files
+        made = tracking.client().get_run(run_id)
+        assert made.info.status == "FINISHED"
+        assert made.data.tags["slipway.model"] == fabricate.digest(project)
+        assert "val_loss" in made.data.metrics
+
+
+def wait_for(run_id: str, value: float) -> None:
+    for _ in range(100):
+        with contextlib.suppress(Exception):  # it may be slow to wake up
+            if tracking.client().get_run(run_id).data.metrics.get("step_loss") == value:
+                return
+        time.sleep(0.1)
+    pytest.fail("the metric did not arrive")
+
+
+@pytest.mark.usefixtures("project")
+def test_a_server_that_is_down_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{fabricate.free_port()}")
+    started = time.monotonic()
+    with pytest.raises(SlipwayError, match="start it, or unset MLFLOW_TRACKING_URI") as error:
+        tracking.check()
+    assert time.monotonic() - started < 8
+    assert "secret" not in str(error.value)
+
+
+def test_a_broken_database_file(project: Path) -> None:
+    (project / "mlflow.db").write_bytes(b"this is no database" * 100)
+    with pytest.raises(SlipwayError, match="does not answer"):
+        tracking.check()
