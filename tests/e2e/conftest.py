@@ -1,0 +1,73 @@
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.files import read_json
+
+
+@dataclass
+class Clone:
+    """A clone of the project that a test uses as a stranger would: by its commands, in a bare environment."""
+
+    path: Path
+    home: Path
+
+    def environment(self) -> dict[str, str]:
+        keep = ("PATH", "LANG", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+        kept = {name: os.environ[name] for name in keep if name in os.environ}
+        return kept | {"HOME": str(self.home), "CI": "true"}
+
+    def run(self, *command: str, fails: bool = False, **environment: str) -> str:
+        """Run a command to its end; return what it said. `fails` expects exit code 1."""
+        done = subprocess.run(
+            [sys.executable if command[0] == "python" else command[0], *command[1:]],
+            cwd=self.path,
+            env=self.environment() | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        assert done.returncode == (1 if fails else 0), done.stdout
+        assert not fails or "Traceback" not in done.stdout, done.stdout
+        return done.stdout
+
+    def start(self, *command: str, **environment: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable if command[0] == "python" else command[0], *command[1:]],
+            cwd=self.path,
+            env=self.environment() | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def registered(self) -> Any:
+        return read_json(self.path / "build" / "register.json")
+
+    def client(self) -> Any:
+        from mlflow import MlflowClient
+
+        return MlflowClient(f"sqlite:///{self.path}/mlflow.db")
+
+    def versions(self) -> dict[str, set[str]]:
+        """Version -> aliases of every registered model."""
+        found = {}
+        for model in self.client().search_registered_models():
+            for version in self.client().search_model_versions(f"name='{model.name}'"):
+                full = self.client().get_model_version(model.name, version.version)
+                found[f"{model.name} {version.version}"] = set(full.aliases)
+        return found
+
+
+@pytest.fixture(scope="session")
+def clone(checkout: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Clone]:
+    return lambda name: Clone(checkout(name), tmp_path_factory.mktemp("home"))

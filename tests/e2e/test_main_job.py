@@ -1,0 +1,227 @@
+"""The main job, as a stranger meets it: a clone, one command, and what can be asked of the result."""
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from components.files import read_json, sha256
+from tests.e2e.conftest import Clone
+
+pytestmark = pytest.mark.e2e
+RETRAIN = ("python", "-m", "flows.retrain")
+
+
+@pytest.fixture(scope="module")
+def ran(clone: Callable[[str], Clone]) -> tuple[Clone, str]:
+    """A clone in which the main job ran once, and what it said."""
+    fresh = clone("project")
+    return fresh, fresh.run(*RETRAIN)
+
+
+def test_one_command_leads_to_a_champion(ran: tuple[Clone, str]) -> None:
+    project, said = ran
+    for stage in ("validate", "preprocess", "train", "evaluate", "register"):
+        assert f"{stage} " in said
+    assert "1797 rows" in said or "1,797" in said
+    assert "make ui" in said
+    assert project.versions() == {"digits 1": {"champion", "challenger"}}
+    assert read_json(project.path / "build/evaluation/metrics.json")["accuracy"] > 0.9
+    assert not (project.home / ".prefect").exists()  # nothing in the user's home
+
+
+def test_every_digest_leads_everywhere(ran: tuple[Clone, str]) -> None:
+    project, _ = ran
+    client = project.client()
+    version = client.get_model_version_by_alias("digits", "champion")
+    build = project.path / "build"
+    assert version.tags["slipway.model"] == sha256(build / "model/model.onnx", build / "model/model.json")
+    assert version.tags["slipway.data"] in (project.path / "data.dvc").read_text()
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project.path, capture_output=True, text=True, check=True)
+    run = client.get_run(version.run_id)
+    assert run.info.status == "FINISHED"
+    assert head.stdout.strip() in {*run.data.tags.values(), *version.tags.values()}
+    assert run.data.tags["slipway.model"] == version.tags["slipway.model"]
+    assert run.data.params["train.epochs"] == "20"
+    assert run.data.metrics["test_accuracy"] == pytest.approx(read_json(build / "evaluation/metrics.json")["accuracy"])
+    assert run.inputs.dataset_inputs[0].dataset.digest == version.tags["slipway.data"]
+    assert len(client.get_metric_history(version.run_id, "val_loss")) == 20
+    names = {artifact.path for artifact in client.list_artifacts(version.run_id)}
+    assert any("figures" in name or name.endswith(".png") for name in names), names
+    experiments = project.run("dvc", "exp", "list", "--name-only").split()
+    assert set(experiments) & set(version.tags.values())
+
+
+def test_the_registered_model_answers_raw_examples(ran: tuple[Clone, str], tmp_path: Path) -> None:
+    project, _ = ran
+    stored = pq.read_table(project.path / "data/digits.parquet")
+    sure = 0
+    for row in range(0, 40, 4):
+        (tmp_path / f"{row:02d}.png").write_bytes(stored["image"][row].as_py())
+    said = project.run("python", "-m", "components", "predict", "models:/digits@champion", str(tmp_path))
+    for row in range(0, 40, 4):
+        (line,) = [line for line in said.splitlines() if f"{row:02d}.png" in line]
+        sure += stored["label"][row].as_py() in line.replace(f"{row:02d}.png", "").split()
+    assert sure >= 8
+
+
+def test_a_second_run_changes_nothing(ran: tuple[Clone, str]) -> None:
+    project, _ = ran
+    before = project.versions(), (project.path / "dvc.lock").read_bytes()
+    said = project.run(*RETRAIN)
+    assert "nothing changed" in said
+    assert "Running stage" not in said
+    assert (project.versions(), (project.path / "dvc.lock").read_bytes()) == before
+    assert len(project.client().search_runs(["1"])) == 1
+
+
+def test_dvc_works_as_its_users_expect(ran: tuple[Clone, str]) -> None:
+    project, _ = ran
+    assert "Data and pipelines are up to date" in project.run("dvc", "repro")
+    assert "accuracy" in project.run("dvc", "metrics", "show")
+    project.run("dvc", "plots", "show", "--out", "build/plots")
+    page = (project.path / "build/plots/index.html").read_text()
+    for plot in ("loss", "accuracy", "confusion", "calibration"):
+        assert plot in page
+    project.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qam", "lock", "--allow-empty")
+    said = project.run("dvc", "exp", "run", "-S", "train.epochs=2", "--name", "short")
+    assert "epoch 2/2" in said
+    assert "train.epochs" in project.run("dvc", "params", "diff")
+    assert "short" in project.run("dvc", "exp", "show", "--csv")
+    epochs = {run.data.params["train.epochs"] for run in project.client().search_runs(["1"])}
+    assert epochs == {"20", "2"}  # every training is an MLflow run
+    assert project.versions() == {"digits 1": {"champion", "challenger"}}  # DVC leaves the registry alone
+
+
+def test_a_worse_model_becomes_challenger_and_no_more(ran: tuple[Clone, str]) -> None:
+    project, _ = ran  # its params now say two epochs
+    said = project.run(*RETRAIN)
+    assert project.versions() == {"digits 1": {"champion"}, "digits 2": {"challenger"}}
+    registered = project.registered()
+    assert not registered["promoted"]
+    assert registered["champion"]["version"] in (1, "1")
+    assert registered["difference"]["high"] < 0
+    assert "0.9" in said
+    project.run("git", "checkout", "--", "params.yaml")
+    said = project.run(*RETRAIN)  # from DVC's run cache
+    assert "epoch" not in said
+    assert "champion" in project.versions()["digits 1"]
+    assert len(project.versions()) == 2
+
+
+def test_a_new_empty_store_gets_run_model_and_version_again(ran: tuple[Clone, str]) -> None:
+    project, _ = ran
+    before = project.client().get_model_version_by_alias("digits", "champion").tags["slipway.model"]
+    for path in project.path.glob("mlflow.db*"):
+        path.unlink()
+    shutil.rmtree(project.path / "mlartifacts", ignore_errors=True)
+    said = project.run(*RETRAIN)
+    assert "epoch 1/" not in said
+    assert project.versions() == {"digits 1": {"champion", "challenger"}}
+    version = project.client().get_model_version_by_alias("digits", "champion")
+    assert version.tags["slipway.model"] == before
+    run = project.client().get_run(version.run_id)
+    assert run.data.metrics["test_accuracy"] > 0.9
+    assert len(project.client().get_metric_history(version.run_id, "val_loss")) == 20
+
+
+def picture(size: tuple[int, int]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros(size, np.uint8)).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def test_bad_rows_are_set_aside_and_too_many_stop_the_run(ran: tuple[Clone, str], tmp_path: Path) -> None:
+    project, _ = ran
+    folder = tmp_path / "more"
+    (folder / "3").mkdir(parents=True)
+    (folder / "3" / "broken.png").write_bytes(picture((8, 8))[:-30])
+    (folder / "3" / "large.png").write_bytes(picture((80, 80)))
+    (folder / "3" / "good.png").write_bytes(picture((8, 8)))
+    project.run("python", "-m", "components", "ingest", "images", str(folder))
+    said = project.run(*RETRAIN)
+    assert "2 set aside" in said
+    aside = pq.read_table(project.path / "build/validation/quarantine.parquet").to_pylist()
+    assert [(row["file"], row["row"]) for row in aside] == [("more.parquet", 0), ("more.parquet", 2)]
+    before = project.versions()
+    for number in range(40):
+        (folder / "3" / f"wide{number}.png").write_bytes(picture((8, 90 + number)))
+    project.run("python", "-m", "components", "ingest", "images", str(folder), "--name", "evenmore")
+    said = project.run(*RETRAIN, fails=True)
+    assert "width" in said
+    assert "evenmore.parquet" in said
+    assert project.versions() == before
+    assert "failed" in said.lower()
+    assert (project.path / "build/validation/report.html").exists()
+    (project.path / "data/evenmore.parquet").unlink()
+
+
+def test_a_typo_stops_the_run_before_anything_else(ran: tuple[Clone, str]) -> None:
+    project, _ = ran
+    path = project.path / "params.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("epochs:", "epoch:"))
+    before = project.versions()
+    assert "did you mean train.epochs?" in project.run(*RETRAIN, fails=True)
+    assert project.versions() == before
+    path.write_text(text)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_killed_half_way_a_rerun_goes_on(clone: Callable[[str], Clone], number: int) -> None:
+    project = clone(f"killed{number}")
+    path = project.path / "params.yaml"
+    path.write_text(path.read_text().replace("epochs: 20", "epochs: 60"))
+    process = project.start(*RETRAIN)
+    assert process.stdout
+    for line in process.stdout:
+        if "epoch 5/60" in line:
+            break
+    # Ctrl-C reaches the whole foreground group of a terminal; a scheduler's signal only the process
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    rest = process.communicate(timeout=60)[0]
+    assert process.returncode != 0
+    assert "Traceback" not in rest or number == signal.SIGKILL, rest
+    if number == signal.SIGKILL:  # nobody could end the stage's own group: it ends or is ended by hand
+        end_children_of(project.path)
+    deadline = time.time() + 20
+    while working_in(project.path) and time.time() < deadline:
+        time.sleep(0.2)
+    assert not working_in(project.path)
+    assert not (project.path / "build/model").exists()
+    said = project.run(*RETRAIN)
+    assert "going on after epoch" in said
+    assert project.versions() == {"digits 1": {"champion", "challenger"}}
+    runs = project.client().search_runs(["1"])
+    assert [run.info.status for run in runs] == ["FINISHED"]
+
+
+def working_in(folder: Path) -> list[int]:
+    """Return the processes whose current folder is this one."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()) == folder:
+                found.append(process.pid)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def end_children_of(folder: Path) -> None:
+    for pid in working_in(folder):
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,45 @@
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.conftest import Clone
+
+pytestmark = pytest.mark.e2e
+
+
+def test_the_same_commit_gives_the_same_lock_in_any_clone(clone: Callable[[str], Clone]) -> None:
+    """Weights included, byte for byte, at different paths, each from an empty cache."""
+    locks = []
+    for name in ("here", "a-rather-longer-place"):
+        project = clone(name)
+        project.run("dvc", "pull", "data.dvc")
+        (project.path / "dvc.lock").unlink(missing_ok=True)
+        said = project.run("dvc", "repro")
+        assert "epoch 20/20" in said  # it was really trained
+        locks.append((project.path / "dvc.lock").read_bytes())
+    assert b"model" in locks[0]
+    assert locks[0] == locks[1]
+
+
+def test_a_plain_pull_brings_the_dataset_offline(clone: Callable[[str], Clone]) -> None:
+    project = clone("pulled")
+    project.run("dvc", "pull", HTTPS_PROXY="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9")
+    assert (project.path / "data" / "digits.parquet").exists()
+
+
+def test_a_table_goes_the_same_way(clone: Callable[[str], Clone]) -> None:
+    project = clone("table")
+    project.run("dvc", "pull", "data.dvc")
+    project.run("python", "-m", "components", "ingest", "breast-cancer", "--replace")
+    said = project.run("python", "-m", "flows.retrain")
+    assert "569 rows" in said
+    assert project.versions() == {"breast-cancer 1": {"champion", "challenger"}}
+    (project.path / "rows.csv").write_text(",".join(_columns(project)) + "\n" + ",".join(["1.0"] * 30) + "\n")
+    said = project.run("python", "-m", "components", "predict", "models:/breast-cancer@champion", "rows.csv")
+    assert "benign" in said or "malignant" in said
+
+
+def _columns(project: Clone) -> list[str]:
+    from components import params
+
+    return list(params.load(project.path / "params.yaml").task.numeric)
