@@ -5,7 +5,7 @@ import os
 import sys
 
 from components import SlipwayError
-from flows import server
+from flows import checkout, register, server
 from flows.process import terminable
 
 
@@ -54,18 +54,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _once(force: bool) -> int:
     ready = server.api()
-    from httpx import HTTPError
+    with checkout.opened() as work:
+        if not force:
+            register.start_early(work)
+        from httpx import HTTPError
+        from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    from flows.retrain import retrain
+        from flows.retrain import retrain
 
-    ready()
-    try:
-        retrain(force=force)
-    except HTTPError as error:
-        raise SlipwayError(
-            f"Prefect's server went away ({type(error).__name__}: {error}); what the stages did is kept: "
-            "start the server again, and then this run"
-        ) from None
+        ready()
+        try:
+            # Prefect waits up to a second for its heartbeat's thread, which nobody listens to here.
+            with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+                retrain(force=force)
+        except HTTPError as error:
+            raise SlipwayError(
+                f"Prefect's server went away ({type(error).__name__}: {error}); what the stages did is kept: "
+                "start the server again, and then this run"
+            ) from None
     return 0
 
 

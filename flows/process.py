@@ -11,16 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from components import SlipwayError
+
 # What a group of processes is sent when it must end, and how many seconds it then has. SIGINT comes first
 # because that is what Ctrl-C sends: a training notes that it was interrupted.
 END = ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 1.0))
+
+
+Running = subprocess.Popen[str]
 
 
 class Children:
     """The running children of one flow; leaving the context ends all that still run."""
 
     def __init__(self) -> None:
-        self._running: dict[int, subprocess.Popen[str]] = {}
+        self._running: dict[int, Running] = {}
         self._lock = threading.Lock()
         self._ended = False
 
@@ -30,14 +35,11 @@ class Children:
     def __exit__(self, *_: object) -> None:
         self.end()
 
-    def run(self, command: list[str], line: Callable[[str], Any], env: Mapping[str, str] | None = None) -> int:
-        """Run a command; hand each line of its output to `line` as it comes; return its exit code.
-
-        The code is negative where a signal ended it. stdin is empty: nobody could answer a question.
-        """
+    def start(self, command: list[str], env: Mapping[str, str] | None = None) -> Running:
+        """Start a command whose output `follow` reads; its stdin is empty: nobody could answer a question."""
         with self._lock:
             if self._ended:
-                return -signal.SIGINT
+                raise SlipwayError("interrupted")
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -49,6 +51,13 @@ class Children:
                 start_new_session=True,  # its process id is also that of its group
             )
             self._running[process.pid] = process
+        return process
+
+    def follow(self, process: Running, line: Callable[[str], Any]) -> int:
+        """Hand each line of a child's output to `line` as it comes; return its exit code.
+
+        The code is negative where a signal ended it.
+        """
         try:
             for text in process.stdout or ():
                 line(text.rstrip())
@@ -57,7 +66,11 @@ class Children:
             if process.stdout:
                 process.stdout.close()
             with self._lock:
-                del self._running[process.pid]
+                self._running.pop(process.pid, None)
+
+    def run(self, command: list[str], line: Callable[[str], Any], env: Mapping[str, str] | None = None) -> int:
+        """Start a command and follow it to its end."""
+        return self.follow(self.start(command, env), line)
 
     def end(self) -> None:
         """End every child with all that it started, and let none start any more."""
@@ -76,7 +89,7 @@ class Children:
                 _signal(process, signal.SIGKILL)
 
 
-def _signal(process: subprocess.Popen[str], number: int) -> bool:
+def _signal(process: Running, number: int) -> bool:
     """Signal a process's whole group; return whether there still is one."""
     process.poll()  # a zombie would count as alive
     try:

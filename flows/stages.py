@@ -10,11 +10,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components import SlipwayError
-from flows.process import Children
+from flows.checkout import Checkout
+from flows.process import Children, Running
 from flows.step import CODES
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 STATES = {code: state for state, code in CODES.items()}
 LAST_LINES = 12  # of what a failing stage said, for the error of its task
+_deciding = threading.Lock()  # DVC's repository is one thread's at a time
 
 
 class TaskError(SlipwayError):
@@ -52,17 +55,16 @@ def nodes(repo: "Repo") -> list[tuple["Stage", list[str]]]:
     return [(stage, [upstream.addressing for upstream in graph.successors(stage)]) for stage in order]
 
 
-def run(repo: "Repo", children: Children, *, force: bool = False) -> list[Outcome]:
+def run(work: Checkout, *, force: bool = False) -> list[Outcome]:
     """Bring every node up to date, as tasks of the flow run that calls; side by side where the graph allows.
 
     What depends on a failed node is not run; the outcomes say so.
     """
-    deciding = threading.Lock()
     futures: dict[str, PrefectFuture[Outcome]] = {}
-    for stage, upstream in nodes(repo):
+    for stage, upstream in nodes(work.repo):
         futures[stage.addressing] = submit(
             stage.addressing,
-            _bring(repo, stage, children, deciding, force=force),
+            partial(_bring, work, stage, force=force),
             description=stage.desc,
             after=[futures[name] for name in upstream],
         )
@@ -80,7 +82,7 @@ def submit(
     from prefect.cache_policies import NO_CACHE
 
     task = Task(body, name=name, task_run_name=name, description=description, cache_policy=NO_CACHE)
-    return task.submit(wait_for=list(after))
+    return task.submit(wait_for=list(after), return_state=False)
 
 
 def outcomes(futures: Mapping[str, "PrefectFuture[Outcome]"]) -> list[Outcome]:
@@ -103,10 +105,10 @@ def outcomes(futures: Mapping[str, "PrefectFuture[Outcome]"]) -> list[Outcome]:
     return found
 
 
-def child(name: str, command: list[str], children: Children, env: Mapping[str, str] | None = None) -> int:
-    """Run a command in a child; log and print its lines as they come; return its exit code.
+def follow(name: str, running: Running, children: Children) -> int:
+    """Log and print a child's lines as they come; return its exit code.
 
-    Raises TaskError, with the command's last words, for a code that is none of flows/step.py's.
+    Raises TaskError, with the child's last words, for a code that is none of flows/step.py's.
     """
     from prefect import get_run_logger
 
@@ -118,7 +120,7 @@ def child(name: str, command: list[str], children: Children, env: Mapping[str, s
         logger.info(text)
         print(f"{name}: {text}" if text else "", flush=True)
 
-    code = children.run(command, line, env)
+    code = children.follow(running, line)
     if code not in STATES:
         raise TaskError(f"{name}: {_last_words(list(last)) or f'ended with code {code}, without a word'}")
     return code
@@ -130,29 +132,23 @@ def _last_words(lines: list[str]) -> str:
     return "\n".join(lines[starts[-1] :] if starts else lines[-5:]).strip()
 
 
-def _bring(
-    repo: "Repo", stage: "Stage", children: Children, deciding: threading.Lock, *, force: bool
-) -> Callable[[], Outcome]:
-    """Return the body of a node's task."""
-    name = stage.addressing
-    script = str(Path(__file__).with_name("step.py"))
-    command = [sys.executable, "-P", script, name, *(["--force"] if force else [])]
-
-    def body() -> Outcome:
-        started = time.perf_counter()
-        done = not force and _unchanged(repo, stage, deciding)
-        state = "unchanged" if done else STATES[child(name, command, children)]
-        return Outcome(name, state, time.perf_counter() - started)
-
-    return body
-
-
-def _unchanged(repo: "Repo", stage: "Stage", deciding: threading.Lock) -> bool:
+def unchanged(work: Checkout, stage: "Stage") -> bool:
     """Ask DVC, as `dvc repro` does, whether there is nothing to do; no, if another process holds its locks."""
     from dvc.lock import LockError
 
     try:
-        with deciding, repo.lock:
+        with _deciding, work.repo.lock:
             return not stage.changed()
     except LockError:
         return False  # the child waits, and says for whom
+
+
+def _bring(work: Checkout, stage: "Stage", *, force: bool) -> Outcome:
+    """Bring one node up to date: the body of its task."""
+    started = time.perf_counter()
+    state = "unchanged"
+    if force or not unchanged(work, stage):
+        command = [sys.executable, "-P", str(Path(__file__).with_name("step.py")), stage.addressing]
+        running = work.children.start([*command, "--force"] if force else command)
+        state = STATES[follow(stage.addressing, running, work.children)]
+    return Outcome(stage.addressing, state, time.perf_counter() - started)

@@ -44,13 +44,13 @@ def _data(path: Path) -> list[Block]:
 
 def _model(registered: dict[str, Any]) -> list[Block]:
     champion = registered["champion"] or {"version": None, "metrics": {}}
-    limits = {gate["metric"]: gate for gate in registered["gates"]}
+    gates = {gate["metric"]: gate for gate in registered["gates"]}
+    values = {name: gate["value"] for name, gate in gates.items()} | registered["metrics"]
     head = f"champion (version {champion['version']})" if champion["version"] else "champion (none)"
     table = [["test metric", "this model", head, "gate"]]
-    for name, value in registered["metrics"].items():
+    for name, value in values.items():
         if isinstance(value, int | float):
-            gate = limits.get(name)
-            held = f"{gate['limit']} {'held' if gate['held'] else 'NOT HELD'}" if gate else ""
+            held = f"{gates[name]['limit']} {'held' if gates[name]['held'] else 'NOT HELD'}" if name in gates else ""
             table.append([name, _number(value), _number(champion["metrics"].get(name)), held])
     aliases = ", ".join(registered["aliases"]) or "no alias"
     version = f"{registered['name']} version {registered['version']}"

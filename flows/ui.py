@@ -18,6 +18,7 @@ from flows.process import Children
 REPORT = Path("build/validation/report.html")
 PORTS = {"mlflow": 5000, "prefect": 4200, "report": 8010}  # the next free one, where one is taken
 HEALTH = {"mlflow": "/health", "prefect": "/api/health", "report": "/"}
+ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # eight idle processes, for language models
 START_SECONDS = 120.0
 LAST_LINES = 15
 
@@ -72,7 +73,7 @@ def _serve(children: Children, commands: Mapping[str, list[str]], addresses: Map
     """Start the servers, say where they are once all answer, and stay until one ends."""
     last = {name: deque[str](maxlen=LAST_LINES) for name in commands}
     threads = {
-        name: threading.Thread(target=children.run, args=(command, last[name].append), daemon=True)
+        name: threading.Thread(target=children.run, args=(command, last[name].append, ENVIRONMENT), daemon=True)
         for name, command in commands.items()
     }
     for thread in threads.values():
@@ -109,7 +110,7 @@ def _report(port: int) -> Iterator[None]:
 class _Report(BaseHTTPRequestHandler):
     """Answers `/` with the report of the last validation."""
 
-    def do_GET(self) -> None:  # noqa: N802 (the name is the library's)
+    def do_GET(self) -> None:
         """Send the report; say what to do where there is none."""
         if self.path not in ("/", "/report.html"):
             self.send_error(404)
