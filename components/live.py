@@ -54,8 +54,6 @@ class Training:
         self._monitor: Any = monitor(self.run_id, tracking_uri=client.tracking_uri)
         self._samples = 1 + max((s for k, s in self._last.items() if k.startswith("system/")), default=-1)
         self._started = self._sampled = time.monotonic()
-        self._monitor.collect_metrics()  # the first reading of a processor's load is always 0
-        self._forget()
         self._retry = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True, name="tracking")
@@ -75,12 +73,15 @@ class Training:
         self.model_digest = model_digest
 
     def _work(self) -> None:
+        self._monitor.collect_metrics()  # a thread's first reading of the processor's load is always 0
+        self._forget()
         while not self._stop.wait(PAUSE):
             # often in a short training, seldom in a long one; at most once in 30 seconds
             if time.monotonic() - self._sampled >= min(2 + (self._sampled - self._started) / 100, 30):
                 self._sample()
             if time.monotonic() >= self._retry:
                 self._send()
+        self._sample()
 
     def _sample(self) -> None:
         self._sampled = time.monotonic()

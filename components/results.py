@@ -9,6 +9,8 @@ from components.files import read_json
 from components.params import Params
 
 SIZES = ("size_mb",)  # metrics of the evaluation that tell what a model costs, not how good it is
+STAGES = ("validate", "preprocess", "train", "evaluate")
+COSTS = ("fit_seconds", "examples_per_second", "latency_ms")  # of what the stages measure; the rest are tags
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -18,8 +20,9 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def costs(build: Path, model_digest: str = "") -> dict[str, dict[str, Any]]:
-    """Read what each stage cost here, as far as it ran here; `seconds`, `peak_memory_mb` and its own."""
-    found = {path.stem: read_json(path) for path in sorted((build / "cost").glob("*.json"))}
+    """Read what each stage cost here, as far as it ran here: `seconds`, `peak_memory_mb` and its own."""
+    paths = {stage: build / "cost" / f"{stage}.json" for stage in STAGES}
+    found = {stage: read_json(path) for stage, path in paths.items() if path.exists()}
     made = found.get("train", {}).get("model_digest", model_digest)
     if made != model_digest:  # the last training here made another model; DVC's cache brought this one
         del found["train"]
@@ -33,10 +36,12 @@ def numbers(build: Path, model_digest: str, evaluate: dict[str, Any]) -> dict[st
     found |= {f"cost.{name}": value for name, value in metrics.items() if name in SIZES}
     for row in read_csv(build / "evaluation" / "classes.csv"):
         found[f"test_f1/{_name(row['label'])}"] = float(row["f1"])
-    for stage, values in (costs(build, model_digest) | {"evaluate": evaluate}).items():
-        for name, value in values.items():
-            common = name in ("seconds", "peak_memory_mb")
-            found[f"cost.{stage}_{name}" if common else f"cost.{name}"] = value
+    spent = costs(build, model_digest)
+    spent["evaluate"] = spent.get("evaluate", {}) | evaluate
+    for stage, values in spent.items():
+        found |= {f"cost.{name}": values[name] for name in COSTS if name in values}
+        found[f"cost.{stage}_seconds"] = values.get("seconds")
+    found["cost.train_peak_memory_mb"] = spent.get("train", {}).get("peak_memory_mb")
     return {
         name: float(value)
         for name, value in found.items()

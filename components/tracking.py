@@ -40,6 +40,7 @@ DEFAULTS = {  # for MLflow's client, where the user has set nothing else: a dead
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # it would print the password in the address
 }
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # else `mlflow ui` takes it for GenAI
 PATIENCE = 10.0  # seconds that a finished training waits for a lost server
 
 
@@ -141,7 +142,7 @@ def experiment(name: str) -> str:
         if "MLFLOW_TRACKING_URI" not in os.environ:
             place = (root() / "mlartifacts" / name).as_uri()
         try:
-            return mlflow.create_experiment(name, artifact_location=place)
+            return mlflow.create_experiment(name, place, KIND)
         except Exception:  # two trainings may start at once: the other one was first
             found = mlflow.get_experiment_by_name(name)
             if found is None:

@@ -54,19 +54,19 @@ def run() -> dict[str, Any]:
     return found
 
 
+def asked(uri: str, given: Path) -> pa.Table:
+    """Ask the registered model in this process: where the fresh one is not what is tried, it takes seconds."""
+    from mlflow.artifacts import download_artifacts
+
+    try:
+        folder = Path(download_artifacts(uri, tracking_uri=tracking.uri()))
+        return serving.predict(serving.load(next(folder.rglob("model.onnx")).parent), pq.read_table(given))
+    except SlipwayError as error:
+        raise SlipwayError(f"{uri}: the model does not answer: {error}") from None
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask the registered model in this process: where the fresh one is not what is tried, it takes seconds."""
-
-    def asked(uri: str, given: Path) -> pa.Table:
-        from mlflow.artifacts import download_artifacts
-
-        try:
-            folder = Path(download_artifacts(uri, tracking_uri=tracking.uri()))
-            return serving.predict(serving.load(next(folder.rglob("model.onnx")).parent), pq.read_table(given))
-        except SlipwayError as error:
-            raise SlipwayError(f"{uri}: the model does not answer: {error}") from None
-
     monkeypatch.setattr(predict, "isolated", asked)
 
 
@@ -146,9 +146,13 @@ def test_an_empty_store_gets_everything_again(project: Path, monkeypatch: pytest
     assert versions() == ["1"]
 
 
-def test_a_worse_model_is_kept_back_by_the_bootstrap_and_a_better_one_promoted(project: Path) -> None:
+def test_a_worse_model_is_kept_back_by_the_bootstrap_and_a_better_one_promoted(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model(project, POOR)
-    poor = run()
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "isolated", asked)
+        poor = run()
     assert poor["promoted"]
     model(project, GOOD)
     good = run()
@@ -159,6 +163,7 @@ def test_a_worse_model_is_kept_back_by_the_bootstrap_and_a_better_one_promoted(p
     assert good["difference"]["mean"] == pytest.approx(gain)
     assert 0 < good["difference"]["low"] < gain < good["difference"]["high"]
     # the poor one again: it is version 1 still, and not promoted
+    monkeypatch.setattr(predict, "isolated", asked)
     model(project, POOR)
     back = run()
     assert back["version"] == "1"
@@ -198,6 +203,7 @@ def test_a_gate_on_nothing_names_the_nearest_and_makes_nothing(project: Path) ->
     assert versions() == []
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_champion_that_cannot_answer_is_told_and_stays(project: Path) -> None:
     model(project, POOR)
     run()
@@ -323,6 +329,7 @@ def test_no_server_and_no_password_in_what_is_told(monkeypatch: pytest.MonkeyPat
     assert "hunter22" not in str(error.value)
 
 
+@pytest.mark.e2e
 def test_a_server_with_a_password_in_its_address(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -137,6 +137,7 @@ def test_system_metrics_of_a_short_training(monkeypatch: pytest.MonkeyPatch) -> 
         assert "system/cpu_utilization_percentage" in tracking.client().get_run(run.run_id).data.metrics
 
 
+@pytest.mark.e2e
 def test_a_server_lost_half_way_stops_nothing(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
