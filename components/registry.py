@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parent
 REQUIRED = ("mlflow", "numpy", "onnxruntime", "pandas", "pyarrow", "pydantic")  # of components/serving.py
+SAME = ("mlflow.source.git.commit", "slipway.dirty", "slipway.dvc_experiment")  # as on the run
 KINDS = {"string": "string", "double": "double", "binary": "binary", "bool": "boolean", "int64": "long"}
 
 
@@ -75,13 +76,13 @@ def add(params: Params, build: Path, run_id: str, digest: str, example: pa.Table
         client.create_registered_model(
             params.name, description=f"Classifier by the recipe `{params.recipe}`, made by Slipway."
         )
+    of_run = client.get_run(run_id).data.tags
     tags = {
         "slipway.model": digest,
         "slipway.data": provenance.used_data(),
         "slipway.params": params.digest(),
         "slipway.run": run_id,
-        **provenance.commit(),
-        **provenance.experiment(),
+        **{key: of_run[key] for key in SAME if key in of_run},
     }
     return client.create_model_version(
         params.name, f"models:/{model_id}", run_id, tags=tags, model_id=model_id, await_creation_for=60

@@ -287,7 +287,8 @@ def ensure_run(params: Params, build: Path) -> str:
     Raises SlipwayError where MLflow does not answer.
     """
     digest = digest_of(build)
-    key = str(read_json(build / "model" / "model.json").get("training", digest))
+    trained = results.costs(build, digest).get("train", {})  # here, and not brought from DVC's cache
+    key = str(trained.get("training", digest))
     with plainly("find or make the run"):
         run = _find(params.name, model=digest)
         if run is None:

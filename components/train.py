@@ -79,6 +79,8 @@ def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any
         "fit_seconds": round(progress.seconds, 2),
         "examples_per_second": round(seen / max(progress.seconds, 1e-9)),
         **hardware,
+        "training": key,  # by which a run that lost its server is found again
+        "model_digest": digest,
     }
 
 

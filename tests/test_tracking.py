@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components import SlipwayError, live, params, tracking
-from components.files import read_json
+from components.files import read_json, write_json
 from tests import fabricate
 
 DEVICE = {"device": "cpu", "device_name": "test", "cores": 2}
@@ -174,7 +174,10 @@ def test_a_server_lost_half_way_stops_nothing(
         assert "secret" not in told
         os.killpg(process.pid, signal.SIGCONT)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        measured = {"training": "e" * 32, "model_digest": fabricate.digest(project), "fit_seconds": 2.0}
+        write_json(project / "build" / "cost" / "train.json", measured)  # as train does
         run_id = tracking.ensure_run(params.load(), project / "build")  # made whole from the files
+        assert run_id == run.run_id
         made = tracking.client().get_run(run_id)
         assert made.info.status == "FINISHED"
         assert made.data.tags["slipway.model"] == fabricate.digest(project)
