@@ -1,11 +1,12 @@
 """Live metrics of a training, sent to MLflow from a thread of its own."""
 
-import re
 import sys
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
+
+from components.store import cause
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -13,25 +14,6 @@ if TYPE_CHECKING:
 
 PAUSE = 1.0  # seconds between batches of metrics
 WAIT = 5.0  # seconds after a failure
-
-
-def mask(text: str) -> str:
-    """Hide the user and password of every address in a text."""
-    return re.sub(r"(\w+://)[^/\s@]*@", r"\1***@", text)
-
-
-def cause(error: BaseException) -> str:
-    """Say in a line why MLflow could not be reached or did not do it; no credentials, no pile of wrapped errors."""
-    text = str(error)
-    for sign, plain in {
-        "Connection refused": "connection refused",
-        "Name or service not known": "unknown host",
-        "Failed to resolve": "unknown host",
-        "timed out": "no answer in time",
-    }.items():
-        if sign in text:
-            return plain
-    return mask(next(iter(text.strip().splitlines()), type(error).__name__))[:300]
 
 
 class Training:

@@ -44,19 +44,19 @@ def run(model: str | None, input: Path, out: Path | None) -> None:  # noqa: A002
     """
     import pyarrow.parquet as pq
 
-    from components import params, tracking
+    from components import params, store
 
     if out is not None and out.suffix not in (".csv", ".parquet"):
         from components import SlipwayError
 
         raise SlipwayError(f"--out {out}: expected a .csv or .parquet file")
-    tracking.check()
+    store.check()
     model = model or f"models:/{params.load().name}@champion"
     names, examples = _read(input)
     with tempfile.TemporaryDirectory() as folder:
         given = Path(folder, "examples.parquet")
         pq.write_table(examples, given)
-        answers = isolated(tracking.pinned(model), given)
+        answers = isolated(store.pinned(model), given)
     answers = answers.add_column(0, "example", [names])
     if out is None:
         _show(answers)
@@ -130,11 +130,11 @@ def isolated(uri: str, given: Path) -> "pa.Table":
     """
     import pyarrow.parquet as pq
 
-    from components import SlipwayError, tracking
-    from components.live import mask
+    from components import SlipwayError, store
+    from components.store import mask
 
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= tracking.environment()
+    environment |= store.environment()
     with tempfile.TemporaryDirectory() as folder:
         answered = Path(folder, "answers.parquet")
         # -P: neither this file's folder nor the current one is looked into for modules

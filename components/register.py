@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components import SlipwayError, predict, promotion, provenance, recipes, registry, results, table, tracking
+from components import SlipwayError, predict, promotion, provenance, recipes, registry, results, store, table, tracking
 from components.files import read_json, sha256, write_json
-from components.live import mask
 from components.params import Params
+from components.store import mask
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -52,9 +52,9 @@ def run(params: Params, build: Path, data: Path, out: Path) -> None:
         raise SlipwayError(f"{build / missing[0]}: no such file; `dvc repro` makes the model and its evaluation")
     if reason := provenance.outdated(data):
         raise SlipwayError(f"the pipeline is not up to date ({reason}): run `dvc repro` first")
-    tracking.check()
+    store.check()
     digest = tracking.digest_of(build)
-    with tracking.plainly("register the model"), registry.alone():
+    with store.plainly("register the model"), registry.alone():
         run_id = tracking.ensure_run(params, build)
         version = registry.find(params.name, digest)
         champion = registry.champion(params.name)
@@ -93,7 +93,7 @@ def _settle(
     digest = tracking.digest_of(build)
     values = _measured(build, digest)
     gates = promotion.gates(params.register_, values)  # a gate that names nothing fails before anything is made
-    client = tracking.client()
+    client = store.client()
     predictions = pq.read_table(build / "evaluation" / "predictions.parquet")
     proof = sha256(build / "evaluation" / "predictions.parquet")
     with tempfile.TemporaryDirectory() as folder:
@@ -241,7 +241,7 @@ def _evidence(
 
 def _outcome(params: Params, build: Path, run_id: str, digest: str, version: str) -> dict[str, Any]:
     """Read back from the registry what is so now."""
-    entry = tracking.client().get_model_version(params.name, version)
+    entry = store.client().get_model_version(params.name, version)
     aliases = sorted(entry.aliases)
     tags = entry.tags
     moved = ""
@@ -259,7 +259,7 @@ def _outcome(params: Params, build: Path, run_id: str, digest: str, version: str
         "metrics": read_json(build / "evaluation" / "metrics.json"),
         "champion": json.loads(tags.get("slipway.champion", "null")),
         "difference": json.loads(tags.get("slipway.difference", "null")),
-        "tracking_uri": mask(tracking.uri()),
+        "tracking_uri": mask(store.uri()),
     }
 
 

@@ -1,6 +1,6 @@
 """The MLflow registry: models and versions found by the model's digest, so that nothing is made twice.
 
-With tracking.py the only file that talks to MLflow's client.
+Only tracking.py and this file do something in MLflow.
 """
 
 import ast
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from components import SlipwayError, provenance, recipes, results, tracking
+from components import SlipwayError, provenance, recipes, results, store
 from components.params import Params
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def alone() -> Iterator[None]:
     Two machines at the same moment are not kept apart: MLflow has no lock to offer. Both would then make a
     version of the same digest; later runs use the older one.
     """
-    name = hashlib.sha256(f"{getpass.getuser()} {tracking.uri()}".encode()).hexdigest()[:16]
+    name = hashlib.sha256(f"{getpass.getuser()} {store.uri()}".encode()).hexdigest()[:16]
     with Path(tempfile.gettempdir(), f"slipway-{name}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -49,28 +49,28 @@ def alone() -> Iterator[None]:
 def find(name: str, digest: str) -> "ModelVersion | None":
     """Return the oldest version of that model digest."""
     query = f"name = '{name}' and tags.`slipway.model` = '{digest}'"
-    found = tracking.client().search_model_versions(query)
+    found = store.client().search_model_versions(query)
     return min(found, key=lambda version: int(version.version), default=None)
 
 
 def champion(name: str) -> "ModelVersion | None":
     """Return the version that has the alias `champion`."""
-    model = next(iter(tracking.client().search_registered_models(f"name = '{name}'")), None)
+    model = next(iter(store.client().search_registered_models(f"name = '{name}'")), None)
     if model is None or "champion" not in model.aliases:
         return None
-    return tracking.client().get_model_version(name, str(model.aliases["champion"]))
+    return store.client().get_model_version(name, str(model.aliases["champion"]))
 
 
 def tag(version: "ModelVersion", values: dict[str, str]) -> None:
     """Set tags on a version; those that it has already are not written again."""
     for key, value in values.items():
         if version.tags.get(key) != value:
-            tracking.client().set_model_version_tag(version.name, version.version, key, value)
+            store.client().set_model_version_tag(version.name, version.version, key, value)
 
 
 def add(params: Params, build: Path, run_id: str, digest: str, example: pa.Table) -> "ModelVersion":
     """Log the model to its run, where that is still to be done, and register it as a new version."""
-    client = tracking.client()
+    client = store.client()
     model_id = _logged(params, build, run_id, digest, example)
     if not client.search_registered_models(f"name = '{params.name}'"):
         client.create_registered_model(
@@ -94,7 +94,7 @@ def _logged(params: Params, build: Path, run_id: str, digest: str, example: pa.T
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
     from mlflow.models import Model
 
-    client = tracking.client()
+    client = store.client()
     run = client.get_run(run_id)
     query = f"source_run_id = '{run_id}' AND tags.`slipway.model` = '{digest}'"
     for model in client.search_logged_models([run.info.experiment_id], query):
@@ -205,4 +205,4 @@ def describe(version: "ModelVersion", params: Params, build: Path, digest: str, 
     """Write the version's description: the model's card and why it was or was not promoted."""
     cost = results.costs(build).get("evaluate", {})
     text = results.card(params, build, digest, cost) + "\n### Promotion\n" + "\n".join(evidence) + "\n"
-    tracking.client().update_model_version(version.name, version.version, text[:5000])
+    store.client().update_model_version(version.name, version.version, text[:5000])

@@ -8,11 +8,7 @@ set last, so that a run which has it is complete), `slipway.data`, `slipway.para
 """
 
 import contextlib
-import functools
 import json
-import logging
-import os
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -23,157 +19,15 @@ import pyarrow as pa
 
 from components import SlipwayError, live, provenance, recipes, results
 from components.files import read_json, sha256
-from components.live import cause, mask
 from components.params import Params
+from components.store import check, client, experiment, mask, plainly, root, uri
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
+__all__ = ["Training", "check", "digest_of", "ensure_run", "evaluated", "root", "training", "uri"]
 Training = live.Training  # what train is given
-DEFAULTS = {  # for MLflow's client, where the user has set nothing else: a dead server is told in seconds
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # it would print the password in the address
-}
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # else `mlflow ui` takes it for GenAI
 PATIENCE = 10.0  # seconds that a finished training waits for a lost server
-
-
-def root() -> Path:
-    """Return the project's root, the outer one inside a workspace of `dvc exp run --temp` or `--queue`."""
-    here = Path.cwd()
-    for parent in here.parents:
-        if parent.parts[-3:] == (".dvc", "tmp", "exps"):
-            return parent.parents[2]
-    return here
-
-
-def uri() -> str:
-    """Return MLFLOW_TRACKING_URI or, where it is not set, the file that plain `mlflow ui` opens."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(root() / 'mlflow.db').as_posix()}"
-
-
-def client() -> "MlflowClient":
-    """Return MLflow's client of `uri()`; a registry of its own is MLFLOW_REGISTRY_URI, as always."""
-    return _client(uri(), os.environ.get("MLFLOW_REGISTRY_URI"))
-
-
-@functools.cache
-def _client(store: str, registry: str | None) -> "MlflowClient":
-    for name, value in DEFAULTS.items():
-        os.environ.setdefault(name, value)
-    if "MLFLOW_TRACKING_URI" not in os.environ and (root() / "mlruns").is_dir():
-        _warn_of_old_store(root() / "mlruns")
-    from mlflow import MlflowClient
-
-    for name in ("alembic", "urllib3", "mlflow"):
-        if name != "mlflow" or os.environ["MLFLOW_LOGGING_LEVEL"] == DEFAULTS["MLFLOW_LOGGING_LEVEL"]:
-            logging.getLogger(name).setLevel(logging.ERROR)
-    return MlflowClient(store, registry)
-
-
-def _warn_of_old_store(folder: Path) -> None:
-    """Plain `mlflow ui` prefers a file store of older days, and would then not show our experiments."""
-    if any(folder.glob("*/meta.yaml")):
-        print(
-            f"warning: {folder} holds an old MLflow file store, which plain `mlflow ui` opens instead of "
-            "mlflow.db; move it away or use `mlflow ui --backend-store-uri sqlite:///mlflow.db`",
-            file=sys.stderr,
-        )
-
-
-def environment() -> dict[str, str]:
-    """Return what another process needs in its environment to use the same store."""
-    return {
-        **DEFAULTS,
-        **{k: v for k, v in os.environ.items() if k in DEFAULTS},
-        "MLFLOW_TRACKING_URI": uri(),
-    }
-
-
-@contextlib.contextmanager
-def plainly(doing: str) -> Iterator[None]:
-    """Turn what MLflow, its HTTP client or its database raises into a SlipwayError without credentials."""
-    try:
-        yield
-    except SlipwayError:
-        raise
-    except Exception as error:
-        if type(error).__module__.split(".")[0] not in ("mlflow", "requests", "urllib3", "sqlalchemy"):
-            raise
-        raise SlipwayError(f"MLflow at {mask(uri())}: cannot {doing}: {cause(error)}") from None
-
-
-def check() -> None:
-    """Raise SlipwayError at once if MLflow does not answer."""
-    store = uri()
-    short = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
-    before = {name: os.environ.get(name) for name in short}
-    os.environ.update(short)
-    try:
-        if not store.startswith(("http", "sqlite", "file", "databricks", "/", ".")):
-            import sqlalchemy  # MLflow itself would try a dead database for minutes
-
-            sqlalchemy.create_engine(store).connect().close()
-        client().search_experiments(max_results=1)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it does not answer
-        hint = "start it, or unset MLFLOW_TRACKING_URI to use mlflow.db here"
-        if "MLFLOW_TRACKING_URI" not in os.environ:
-            hint = "move the file away, or run `mlflow db upgrade` on it if another version of MLflow made it"
-        raise SlipwayError(f"MLflow at {mask(store)} does not answer ({cause(error)}); {hint}") from None
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
-
-
-def experiment(name: str) -> str:
-    """Return the id of the experiment of that name; it is made, or taken out of the bin, where needed."""
-    mlflow = client()
-    found = mlflow.get_experiment_by_name(name)
-    if found is None:
-        place = None
-        if "MLFLOW_TRACKING_URI" not in os.environ:
-            place = (root() / "mlartifacts" / name).as_uri()
-        try:
-            return mlflow.create_experiment(name, place, KIND)
-        except Exception:  # two trainings may start at once: the other one was first
-            found = mlflow.get_experiment_by_name(name)
-            if found is None:
-                raise
-    if found.lifecycle_stage == "deleted":
-        mlflow.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
-
-
-def pinned(model: str) -> str:
-    """Return models:/NAME/VERSION for models:/NAME@ALIAS; SlipwayError names the aliases that there are."""
-    from mlflow.exceptions import MlflowException
-
-    found = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", model)
-    if not found:
-        raise SlipwayError(f"{model}: expected models:/NAME@ALIAS or models:/NAME/VERSION")
-    name, alias, version = found.groups()
-    with plainly(f"find {model}"):
-        try:
-            entry = client().get_model_version_by_alias(name, alias) if alias else None
-            version = entry.version if entry else client().get_model_version(name, version).version
-        except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
-            known = [
-                n for m in client().search_registered_models() for n in [m.name, *(f"{m.name}@{a}" for a in m.aliases)]
-            ]
-            raise SlipwayError(
-                f"{model}: no such model in MLflow at {mask(uri())}; there are: {', '.join(known) or 'none'}"
-            ) from None
-    return f"models:/{name}/{version}"
 
 
 def _find(name: str, **tags: str) -> "Run | None":

@@ -16,7 +16,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components import SlipwayError, params, predict, promotion, provenance, register, registry, serving, tracking
+from components import (
+    SlipwayError,
+    params,
+    predict,
+    promotion,
+    provenance,
+    register,
+    registry,
+    serving,
+    store,
+    tracking,
+)
 from components.__main__ import main
 from components.files import read_json
 from tests import fabricate
@@ -71,11 +82,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def versions() -> list[str]:
-    return sorted(str(v.version) for v in tracking.client().search_model_versions("name = 'sides'"))
+    return sorted(str(v.version) for v in store.client().search_model_versions("name = 'sides'"))
 
 
 def alias(name: str) -> str:
-    return str(tracking.client().get_model_version_by_alias("sides", name).version)
+    return str(store.client().get_model_version_by_alias("sides", name).version)
 
 
 def test_the_first_model_becomes_champion_and_again_changes_nothing(
@@ -88,7 +99,7 @@ def test_the_first_model_becomes_champion_and_again_changes_nothing(
     assert first["aliases"] == ["challenger", "champion"]
     assert first["reason"] == "all gates hold and there was no champion"
     assert [gate["held"] for gate in first["gates"]] == [True, True, True]
-    version = tracking.client().get_model_version("sides", "1")
+    version = store.client().get_model_version("sides", "1")
     tags = version.tags
     assert tags["slipway.model"] == first["model_digest"] == fabricate.digest(project)
     assert tags["slipway.data"] == fabricate.folder_digest(project / "data")
@@ -116,11 +127,11 @@ def test_what_was_registered_answers_alone(tmp_path: Path) -> None:
     assert [row["label"] for row in answers[:3]] == pq.read_table("data/a.parquet")["label"].to_pylist()[:3]
     assert answers[3]["label"] is None
     assert "decoded" in answers[3]["error"]
-    place = Path(tracking.client().get_model_version_download_uri("sides", "1").removeprefix("file://"))
+    place = Path(store.client().get_model_version_download_uri("sides", "1").removeprefix("file://"))
     if not place.exists():
-        model_id = tracking.client().get_model_version("sides", "1").model_id
+        model_id = store.client().get_model_version("sides", "1").model_id
         assert model_id is not None
-        place = Path(tracking.client().get_logged_model(model_id).artifact_location.removeprefix("file://"))
+        place = Path(store.client().get_logged_model(model_id).artifact_location.removeprefix("file://"))
     code = {str(path.relative_to(place / "code")) for path in (place / "code").rglob("*.py")}
     assert code == {
         f"components/{name}.py" for name in ("__init__", "files", "serving", "recipes/__init__", "recipes/images")
@@ -216,7 +227,7 @@ def test_a_champion_that_cannot_answer_is_told_and_stays(project: Path) -> None:
     assert "by hand" in kept["reason"]
     assert alias("champion") == "1"
     # by hand, then
-    tracking.client().set_registered_model_alias("sides", "champion", "2")
+    store.client().set_registered_model_alias("sides", "champion", "2")
     assert run()["promoted"]
 
 
@@ -226,7 +237,7 @@ def test_an_alias_moved_back_by_hand_stays_there(project: Path) -> None:
     run()
     model(project, GOOD)
     assert run()["promoted"]
-    tracking.client().set_registered_model_alias("sides", "champion", "1")
+    store.client().set_registered_model_alias("sides", "champion", "1")
     after = run()
     assert not after["promoted"]
     assert not after["changed"]
@@ -245,7 +256,7 @@ def test_a_version_that_answers_otherwise_moves_no_alias(project: Path) -> None:
     fabricate.versions(project)
     with pytest.raises(SlipwayError, match="answers otherwise"):
         run()
-    assert tracking.client().get_registered_model("sides").aliases == {}
+    assert store.client().get_registered_model("sides").aliases == {}
 
 
 class Killed(BaseException):
@@ -289,8 +300,8 @@ def test_killed_anywhere_it_goes_on(monkeypatch: pytest.MonkeyPatch, at: str, af
     assert done["aliases"] == ["challenger", "champion"]
     assert done["reason"] == "all gates hold and there was no champion"
     assert versions() == ["1"]
-    client = tracking.client()
-    experiment = tracking.experiment("sides")
+    client = store.client()
+    experiment = store.experiment("sides")
     assert len(client.search_runs([experiment])) == 1
     assert len(client.search_logged_models([experiment])) == 1
     assert not run()["changed"]

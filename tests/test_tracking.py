@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from components import SlipwayError, live, params, tracking
+from components import SlipwayError, live, params, store, tracking
 from components.files import read_json, write_json
 from tests import fabricate
 
@@ -39,7 +39,7 @@ def manifest() -> dict[str, Any]:
 
 
 def runs() -> list[Any]:
-    return list(tracking.client().search_runs([tracking.experiment("sides")]))
+    return list(store.client().search_runs([store.experiment("sides")]))
 
 
 def train(root: Path, key: str = "a" * 32, steps: int = 3) -> str:
@@ -63,13 +63,13 @@ def test_root_of_a_dvc_workspace_is_the_outer_one(tmp_path: Path, monkeypatch: p
 
 def test_masks_credentials() -> None:
     text = "postgresql+psycopg://me:pa%20ss@db.example:5432/x and https://tok@h/ but not http://h/a@b"
-    assert live.mask(text) == "postgresql+psycopg://***@db.example:5432/x and https://***@h/ but not http://h/a@b"
+    assert store.mask(text) == "postgresql+psycopg://***@db.example:5432/x and https://***@h/ but not http://h/a@b"
 
 
 def test_a_training_is_a_whole_run(project: Path) -> None:
     run_id = train(project)
     tracking.evaluated(params.load(), fabricate.digest(project), project / "build", {"latency_ms": 0.05})
-    run = tracking.client().get_run(run_id)
+    run = store.client().get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "images-aaaaaaaa"
     wanted = {"name": "sides", "seed": "1", "train.epochs": "3", "images.hidden": "[16]", "split.test": "0.2"}
@@ -87,7 +87,7 @@ def test_a_training_is_a_whole_run(project: Path) -> None:
     assert metrics["test_accuracy"] == pytest.approx(accuracy)
     assert {"test_f1/left", "cost.latency_ms", "cost.size_mb", "cost.fit_seconds"} <= metrics.keys()
     assert "Most confused" in tags["mlflow.note.content"]
-    figures = {item.path for item in tracking.client().list_artifacts(run_id, "figures")}
+    figures = {item.path for item in store.client().list_artifacts(run_id, "figures")}
     assert {"figures/confusion.png", "figures/calibration.png", "figures/loss.png"} <= figures
     # the same run, and nothing is added
     assert tracking.ensure_run(params.load(), project / "build") == run_id
@@ -96,9 +96,9 @@ def test_a_training_is_a_whole_run(project: Path) -> None:
 
 def test_an_empty_store_gets_the_run_again_from_the_files(project: Path) -> None:
     run_id = tracking.ensure_run(params.load(), project / "build")
-    run = tracking.client().get_run(run_id)
+    run = store.client().get_run(run_id)
     assert run.info.status == "FINISHED"
-    history = tracking.client().get_metric_history(run_id, "val_loss")
+    history = store.client().get_metric_history(run_id, "val_loss")
     steps = -(-manifest()["rows"]["train"] // 32)
     assert [m.step for m in history] == [steps, 2 * steps, 3 * steps]
     assert run.data.metrics["step_accuracy"] == pytest.approx(1 - 0.5 / 12)
@@ -113,16 +113,16 @@ def test_a_killed_training_goes_on_in_its_own_run(project: Path) -> None:
         for step in (1, 2, 3):
             run.log({"step_loss": 1.0}, step)
         raise KeyboardInterrupt
-    assert tracking.client().get_run(run.run_id).info.status == "KILLED"
+    assert store.client().get_run(run.run_id).info.status == "KILLED"
     with pytest.raises(ValueError, match="loss"), tracking.training(params.load(), "c" * 32, manifest(), DEVICE) as bad:
         raise ValueError("loss")
-    assert tracking.client().get_run(bad.run_id).info.status == "FAILED"
+    assert store.client().get_run(bad.run_id).info.status == "FAILED"
     with tracking.training(params.load(), "b" * 32, manifest(), DEVICE) as again:
         for step in (2, 3, 4):  # from the checkpoint on
             again.log({"step_loss": 1.0}, step)
         again.done(fabricate.digest(project))
     assert again.run_id == run.run_id
-    history = tracking.client().get_metric_history(run.run_id, "step_loss")
+    history = store.client().get_metric_history(run.run_id, "step_loss")
     assert [metric.step for metric in history] == [1, 2, 3, 4]
     # made anew from scratch, it is another run
     assert train(project, key="b" * 32) != run.run_id
@@ -134,7 +134,7 @@ def test_system_metrics_of_a_short_training(monkeypatch: pytest.MonkeyPatch) -> 
     with tracking.training(params.load(), "d" * 32, manifest(), DEVICE) as run:
         time.sleep(2.6)
         # live: it is there while the training goes on
-        assert "system/cpu_utilization_percentage" in tracking.client().get_run(run.run_id).data.metrics
+        assert "system/cpu_utilization_percentage" in store.client().get_run(run.run_id).data.metrics
 
 
 @pytest.mark.e2e
@@ -178,7 +178,7 @@ def test_a_server_lost_half_way_stops_nothing(
         write_json(project / "build" / "cost" / "train.json", measured)  # as train does
         run_id = tracking.ensure_run(params.load(), project / "build")  # made whole from the files
         assert run_id == run.run_id
-        made = tracking.client().get_run(run_id)
+        made = store.client().get_run(run_id)
         assert made.info.status == "FINISHED"
         assert made.data.tags["slipway.model"] == fabricate.digest(project)
         assert "val_loss" in made.data.metrics
@@ -187,7 +187,7 @@ def test_a_server_lost_half_way_stops_nothing(
 def wait_for(run_id: str, value: float) -> None:
     for _ in range(100):
         with contextlib.suppress(Exception):  # it may be slow to wake up
-            if tracking.client().get_run(run_id).data.metrics.get("step_loss") == value:
+            if store.client().get_run(run_id).data.metrics.get("step_loss") == value:
                 return
         time.sleep(0.1)
     pytest.fail("the metric did not arrive")
