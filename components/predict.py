@@ -134,7 +134,7 @@ def isolated(uri: str, given: Path) -> "pa.Table":
     from components.store import mask
 
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= store.environment()
+    environment |= store.environment() | {"PYTHONDONTWRITEBYTECODE": "1"}  # a local store is read in place
     with tempfile.TemporaryDirectory() as folder:
         answered = Path(folder, "answers.parquet")
         # -P: neither this file's folder nor the current one is looked into for modules
