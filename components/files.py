@@ -44,9 +44,7 @@ def _remove(path: Path) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON that reads well and compares well: indented, keys as given, a newline at the end."""
     with replacing(path) as aside:
-        aside.write_text(
-            json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        aside.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

@@ -317,10 +317,11 @@ def run(
     """
     found = SOURCES[source](**options)
     name = _slug(name) if name else found.name
-    recipe = recipes.load(found.recipe)
-    section = recipe.Params.model_validate(found.settings)
-    columns = recipe.columns(section)
     old = [] if replace or not data.exists() else [path for path in data.iterdir() if path.suffix == ".parquet"]
+    if len(labels := found.settings["labels"]) < 2 and not old:
+        raise SlipwayError(f"{name}: one class only ({labels[0]}); a dataset needs two at least")
+    recipe = recipes.load(found.recipe)
+    columns = recipe.columns(recipe.Params.model_validate({**found.settings, "labels": [*labels, "others"]}))
     if replace and data.exists():
         _must_be_kept(data)
     known = _known(data, old, columns)

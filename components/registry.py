@@ -83,6 +83,7 @@ def add(params: Params, build: Path, run_id: str, digest: str, example: pa.Table
         "slipway.params": params.digest(),
         "slipway.run": run_id,
         **{key: of_run[key] for key in SAME if key in of_run},
+        **provenance.experiment(),  # the run was there before `retrain` saved its experiment
     }
     return client.create_model_version(
         params.name, f"models:/{model_id}", run_id, tags=tags, model_id=model_id, await_creation_for=60

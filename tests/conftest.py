@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,21 @@ def bare(tmp_path: Path) -> Iterator[dict[str, str]]:
     home = tmp_path / "home"
     home.mkdir()
     yield keep | {"HOME": str(home)}
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a real Prefect server on loopback; its API's address."""
+    from flows import server
+
+    port, home = server.free_port(), tmp_path_factory.mktemp("prefect")
+    environment = os.environ | {"PREFECT_HOME": str(home)}
+    with (home / "log").open("w") as log:
+        process = subprocess.Popen(server.command(port, "--no-ui"), env=environment, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}/api"
+    while not server.answers(f"{url}/health"):
+        assert process.poll() is None, (home / "log").read_text()
+        time.sleep(0.1)
+    yield url
+    process.terminate()
+    process.wait()

@@ -90,6 +90,8 @@ def test_new_data_is_one_more_file_and_only_what_is_new(repo: Path, capsys: pyte
     settings = params.load()
     assert settings.task.labels == ["cat", "dog", "cow"]  # the old ones keep their places
     assert settings.name == "first"
+    ingest.run("images", folder=pictures(repo / "calves", {"cow": 2}, seed=8))  # one class, and already known
+    assert params.load().task.labels == ["cat", "dog", "cow"]
     ingest.run("images", folder=folder, name="third")
     assert "third.parquet" not in contents(Path("data"))
 
@@ -161,6 +163,10 @@ def test_folders_that_cannot_be_used_say_why(repo: Path) -> None:
     Path("empty/cat").mkdir()
     with pytest.raises(SlipwayError, match="no image files in its 1 class folders"):
         ingest.run("images", folder=Path("empty"))
+    Image.new("L", (3, 3)).save("empty/cat/b.png")
+    with pytest.raises(SlipwayError, match="one class only"):
+        ingest.run("images", folder=Path("empty"))
+    Path("empty/cat/b.png").unlink()
     Path("empty/cat/a.png").write_text("no picture")
     with pytest.raises(SlipwayError, match="none of the 1 image files can be read"):
         ingest.run("images", folder=Path("empty"))

@@ -49,9 +49,7 @@ def facts(table: pa.Table, params: Params) -> pa.Table:
 
 
 def _facts(data: bytes | None, params: Params) -> dict[str, Any]:
-    known: dict[str, Any] = dict.fromkeys(("width", "height", "pixels", "mode", "format")) | {
-        "decodable": False
-    }
+    known: dict[str, Any] = dict.fromkeys(("width", "height", "pixels", "mode", "format")) | {"decodable": False}
     try:
         with _open(data) as image:
             known |= {"width": image.width, "height": image.height, "pixels": image.width * image.height}
@@ -95,9 +93,7 @@ def _pixels(data: bytes | None, params: Params) -> np.ndarray:
     try:
         with _open(data) as image:
             if image.width * image.height > params.max_pixels:
-                raise ValueError(
-                    f"the image has {image.width} x {image.height} pixels, over {params.max_pixels}"
-                )
+                raise ValueError(f"the image has {image.width} x {image.height} pixels, over {params.max_pixels}")
             if image.mode.startswith("I;16"):  # Pillow would cut 16 bits off at 255
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # noqa: PLW2901
             picture = image.convert("L" if params.channels == 1 else "RGB")

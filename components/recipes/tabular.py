@@ -42,11 +42,7 @@ def facts(table: pa.Table, params: Params) -> pa.Table:
         missing += table[name].is_null().to_numpy()
     for name in params.numeric:
         finite &= pc.is_finite(table[name]).fill_null(fill_value=True).to_numpy()
-    return (
-        table.select(names)
-        .append_column("missing", pa.array(missing))
-        .append_column("finite", pa.array(finite))
-    )
+    return table.select(names).append_column("missing", pa.array(missing)).append_column("finite", pa.array(finite))
 
 
 def fit(tables: Iterable[pa.Table], params: Params) -> State:
@@ -119,9 +115,7 @@ def build(params: Params, state: State) -> "keras.Model":
         categorical = keras.Input((len(params.categorical),), dtype="int32", name="categorical")
         inputs["categorical"] = categorical
         for number, name in enumerate(params.categorical):
-            layer = keras.layers.Embedding(
-                len(state["values"][name]) + 1, params.embedding, name=f"embed_{number}"
-            )
+            layer = keras.layers.Embedding(len(state["values"][name]) + 1, params.embedding, name=f"embed_{number}")
             parts.append(layer(categorical[:, number]))
     x = keras.layers.Concatenate(name="features")(parts) if len(parts) > 1 else parts[0]
     for number, units in enumerate(params.hidden, 1):

@@ -53,17 +53,17 @@ class Clone:
     def registered(self) -> Any:
         return read_json(self.path / "build" / "register.json")
 
-    def client(self) -> Any:
+    def client(self, store: str = "") -> Any:
         from mlflow import MlflowClient
 
-        return MlflowClient(f"sqlite:///{self.path}/mlflow.db")
+        return MlflowClient(store or f"sqlite:///{self.path}/mlflow.db")
 
-    def versions(self) -> dict[str, set[str]]:
+    def versions(self, store: str = "") -> dict[str, set[str]]:
         """Version -> aliases of every registered model."""
-        found = {}
-        for model in self.client().search_registered_models():
-            for version in self.client().search_model_versions(f"name='{model.name}'"):
-                full = self.client().get_model_version(model.name, version.version)
+        found, client = {}, self.client(store)
+        for model in client.search_registered_models():
+            for version in client.search_model_versions(f"name='{model.name}'"):
+                full = client.get_model_version(model.name, version.version)
                 found[f"{model.name} {version.version}"] = set(full.aliases)
         return found
 

@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -118,20 +117,19 @@ def test_a_worse_model_becomes_challenger_and_no_more(ran: tuple[Clone, str]) ->
     assert len(project.versions()) == 2
 
 
-def test_a_new_empty_store_gets_run_model_and_version_again(ran: tuple[Clone, str]) -> None:
+def test_a_new_empty_store_gets_run_model_and_version_again(ran: tuple[Clone, str], tmp_path: Path) -> None:
     project, _ = ran
     before = project.client().get_model_version_by_alias("digits", "champion").tags["slipway.model"]
-    for path in project.path.glob("mlflow.db*"):
-        path.unlink()
-    shutil.rmtree(project.path / "mlartifacts", ignore_errors=True)
-    said = project.run(*RETRAIN)
+    other = f"sqlite:///{tmp_path}/new.db"
+    said = project.run(*RETRAIN, MLFLOW_TRACKING_URI=other)
     assert "epoch 1/" not in said
-    assert project.versions() == {"digits 1": {"champion", "challenger"}}
-    version = project.client().get_model_version_by_alias("digits", "champion")
+    assert project.versions(other) == {"digits 1": {"champion", "challenger"}}
+    client = project.client(other)
+    version = client.get_model_version_by_alias("digits", "champion")
     assert version.tags["slipway.model"] == before
-    run = project.client().get_run(version.run_id)
+    run = client.get_run(version.run_id)
     assert run.data.metrics["test_accuracy"] > 0.9
-    assert len(project.client().get_metric_history(version.run_id, "val_loss")) == 20
+    assert len(client.get_metric_history(version.run_id, "val_loss")) == 20
 
 
 def picture(size: tuple[int, int]) -> bytes:
@@ -180,11 +178,11 @@ def test_a_typo_stops_the_run_before_anything_else(ran: tuple[Clone, str]) -> No
 def test_killed_half_way_a_rerun_goes_on(clone: Callable[[str], Clone], number: int) -> None:
     project = clone(f"killed{number}")
     path = project.path / "params.yaml"
-    path.write_text(path.read_text().replace("epochs: 20", "epochs: 60"))
+    path.write_text(path.read_text().replace("epochs: 20", "epochs: 300"))
     process = project.start(*RETRAIN)
     assert process.stdout
     for line in process.stdout:
-        if "epoch 5/60" in line:
+        if "epoch 5/300" in line:
             break
     # Ctrl-C reaches the whole foreground group of a terminal; a scheduler's signal only the process
     if number == signal.SIGINT:

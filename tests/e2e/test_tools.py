@@ -52,7 +52,8 @@ def test_mlflows_server_starts(tmp_path: Path, bare: dict[str, str]) -> None:
             "great_expectations",
             "import great_expectations as gx, pandas\n"
             "asset = gx.get_context(mode='ephemeral').data_sources.add_pandas('p').add_dataframe_asset('a')\n"
-            "batch = asset.add_batch_definition_whole_dataframe('b').get_batch({'dataframe': pandas.DataFrame({'x': [1, 2]})})\n"
+            "frame = pandas.DataFrame({'x': [1, 2]})\n"
+            "batch = asset.add_batch_definition_whole_dataframe('b').get_batch({'dataframe': frame})\n"
             "assert not batch.validate(gx.expectations.ExpectColumnValuesToBeInSet(column='x', value_set=[1])).success",
         ),
         (
