@@ -1,12 +1,22 @@
 """The command line: python -m flows FLOW ... (and python -m flows.FLOW ...)."""
 
 import argparse
+import logging
 import os
 import sys
 
 from components import SlipwayError
 from flows import checkout, register, server
 from flows.process import terminable
+
+
+# Prefect's settings for a run at a terminal, where the user has set nothing else. What a run says, it prints;
+# Prefect's console would say it twice. A server that is lost is waited for 15 seconds, and not a minute.
+PREFECT = {
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_CLIENT_MAX_RETRIES": "3",
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,8 +43,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run one flow; return the exit code: 0 done, 1 something failed and was said, 130 interrupted."""
     options = parser().parse_args(arguments)
-    # What a run says, it prints; Prefect's console lines would say it twice. The API gets every line.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    for name, value in PREFECT.items():
+        os.environ.setdefault(name, value)
+    logging.raiseExceptions = False
     try:
         with terminable():
             if options.flow == "ui":
@@ -68,10 +79,13 @@ def _once(force: bool) -> int:
             with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
                 retrain(force=force)
         except HTTPError as error:
-            raise SlipwayError(
-                f"Prefect's server went away ({type(error).__name__}: {error}); what the stages did is kept: "
-                "start the server again, and then this run"
-            ) from None
+            print(
+                f"error: Prefect's server went away ({type(error).__name__}: {error}); what the stages did is "
+                "kept: start the server again, and then this run",
+                file=sys.stderr,
+                flush=True,
+            )
+            os._exit(1)  # Prefect would try for minutes to send what it has left
     return 0
 
 

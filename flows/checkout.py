@@ -37,7 +37,11 @@ def opened() -> Iterator[Checkout]:
     Raises SlipwayError where the folder is no DVC repository.
     """
     if _opened:
-        yield _opened[0]
+        try:
+            yield _opened[0]
+        except BaseException:
+            _opened[0].children.end()  # now: Prefect waits for the tasks that wait for them
+            raise
         return
     from dvc.exceptions import NotDvcRepoError
     from dvc.repo import Repo

@@ -28,8 +28,8 @@ def retrain(force: bool = False) -> list[Outcome]:
             outcomes += stages.outcomes({"register": task})
             registered = {} if outcomes[-1].error else read_json(register.OUT)
         parts = summary.blocks(outcomes, registered, server.served())
-    create_markdown_artifact(summary.markdown(parts), key="retrain", description="what this run did")
     print(f"\n{summary.text(parts)}", flush=True)
+    create_markdown_artifact(summary.markdown(parts), key="retrain", description="what this run did")
     if errors := [outcome.error for outcome in outcomes if outcome.error]:
         raise TaskError("\n".join(errors))
     return outcomes

@@ -51,6 +51,8 @@ def main(name: str, *options: str) -> int:
                 return CODES[_data(repo, stage)]
             done = repo.reproduce(name, single_item=True, force="--force" in options)
             return CODES["unchanged" if not done else "ran" if commands else "restored"]
+        except KeyboardInterrupt:
+            return 130
         except DvcException as error:
             cause: BaseException = error.__cause__ or error
             if isinstance(cause, LockError):  # another DVC works on the same files

@@ -1,0 +1,106 @@
+"""Small real DVC repositories, with stages of shell and Python, for the tests of the flows."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent
+# Tests that run as a shell's background job ignore SIGINT, and so would all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+# In the place of `python -m components register`: what the flow asks of it, without MLflow.
+REGISTER = """
+import json, os, pathlib, sys
+out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
+out.parent.mkdir(exist_ok=True)
+new = not out.exists()
+print("registered as", os.environ["DVC_EXP_NAME"])
+out.write_text(json.dumps({
+    "name": "digits", "version": "3", "run_id": "r", "model_digest": "m", "aliases": ["challenger"],
+    "new_version": new, "promoted": False, "changed": new, "reason": "accuracy is below the gate",
+    "gates": [{"metric": "accuracy", "limit": ">= 0.99", "value": 0.97, "held": False}],
+    "metrics": {"accuracy": 0.97, "rows": 360},
+    "champion": {"version": "2", "metrics": {"accuracy": 0.98}},
+    "difference": {"mean": -0.01, "low": -0.02, "high": 0.0}, "tracking_uri": "sqlite:///mlflow.db",
+}))
+"""
+GIT = {f"GIT_{role}_{key}": "test" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
+
+
+def repository(path: Path, stages: dict[str, dict[str, Any]], data: str = "") -> Path:
+    """Make a git and DVC repository with these stages and, where given, data/a.txt tracked by data.dvc."""
+    path.mkdir(parents=True, exist_ok=True)
+    command(path, "git", "init", "-q")
+    command(path, "dvc", "init", "-q")
+    YAML().dump({"stages": stages}, path / "dvc.yaml")
+    (path / "components").mkdir()
+    (path / "components/__main__.py").write_text(REGISTER)
+    real = ROOT / "components"  # the rest of the package is the real one
+    (path / "components/__init__.py").write_text(
+        f"{(real / '__init__.py').read_text()}\n__path__.append({str(real)!r})\n"
+    )
+    (path / ".gitignore").write_text(".prefect/\n__pycache__/\n/build\n")
+    (path / "prefect.toml").write_text((ROOT / "prefect.toml").read_text())
+    if data:
+        (path / "data").mkdir()
+        (path / "data/a.txt").write_text(data)
+        command(path, "dvc", "add", "-q", "data")
+    command(path, "git", "add", "-A")
+    command(path, "git", "commit", "-qm", "start", env=GIT)
+    return path
+
+
+def command(path: Path, *arguments: str, env: dict[str, str] | None = None) -> str:
+    """Run a command in a folder; return what it printed. Raises where it fails."""
+    done = subprocess.run(
+        arguments, cwd=path, check=False, capture_output=True, text=True, env={**os.environ, **(env or {})}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+def flows(path: Path, *arguments: str, **env: str) -> "subprocess.Popen[str]":
+    """Start `python -m flows ...` in a folder; its output and errors are in stdout."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows", *arguments],
+        cwd=path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{path}{os.pathsep}{ROOT}", **env},
+    )
+
+
+def end(process: "subprocess.Popen[str]", number: signal.Signals) -> str:
+    """Signal a process and wait for its end; return the rest of its output."""
+    process.send_signal(number)
+    try:
+        return process.communicate(timeout=30)[0]
+    finally:
+        process.kill()  # does nothing where it has ended
+
+
+def until(process: "subprocess.Popen[str]", word: str) -> str:
+    """Read a process's output up to the line that holds a word; return it."""
+    seen = ""
+    for line in process.stdout or ():
+        seen += line
+        if word in line:
+            return seen
+    raise AssertionError(f"it ended without {word!r}:\n{seen}")
+
+
+def gone(pid: int, seconds: float = 10) -> bool:
+    """Return whether a process has ended, or does within some seconds."""
+    deadline = time.monotonic() + seconds
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
