@@ -33,15 +33,15 @@ $(READY): $(LOCK) requirements/uv.txt requirements/build.txt no_telemetry.pth
 	@rm -f .venv/ready-*; touch $@
 
 run: $(READY)
-	@python -m flows.retrain
+	@python -m flows retrain
 
 ui: $(READY)
-	@python -m flows.ui
+	@python -m flows ui
 
 # e.g. make schedule CRON="0 3 * * 1"
 CRON ?= 0 3 * * *
 schedule: $(READY)
-	@python -m flows.retrain --cron "$(CRON)"
+	@python -m flows retrain --cron "$(CRON)"
 
 check: $(READY)
 	@ruff check . && ruff format --check . && mypy && lint-imports

@@ -17,7 +17,7 @@ from components.files import read_json, sha256
 from tests.e2e.conftest import Clone
 
 pytestmark = pytest.mark.e2e
-RETRAIN = ("python", "-m", "flows.retrain")
+RETRAIN = ("python", "-m", "flows", "retrain")
 
 
 @pytest.fixture(scope="module")
