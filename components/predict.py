@@ -12,9 +12,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas
     import pyarrow as pa
 
 
@@ -163,8 +164,30 @@ def _answer(uri: str, given: str, answered: str) -> None:
     )
     with pq.ParquetFile(given) as file, pq.ParquetWriter(answered, schema) as writer:
         for batch in file.iter_batches(1024):
-            answers = model.predict(batch.to_pandas())
+            frame, problems = _numbers(batch.to_pandas(), model.metadata.get_input_schema())
+            answers = model.predict(frame)
+            for row, problem in problems.items():
+                answers.loc[row, ["label", "probability", "probabilities", "error"]] = [None, None, None, problem]
             writer.write_table(pa.Table.from_pandas(answers, schema, preserve_index=False))
+
+
+def _numbers(frame: "pandas.DataFrame", schema: Any) -> "tuple[pandas.DataFrame, dict[int, str]]":
+    """Read the text of a CSV as the numbers that the model's signature asks for; name the rows that hold none.
+
+    MLflow would refuse the whole table.
+    """
+    import pandas
+
+    problems: dict[int, str] = {}
+    for column in schema.inputs if schema is not None else ():
+        text = frame.get(column.name)
+        if column.type.name not in ("double", "long") or text is None or not pandas.api.types.is_string_dtype(text):
+            continue
+        numbers = pandas.to_numeric(text, errors="coerce").astype("float64")
+        for row in text.index[numbers.isna() & text.notna()]:
+            problems.setdefault(int(row), f"{column.name}: {text[row]!r} is not a number")
+        frame[column.name] = numbers
+    return frame, problems
 
 
 if __name__ == "__main__":

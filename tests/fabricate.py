@@ -110,6 +110,30 @@ def model(build: Path, settings: params.Params, flip: float) -> None:
     write_csv(build / "training" / "steps.csv", steps, list(steps[0]))
 
 
+def table_model(out: Path, settings: params.Params, state: dict[str, Any]) -> None:
+    """A model of two numbers and a category by hand; the category has no say."""
+    weights = numpy_helper.from_array(np.array([[-1, 1], [-1, 1]], np.float32), "weights")
+    nothing = numpy_helper.from_array(np.zeros((1, 1), np.float32), "nothing")
+    nodes = [
+        helper.make_node("MatMul", ["numeric", "weights"], ["product"]),
+        helper.make_node("Cast", ["categorical"], ["category"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["category", "nothing"], ["zero"]),
+        helper.make_node("Add", ["product", "zero"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=-1),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("numeric", TensorProto.FLOAT, ["examples", 2]),
+        helper.make_tensor_value_info("categorical", TensorProto.INT32, ["examples", 1]),
+    ]
+    answer = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["examples", 2])
+    graph = helper.make_graph(nodes, "table", inputs, [answer], [weights, nothing])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    out.mkdir(parents=True)
+    (out / "model.onnx").write_bytes(made.SerializeToString(deterministic=True))
+    task = settings.task.model_dump(mode="json")
+    write_json(out / "model.json", {"recipe": "tabular", "params": task, "state": state, "labels": task["labels"]})
+
+
 def examples(root: Path, settings: params.Params) -> tuple[pa.Table, np.ndarray]:
     """All examples that are not set aside, and their splits."""
     columns = recipes.load(settings.recipe).columns(settings.task)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mlflow.models import Model
 
 from components import (
     SlipwayError,
@@ -22,6 +23,7 @@ from components import (
     predict,
     promotion,
     provenance,
+    recipes,
     register,
     registry,
     serving,
@@ -412,6 +414,32 @@ def test_the_command_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     }.items():
         assert main(["predict", *arguments]) == (1 if message else 0)
         assert message in capsys.readouterr().err
+
+
+def test_a_model_of_numbers_answers_a_table_and_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through MLflow's signature: missing values are answered, a CSV's text too, and a bad value costs one row."""
+    monkeypatch.chdir(tmp_path)
+    recipe = recipes.load("tabular")
+    section, sample = recipe.sample(40, 5)
+    Path("params.yaml").write_text(f"name: table\nrecipe: tabular\ntabular: {json.dumps(section)}\n")
+    settings = params.load()
+    fabricate.table_model(tmp_path / "model", settings, recipe.fit([sample], settings.task))
+    columns = recipe.columns(settings.task)
+    colours = [None if row % 7 == 0 else value for row, value in enumerate(sample["colour"].to_pylist())]
+    raw = sample.select(columns.names).set_column(2, "colour", pa.array(colours, pa.string())).cast(columns)
+    assert raw["y"].null_count
+    (tmp_path / "out").mkdir()
+    registry._save(settings, tmp_path, raw.slice(0, 3), tmp_path / "out", Model())
+    expected = serving.predict(serving.load(tmp_path / "model"), raw)
+    text = pa.table({name: raw[name].cast(pa.string()) for name in raw.column_names})
+    spoilt = text.set_column(0, "x", pa.array(["two", *text["x"].to_pylist()[1:]]))
+    pq.write_table(raw, "typed.parquet")
+    pq.write_table(spoilt, "text.parquet")
+    assert predict.isolated(str(tmp_path / "out" / "model"), Path("typed.parquet")).equals(expected)
+    answers = predict.isolated(str(tmp_path / "out" / "model"), Path("text.parquet"))
+    assert answers.slice(1).equals(expected.slice(1))
+    first = {"label": None, "probability": None, "probabilities": None, "error": "x: 'two' is not a number"}
+    assert answers.slice(0, 1).to_pylist() == [first]
 
 
 SETTINGS = params.Register()
