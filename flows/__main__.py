@@ -9,13 +9,12 @@ from components import SlipwayError
 from flows import checkout, register, server
 from flows.process import terminable
 
-
 # Prefect's settings for a run at a terminal, where the user has set nothing else. What a run says, it prints;
-# Prefect's console would say it twice. A server that is lost is waited for 15 seconds, and not a minute.
+# Prefect's console would say it twice. A server that is lost is waited for some seconds, not minutes.
 PREFECT = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
-    "PREFECT_CLIENT_MAX_RETRIES": "3",
+    "PREFECT_CLIENT_MAX_RETRIES": "2",
 }
 
 
@@ -56,7 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
                 return _schedule(options.cron, options.force)
             return _once(options.force)
     except SlipwayError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        if isinstance(error, server.LostError):
+            server.stop()
+            os._exit(1)  # Prefect would try for minutes to send what it has left
         return 1
     except KeyboardInterrupt:
         print(f"{options.flow}: interrupted; what was finished is kept, the next run goes on", file=sys.stderr)
@@ -79,13 +81,10 @@ def _once(force: bool) -> int:
             with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
                 retrain(force=force)
         except HTTPError as error:
-            print(
-                f"error: Prefect's server went away ({type(error).__name__}: {error}); what the stages did is "
-                "kept: start the server again, and then this run",
-                file=sys.stderr,
-                flush=True,
-            )
-            os._exit(1)  # Prefect would try for minutes to send what it has left
+            raise server.LostError(
+                f"Prefect's server went away ({type(error).__name__}: {error}); what the stages did is kept: "
+                "start the server again, and then this run"
+            ) from None
     return 0
 
 

@@ -16,6 +16,11 @@ from components import SlipwayError
 
 UI = Path(".prefect/ui.json")  # what `make ui` serves, while it does: {"prefect": address, ...}
 STARTUP_SECONDS = 60.0
+_temporary: list[subprocess.Popen[bytes]] = []  # the server of this process
+
+
+class LostError(SlipwayError):
+    """The server was there, and then no longer."""
 
 
 def command(port: int, *options: str) -> list[str]:
@@ -92,7 +97,8 @@ def api() -> Callable[[], None]:
             stderr=output,
             start_new_session=True,  # Ctrl-C must not end it before the run has been reported as ended
         )
-    atexit.register(_stop, process)
+    _temporary.append(process)
+    atexit.register(stop)
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
 
     def ready() -> None:
@@ -105,13 +111,16 @@ def api() -> Callable[[], None]:
     return ready
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def stop() -> None:
+    """End the temporary server, if there is one."""
+    while _temporary:
+        process = _temporary.pop()
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _check() -> None:
