@@ -30,12 +30,12 @@ def costs(build: Path, model_digest: str = "") -> dict[str, dict[str, Any]]:
 
 
 def numbers(build: Path, model_digest: str, evaluate: dict[str, Any]) -> dict[str, float]:
-    """Collect a run's metrics: test_accuracy, test_f1/<label>, cost.latency_ms, cost.train_seconds ..."""
+    """Collect a run's metrics: test_accuracy, test_f1_of_<label>, cost.latency_ms, cost.train_seconds ..."""
     metrics = read_json(build / "evaluation" / "metrics.json")
     found = {f"test_{name}": value for name, value in metrics.items() if name not in SIZES}
     found |= {f"cost.{name}": value for name, value in metrics.items() if name in SIZES}
     for row in read_csv(build / "evaluation" / "classes.csv"):
-        found[f"test_f1/{_name(row['label'])}"] = float(row["f1"])
+        found[f"test_f1_of_{_name(row['label'])}"] = float(row["f1"])
     spent = costs(build, model_digest)
     spent["evaluate"] = spent.get("evaluate", {}) | evaluate
     for stage, values in spent.items():

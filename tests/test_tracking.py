@@ -85,7 +85,7 @@ def test_a_training_is_a_whole_run(project: Path) -> None:
     assert metrics["step_loss"] == pytest.approx(1 / 3)
     accuracy = read_json(project / "build" / "evaluation" / "metrics.json")["accuracy"]
     assert metrics["test_accuracy"] == pytest.approx(accuracy)
-    assert {"test_f1/left", "cost.latency_ms", "cost.size_mb", "cost.fit_seconds"} <= metrics.keys()
+    assert {"test_f1_of_left", "cost.latency_ms", "cost.size_mb", "cost.fit_seconds"} <= metrics.keys()
     assert "Most confused" in tags["mlflow.note.content"]
     figures = {item.path for item in store.client().list_artifacts(run_id, "figures")}
     assert {"figures/confusion.png", "figures/calibration.png", "figures/loss.png"} <= figures

@@ -100,7 +100,9 @@ def _pixels(data: bytes | None, params: Params) -> np.ndarray:
             if picture.size != (params.width, params.height):
                 picture = picture.resize((params.width, params.height), Image.Resampling.BILINEAR)
             return np.asarray(picture).reshape(params.height, params.width, params.channels)
-    except (UnidentifiedImageError, OSError, SyntaxError, EOFError) as error:
+    except UnidentifiedImageError:  # its own message names an address in memory
+        raise ValueError("the image cannot be decoded: no format that is known") from None
+    except (OSError, SyntaxError, EOFError) as error:
         raise ValueError(f"the image cannot be decoded: {error}") from None
 
 
