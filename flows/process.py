@@ -56,8 +56,9 @@ class Children:
     def follow(self, process: Running, line: Callable[[str], Any]) -> int:
         """Hand each line of a child's output to `line` as it comes; return its exit code.
 
-        The code is negative where a signal ended it.
+        The code is negative where a signal ended it. What a child leaves running ends a second after it.
         """
+        threading.Thread(target=self._clear, args=(process,), daemon=True).start()
         try:
             for text in process.stdout or ():
                 line(text.rstrip())

@@ -15,7 +15,7 @@ from urllib.request import ProxyHandler, build_opener
 from components import SlipwayError
 
 UI = Path(".prefect/ui.json")  # what `make ui` serves, while it does: {"prefect": address, ...}
-STARTUP_SECONDS = 60.0
+STARTUP_SECONDS = 180.0
 _temporary: list[subprocess.Popen[bytes]] = []  # the server of this process
 
 

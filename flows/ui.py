@@ -72,14 +72,11 @@ def _commands(ports: Mapping[str, int]) -> dict[str, list[str]]:
 def _serve(children: Children, commands: Mapping[str, list[str]], addresses: Mapping[str, str]) -> None:
     """Start the servers, say where they are once all answer, and stay until one ends."""
     last = {name: deque[str](maxlen=LAST_LINES) for name in commands}
-    threads = {
-        name: threading.Thread(target=children.run, args=(command, last[name].append, ENVIRONMENT), daemon=True)
-        for name, command in commands.items()
-    }
-    for thread in threads.values():
-        thread.start()
+    running = {name: children.start(command, ENVIRONMENT) for name, command in commands.items()}
+    for name, process in running.items():
+        threading.Thread(target=children.follow, args=(process, last[name].append), daemon=True).start()
     waiting, until = set(commands), time.monotonic() + START_SECONDS
-    while all(thread.is_alive() for thread in threads.values()):
+    while all(process.poll() is None for process in running.values()):
         if waiting:
             waiting = {name for name in waiting if not server.answers(f"{addresses[name]}{HEALTH[name]}")}
             if not waiting:
@@ -88,7 +85,8 @@ def _serve(children: Children, commands: Mapping[str, list[str]], addresses: Map
             elif time.monotonic() > until:
                 raise SlipwayError(f"no answer in {START_SECONDS:.0f} s from {', '.join(waiting)}")
         time.sleep(0.2)
-    name = next(name for name, thread in threads.items() if not thread.is_alive())
+    name = next(name for name, process in running.items() if process.poll() is not None)
+    time.sleep(0.5)  # for its last lines
     raise SlipwayError("\n".join((f"{name} ended by itself; its last lines:", *last[name])))
 
 

@@ -215,3 +215,9 @@ def test_the_environment_of_children_finds_this_python() -> None:
     from flows.process import environment
 
     assert environment()["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+
+
+def test_what_a_stage_leaves_running_holds_nothing_up(tmp_path: Path, run: Run) -> None:
+    path = repository(tmp_path, {"a": {"cmd": "sleep 600 & echo $! > pid; echo 1 > a", "outs": ["a"]}})
+    assert states(run(path)) == {"a": "ran"}
+    assert gone(int((path / "pid").read_text()))
