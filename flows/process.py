@@ -69,9 +69,11 @@ class Children:
             with self._lock:
                 self._running.pop(process.pid, None)
 
-    def run(self, command: list[str], line: Callable[[str], Any], env: Mapping[str, str] | None = None) -> int:
-        """Start a command and follow it to its end."""
-        return self.follow(self.start(command, env), line)
+    def _clear(self, process: Running) -> None:
+        process.wait()
+        time.sleep(1)
+        if process.pid in self._running:  # still followed: something else holds its output open
+            _signal(process, signal.SIGKILL)
 
     def end(self) -> None:
         """End every child with all that it started, and let none start any more."""
