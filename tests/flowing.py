@@ -36,8 +36,10 @@ GIT = {f"GIT_{role}_{key}": "test" for role in ("AUTHOR", "COMMITTER") for key i
 def repository(path: Path, stages: dict[str, dict[str, Any]], data: str = "") -> Path:
     """Make a git and DVC repository with these stages and, where given, data/a.txt tracked by data.dvc."""
     path.mkdir(parents=True, exist_ok=True)
+    from dvc.repo import Repo
+
     command(path, "git", "init", "-q")
-    command(path, "dvc", "init", "-q")
+    Repo.init(str(path)).close()
     YAML().dump({"stages": stages}, path / "dvc.yaml")
     (path / "components").mkdir()
     (path / "components/__main__.py").write_text(REGISTER)
@@ -50,10 +52,19 @@ def repository(path: Path, stages: dict[str, dict[str, Any]], data: str = "") ->
     if data:
         (path / "data").mkdir()
         (path / "data/a.txt").write_text(data)
-        command(path, "dvc", "add", "-q", "data")
+        with Repo(str(path)) as repo:
+            repo.add(str(path / "data"))
     command(path, "git", "add", "-A")
     command(path, "git", "commit", "-qm", "start", env=GIT)
     return path
+
+
+def status(path: Path) -> dict[str, Any]:
+    """Return what `dvc status` finds changed."""
+    from dvc.repo import Repo
+
+    with Repo(str(path)) as repo:
+        return dict(repo.status())
 
 
 def command(path: Path, *arguments: str, env: dict[str, str] | None = None) -> str:

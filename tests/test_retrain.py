@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flows import server
-from tests.flowing import command, end, flows, repository, until
+from tests.flowing import command, end, flows, repository, status, until
 
 STAGES: dict[str, dict[str, Any]] = {
     "first": {"cmd": "cat data/* params.yaml > first", "deps": ["data"], "params": ["x"], "outs": ["first"]},
@@ -81,6 +81,7 @@ def test_a_run_a_second_one_and_what_they_leave(path: Path, prefect_server: str,
         assert artifact["key"] == "retrain" and "| second | unchanged |" in artifact["data"]
 
 
+@pytest.mark.e2e
 def test_another_parameter_is_another_experiment_which_can_be_applied(path: Path, prefect_server: str) -> None:
     finished(flows(path, "retrain", PREFECT_API_URL=prefect_server))
     (path / "params.yaml").write_text("x: 2\n")
@@ -150,10 +151,8 @@ def test_no_repository_no_schedule_no_commit(tmp_path: Path, prefect_server: str
     assert process.returncode == 1 and out == 'error: "whenever" is no schedule; "0 3 * * *" is every night at three\n'
 
     new = tmp_path / "new"
-    new.mkdir()
-    command(new, "git", "init", "-q")
-    command(new, "dvc", "init", "-q")
-    (new / "dvc.yaml").write_text("stages: {a: {cmd: echo 1 > a, outs: [a]}}")
+    repository(new, {"a": {"cmd": "echo 1 > a", "outs": ["a"]}})
+    command(new, "git", "update-ref", "-d", "HEAD")
     process = flows(new, "retrain", PREFECT_API_URL=prefect_server)
     out, _ = process.communicate()
     assert process.returncode == 1 and "git has no commit yet" in out.splitlines()[-1]
@@ -202,7 +201,7 @@ def test_a_server_lost_half_way_loses_no_stage(path: Path, tmp_path: Path) -> No
     assert process.returncode == 1, out
     assert "Prefect's server" in out.splitlines()[-1] and "Traceback" not in out
     assert (path / "b").read_text() == "1\n"
-    assert "up to date" in command(path, "dvc", "status")
+    assert status(path) == {}
 
 
 @pytest.mark.e2e
