@@ -189,6 +189,7 @@ def test_an_address_that_does_not_answer_is_an_error_that_names_the_way_out(repo
 
 
 @pytest.mark.skipif(not MNIST.exists(), reason="the four MNIST files are not on this machine")
+@pytest.mark.e2e
 def test_mnist_is_read_whole_with_its_official_test_set(repo: Path) -> None:
     ingest.run("mnist", origin=str(MNIST))
     found = pq.read_table("data/mnist.parquet", columns=["id", "label", "split"])

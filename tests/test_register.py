@@ -119,6 +119,7 @@ def test_the_first_model_becomes_champion_and_again_changes_nothing(
 
 
 @pytest.mark.usefixtures("project")
+@pytest.mark.e2e
 def test_what_was_registered_answers_alone(tmp_path: Path) -> None:
     """In a process without the checkout: raw examples in, answers out, an error where one cannot be read."""
     run()
@@ -159,6 +160,7 @@ def test_an_empty_store_gets_everything_again(project: Path, monkeypatch: pytest
     assert versions() == ["1"]
 
 
+@pytest.mark.e2e
 def test_a_worse_model_is_kept_back_by_the_bootstrap_and_a_better_one_promoted(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -358,6 +360,7 @@ def test_a_server_with_a_password_in_its_address(
             assert b"hunter22" not in path.read_bytes(), path
 
 
+@pytest.mark.e2e
 def test_two_at_once_make_one_version(project: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "components", "register", "--build", "build", "--data", "data", "--out"]
@@ -416,6 +419,7 @@ def test_the_command_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.e2e
 def test_a_model_of_numbers_answers_a_table_and_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through MLflow's signature: missing values are answered, a CSV's text too, and a bad value costs one row."""
     monkeypatch.chdir(tmp_path)

@@ -77,6 +77,7 @@ def test_both_artefacts_are_one_model_and_can_be_used(make: Make) -> None:
     assert all(not np.array_equal(old, new) for old, new in zip(before, saved.get_weights(), strict=True))
 
 
+@pytest.mark.e2e
 def test_the_same_bytes_each_time_and_others_for_another_seed(make: Make) -> None:
     settings = prepare(make)
     train.run(settings, ARRAYS, MODEL, HISTORY)
@@ -87,6 +88,7 @@ def test_the_same_bytes_each_time_and_others_for_another_seed(make: Make) -> Non
     assert outputs()[str(MODEL / "model.onnx")] != first[str(MODEL / "model.onnx")]
 
 
+@pytest.mark.e2e
 def test_an_interrupted_training_goes_on_and_ends_with_the_same_bytes(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +173,7 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(make: Make) -> None:
         train.run(settings, ARRAYS, MODEL, HISTORY)
 
 
+@pytest.mark.e2e
 def test_mixed_precision_ships_a_float32_model(make: Make) -> None:
     import keras
 

@@ -160,7 +160,11 @@ def test_bad_rows_are_set_aside_and_too_many_stop_the_run(ran: tuple[Clone, str]
     assert project.versions() == before
     assert "failed" in said.lower()
     assert (project.path / "build/validation/report.html").exists()
-    (project.path / "data/evenmore.parquet").unlink()
+    (project.path / "data/evenmore.parquet").unlink()  # a file that is missing is said, not taken for granted
+    assert "data/evenmore.parquet: gone" in project.run(*RETRAIN, fails=True)
+    project.run("dvc", "add", "data")
+    assert "nothing changed" not in project.run(*RETRAIN)
+    assert project.versions() == before
 
 
 def test_a_typo_stops_the_run_before_anything_else(ran: tuple[Clone, str]) -> None:
@@ -178,11 +182,11 @@ def test_a_typo_stops_the_run_before_anything_else(ran: tuple[Clone, str]) -> No
 def test_killed_half_way_a_rerun_goes_on(clone: Callable[[str], Clone], number: int) -> None:
     project = clone(f"killed{number}")
     path = project.path / "params.yaml"
-    path.write_text(path.read_text().replace("epochs: 20", "epochs: 300"))
+    path.write_text(path.read_text().replace("epochs: 20", "epochs: 120"))
     process = project.start(*RETRAIN)
     assert process.stdout
     for line in process.stdout:
-        if "epoch 5/300" in line:
+        if "epoch 5/120" in line:
             break
     # Ctrl-C reaches the whole foreground group of a terminal; a scheduler's signal only the process
     if number == signal.SIGINT:
