@@ -113,5 +113,11 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert process.poll() is None, (home / "log").read_text()
         time.sleep(0.1)
     yield url
+    if "prefect.events.worker" in sys.modules:  # what flows of this process still have to send
+        from prefect.events.worker import EventsWorker
+        from prefect.logging.handlers import APILogWorker
+
+        APILogWorker.drain_all()
+        EventsWorker.drain_all()
     process.terminate()
     process.wait()
