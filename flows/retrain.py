@@ -3,6 +3,11 @@
 import sys
 from typing import Any
 
+if __name__ == "__main__":  # here, because the run's server starts while Prefect is imported
+    from flows.__main__ import main
+
+    sys.exit(main(["retrain", *sys.argv[1:]]))
+
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
@@ -33,9 +38,3 @@ def retrain(force: bool = False) -> list[Outcome]:
     if errors := [outcome.error for outcome in outcomes if outcome.error]:
         raise TaskError("\n".join(errors))
     return outcomes
-
-
-if __name__ == "__main__":
-    from flows.__main__ import main
-
-    sys.exit(main(["retrain", *sys.argv[1:]]))
