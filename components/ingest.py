@@ -10,8 +10,6 @@ import hashlib
 import io
 import re
 import shutil
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 import zlib
@@ -358,8 +356,10 @@ def run(
 def _must_be_kept(data: Path) -> None:
     """Raise SlipwayError unless DVC holds all that the folder has."""
     pointer = data.with_name(data.name + ".dvc")
-    status = [sys.executable, "-m", "dvc", "status", "-q", str(pointer)]
-    kept = pointer.exists() and subprocess.run(status, check=False).returncode == 0
+    try:
+        kept = pointer.exists() and not _dvc().status(targets=[str(pointer)])
+    except Exception:  # noqa: BLE001 - whatever DVC cannot say, it does not keep
+        kept = False
     if not kept:
         raise SlipwayError(f"{data}: holds files that DVC does not keep; run `dvc add {data}` first, or move them away")
 
@@ -432,8 +432,20 @@ def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = 
 
 
 def _version(data: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "dvc", "add", str(data)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        print(f"not versioned yet; `dvc add {data}` says: {done.stderr.strip()}")
+    from dvc.exceptions import DvcException
+
+    try:
+        _dvc().add(str(data))
+    except (DvcException, OSError) as error:
+        print(f"not versioned yet; `dvc add {data}` says: {error}")
     else:
         print(f"versioned: {data}.dvc; to keep it: git add {data}.dvc params.yaml && git commit")
+
+
+def _dvc() -> Any:
+    import logging
+
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    return Repo()

@@ -147,6 +147,7 @@ def test_what_was_registered_answers_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.e2e
 def test_an_empty_store_gets_everything_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run()
     (project / "new").mkdir()
@@ -219,6 +220,7 @@ def test_a_gate_on_nothing_names_the_nearest_and_makes_nothing(project: Path) ->
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.e2e
 def test_a_champion_that_cannot_answer_is_told_and_stays(project: Path) -> None:
     model(project, POOR)
     run()
@@ -282,6 +284,7 @@ class Killed(BaseException):
 )
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.usefixtures("project", "quick")
+@pytest.mark.e2e
 def test_killed_anywhere_it_goes_on(monkeypatch: pytest.MonkeyPatch, at: str, after: bool) -> None:
     """The end is the same as if nothing had happened, and nothing is there twice."""
     from mlflow import MlflowClient

@@ -13,6 +13,8 @@ import pytest
 from flows import server
 from tests.flowing import command, end, flows, repository, status, until
 
+pytestmark = pytest.mark.e2e  # each starts whole flow runs
+
 STAGES: dict[str, dict[str, Any]] = {
     "first": {"cmd": "cat data/* params.yaml > first", "deps": ["data"], "params": ["x"], "outs": ["first"]},
     "second": {
@@ -81,7 +83,6 @@ def test_a_run_a_second_one_and_what_they_leave(path: Path, prefect_server: str,
         assert artifact["key"] == "retrain" and "| second | unchanged |" in artifact["data"]
 
 
-@pytest.mark.e2e
 def test_another_parameter_is_another_experiment_which_can_be_applied(path: Path, prefect_server: str) -> None:
     finished(flows(path, "retrain", PREFECT_API_URL=prefect_server))
     (path / "params.yaml").write_text("x: 2\n")
@@ -165,7 +166,6 @@ def temporary(tmp_path: Path) -> Iterator[dict[str, str]]:
     yield {"HOME": str(tmp_path / "home")}
 
 
-@pytest.mark.e2e
 def test_with_a_temporary_server(path: Path, temporary: dict[str, str]) -> None:
     out = finished(flows(path, "retrain", **temporary))
     assert table(out)["second"] == "ran"
@@ -179,7 +179,6 @@ def test_with_a_temporary_server(path: Path, temporary: dict[str, str]) -> None:
     assert any(message.startswith("registered as") for message in logs)
 
 
-@pytest.mark.e2e
 def test_a_server_lost_half_way_loses_no_stage(path: Path, tmp_path: Path) -> None:
     (path / "dvc.yaml").write_text(
         "stages:\n  a: {cmd: echo 1 > a, outs: [a]}\n"
@@ -204,7 +203,6 @@ def test_a_server_lost_half_way_loses_no_stage(path: Path, tmp_path: Path) -> No
     assert status(path) == {}
 
 
-@pytest.mark.e2e
 def test_a_schedule_runs_what_is_due(path: Path, prefect_server: str) -> None:
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL, temporary_settings

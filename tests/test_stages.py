@@ -83,6 +83,7 @@ def test_ran_unchanged_restored(tmp_path: Path, run: Run) -> None:
     assert states(run(path, force=True))["join"] == "ran"
 
 
+@pytest.mark.e2e
 def test_a_new_parameter_runs_only_what_reads_it(tmp_path: Path, run: Run) -> None:
     path = repository(
         tmp_path,
@@ -160,6 +161,7 @@ def test_lost_data_is_an_error_and_no_new_version(tmp_path: Path, run: Run) -> N
     assert (path / "data.dvc").read_text() == before
 
 
+@pytest.mark.e2e
 def test_lines_arrive_while_the_stage_runs(tmp_path: Path, prefect_server: str) -> None:
     waits = "echo first; for i in $(seq 600); do [ -e go ] && break; sleep 0.05; done; mv go a"
     path = repository(tmp_path, {"a": {"cmd": waits, "outs": ["a"]}})
@@ -171,6 +173,7 @@ def test_lines_arrive_while_the_stage_runs(tmp_path: Path, prefect_server: str) 
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.e2e
 def test_to_end_a_run_ends_all_it_started(
     tmp_path: Path, prefect_server: str, number: signal.Signals, code: int
 ) -> None:
@@ -199,6 +202,7 @@ def test_a_stage_that_ignores_signals_is_killed(tmp_path: Path, prefect_server: 
     assert "deleted" in str(status(path))
 
 
+@pytest.mark.e2e
 def test_a_stage_that_dvc_runs_by_hand_is_waited_for(tmp_path: Path, prefect_server: str) -> None:
     cmd = "echo by hand; while [ ! -e go ]; do sleep 0.05; done; echo 1 > a"
     path = repository(tmp_path, {"a": {"cmd": cmd, "outs": ["a"]}})
@@ -220,6 +224,7 @@ def test_the_environment_of_children_finds_this_python() -> None:
     assert environment()["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
 
 
+@pytest.mark.e2e
 def test_what_a_stage_leaves_running_holds_nothing_up(tmp_path: Path, run: Run) -> None:
     path = repository(tmp_path, {"a": {"cmd": "sleep 600 & echo $! > pid; echo 1 > a", "outs": ["a"]}})
     assert states(run(path)) == {"a": "ran"}

@@ -141,6 +141,7 @@ def test_a_checkpoint_of_anything_else_is_not_taken_up(make: Make) -> None:
     assert len({key, *(train._key(*other) for other in others)}) == 5
 
 
+@pytest.mark.e2e
 def test_live_metrics_are_means_over_the_steps_since_the_last(make: Make) -> None:
     settings = prepare(make, train={"epochs": 1, "batch_size": 16, "log_every": 2, "learning_rate": 1e-9})
     train.run(settings, ARRAYS, MODEL, HISTORY)
@@ -186,6 +187,7 @@ def test_mixed_precision_ships_a_float32_model(make: Make) -> None:
         keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.e2e
 def test_a_model_whose_artefacts_differ_is_an_error(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     from components import export
 
