@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import serving
-from components.files import read_json, replacing, sha256, write_csv, write_json
+from components.files import read_json, replacing, write_csv, write_json
 from components.params import Params
 
 
@@ -56,7 +56,7 @@ def run(params: Params, arrays: Path, model: Path, out: Path) -> dict[str, Any]:
     cost = {"latency_ms": round(serving.latency_ms(loaded, inputs), 3)}
     text = ", ".join(f"{name} {metrics[name]:.4f}" for name in ("accuracy", "f1_macro", "log_loss", "ece"))
     print(f"{len(actual):,} test examples: {text}; {cost['latency_ms']:g} ms an example", flush=True)
-    digest = sha256(model / "model.onnx", model / "model.json")
+    digest = serving.digest(model)
     tracking.evaluated(params, digest, out.parent, cost)
     return cost
 

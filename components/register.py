@@ -17,7 +17,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components import SlipwayError, predict, promotion, provenance, recipes, registry, results, store, table, tracking
+from components import (
+    SlipwayError,
+    predict,
+    promotion,
+    provenance,
+    recipes,
+    registry,
+    results,
+    serving,
+    store,
+    table,
+    tracking,
+)
 from components.files import read_json, sha256, write_json
 from components.params import Params
 from components.store import mask
@@ -53,7 +65,7 @@ def run(params: Params, build: Path, data: Path, out: Path) -> None:
     if reason := provenance.outdated(data):
         raise SlipwayError(f"the pipeline is not up to date ({reason}): run `dvc repro` first")
     store.check()
-    digest = tracking.digest_of(build)
+    digest = serving.digest(build / "model")
     with store.plainly("register the model"), registry.alone():
         run_id = tracking.ensure_run(params, build)
         version = registry.find(params.name, digest)
@@ -90,7 +102,7 @@ def _settle(
     champion: "ModelVersion | None",
 ) -> "ModelVersion":
     """Do all that is still to be done for the model: version, proof, aliases and decision."""
-    digest = tracking.digest_of(build)
+    digest = serving.digest(build / "model")
     values = _measured(build, digest)
     gates = promotion.gates(params.register_, values)  # a gate that names nothing fails before anything is made
     client = store.client()
@@ -160,8 +172,6 @@ def _rival(champion: "ModelVersion | None", given: Path) -> tuple[pa.Table | Non
 
 def _measured(build: Path, digest: str) -> dict[str, float]:
     """Collect all that a gate may name; the latency is measured here and now."""
-    from components import serving
-
     cost = results.costs(build, digest).get("evaluate", {})
     numbers = results.numbers(build, digest, cost)
     values = {name.removeprefix("test_").removeprefix("cost."): value for name, value in numbers.items()}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from components import SlipwayError, live, provenance, recipes, results
+from components import SlipwayError, live, provenance, recipes, results, serving
 from components.files import read_json, sha256
 from components.params import Params
 from components.store import check, client, experiment, mask, plainly, root, uri
@@ -25,7 +25,7 @@ from components.store import check, client, experiment, mask, plainly, root, uri
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
-__all__ = ["Training", "check", "digest_of", "ensure_run", "evaluated", "root", "training", "uri"]
+__all__ = ["Training", "check", "ensure_run", "evaluated", "root", "training", "uri"]
 Training = live.Training  # what train is given
 PATIENCE = 10.0  # seconds that a finished training waits for a lost server
 
@@ -130,17 +130,12 @@ def evaluated(params: Params, model_digest: str, build: Path, cost: dict[str, An
         print(f"warning: {error}\n  `python -m components register` will complete the run", file=sys.stderr)
 
 
-def digest_of(build: Path) -> str:
-    """Return the digest of the model in build/model: 64 hex digits."""
-    return sha256(build / "model" / "model.onnx", build / "model" / "model.json")
-
-
 def ensure_run(params: Params, build: Path) -> str:
     """Return the id of the run that made the model in `build`; what it lacks is added from the files there.
 
     Raises SlipwayError where MLflow does not answer.
     """
-    digest = digest_of(build)
+    digest = serving.digest(build / "model")
     trained = results.costs(build, digest).get("train", {})  # here, and not brought from DVC's cache
     key = str(trained.get("training", digest))
     with plainly("find or make the run"):
@@ -196,7 +191,7 @@ def _evaluate(run: "Run", params: Params, build: Path, cost: dict[str, Any]) -> 
     from components import figures
 
     now = int(time.time() * 1000)
-    digest = digest_of(build)
+    digest = serving.digest(build / "model")
     found = results.numbers(build, digest, cost)
     _log(run, [Metric(key, value, now, 0) for key, value in found.items()])
     with figures.drawn(build) as folder:
