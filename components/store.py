@@ -24,6 +24,19 @@ DEFAULTS = {  # for MLflow's client, where the user has set nothing else: a dead
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # it would print the password in the address
 }
+SECRETS = "password|passwd|pwd|token|secret|key|sig|signature"  # in a query of an address: ?user=me&password=...
+RAISING = (  # whose errors are of MLflow, its HTTP client, its database or the store of its artefacts
+    "mlflow",
+    "requests",
+    "urllib3",
+    "sqlalchemy",
+    "psycopg2",
+    "botocore",
+    "boto3",
+    "s3transfer",
+    "google",
+    "azure",
+)
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else `mlflow ui` takes it for GenAI
 
 
@@ -42,8 +55,14 @@ def uri() -> str:
 
 
 def mask(text: str) -> str:
-    """Hide the user and password of every address in a text."""
-    return re.sub(r"(\w+://)[^/\s@]*@", r"\1***@", text)
+    """Hide the user and password of every address in a text, and what its query keeps secret.
+
+    A password may hold a slash or an @ that should have been %2F or %40: all before the last @ goes, and
+    where that could stand in a secret of the query, what follows it too.
+    """
+    text = re.sub(rf"(?i)(\w+://)\S*(?:{SECRETS})=\S*@\S*", r"\1***", text)
+    text = re.sub(r"(\w+://)\S*@", r"\1***@", text)
+    return re.sub(rf"(?i)((?:{SECRETS})=)[^&\s]*", r"\1***", text)
 
 
 def cause(error: BaseException) -> str:
@@ -60,6 +79,12 @@ def cause(error: BaseException) -> str:
     return mask(next(iter(text.strip().splitlines()), type(error).__name__))[:300]
 
 
+def _set_defaults() -> None:
+    """Set what the user has not; before MLflow is asked anything, and before `check` is shorter still."""
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+
+
 def client() -> "MlflowClient":
     """Return MLflow's client of `uri()`; a registry of its own is MLFLOW_REGISTRY_URI, as always."""
     return _client(uri(), os.environ.get("MLFLOW_REGISTRY_URI"))
@@ -67,8 +92,7 @@ def client() -> "MlflowClient":
 
 @functools.cache
 def _client(store: str, registry: str | None) -> "MlflowClient":
-    for name, value in DEFAULTS.items():
-        os.environ.setdefault(name, value)
+    _set_defaults()
     if "MLFLOW_TRACKING_URI" not in os.environ and (root() / "mlruns").is_dir():
         _warn_of_old_store(root() / "mlruns")
     from mlflow import MlflowClient
@@ -100,22 +124,23 @@ def environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def plainly(doing: str) -> Iterator[None]:
-    """Turn what MLflow, its HTTP client or its database raises into a SlipwayError without credentials."""
+    """Turn what MLflow, its HTTP client, database or artefact store raises into a SlipwayError without credentials."""
     try:
         yield
     except SlipwayError:
         raise
     except Exception as error:
-        if type(error).__module__.split(".")[0] not in ("mlflow", "requests", "urllib3", "sqlalchemy"):
+        if type(error).__module__.split(".")[0] not in RAISING:
             raise
         raise SlipwayError(f"MLflow at {mask(uri())}: cannot {doing}: {cause(error)}") from None
 
 
 def check() -> None:
     """Raise SlipwayError at once if MLflow does not answer."""
+    _set_defaults()
     store = uri()
     short = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
-    before = {name: os.environ.get(name) for name in short}
+    before = {name: os.environ[name] for name in short}
     os.environ.update(short)
     try:
         if not store.startswith(("http", "sqlite", "file", "databricks", "/", ".")):
@@ -129,10 +154,7 @@ def check() -> None:
             hint = "move the file away, or run `mlflow db upgrade` on it if another version of MLflow made it"
         raise SlipwayError(f"MLflow at {mask(store)} does not answer ({cause(error)}); {hint}") from None
     finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+        os.environ.update(before)
 
 
 def experiment(name: str) -> str:

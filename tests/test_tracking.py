@@ -2,11 +2,14 @@ import contextlib
 import os
 import shutil
 import signal
+import string
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from components import SlipwayError, live, params, store, tracking
 from components.files import read_json, write_json
@@ -62,8 +65,23 @@ def test_root_of_a_dvc_workspace_is_the_outer_one(tmp_path: Path, monkeypatch: p
 
 
 def test_masks_credentials() -> None:
-    text = "postgresql+psycopg://me:pa%20ss@db.example:5432/x and https://tok@h/ but not http://h/a@b"
-    assert store.mask(text) == "postgresql+psycopg://***@db.example:5432/x and https://***@h/ but not http://h/a@b"
+    text = "postgresql+psycopg://me:pa%20ss@db.example:5432/x and https://tok@h/ but not http://h/ and a@b"
+    assert store.mask(text) == "postgresql+psycopg://***@db.example:5432/x and https://***@h/ but not http://h/ and a@b"
+    assert store.mask("https://u:p@h/?user=u&api_key=abc&x=1") == "https://***@h/?user=u&api_key=***&x=1"
+
+
+@given(
+    st.text(string.ascii_letters + string.digits + string.punctuation, min_size=1).map(lambda text: f"pass{text}word")
+)
+def test_masks_whatever_a_password_holds(password: str) -> None:
+    for address in (
+        f"postgresql://u:{password}@h/db",
+        f"cannot reach 'https://{password}@h/db?sslmode=on': no",
+        f"postgresql://h/db?user=u&password={password.replace('&', '%26')}",
+    ):
+        hidden = store.mask(address)
+        assert "pass" not in hidden.replace("password=***", "")
+        assert "word" not in hidden.replace("password=***", "")
 
 
 def test_a_training_is_a_whole_run(project: Path) -> None:
@@ -201,6 +219,29 @@ def test_a_server_that_is_down_is_told_at_once(monkeypatch: pytest.MonkeyPatch) 
         tracking.check()
     assert time.monotonic() - started < 8
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.usefixtures("project")
+def test_what_check_sets_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's own are 7 retries and 120 s: a server that is lost later would hang the program for minutes."""
+    for name in store.DEFAULTS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    store._client.cache_clear()
+    tracking.check()
+    found = {name: os.environ.get(name) for name in store.DEFAULTS}
+    assert found == store.DEFAULTS | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("kind", ["botocore.exceptions", "google.api_core.exceptions", "psycopg2", "sqlalchemy.exc"])
+def test_errors_of_a_store_are_told_plainly(kind: str) -> None:
+    error = type("NoSuchBucket", (Exception,), {"__module__": kind})
+    with pytest.raises(SlipwayError, match=r"cannot do it: no https://\*{3}@h/") as told, store.plainly("do it"):
+        raise error("no https://me:secret@h/")
+    assert "secret" not in str(told.value)
+    with pytest.raises(KeyError), store.plainly("do it"):
+        raise KeyError("a mistake of ours")
 
 
 def test_a_broken_database_file(project: Path) -> None:
