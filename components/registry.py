@@ -5,8 +5,8 @@ Only tracking.py and this file do something in MLflow.
 
 import ast
 import fcntl
-import getpass
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def alone() -> Iterator[None]:
     Two machines at the same moment are not kept apart: MLflow has no lock to offer. Both would then make a
     version of the same digest; later runs use the older one.
     """
-    name = hashlib.sha256(f"{getpass.getuser()} {store.uri()}".encode()).hexdigest()[:16]
+    name = hashlib.sha256(f"{os.getuid()} {store.uri()}".encode()).hexdigest()[:16]
     with Path(tempfile.gettempdir(), f"slipway-{name}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

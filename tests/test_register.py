@@ -379,7 +379,11 @@ def test_two_at_once_make_one_version(project: Path) -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_the_lock_is_of_one_store() -> None:
+def test_the_lock_is_of_one_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the user has no name, as in a container."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
     entered = threading.Event()
 
     def other() -> None:
