@@ -18,19 +18,18 @@ def replacing(path: Path) -> Iterator[Path]:
     What `path` held before is kept until then, and for good where the block raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside, old = (path.with_name(f".{path.name}.{os.getpid()}.{part}.tmp") for part in ("new", "old"))
     _remove(aside)
+    _remove(old)
     try:
         yield aside
         if path.is_dir() and not path.is_symlink():
-            old = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
-            _remove(old)
             path.rename(old)
-            aside.rename(path)
-            _remove(old)
-        else:
-            aside.replace(path)
+        aside.replace(path)
     finally:
+        if old.exists() and not path.exists():
+            old.rename(path)  # interrupted between the two
+        _remove(old)
         _remove(aside)
 
 

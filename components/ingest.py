@@ -5,16 +5,19 @@ the settings of params.yaml that describe them. Identical examples are kept once
 """
 
 import argparse
+import fcntl
 import gzip
 import hashlib
 import io
+import os
 import re
-import shutil
+import tempfile
 import urllib.error
 import urllib.request
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,11 +27,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 from tqdm import tqdm
 
-from components import SlipwayError, params, recipes, table
+from components import SlipwayError, recipes, table
+from components import params as params_module
+from components.files import replacing
 
+LARGEST_SIDE = 8192  # pixels: of a model's input
 BATCH = 2000  # examples in memory at a time
 
 MNIST = "https://storage.googleapis.com/cvdf-datasets/mnist/"
@@ -130,7 +137,12 @@ def images(folder: Path) -> Source:
     }
     tops = _folders(folder)
     official = {top.name: known[top.name.lower()] for top in tops if top.name.lower() in known}
-    if tops and len(official) == len(tops):
+    if official and len(official) < len(tops):
+        other = next(top.name for top in tops if top.name not in official)
+        raise SlipwayError(
+            f"{folder}: {next(iter(official))}/ is a split and {other}/ is none; have one kind only there"
+        )
+    if official:
         classes: list[tuple[Path, str | None]] = [
             (label, official[top.name]) for top in tops for label in _folders(top)
         ]
@@ -139,6 +151,8 @@ def images(folder: Path) -> Source:
     if not classes:
         raise SlipwayError(f"{folder}: no class folders; expected {folder}/LABEL/*.png")
     skipped: Counter[str] = Counter()
+    if loose := sum(path.is_file() and not path.name.startswith(".") for path in folder.iterdir()):
+        skipped["not in a class folder"] = loose
     extensions = Image.registered_extensions()
     found: list[tuple[Path, str, str | None]] = []
     for label, split in classes:
@@ -168,7 +182,8 @@ def images(folder: Path) -> Source:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    hidden = (".", "__MACOSX")  # what a Mac leaves in every archive
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(hidden))
 
 
 def _describe(found: list[tuple[Path, str, str | None]]) -> dict[str, Any]:
@@ -187,6 +202,8 @@ def _describe(found: list[tuple[Path, str, str | None]]) -> dict[str, Any]:
     if not sizes:
         raise SlipwayError(f"{found[0][0].parent.parent}: none of the {len(found)} image files can be read")
     (width, height), _ = sizes.most_common(1)[0]
+    if max(width, height) > LARGEST_SIDE:
+        raise SlipwayError(f"{found[0][0].parent.parent}: most pictures are {width} x {height}; shrink them first")
     return {"height": height, "width": width, "channels": 1 if grey else 3}
 
 
@@ -204,7 +221,7 @@ def breast_cancer() -> Source:
 
 def tabular(file: Path, label: str, drop: list[str], missing: list[str]) -> Source:
     """Read a CSV or Parquet file: numbers become numeric columns, text and booleans categorical ones."""
-    raw = _raw_table(file, missing)
+    raw = read_table(file, missing)
     for name in (*drop, label):
         if name not in raw.column_names:
             raise SlipwayError(f"{file}: no column {name!r} (there are: {', '.join(raw.column_names)})")
@@ -222,7 +239,10 @@ def tabular(file: Path, label: str, drop: list[str], missing: list[str]) -> Sour
             )
         elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
             numeric.append(name)
-            columns[name] = column.cast(pa.float64())
+            try:
+                columns[name] = column.cast(pa.float64())
+            except pa.ArrowInvalid as error:
+                raise SlipwayError(f"{file}: column {name}: {error}; leave it out: --drop {name}") from None
         elif pa.types.is_string(column.type) or pa.types.is_boolean(column.type) or pa.types.is_null(column.type):
             categorical.append(name)
             columns[name] = column.cast(pa.string())
@@ -237,12 +257,16 @@ def tabular(file: Path, label: str, drop: list[str], missing: list[str]) -> Sour
     return Source(_slug(file.stem), "tabular", settings, iter([pa.table(columns)]))
 
 
-def _raw_table(file: Path, missing: list[str]) -> pa.Table:
+def read_table(file: Path, missing: list[str]) -> pa.Table:
+    """Read a CSV with a header, or Parquet: numbers as numbers, all else as the text that it is."""
     try:
         if file.suffix == ".parquet":
             return pq.read_table(file)
         convert = pyarrow.csv.ConvertOptions(
-            null_values=["", "NA", "NaN", "nan", "null", *missing], strings_can_be_null=True
+            null_values=["", "NA", "NaN", "nan", "null", *missing],
+            strings_can_be_null=True,
+            true_values=[],
+            false_values=[],
         )
         return pyarrow.csv.read_csv(file, convert_options=convert)
     except FileNotFoundError:
@@ -313,34 +337,22 @@ def run(
     Raises SlipwayError for a source that cannot be read, a dataset of another kind, a file of that name
     with other content, and a dataset to be replaced that DVC does not keep.
     """
+    current = params_module.load(params) if params.exists() else None  # a mistake there stops us before anything
     found = SOURCES[source](**options)
     name = _slug(name) if name else found.name
-    old = [] if replace or not data.exists() else [path for path in data.iterdir() if path.suffix == ".parquet"]
-    if len(labels := found.settings["labels"]) < 2 and not old:
-        raise SlipwayError(f"{name}: one class only ({labels[0]}); a dataset needs two at least")
-    recipe = recipes.load(found.recipe)
-    columns = recipe.columns(recipe.Params.model_validate({**found.settings, "labels": [*labels, "others"]}))
-    if replace and data.exists():
-        _must_be_kept(data)
-    known = _known(data, old, columns)
-    aside = data.with_name(f".{data.name}.ingest.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        counts: Counter[str] = Counter()
-        pieces = table.write(_new(found, columns, known, counts), aside, name)
-        for piece in pieces:
-            if piece.name in {path.name for path in old}:
-                raise SlipwayError(
-                    f"{data / piece.name} exists with other examples; choose another --name, or --replace"
-                )
+    with _alone(data):
+        old = [] if replace or not data.exists() else [path for path in data.iterdir() if path.suffix == ".parquet"]
+        columns = _columns(found, current if old else None)
         if replace and data.exists():
-            data.rename(data.with_name(f".{data.name}.old.tmp"))
-        data.mkdir(parents=True, exist_ok=True)
-        for piece in pieces:
-            piece.rename(data / piece.name)
-        shutil.rmtree(data.with_name(f".{data.name}.old.tmp"), ignore_errors=True)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+            _must_be_kept(data)
+        known = _known(data, old, columns)
+        counts: Counter[str] = Counter()
+        tables = _new(found, columns, known, counts)
+        if old:
+            pieces = _add(tables, data, name)
+        else:
+            with replacing(data) as aside:
+                pieces = table.write(tables, aside, name)
     print(f"read {sum(counts.values()):,} examples; {counts['new']:,} are new")
     for reason, count in (*counts.items(), *found.skipped.items()):
         if reason != "new":
@@ -351,6 +363,56 @@ def run(
         settings = {"recipe": found.recipe, found.recipe: found.settings}
         _settle(params, settings if old else {"name": name, **settings}, grow=bool(old))
     _version(data)
+
+
+@contextmanager
+def _alone(data: Path) -> Iterator[None]:
+    """Let one ingest at a time work beside a dataset; others wait."""
+    place = os.open(data.resolve().parent, os.O_RDONLY)
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(place)
+
+
+def _columns(source: Source, current: params_module.Params | None) -> pa.Schema:
+    """Return the columns of the dataset: those that it has, or those of the source for a new one."""
+    recipe = recipes.load(source.recipe)
+    if current is not None:
+        if current.recipe != source.recipe:
+            raise SlipwayError(
+                f"the dataset is one of {current.recipe}, {source.name} is one of {source.recipe}; to start a new "
+                "dataset instead of adding to this one: --replace"
+            )
+        return recipe.columns(current.task)
+    if len(labels := source.settings["labels"]) < 2:
+        raise SlipwayError(f"{source.name}: one class only ({labels[0]}); a dataset needs two at least")
+    try:
+        return recipe.columns(recipe.Params.model_validate(source.settings))
+    except ValidationError as error:
+        detail = error.errors()[0]
+        key = ".".join(map(str, (source.recipe, *detail["loc"])))
+        raise SlipwayError(f"{source.name}: {key}: {detail['msg']}") from None
+
+
+def _add(tables: Iterator[pa.Table], data: Path, name: str) -> list[Path]:
+    """Write one more file, or several, into the dataset; all of them or none."""
+    with tempfile.TemporaryDirectory(dir=data.resolve().parent, prefix=f".{data.name}.", suffix=".tmp") as aside:
+        pieces = table.write(tables, Path(aside), name)
+        for piece in pieces:
+            if (data / piece.name).exists():
+                raise SlipwayError(
+                    f"{data / piece.name} exists with other examples; choose another --name, or --replace"
+                )
+        moved: list[Path] = []
+        try:
+            moved.extend(piece.rename(data / piece.name) for piece in pieces)
+        except BaseException:
+            for path in moved:
+                path.unlink()
+            raise
+    return moved
 
 
 def _must_be_kept(data: Path) -> None:
@@ -366,12 +428,7 @@ def _must_be_kept(data: Path) -> None:
 
 def _known(data: Path, files: list[Path], columns: pa.Schema) -> set[tuple[str, str]]:
     """Return id and label of the examples that the dataset has."""
-    if not files:
-        return set()
-    try:
-        listed = table.chunks(data, columns)
-    except SlipwayError as error:
-        raise SlipwayError(f"{error}\nto start a new dataset instead of adding to this one: --replace") from None
+    listed = table.chunks(data, columns) if files else []
     known: set[tuple[str, str]] = set()
     for chunk in listed:
         part = table.read(chunk, columns, only=("id", "label"))
@@ -380,9 +437,14 @@ def _known(data: Path, files: list[Path], columns: pa.Schema) -> set[tuple[str, 
 
 
 def _new(source: Source, columns: pa.Schema, known: set[tuple[str, str]], counts: Counter[str]) -> Iterator[pa.Table]:
-    """Give examples their id; leave out those that the dataset has already."""
+    """Give examples their id; leave out those that the dataset has already.
+
+    Raises SlipwayError for a source that lacks a column of the dataset.
+    """
     with tqdm(desc=f"ingest {source.name}", unit=" examples", disable=None) as progress:
         for part in source.tables:
+            if lacking := [column for column in columns.names if column not in part.column_names]:
+                raise SlipwayError(f"{source.name}: column {lacking[0]} is missing (the dataset has it); or --replace")
             keys = table.ids(part, columns)
             keep = []
             for row, key in enumerate(zip(keys, part["label"].to_pylist(), strict=True)):
@@ -397,18 +459,16 @@ def _new(source: Source, columns: pa.Schema, known: set[tuple[str, str]], counts
 
 def _settle(path: Path, settings: dict[str, Any], *, grow: bool) -> None:
     """Write settings into params.yaml, comments kept, and tell each change; `grow` only adds labels."""
-    from components.files import replacing
-
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 110
-    content = yaml.load(path) if path.exists() else {}
+    content = (yaml.load(path) if path.exists() else None) or {}
     changed = _merge(content, settings, grow=grow)
     if not changed:
         return
     with replacing(path) as aside:
         yaml.dump(content, aside)
-        params.load(aside)
+        params_module.load(aside)
     for line in changed:
         print(f"{path}: {line}")
 
@@ -418,7 +478,7 @@ def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = 
     for key, value in settings.items():
         old = content.get(key)
         if isinstance(value, dict):
-            content.setdefault(key, {})
+            content[key] = old or {}  # `images:` alone is None
             changed += _merge(content[key], value, grow=grow, prefix=f"{prefix}{key}.")
             continue
         if grow and old is not None:

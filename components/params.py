@@ -123,7 +123,8 @@ def _explain(path: Path, model: type[BaseModel], prefix: str, detail: dict[str, 
     key = ".".join(str(part) for part in (prefix, *detail["loc"]) if part != "")
     if detail["type"] != "extra_forbidden":
         got = "" if detail["type"] == "missing" else f" (got {detail['input']!r})"
-        return f"{path}: {key}: {detail['msg'].lower()}{got}"
+        text = detail["msg"].removeprefix("Value error, ")
+        return f"{path}: {key}: {text[:1].lower()}{text[1:]}{got if len(got) < 200 else ''}"
     known = _keys(model, parents)
     if not prefix and not parents:
         known += recipes.names()

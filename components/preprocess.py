@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from components import SlipwayError, recipes, table
 from components.files import replacing, sha256, write_json
@@ -41,7 +40,7 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
     """
     recipe = recipes.load(params.recipe)
     columns = recipe.columns(params.task)
-    parts = list(_parts(params, table.chunks(data, columns), columns, _set_aside(quarantine)))
+    parts = list(_parts(params, table.chunks(data, columns), columns, table.set_aside(quarantine)))
     rows = {name: sum(int((part.splits == index).sum()) for part in parts) for index, name in enumerate(table.SPLITS)}
     for name, count in rows.items():
         if not count:
@@ -79,22 +78,14 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
     return {"rows": sum(rows.values())}
 
 
-def _set_aside(quarantine: Path) -> dict[str, list[int]]:
-    """Return file name -> rows that validate set aside."""
-    found: dict[str, list[int]] = defaultdict(list)
-    listed = pq.read_table(quarantine, columns=["file", "row"])
-    for name, row in zip(listed["file"].to_pylist(), listed["row"].to_pylist(), strict=True):
-        found[name].append(row)
-    return found
-
-
 def _parts(
     params: Params, chunks: list[table.Chunk], columns: pa.Schema, aside: dict[str, list[int]]
 ) -> Iterator[Part]:
     offsets = np.zeros(len(table.SPLITS), np.int64)
+    whole = any("validation" in table.read(c, columns, only=("split",))["split"].to_pylist() for c in chunks)
     for chunk in chunks:
         keys = table.read(chunk, columns, only=("id", "split"))
-        found = table.splits(keys, params.split.test, params.split.validation, params.seed)
+        found = table.splits(keys, params.split.test, params.split.validation, params.seed, whole_train=whole)
         dropped = np.array(aside.get(chunk.path.name, []), np.int64) - chunk.start
         found[dropped[(dropped >= 0) & (dropped < chunk.rows)]] = SKIP
         yield Part(chunk, found, tuple(offsets.tolist()))

@@ -83,7 +83,10 @@ def read(chunk: Chunk, columns: pa.Schema, only: Iterable[str] | None = None) ->
     if "split" in wanted and "split" not in stored:
         table = table.append_column("split", pa.nulls(chunk.rows, pa.string()))
     types = pa.schema([(name, _types(columns)[name]) for name in table.column_names])
-    return table.cast(types).combine_chunks()
+    try:
+        return table.cast(types).combine_chunks()
+    except pa.ArrowException as error:
+        raise SlipwayError(f"{chunk.path}: {error}; ingest it again, or change the column") from None
 
 
 def _types(columns: pa.Schema) -> dict[str, pa.DataType]:
@@ -127,13 +130,24 @@ def _fits(has: pa.DataType, wanted: pa.DataType) -> bool:
     return bool(has == wanted or pa.types.is_null(has) or any(kind(has) and kind(wanted) for kind in same))
 
 
+def set_aside(quarantine: Path) -> dict[str, list[int]]:
+    """Return file name -> rows that validate set aside."""
+    found: dict[str, list[int]] = {}
+    listed = pq.read_table(quarantine, columns=["file", "row"])
+    for name, row in zip(listed["file"].to_pylist(), listed["row"].to_pylist(), strict=True):
+        found.setdefault(name, []).append(row)
+    return found
+
+
 def ids(table: pa.Table, columns: pa.Schema) -> list[str]:
     """Hash each example's own columns: 32 hex digits of SHA-256, the same wherever and whenever it is read.
 
-    Values are hashed with their column's name, type and length, so that no two examples run together.
+    Values are hashed with their column's name, type and length, so that no two examples run together, and
+    in the order of the names, so that the order of the columns does not matter.
     """
-    prefixes = [hashlib.sha256(name.encode()).digest() for name in columns.names]
-    values = [table[name].cast(kind).to_pylist() for name, kind in zip(columns.names, columns.types, strict=True)]
+    names = sorted(columns.names)
+    prefixes = [hashlib.sha256(name.encode()).digest() for name in names]
+    values = [table[name].cast(columns.field(name).type).to_pylist() for name in names]
     found = []
     for row in zip(*values, strict=True):
         digest = hashlib.sha256()
@@ -154,18 +168,19 @@ def _bytes(value: Any) -> bytes:
     return b"b" + struct.pack("<q", len(data)) + data
 
 
-def splits(table: pa.Table, test: float, validation: float, seed: int) -> np.ndarray:
+def splits(table: pa.Table, test: float, validation: float, seed: int, *, whole_train: bool = False) -> np.ndarray:
     """Assign each row of a table with `id` and `split` to a split: `(n,)` int8, an index into SPLITS.
 
     A hash of the id decides, so that an example keeps its side when data grows and its copies are on the
-    same side; a given split is respected, and a given `train` still yields its share of validation.
+    same side. A given split is respected; a given `train` yields its share of validation, unless the data
+    has a validation split of its own (`whole_train`).
     """
     known = {name: index for index, name in enumerate(SPLITS)}
     found = np.empty(len(table), np.int8)
     for row, (key, given) in enumerate(zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True)):
         digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
         to_test, to_validation = (int.from_bytes(digest[at : at + 8], "big") / 2**64 for at in (0, 8))
-        if given in ("test", "validation"):
+        if given in ("test", "validation") or (given == "train" and whole_train):
             found[row] = known[given]
         elif given is None and to_test < test:
             found[row] = known["test"]

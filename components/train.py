@@ -252,11 +252,7 @@ def _fit(
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             step = self.epoch * len(train) + batch + 1
             rate = float(self.model.optimizer.learning_rate)
-            if not math.isfinite(float(logs["loss"])):
-                raise SlipwayError(
-                    f"the loss became {logs['loss']} in epoch {self.epoch + 1}, by step {step}, at learning rate "
-                    f"{rate:g}: lower train.learning_rate in params.yaml, or look for extreme values in the data"
-                )
+            self.check("loss", float(logs["loss"]), step)
             self.bar.update(batch + 1 - self.bar.n)
             before, self.done = self.done, batch + 1  # Keras calls once an execution, of one step or many
             if step // settings.log_every == (step - self.done + before) // settings.log_every:
@@ -269,10 +265,19 @@ def _fit(
             progress.steps.append({"step": step, **part, "learning_rate": rate})
             live.log({f"step_{name}": value for name, value in part.items()}, step)
 
+        def check(self, name: str, value: float, step: int) -> None:
+            if not math.isfinite(value):
+                rate = float(self.model.optimizer.learning_rate)
+                raise SlipwayError(
+                    f"the {name} became {value} in epoch {self.epoch + 1}, by step {step}, at learning rate {rate:g}: "
+                    "lower train.learning_rate in params.yaml, or look for extreme values in the data"
+                )
+
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             self.bar.close()
             rate = float(self.model.optimizer.learning_rate)
             row = {name: float(logs[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
+            self.check("validation loss", row["val_loss"], (epoch + 1) * len(train))
             progress.epochs.append({"epoch": epoch + 1, **row, "learning_rate": rate})
             progress.seconds += time.perf_counter() - self.started
             _save(self.model, checkpoint, progress)

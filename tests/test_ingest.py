@@ -102,7 +102,7 @@ def test_a_taken_name_and_another_kind_are_refused_and_nothing_changes(repo: Pat
     before = contents(Path("data")), Path("params.yaml").read_text()
     with pytest.raises(SlipwayError, match=r"pets\.parquet exists with other examples"):
         ingest.run("images", folder=pictures(repo / "more" / "pets", {"cat": 3, "dog": 2}, seed=5))
-    with pytest.raises(SlipwayError, match=r"pets\.parquet: column mean_radius is missing.*\n.*--replace"):
+    with pytest.raises(SlipwayError, match=r"the dataset is one of images, breast-cancer is one of tabular.*--replace"):
         ingest.run("breast-cancer")
     assert (contents(Path("data")), Path("params.yaml").read_text()) == before
     assert not [path for path in repo.iterdir() if path.name.endswith(".tmp")]
@@ -122,7 +122,42 @@ def test_replace_needs_what_was_there_to_be_kept_by_dvc(repo: Path) -> None:
     assert settings.task.labels == ["benign", "malignant"]
 
 
-CSV = "age;colour;ok;when;target\n"
+def csv(name: str, text: str) -> None:
+    Path(f"{name}.csv").write_text(text)
+    ingest.run("table", file=Path(f"{name}.csv"), label="target", drop=[], missing=[])
+
+
+def test_more_rows_may_name_the_columns_in_another_order_but_must_have_them(repo: Path) -> None:
+    csv("one", "age,colour,target\n30,red,yes\n31,blue,no\n")
+    csv("two", "target,colour,age\nyes,red,30\nno,green,40\n")
+    assert pq.read_table("data/two.parquet")["age"].to_pylist() == [40.0]  # the first row was known
+    with pytest.raises(SlipwayError, match="three: column colour is missing"):
+        csv("three", "age,target\n30,yes\n50,no\n")
+    assert sorted(contents(Path("data"))) == ["one.parquet", "two.parquet"]
+    columns = _columns(params.load())
+    for chunk in table.chunks(Path("data"), columns):
+        read = table.read(chunk, columns)
+        assert table.ids(read, columns) == read["id"].to_pylist()
+
+
+def test_broken_params_stop_an_ingest_before_anything(repo: Path) -> None:
+    Path("params.yaml").write_text("name: [")
+    with pytest.raises(SlipwayError, match="not valid YAML"):
+        ingest.run("digits")
+    assert not Path("data").exists()
+    Path("params.yaml").write_text("name: old\nrecipe: images\nimages:\n")
+    ingest.run("digits")
+    assert params.load().task.height == 8
+
+
+def test_numbers_that_are_too_large_and_folders_of_two_kinds_are_refused(repo: Path) -> None:
+    with pytest.raises(SlipwayError, match=r"column age: .*--drop age"):
+        csv("large", f"age,target\n{2**60 + 1},yes\n1,no\n")
+    pictures(repo / "mixed" / "train", {"cat": 1, "dog": 1})
+    pictures(repo / "mixed" / "extra", {"cat": 1})
+    (repo / "mixed" / "__MACOSX").mkdir()
+    with pytest.raises(SlipwayError, match="train/ is a split and extra/ is none"):
+        ingest.run("images", folder=repo / "mixed")
 
 
 def test_a_table_is_read_with_its_types(repo: Path) -> None:

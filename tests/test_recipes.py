@@ -115,3 +115,16 @@ def test_a_constant_column_and_an_empty_one_do_no_harm() -> None:
     state = tabular.fit([table], params)
     assert state["deviation"] == [1.0, 1.0]
     assert tabular.encode(table, params, state)["numeric"].tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ({}, "no columns"),
+        ({"numeric": ["x", "x"]}, "named twice: x"),
+        ({"numeric": ["finite"]}, "a fact has that name"),
+    ],
+)
+def test_columns_that_cannot_be_are_refused(section: dict[str, list[str]], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        tabular.Params.model_validate(section)

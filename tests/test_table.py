@@ -68,6 +68,13 @@ def test_a_given_split_is_respected() -> None:
     assert np.mean(found[1::3] == 1) == pytest.approx(0.2, abs=0.04)  # but validation takes its share of them
 
 
+def test_an_official_validation_split_leaves_train_whole() -> None:
+    keys = [f"{n:032x}" for n in range(1000)]
+    found = table.splits(keyed(keys, ["train", "validation"] * 500), 0.2, 0.2, 1, whole_train=True)
+    assert set(found[0::2]) == {0}
+    assert set(found[1::2]) == {1}
+
+
 def test_chunks_cover_every_row_once_and_in_order(make: Make) -> None:
     make(rows=230)
     found = table.chunks(Path("data"), BYTES)

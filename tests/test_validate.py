@@ -87,9 +87,9 @@ def tabular(tmp_path: Path) -> Case:
     return Case(tmp_path, "tabular")
 
 
-def picture(width: int, height: int, mode: str = "L") -> bytes:
+def picture(width: int, height: int, mode: str = "L", kind: str = "png") -> bytes:
     buffer = io.BytesIO()
-    Image.new(mode, (width, height)).save(buffer, "png")
+    Image.new(mode, (width, height)).save(buffer, kind)
     return buffer.getvalue()
 
 
@@ -131,7 +131,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "cut off": ({"image": picture(6, 6)[:44]}, "undecodable image"),
     "wide": ({"image": picture(9, 6)}, "wrong width"),
     "high": ({"image": picture(6, 9)}, "wrong height"),
-    "16 bits": ({"image": picture(6, 6, "I;16")}, "colour mode not supported"),
+    "32 bits": ({"image": picture(6, 6, "F", "tiff")}, "colour mode not supported"),
     "bomb": ({"image": bomb(60_000)}, "undecodable image; too many pixels; wrong width; wrong height"),
     "never seen": ({"label": "up"}, "unknown label"),
     "no label": ({"label": None}, "label is missing"),

@@ -102,7 +102,9 @@ def _pixels(data: bytes | None, params: Params) -> np.ndarray:
             return np.asarray(picture).reshape(params.height, params.width, params.channels)
     except UnidentifiedImageError:  # its own message names an address in memory
         raise ValueError("the image cannot be decoded: no format that is known") from None
-    except (OSError, SyntaxError, EOFError) as error:
+    except ValueError:
+        raise
+    except Exception as error:  # noqa: BLE001 - Pillow's plugins raise anything on a hostile file
         raise ValueError(f"the image cannot be decoded: {error}") from None
 
 

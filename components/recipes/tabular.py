@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.recipes import Arrays, State, answers
 
@@ -25,6 +25,17 @@ class Params(BaseModel):
     labels: Annotated[list[str], Field(min_length=2)] = ["no", "yes"]
     embedding: Annotated[int, Field(ge=1)] = 8  # width of a category's vector
     hidden: list[Annotated[int, Field(ge=1)]] = [64]  # units of the MLP's hidden layers
+
+    @model_validator(mode="after")
+    def _columns(self) -> "Params":
+        names = [*self.numeric, *self.categorical]
+        if not names:
+            raise ValueError("no columns: name some under numeric or categorical")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"named twice: {', '.join(twice)}")
+        if taken := sorted({"missing", "finite"} & set(names)):
+            raise ValueError(f"a column may not be called {taken[0]}: a fact has that name")
+        return self
 
 
 def columns(params: Params) -> pa.Schema:
