@@ -16,7 +16,7 @@ def run(params: Params, arrays: Path, model: Path, out: Path) -> dict[str, Any]:
     """Write metrics.json, classes.csv, confusion.csv, calibration.csv and predictions.parquet to `out`.
 
     Returns the latency, which is measured and so no part of the pipeline's outputs: the median of
-    single examples, in milliseconds.
+    single examples, in milliseconds; and the digest of the model that it is of.
     """
     from components import tracking
 
@@ -53,11 +53,13 @@ def run(params: Params, arrays: Path, model: Path, out: Path) -> dict[str, Any]:
     )
     with replacing(out / "predictions.parquet") as aside:
         pq.write_table(predictions, aside, compression="zstd")
-    cost = {"latency_ms": round(serving.latency_ms(loaded, inputs), 3)}
+    cost: dict[str, Any] = {
+        "latency_ms": round(serving.latency_ms(loaded, inputs), 3),
+        "model_digest": serving.digest(model),
+    }
     text = ", ".join(f"{name} {metrics[name]:.4f}" for name in ("accuracy", "f1_macro", "log_loss", "ece"))
     print(f"{len(actual):,} test examples: {text}; {cost['latency_ms']:g} ms an example", flush=True)
-    digest = serving.digest(model)
-    tracking.evaluated(params, digest, out.parent, cost)
+    tracking.evaluated(params, cost["model_digest"], out.parent, cost)
     return cost
 
 

@@ -204,6 +204,6 @@ def _signature(params: Params) -> "ModelSignature":
 
 def describe(version: "ModelVersion", params: Params, build: Path, digest: str, evidence: list[str]) -> None:
     """Write the version's description: the model's card and why it was or was not promoted."""
-    cost = results.costs(build).get("evaluate", {})
+    cost = results.costs(build, digest).get("evaluate", {})
     text = results.card(params, build, digest, cost) + "\n### Promotion\n" + "\n".join(evidence) + "\n"
     store.client().update_model_version(version.name, version.version, text[:5000])

@@ -1,7 +1,9 @@
 """What is known of a model, read from the files of build/: its numbers, and a card for people to read."""
 
 import csv
+import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +21,28 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def costs(build: Path, model_digest: str = "") -> dict[str, dict[str, Any]]:
-    """Read what each stage cost here, as far as it ran here: `seconds`, `peak_memory_mb` and its own."""
+def costs(build: Path, model_digest: str) -> dict[str, dict[str, Any]]:
+    """Read what each stage cost here, as far as it ran here: `seconds`, `peak_memory_mb` and its own.
+
+    A stage that last ran here for another model, before DVC's cache brought this one, is left out.
+    """
     paths = {stage: build / "cost" / f"{stage}.json" for stage in STAGES}
     found = {stage: read_json(path) for stage, path in paths.items() if path.exists()}
-    made = found.get("train", {}).get("model_digest", model_digest)
-    if made != model_digest:  # the last training here made another model; DVC's cache brought this one
-        del found["train"]
-    return found
+    return {stage: cost for stage, cost in found.items() if cost.get("model_digest", model_digest) == model_digest}
 
 
 def numbers(build: Path, model_digest: str, evaluate: dict[str, Any]) -> dict[str, float]:
-    """Collect a run's metrics: test_accuracy, test_f1_of_<label>, cost.latency_ms, cost.train_seconds ..."""
+    """Collect a run's metrics: test_accuracy, test_f1_of_<label>, cost.latency_ms, cost.train_seconds ...
+
+    `evaluate` is what the evaluation cost: while that stage runs, its file is still that of the last time.
+    """
     metrics = read_json(build / "evaluation" / "metrics.json")
     found = {f"test_{name}": value for name, value in metrics.items() if name not in SIZES}
     found |= {f"cost.{name}": value for name, value in metrics.items() if name in SIZES}
-    for row in read_csv(build / "evaluation" / "classes.csv"):
-        found[f"test_f1_of_{_name(row['label'])}"] = float(row["f1"])
-    spent = costs(build, model_digest)
-    spent["evaluate"] = spent.get("evaluate", {}) | evaluate
+    classes = read_csv(build / "evaluation" / "classes.csv")
+    for name, row in zip(_names(row["label"] for row in classes), classes, strict=True):
+        found[f"test_f1_of_{name}"] = float(row["f1"])
+    spent = costs(build, model_digest) | {"evaluate": evaluate}
     for stage, values in spent.items():
         found |= {f"cost.{name}": values[name] for name in COSTS if name in values}
         found[f"cost.{stage}_seconds"] = values.get("seconds")
@@ -49,10 +54,20 @@ def numbers(build: Path, model_digest: str, evaluate: dict[str, Any]) -> dict[st
     }
 
 
-def _name(label: str) -> str:
-    """Make a label fit for a metric's name in MLflow."""
-    text = "".join(c if c.isascii() and (c.isalnum() or c in "_-. ") else "_" for c in label).strip(". ")
-    return text[:100] or "_"
+def _names(labels: Iterable[str]) -> list[str]:
+    """Make labels fit for metrics' names in MLflow, letters of any script included; what then collides is numbered.
+
+    MLflow allows a slash too, which makes groups, and a colon, but not on Windows.
+    """
+    taken: dict[str, None] = {}
+    for label in labels:
+        name = text = re.sub(r"[^\w.\- ]", "_", label)[:100].strip()
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{text}_{number}"
+        taken[name] = None
+    return list(taken)
 
 
 def confused(build: Path, most: int = 5) -> list[tuple[str, str, int]]:

@@ -148,8 +148,11 @@ def ensure_run(params: Params, build: Path) -> str:
             _complete(run, params, build)
             client().set_tag(run.info.run_id, "slipway.model", digest)
             client().set_terminated(run.info.run_id, "FINISHED")
+        cost = results.costs(build, digest).get("evaluate", {})
         if run.data.tags.get("slipway.evaluated") != _evaluation(build):
-            _evaluate(run, params, build, results.costs(build).get("evaluate", {}))
+            _evaluate(run, params, build, cost)
+        else:  # what the evaluation took is known when it has ended, and so not in `evaluated`
+            _record(run, results.numbers(build, digest, cost))
     return str(run.info.run_id)
 
 
@@ -185,15 +188,19 @@ def _evaluation(build: Path) -> str:
     return sha256(*(build / "evaluation" / name for name in ("metrics.json", "classes.csv")))
 
 
-def _evaluate(run: "Run", params: Params, build: Path, cost: dict[str, Any]) -> None:
+def _record(run: "Run", numbers: dict[str, float]) -> None:
+    """Log numbers of the whole run, where it does not have them so already."""
     from mlflow.entities import Metric
 
+    now = int(time.time() * 1000)
+    _log(run, [Metric(key, value, now, 0) for key, value in numbers.items() if run.data.metrics.get(key) != value])
+
+
+def _evaluate(run: "Run", params: Params, build: Path, cost: dict[str, Any]) -> None:
     from components import figures
 
-    now = int(time.time() * 1000)
     digest = serving.digest(build / "model")
-    found = results.numbers(build, digest, cost)
-    _log(run, [Metric(key, value, now, 0) for key, value in found.items()])
+    _record(run, results.numbers(build, digest, cost))
     with figures.drawn(build) as folder:
         client().log_artifacts(run.info.run_id, str(folder), "figures")
     note = results.card(params, build, digest, cost)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from components import SlipwayError, live, params, store, tracking
+from components import SlipwayError, evaluate, live, params, results, store, tracking
 from components.files import read_json, write_json
 from tests import fabricate
 
@@ -104,12 +104,55 @@ def test_a_training_is_a_whole_run(project: Path) -> None:
     accuracy = read_json(project / "build" / "evaluation" / "metrics.json")["accuracy"]
     assert metrics["test_accuracy"] == pytest.approx(accuracy)
     assert {"test_f1_of_left", "cost.latency_ms", "cost.size_mb", "cost.fit_seconds"} <= metrics.keys()
+    assert "cost.evaluate_seconds" not in metrics  # the stage still runs: its file is of the last time
     assert "Most confused" in tags["mlflow.note.content"]
     figures = {item.path for item in store.client().list_artifacts(run_id, "figures")}
     assert {"figures/confusion.png", "figures/calibration.png", "figures/loss.png"} <= figures
-    # the same run, and nothing is added
+    # the same run, and only what the evaluation took in the end is added
     assert tracking.ensure_run(params.load(), project / "build") == run_id
     assert len(runs()) == 1
+    assert runs()[0].data.metrics == metrics | {"cost.evaluate_seconds": 1.0}
+    assert tracking.ensure_run(params.load(), project / "build") == run_id
+    assert len(store.client().get_metric_history(run_id, "test_accuracy")) == 1
+    assert len(store.client().get_metric_history(run_id, "cost.evaluate_seconds")) == 1
+
+
+def test_costs_of_another_model_are_left_out(project: Path) -> None:
+    """DVC's cache brought this model; the stages last ran here for another one."""
+    build, digest = project / "build", fabricate.digest(project)
+    for stage in ("train", "evaluate"):
+        path = build / "cost" / f"{stage}.json"
+        write_json(path, read_json(path) | {"model_digest": "0" * 64})
+    write_json(build / "cost" / "validate.json", {"seconds": 2.5})
+    assert results.costs(build, digest) == {"validate": {"seconds": 2.5}}
+    found = results.numbers(build, digest, {"latency_ms": 0.7})
+    costs = {name: value for name, value in found.items() if name.startswith("cost.")}
+    assert costs == {"cost.validate_seconds": 2.5, "cost.latency_ms": 0.7, "cost.size_mb": found["cost.size_mb"]}
+
+
+def test_an_evaluation_says_of_which_model_it_is(project: Path) -> None:
+    run_id = train(project)
+    build = project / "build"
+    cost = evaluate.run(params.load(), build / "arrays", build / "model", build / "evaluation")
+    assert cost["model_digest"] == fabricate.digest(project)
+    metrics = store.client().get_run(run_id).data.metrics
+    assert metrics["cost.latency_ms"] == cost["latency_ms"]
+    assert "cost.evaluate_seconds" not in metrics
+
+
+@given(st.lists(st.text(max_size=120), unique=True))
+@example(["猫", "狗", "a?", "a!", "a__2", "a_"])
+def test_every_label_has_a_metric_of_its_own(labels: list[str]) -> None:
+    from mlflow.utils.validation import _validate_metric
+
+    names = results._names(labels)
+    assert len(set(names)) == len(labels)
+    for name in names:
+        _validate_metric(f"test_f1_of_{name}", 1.0, 0, 0)
+
+
+def test_labels_in_any_script_keep_their_name() -> None:
+    assert results._names(["猫", "é", "a b", "a?", "a!", "a/b"]) == ["猫", "é", "a b", "a_", "a__2", "a_b"]
 
 
 def test_an_empty_store_gets_the_run_again_from_the_files(project: Path) -> None:
