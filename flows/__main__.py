@@ -1,4 +1,4 @@
-"""The command line: python -m flows FLOW ... (and python -m flows.FLOW ...)."""
+"""The command line: python -m flows FLOW ...."""
 
 import argparse
 import logging

@@ -1,12 +1,6 @@
 """The scheduled run: data -> stages -> DVC experiment -> registry."""
 
-import sys
 from typing import Any
-
-if __name__ == "__main__":  # here, because the run's server starts while Prefect is imported
-    from flows.__main__ import main
-
-    sys.exit(main(["retrain", *sys.argv[1:]]))
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact

@@ -124,9 +124,3 @@ class _Report(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Keep the terminal quiet."""
-
-
-if __name__ == "__main__":
-    from flows.__main__ import main as command
-
-    sys.exit(command(["ui", *sys.argv[1:]]))
