@@ -129,14 +129,11 @@ def _settle(
         difference = promotion.compare(right, rival_right, params.register_, params.seed)
         compared = {"version": str(rival.version), "metrics": {"accuracy": float(rival_right.mean())}}
     if champion is not None and rival is None:  # it is the champion: what made it so stays on record
-        promoted, reason = True, version.tags.get("slipway.reason", "it is the champion already")
+        promoted, reason = True, "it is the champion already"
+        if version.tags.get("slipway.decision") == "promoted":  # else by hand
+            reason = version.tags.get("slipway.reason", reason)
         difference = json.loads(version.tags.get("slipway.difference", "null"))
         compared = json.loads(version.tags.get("slipway.champion", "null"))
-        if failed := [gate["metric"] for gate in gates if not gate["held"]]:
-            reason = (
-                f"it is the champion already, but fails the gates of today ({', '.join(failed)}); "
-                "move the alias by hand if it should not stay"
-            )
     elif problem:
         promoted = False
         compared = {"version": str(rival.version), "metrics": {}} if rival is not None else None
@@ -147,17 +144,29 @@ def _settle(
     else:
         promoted, reason = promotion.verdict(gates, difference, params.register_.margin)
     record = {
-        "slipway.decision": "promoted" if promoted else "kept",
         "slipway.reason": reason,
         "slipway.gates": json.dumps(gates),
         "slipway.difference": json.dumps(difference),
         "slipway.champion": json.dumps(compared),
+        "slipway.decision": "promoted" if promoted else "kept",  # last: it says whose the reason is
     }
     registry.tag(version, record)
-    registry.describe(version, params, build, digest, _evidence(gates, difference, compared, params, reason))
+    shown = _today(gates, reason) if promoted else reason
+    registry.describe(version, params, build, digest, _evidence(gates, difference, compared, params, shown))
     if promoted and (champion is None or rival is not None):
         client.set_registered_model_alias(params.name, "champion", version.version)
     return version
+
+
+def _today(gates: list[dict[str, Any]], reason: str) -> str:
+    """Return why a version is the champion, or that it fails gates which were raised since: it stays all the same."""
+    failed = [gate["metric"] for gate in gates if not gate["held"]]
+    if not failed:
+        return reason
+    return (
+        f"it is the champion already, but fails the gates of today ({', '.join(failed)}); "
+        "move the alias by hand if it should not stay"
+    )
 
 
 def _rival(champion: "ModelVersion | None", given: Path) -> tuple[pa.Table | None, str]:
@@ -254,9 +263,11 @@ def _outcome(params: Params, build: Path, run_id: str, digest: str, version: str
     entry = store.client().get_model_version(params.name, version)
     aliases = sorted(entry.aliases)
     tags = entry.tags
-    moved = ""
-    if tags.get("slipway.decision") == "promoted" and "champion" not in aliases:
-        moved = "; the alias champion has been moved from it since"
+    gates, reason = json.loads(tags.get("slipway.gates", "[]")), tags.get("slipway.reason", "")
+    if "champion" in aliases:
+        reason = _today(gates, reason)
+    elif tags.get("slipway.decision") == "promoted":
+        reason += "; the alias champion has been moved from it since"
     return {
         "name": params.name,
         "version": str(version),
@@ -264,8 +275,8 @@ def _outcome(params: Params, build: Path, run_id: str, digest: str, version: str
         "model_digest": digest,
         "aliases": aliases,
         "promoted": "champion" in aliases,
-        "reason": tags.get("slipway.reason", "") + moved,
-        "gates": json.loads(tags.get("slipway.gates", "[]")),
+        "reason": reason,
+        "gates": gates,
         "metrics": read_json(build / "evaluation" / "metrics.json"),
         "champion": json.loads(tags.get("slipway.champion", "null")),
         "difference": json.loads(tags.get("slipway.difference", "null")),

@@ -209,6 +209,17 @@ def test_a_gate_that_does_not_hold(project: Path, capsys: pytest.CaptureFixture[
     still = run()
     assert still["promoted"]
     assert "fails the gates of today (accuracy)" in still["reason"]
+    assert "fails the gates of today" in str(store.client().get_model_version("sides", "1").description)
+    capsys.readouterr()
+    # lowered again, what made it the champion is told again
+    model(project, POOR, minimum="{accuracy: 0.5}")
+    again = run()
+    assert again["reason"] == let["reason"] == "all gates hold and there was no champion"
+    version = store.client().get_model_version("sides", "1")
+    assert version.tags["slipway.reason"] == let["reason"]
+    for text in (capsys.readouterr().out, str(version.description)):
+        assert let["reason"] in text
+        assert "fails" not in text
 
 
 @pytest.mark.usefixtures("quick")
@@ -249,6 +260,20 @@ def test_an_alias_moved_back_by_hand_stays_there(project: Path) -> None:
     assert not after["changed"]
     assert "moved" in after["reason"]
     assert alias("champion") == "1"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_version_promoted_by_hand_is_not_called_worse(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run()
+    model(project, POOR)
+    assert "may be worse" in run()["reason"]
+    store.client().set_registered_model_alias("sides", "champion", "2")
+    capsys.readouterr()
+    after = run()
+    assert after["promoted"]
+    assert after["reason"] == "it is the champion already"
+    assert "may be worse" not in capsys.readouterr().out
+    assert run() == after | {"changed": False}
 
 
 @pytest.mark.usefixtures("quick")
