@@ -36,10 +36,13 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     command.add_argument("input", type=Path, metavar="INPUT", help="an image, a folder, a .csv or a .parquet")
     command.add_argument("--out", type=Path, metavar="FILE", help="write the answers to this .csv or .parquet")
+    command.add_argument(
+        "--missing", action="append", default=[], metavar="TEXT", help="a missing value of a .csv, as at its ingest"
+    )
 
 
-def run(model: str | None, input: Path, out: Path | None) -> None:  # noqa: A002 - the argument's name
-    """Print the answers for INPUT, or write them to `out`.
+def run(model: str | None, input: Path, out: Path | None, missing: list[str]) -> None:  # noqa: A002 - the argument's name
+    """Print the answers for INPUT, or write them to `out`; `missing` are texts of a CSV that stand for no value.
 
     Raises SlipwayError for an input that cannot be read, a model that does not exist, and MLflow away.
     """
@@ -53,7 +56,7 @@ def run(model: str | None, input: Path, out: Path | None) -> None:  # noqa: A002
         raise SlipwayError(f"--out {out}: expected a .csv or .parquet file")
     store.check()
     model = model or f"models:/{params.load().name}@champion"
-    names, examples = _read(input)
+    names, examples = _read(input, missing)
     with tempfile.TemporaryDirectory() as folder:
         given = Path(folder, "examples.parquet")
         pq.write_table(examples, given)
@@ -66,32 +69,40 @@ def run(model: str | None, input: Path, out: Path | None) -> None:  # noqa: A002
         print(f"wrote {len(answers):,} answers to {out}")
 
 
-def _read(path: Path) -> "tuple[list[str], pa.Table]":
-    """Read examples and what to call each of them."""
+def _read(path: Path, missing: list[str]) -> "tuple[list[str], pa.Table]":
+    """Read examples and what to call each of them; a table is read as `ingest` does."""
     import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet as pq
 
-    from components import SlipwayError
+    from components import SlipwayError, sources
 
+    if path.suffix in (".csv", ".parquet"):
+        table = sources.read_table(path, missing)
+        if path.suffix == ".csv":
+            table = _text(path, table)
+        return [str(row) for row in range(len(table))], table
+    found = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
+    found = [item for item in found if not item.name.startswith(".")]
     try:
-        if path.suffix == ".parquet":
-            table = pq.read_table(path)
-        elif path.suffix == ".csv":  # as text: a value that is no number is an error of its row, not of the file
-            with path.open("rb") as file:
-                header = pa.csv.open_csv(file).schema.names
-            options = pa.csv.ConvertOptions(column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True)
-            table = pa.csv.read_csv(path, convert_options=options)
-        else:
-            found = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
-            found = [item for item in found if not item.name.startswith(".")]
-            table = pa.table({"image": pa.array([item.read_bytes() for item in found], pa.binary())})
-            return [str(item.relative_to(path)) if path.is_dir() else item.name for item in found], table
+        table = pa.table({"image": pa.array([item.read_bytes() for item in found], pa.binary())})
     except FileNotFoundError:
         raise SlipwayError(f"{path}: no such file or folder") from None
-    except pa.ArrowException as error:
-        raise SlipwayError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
-    return [str(row) for row in range(len(table))], table
+    return [str(item.relative_to(path)) if path.is_dir() else item.name for item in found], table
+
+
+def _text(path: Path, table: "pa.Table") -> "pa.Table":
+    """Return the text of a CSV that `ingest` reads as `table`, with the same values missing.
+
+    The model's signature says which columns are numbers, not the values that this file happens to have: in a
+    column of categories, 007 stays 007.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.csv
+
+    as_text = pa.csv.ConvertOptions(column_types=dict.fromkeys(table.column_names, pa.string()))
+    columns = pa.csv.read_csv(path, convert_options=as_text).columns
+    kept = [pc.if_else(read.is_valid(), text, None) for read, text in zip(table.columns, columns, strict=True)]
+    return pa.table(kept, names=table.column_names)
 
 
 def _show(answers: "pa.Table") -> None:
@@ -164,11 +175,25 @@ def _answer(uri: str, given: str, answered: str) -> None:
     )
     with pq.ParquetFile(given) as file, pq.ParquetWriter(answered, schema) as writer:
         for batch in file.iter_batches(1024):
-            frame, problems = _numbers(batch.to_pandas(), model.metadata.get_input_schema())
+            inputs = model.metadata.get_input_schema()
+            frame, problems = _numbers(_cast(batch, inputs).to_pandas(), inputs)
             answers = model.predict(frame)
             for row, problem in problems.items():
                 answers.loc[row, ["label", "probability", "probabilities", "error"]] = [None, None, None, problem]
             writer.write_table(pa.Table.from_pandas(answers, schema, preserve_index=False))
+
+
+def _cast(batch: "pa.RecordBatch", schema: Any) -> "pa.RecordBatch":
+    """Cast what a Parquet file has to the type that the model's signature asks for, as `ingest` does; not text."""
+    import pyarrow as pa
+
+    kinds = {"double": pa.float64(), "string": pa.string()}
+    for column in schema.inputs if schema is not None else ():
+        at = batch.schema.get_field_index(column.name)
+        kind = kinds.get(column.type.name)
+        if at >= 0 and kind is not None and not pa.types.is_string(batch.column(at).type):
+            batch = batch.set_column(at, column.name, batch.column(at).cast(kind))
+    return batch
 
 
 def _numbers(frame: "pandas.DataFrame", schema: Any) -> "tuple[pandas.DataFrame, dict[int, str]]":

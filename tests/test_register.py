@@ -478,6 +478,59 @@ def test_a_model_of_numbers_answers_a_table_and_its_text(tmp_path: Path, monkeyp
     assert answers.slice(0, 1).to_pylist() == [first]
 
 
+@pytest.fixture
+def mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> params.Params:
+    """Make a model of two numbers and a category; the registered one answers in this process."""
+    monkeypatch.chdir(tmp_path)
+    section = {"numeric": ["x", "y"], "categorical": ["code"], "labels": ["no", "yes"], "hidden": [4]}
+    Path("params.yaml").write_text(f"name: table\nrecipe: tabular\ntabular: {json.dumps(section)}\n")
+    settings = params.load()
+    state = {"mean": [0, 0], "deviation": [1, 1], "values": {"code": ["007", "7", "true"]}}
+    fabricate.table_model(tmp_path / "model", settings, state)
+    return settings
+
+
+def test_a_csv_is_read_as_it_was_ingested(mixed: params.Params) -> None:
+    """Missing values as at its ingest; what is a number is asked of the signature, not of this file."""
+    Path("a.csv").write_text("code,x,y,when\n007,1,-2.5,2020-01-01\nNA,?,nan,\n7,two,3,2020-01-02\n")
+    names, table = predict._read(Path("a.csv"), ["?"])
+    assert names == ["0", "1", "2"]
+    assert table["code"].to_pylist() == ["007", None, "7"]
+    (batch,) = table.combine_chunks().to_batches()
+    inputs = registry._signature(mixed).inputs
+    frame, problems = predict._numbers(predict._cast(batch, inputs).to_pandas(), inputs)
+    assert frame["y"].dropna().tolist() == [-2.5, 3.0]
+    assert frame["x"].isna().tolist() == [False, True, True]
+    assert problems == {2: "x: 'two' is not a number"}
+    with pytest.raises(SlipwayError, match=r"b\.csv: no such file"):
+        predict._read(Path("b.csv"), [])
+
+
+@pytest.mark.parametrize("numbers", [pa.int64(), pa.bool_(), pa.float32(), pa.null()])
+@pytest.mark.parametrize("codes", [pa.bool_(), pa.string(), pa.dictionary(pa.int8(), pa.string()), pa.null()])
+def test_a_parquet_file_of_other_types_is_cast(mixed: params.Params, numbers: pa.DataType, codes: pa.DataType) -> None:
+    """Through MLflow's own enforcement of the signature."""
+    from mlflow.models.utils import _enforce_schema
+
+    plain = pa.array([True, None, False]).cast(numbers) if numbers != pa.null() else pa.nulls(3)
+    given = [True, None, True] if codes == pa.bool_() else ["true", None, "true"]
+    code = pa.nulls(3) if codes == pa.null() else pa.array(given, codes)
+    pq.write_table(pa.table({"x": plain, "y": [1, 2, 3], "code": code, "more": [b"", b"", b""]}), "a.parquet")
+    (batch,) = predict._read(Path("a.parquet"), [])[1].to_batches()
+    inputs = registry._signature(mixed).inputs
+    frame, problems = predict._numbers(predict._cast(batch, inputs).to_pandas(), inputs)
+    assert problems == {}
+    checked = _enforce_schema(frame, inputs)
+    expected = [None] * 3 if numbers == pa.null() else [1.0, None, 0.0]
+    assert [None if value != value else value for value in checked["x"]] == expected  # noqa: PLR0124 - NaN
+    assert checked["y"].tolist() == [1.0, 2.0, 3.0]
+    texts = [None if not isinstance(value, str) else value for value in checked["code"]]
+    assert texts == ([None] * 3 if codes == pa.null() else ["true", None, "true"])
+    loaded = serving.load(Path("model"))
+    answers = serving.Pyfunc(loaded).predict(checked)
+    assert answers["error"].isna().all()
+
+
 SETTINGS = params.Register()
 
 
