@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import serving
-from components.files import read_json, replacing, write_csv, write_json
+from components.files import model_digest, read_json, replacing, write_csv, write_json
 from components.params import Params
 
 
@@ -55,7 +55,7 @@ def run(params: Params, arrays: Path, model: Path, out: Path) -> dict[str, Any]:
         pq.write_table(predictions, aside, compression="zstd")
     cost: dict[str, Any] = {
         "latency_ms": round(serving.latency_ms(loaded, inputs), 3),
-        "model_digest": serving.digest(model),
+        "model_digest": model_digest(model),
     }
     text = ", ".join(f"{name} {metrics[name]:.4f}" for name in ("accuracy", "f1_macro", "log_loss", "ece"))
     print(f"{len(actual):,} test examples: {text}; {cost['latency_ms']:g} ms an example", flush=True)

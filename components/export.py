@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components import SlipwayError, recipes
-from components.files import replacing, sha256, write_json
+from components.files import model_digest, replacing, sha256, write_json
 from components.params import Params
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def write(model: "keras.Model", params: Params, arrays: Path, manifest: dict[str
             "largest_difference": difference,
         }
         write_json(aside / "model.json", description)
-        digest = sha256(aside / "model.onnx", aside / "model.json")
+        digest = model_digest(aside)
     print(f"wrote {out}: Keras and ONNX agree to {difference:.1e} on {rows:,} examples", flush=True)
     return digest
 

@@ -66,3 +66,8 @@ def sha256(*paths: Path) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def model_digest(folder: Path) -> str:
+    """Return the digest of the model in a folder such as build/model: 64 hex digits."""
+    return sha256(folder / "model.onnx", folder / "model.json")

@@ -30,7 +30,7 @@ from components import (
     table,
     tracking,
 )
-from components.files import read_json, sha256, write_json
+from components.files import model_digest, read_json, sha256, write_json
 from components.params import Params
 from components.store import mask
 
@@ -65,7 +65,7 @@ def run(params: Params, build: Path, data: Path, out: Path) -> None:
     if reason := provenance.outdated(data):
         raise SlipwayError(f"the pipeline is not up to date ({reason}): run `dvc repro` first")
     store.check()
-    digest = serving.digest(build / "model")
+    digest = model_digest(build / "model")
     with store.plainly("register the model"), registry.alone():
         run_id = tracking.ensure_run(params, build)
         version = registry.find(params.name, digest)
@@ -102,7 +102,7 @@ def _settle(
     champion: "ModelVersion | None",
 ) -> "ModelVersion":
     """Do all that is still to be done for the model: version, proof, aliases and decision."""
-    digest = serving.digest(build / "model")
+    digest = model_digest(build / "model")
     values = _measured(build, digest)
     gates = promotion.gates(params.register_, values)  # a gate that names nothing fails before anything is made
     client = store.client()

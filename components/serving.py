@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from components import SlipwayError, recipes
-from components.files import read_json, sha256
+from components.files import read_json
 from components.recipes import Arrays
 
 if TYPE_CHECKING:
@@ -39,11 +39,6 @@ class Model:
     params: Any  # the recipe's Params
     state: recipes.State
     labels: list[str]
-
-
-def digest(model_dir: Path) -> str:
-    """Return the digest of the model in a folder such as build/model: 64 hex digits."""
-    return sha256(model_dir / "model.onnx", model_dir / "model.json")
 
 
 def load(model_dir: Path) -> Model:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from components import SlipwayError, live, provenance, recipes, results, serving
-from components.files import read_json, sha256
+from components import SlipwayError, live, provenance, recipes, results
+from components.files import model_digest, read_json, sha256
 from components.params import Params
 from components.store import check, client, experiment, mask, plainly, root, uri
 
@@ -135,7 +135,7 @@ def ensure_run(params: Params, build: Path) -> str:
 
     Raises SlipwayError where MLflow does not answer.
     """
-    digest = serving.digest(build / "model")
+    digest = model_digest(build / "model")
     trained = results.costs(build, digest).get("train", {})  # here, and not brought from DVC's cache
     key = str(trained.get("training", digest))
     with plainly("find or make the run"):
@@ -199,7 +199,7 @@ def _record(run: "Run", numbers: dict[str, float]) -> None:
 def _evaluate(run: "Run", params: Params, build: Path, cost: dict[str, Any]) -> None:
     from components import figures
 
-    digest = serving.digest(build / "model")
+    digest = model_digest(build / "model")
     _record(run, results.numbers(build, digest, cost))
     with figures.drawn(build) as folder:
         client().log_artifacts(run.info.run_id, str(folder), "figures")
