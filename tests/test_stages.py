@@ -64,6 +64,7 @@ def test_the_graph_is_dvcs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert all(order.index(above) < order.index(name) for name, upstream in found.items() for above in upstream)
 
 
+@pytest.mark.e2e
 def test_ran_unchanged_restored(tmp_path: Path, run: Run) -> None:
     path = repository(tmp_path, DIAMOND, data="1")
     assert states(run(path)) == {
@@ -134,6 +135,7 @@ def test_data_is_pulled_where_it_is_missing(tmp_path: Path, run: Run) -> None:
     assert (path / "top").read_text() == "1"
 
 
+@pytest.mark.e2e
 def test_changed_data_is_versioned(tmp_path: Path, run: Run, capfd: pytest.CaptureFixture[str]) -> None:
     path = repository(tmp_path, READS, data="1")
     run(path)
@@ -148,6 +150,7 @@ def test_changed_data_is_versioned(tmp_path: Path, run: Run, capfd: pytest.Captu
     assert status(path) == {}
 
 
+@pytest.mark.e2e
 def test_lost_data_is_an_error_and_no_new_version(tmp_path: Path, run: Run) -> None:
     path = repository(tmp_path, READS, data="1")
     (path / "data/b.txt").write_text("2")
