@@ -210,13 +210,11 @@ def _examples(params: Params, build: Path, data: Path, ids: list[str], out: Path
 
 
 def _kept(build: Path, data: Path, columns: pa.Schema, ids: set[str]) -> Iterator[pa.Table]:
-    aside = pq.read_table(build / "validation" / "quarantine.parquet", columns=["file", "row"])
-    skipped = set(zip(aside["file"].to_pylist(), aside["row"].to_pylist(), strict=True))
+    aside = table.set_aside(build / "validation" / "quarantine.parquet")
     for chunk in table.chunks(data, columns):
         keys = table.read(chunk, columns, only=["id"])["id"].to_pylist()
-        rows = [
-            row for row, key in enumerate(keys) if key in ids and (chunk.path.name, chunk.start + row) not in skipped
-        ]
+        skipped = set(aside.get(chunk.path.name, []))
+        rows = [row for row, key in enumerate(keys) if key in ids and chunk.start + row not in skipped]
         if rows:
             yield table.read(chunk, columns).take(pa.array(rows))
 

@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,19 +26,15 @@ class Clone:
 
     def run(self, *command: str, fails: bool = False, **environment: str) -> str:
         """Run a command to its end; return what it said. `fails` expects exit code 1."""
-        done = subprocess.run(
-            [sys.executable if command[0] == "python" else command[0], *command[1:]],
-            cwd=self.path,
-            env=self.environment() | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=600,
-        )
-        assert done.returncode == (1 if fails else 0), done.stdout
-        assert not fails or "Traceback" not in done.stdout, done.stdout
-        return done.stdout
+        process = self.start(*command, **environment)
+        try:
+            said = process.communicate(timeout=600)[0]
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        assert process.returncode == (1 if fails else 0), said
+        assert not fails or "Traceback" not in said, said
+        return said
 
     def start(self, *command: str, **environment: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
