@@ -20,12 +20,12 @@ import pyarrow as pa
 from components import SlipwayError, live, provenance, recipes, results
 from components.files import model_digest, read_json, sha256
 from components.params import Params
-from components.store import check, client, experiment, mask, plainly, root, uri
+from components.store import check, client, experiment, mask, plainly, uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
-__all__ = ["Training", "check", "ensure_run", "evaluated", "root", "training", "uri"]
+__all__ = ["Training", "check", "ensure_run", "evaluated", "training", "uri"]
 Training = live.Training  # what train is given
 PATIENCE = 10.0  # seconds that a finished training waits for a lost server
 

@@ -58,7 +58,7 @@ def test_root_of_a_dvc_workspace_is_the_outer_one(tmp_path: Path, monkeypatch: p
     inside = tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmpabc"
     inside.mkdir(parents=True)
     monkeypatch.chdir(inside)
-    assert tracking.root() == tmp_path
+    assert store.root() == tmp_path
     assert tracking.uri() == f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert tracking.uri() == "http://127.0.0.1:9"
