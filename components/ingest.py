@@ -21,41 +21,23 @@ from tqdm import tqdm
 from components import SlipwayError, recipes, table
 from components import params as params_module
 from components.files import replacing
-from components.sources import MNIST, SOURCES, Source, slug
+from components.sources import Source, commands, slug
 
 
-def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def arguments(stages: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `ingest SOURCE ...` to the command line."""
     text = "make a dataset of a source, or add to it; version it with DVC"
-    ingest = commands.add_parser("ingest", help=text, description=text)
+    ingest = stages.add_parser("ingest", help=text, description=text)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--data", type=Path, default=Path("data"), metavar="FOLDER", help="the dataset (data)")
     common.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="(params.yaml)")
     common.add_argument("--name", help="of the file, the experiment and the model (the source's name)")
     common.add_argument("--replace", action="store_true", help="a new dataset instead of one more file in it")
     common.add_argument("--keep-params", action="store_true", help="leave params.yaml alone")
-    sources = ingest.add_subparsers(dest="source", metavar="SOURCE", required=True)
+    listed = ingest.add_subparsers(dest="source", metavar="SOURCE", required=True)
 
-    def source(name: str, text: str) -> argparse.ArgumentParser:
-        return sources.add_parser(name, help=text, description=text, parents=[common])
-
-    source("digits", "the starter: 1,797 handwritten digits of 8 x 8, from scikit-learn")
-    source("breast-cancer", "569 rows of 30 numbers, from scikit-learn")
-    command = source("mnist", "70,000 handwritten digits of 28 x 28, from the four original files")
-    command.add_argument(
-        "--from",
-        dest="origin",
-        default=MNIST,
-        metavar="DIR_OR_URL",
-        help="folder or address of the files (%(default)s)",
-    )
-    command = source("images", "class folders: FOLDER/LABEL/*.png, or FOLDER/{train,validation,test}/LABEL/*.png")
-    command.add_argument("folder", type=Path, metavar="FOLDER")
-    command = source("table", "a CSV or Parquet file with a header")
-    command.add_argument("file", type=Path, metavar="FILE")
-    command.add_argument("--label", required=True, metavar="COLUMN", help="the column to predict")
-    command.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="leave a column out; repeatable")
-    command.add_argument("--missing", action="append", default=[], metavar="TEXT", help="a missing value, such as '?'")
+    for name, command in commands().items():
+        command.arguments(listed.add_parser(name, help=command.text, description=command.text, parents=[common]))
 
 
 def run(
@@ -74,7 +56,7 @@ def run(
     with other content, and a dataset to be replaced that DVC does not keep.
     """
     current = params_module.load(params) if params.exists() else None  # a mistake there stops us before anything
-    found = SOURCES[source](**options)
+    found = commands()[source].read(**options)
     name = slug(name) if name else found.name
     with _alone(data):
         old = [] if replace or not data.exists() else [path for path in data.iterdir() if path.suffix == ".parquet"]

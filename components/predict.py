@@ -73,10 +73,11 @@ def _read(path: Path, missing: list[str]) -> "tuple[list[str], pa.Table]":
     """Read examples and what to call each of them; a table is read as `ingest` does."""
     import pyarrow as pa
 
-    from components import SlipwayError, sources
+    from components import SlipwayError
+    from components.sources import tabular
 
     if path.suffix in (".csv", ".parquet"):
-        table = sources.read_table(path, missing)
+        table = tabular.read_table(path, missing)
         if path.suffix == ".csv":
             table = _text(path, table)
         return [str(row) for row in range(len(table))], table

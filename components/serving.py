@@ -99,7 +99,7 @@ def predict(model: Model, table: pa.Table) -> pa.Table:
 
 def _answer(model: Model, table: pa.Table, columns: pa.Schema) -> pa.Table:
     arrays = model.recipe.encode(table.cast(columns).combine_chunks(), model.params, model.state)
-    answers = model.recipe.decode(outputs(model, arrays), model.params)
+    answers = recipes.answers(outputs(model, arrays), model.recipe.target(model.params))
     return answers.append_column("error", pa.nulls(len(table), pa.string())).select(ANSWERS.names).cast(ANSWERS)
 
 

@@ -164,7 +164,7 @@ def _model(params: Params, manifest: dict[str, Any], *, mixed: bool) -> "keras.M
     keras.config.set_dtype_policy("mixed_float16" if mixed else "float32")
     keras.utils.clear_session()  # layers are named alike each time
     keras.utils.set_random_seed(params.seed)
-    model = recipes.load(params.recipe).build(params.task, manifest["state"])
+    model = recipes.load(params.recipe).build(params.task, manifest["state"], 0.0)
     steps = -(-manifest["rows"]["train"] // params.train.batch_size)
     model.compile(
         optimizer=keras.optimizers.Adam(params.train.learning_rate),

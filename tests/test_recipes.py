@@ -50,7 +50,9 @@ def test_one_example_is_encoded_as_among_many(recipe: str) -> None:
 
 
 def test_answers_name_the_likeliest_label() -> None:
-    found = recipes.answers(np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]], np.float32), ["a", "b", "c"])
+    found = recipes.answers(
+        np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]], np.float32), recipes.Target("label", ("a", "b", "c"))
+    )
     assert found["label"].to_pylist() == ["b", "a"]
     assert found["probability"].to_pylist() == pytest.approx([0.7, 0.5])
     assert found["probabilities"].to_pylist()[1] == pytest.approx([0.5, 0.2, 0.3])

@@ -1,13 +1,14 @@
 """Recipes: one file a task, found by its name; `images` is components/recipes/images.py.
 
-A recipe is a module with the parts of `Recipe`. Nothing else has to be registered.
+A recipe is a module with the parts of `Recipe`, and any of the optional ones. Nothing else has to be registered.
 """
 
 import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
@@ -22,29 +23,75 @@ Arrays = dict[str, np.ndarray]  # name of a model input -> array, a row an examp
 State = dict[str, Any]  # what was fitted on the training split; plain JSON
 
 
-class Recipe(Protocol):
-    """What an example is and what a model of it looks like."""
+@dataclass(frozen=True)
+class Target:
+    """What is predicted: one of `names` (label), any of them (labels), or a number for each of them (values).
 
-    Params: type[BaseModel]  # its section of params.yaml; `labels: list[str]` is part of it
-    requirements: tuple[str, ...]  # packages that encode and decode import, for serving
+    The model has an output a name: softmax probabilities, sigmoid probabilities, or numbers in their own units.
+    """
+
+    kind: Literal["label", "labels", "values"]
+    names: tuple[str, ...]
+
+    @property
+    def type(self) -> pa.DataType:
+        """The type of the dataset's column `label`: text, a list of texts, a number, or a list of numbers."""
+        if self.kind == "values":
+            return pa.float64() if len(self.names) == 1 else pa.list_(pa.float64())
+        return pa.string() if self.kind == "label" else pa.list_(pa.string())
+
+
+@dataclass(frozen=True)
+class Input:
+    """What an input of the model is made of, so that it can be augmented and explained.
+
+    image: (height, width, channels) uint8; spectrogram: (frames, bands) float32; tokens: (length,) int32, 0 is
+    padding; numbers: (columns,) float32; codes: (columns,) int32, 0 is missing or unseen; history:
+    (steps, columns) float32.
+    """
+
+    kind: Literal["image", "spectrogram", "tokens", "numbers", "codes", "history"]
+    names: tuple[str, ...] = ()  # of its columns, for numbers, codes and history
+    mask: int = 0  # the token that stands for one left out
+
+
+class Recipe(Protocol):
+    """What an example is and what a model of it looks like.
+
+    Optional parts, used where the module has them (see `part`):
+
+    - `ordered(params) -> (column, gap)`: split by that column's order instead of a hash, leaving out `gap`
+      distinct values before each cut, for labels that reach into the future;
+    - `baseline(arrays, params, state) -> outputs`: a trivial answer better than the commonest label or the mean;
+    - `classical(params) -> estimator`: an unfitted scikit-learn estimator on the DataFrame of `columns`;
+    - `spell(tokens, state) -> list[str]`: the text of each token of one example;
+    - `pretraining(model, params, state) -> keras.Model | None`: a compiled model that shares the encoder's
+      layers with `model` and is fitted first, on the same inputs, without labels.
+    """
+
+    Params: type[BaseModel]  # its section of params.yaml
+    requirements: tuple[str, ...]  # packages that encode imports, for serving
 
     def columns(self, params: Any) -> pa.Schema:
         """Return the columns of an example, without id, label and split."""
+
+    def target(self, params: Any) -> Target:
+        """Return what is predicted."""
 
     def facts(self, table: pa.Table, params: Any) -> pa.Table:
         """Derive plain columns, a row an example, on which expectations can be written."""
 
     def fit(self, tables: Iterable[pa.Table], params: Any) -> State:
-        """Fit what encode needs on the training split, given table by table."""
+        """Fit what encode needs on the training split (columns and label), given table by table."""
 
     def encode(self, table: pa.Table, params: Any, state: State) -> Arrays:
         """Turn examples into arrays, in training and in serving; ValueError names what is wrong."""
 
-    def build(self, params: Any, state: State) -> "keras.Model":
-        """Build a Keras model from the inputs named by encode to class probabilities `(n, classes)`."""
+    def inputs(self, params: Any, state: State) -> dict[str, Input]:
+        """Say what each input is made of."""
 
-    def decode(self, outputs: np.ndarray, params: Any) -> pa.Table:
-        """Turn the model's outputs into answers: columns label, probability and probabilities."""
+    def build(self, params: Any, state: State, dropout: float) -> "keras.Model":
+        """Build a Keras model from the inputs named by encode to the outputs of the target; see `head`."""
 
     def sample(self, rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:
         """Make a small synthetic dataset: its section of params.yaml, and columns plus label."""
@@ -64,13 +111,62 @@ def load(name: str, where: str = "recipe") -> Recipe:
     return cast("Recipe", importlib.import_module(f"{__name__}.{name}"))
 
 
-def answers(probabilities: np.ndarray, labels: list[str]) -> pa.Table:
-    """Classification answers of `(n, classes)` probabilities: the likeliest label first."""
-    best = probabilities.argmax(axis=1)
+def part(recipe: Recipe, name: str) -> Any:
+    """Return an optional part of a recipe; None where it has none."""
+    return getattr(recipe, name, None)
+
+
+def schema(recipe: Recipe, params: Any) -> pa.Schema:
+    """Return the columns of an example and its `label`, as the functions of components.table take them."""
+    return recipe.columns(params).append(pa.field("label", recipe.target(params).type))
+
+
+def head(x: Any, target: Target, state: State) -> Any:
+    """The last layers of a model: `x` (n, features) to what the target asks for, in float32.
+
+    Numbers are predicted in units of the training labels' deviation around their mean (`state["target"]`) and
+    scaled back, so that every loss sees numbers around one.
+    """
+    import keras
+
+    if target.kind == "values":
+        x = keras.layers.Dense(len(target.names), dtype="float32", name="standardised")(x)
+        scale = state["target"]
+        return keras.layers.Rescaling(scale["deviation"], scale["mean"], dtype="float32", name="values")(x)
+    x = keras.layers.Dense(len(target.names), name="logits")(x)
+    kind = "softmax" if target.kind == "label" else "sigmoid"
+    return keras.layers.Activation(kind, dtype="float32", name="probabilities")(x)
+
+
+def answers(outputs: np.ndarray, target: Target, decision: list[Any] | None = None) -> pa.Table:
+    """Answers that a user reads, of a model's outputs `(n, names)`.
+
+    label: `label`, `probability`, `probabilities`; `decision` is a matrix `(labels, labels)`: the label chosen
+    is that of the largest of `probabilities @ decision`, without one the likeliest. labels: `labels`,
+    `probabilities`; `decision` is a threshold for each, 0.5 without. values: `value`, or `values` for several.
+    """
+    if target.kind == "values":
+        if len(target.names) == 1:
+            return pa.table({"value": pa.array(outputs[:, 0], pa.float64())})
+        return pa.table({"values": pa.array(list(outputs.astype(np.float64)), pa.list_(pa.float64()))})
+    probabilities = pa.array(list(outputs), pa.list_(pa.float32()))
+    best = chosen(outputs, target, decision)
+    if target.kind == "labels":
+        found = [[name for name, held in zip(target.names, row, strict=True) if held] for row in best]
+        return pa.table({"labels": pa.array(found, pa.list_(pa.string())), "probabilities": probabilities})
     return pa.table(
         {
-            "label": pa.array([labels[i] for i in best], pa.string()),
-            "probability": pa.array(probabilities[np.arange(len(best)), best], pa.float32()),
-            "probabilities": pa.array(list(probabilities), pa.list_(pa.float32())),
+            "label": pa.array([target.names[i] for i in best], pa.string()),
+            "probability": pa.array(outputs[np.arange(len(best)), best], pa.float32()),
+            "probabilities": probabilities,
         }
     )
+
+
+def chosen(outputs: np.ndarray, target: Target, decision: list[Any] | None = None) -> np.ndarray:
+    """Decide: `(n,)` int, an index into the names, for label; `(n, names)` bool for labels."""
+    if target.kind == "labels":
+        held: np.ndarray = outputs >= (np.array(decision) if decision else 0.5)
+        return held
+    best: np.ndarray = (outputs @ np.array(decision, np.float64) if decision else outputs).argmax(axis=1)
+    return best

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.recipes import Arrays, State, answers
+from components.recipes import Arrays, Input, State, Target, head
 
 if TYPE_CHECKING:
     import keras
@@ -32,6 +32,11 @@ class Params(BaseModel):
 def columns(params: Params) -> pa.Schema:  # noqa: ARG001
     """One column: the file's bytes."""
     return pa.schema({"image": pa.binary()})
+
+
+def target(params: Params) -> Target:
+    """One of the labels."""
+    return Target("label", tuple(params.labels))
 
 
 def facts(table: pa.Table, params: Params) -> pa.Table:
@@ -108,7 +113,12 @@ def _pixels(data: bytes | None, params: Params) -> np.ndarray:
         raise ValueError(f"the image cannot be decoded: {error}") from None
 
 
-def build(params: Params, state: State) -> "keras.Model":  # noqa: ARG001
+def inputs(params: Params, state: State) -> dict[str, Input]:  # noqa: ARG001
+    """One picture."""
+    return {"image": Input("image")}
+
+
+def build(params: Params, state: State, dropout: float) -> "keras.Model":
     """An MLP: pixels scaled to 0..1, dense hidden layers with ReLU, softmax."""
     import keras
 
@@ -117,14 +127,9 @@ def build(params: Params, state: State) -> "keras.Model":  # noqa: ARG001
     x = keras.layers.Flatten(name="flatten")(x)
     for number, units in enumerate(params.hidden, 1):
         x = keras.layers.Dense(units, activation="relu", name=f"hidden_{number}")(x)
-    x = keras.layers.Dense(len(params.labels), name="logits")(x)
-    answer = keras.layers.Activation("softmax", dtype="float32", name="probabilities")(x)
+        x = keras.layers.Dropout(dropout, name=f"dropout_{number}")(x) if dropout else x
+    answer = head(x, target(params), state)
     return keras.Model({"image": image}, answer, name="images")
-
-
-def decode(outputs: np.ndarray, params: Params) -> pa.Table:
-    """The likeliest label of each picture, its probability, and all of them in the order of `labels`."""
-    return answers(outputs, params.labels)
 
 
 def sample(rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from components.recipes import Arrays, State, answers
+from components.recipes import Arrays, Input, State, Target, head
 
 if TYPE_CHECKING:
     import keras
@@ -42,6 +42,11 @@ def columns(params: Params) -> pa.Schema:
     """Numbers as float64, categories as strings; both may be missing."""
     numbers = [(name, pa.float64()) for name in params.numeric]
     return pa.schema(numbers + [(name, pa.string()) for name in params.categorical])
+
+
+def target(params: Params) -> Target:
+    """One of the labels."""
+    return Target("label", tuple(params.labels))
 
 
 def facts(table: pa.Table, params: Params) -> pa.Table:
@@ -112,7 +117,17 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
     return arrays
 
 
-def build(params: Params, state: State) -> "keras.Model":
+def inputs(params: Params, state: State) -> dict[str, Input]:  # noqa: ARG001
+    """The numbers, and the codes of the categories."""
+    found = {}
+    if params.numeric:
+        found["numeric"] = Input("numbers", tuple(params.numeric))
+    if params.categorical:
+        found["categorical"] = Input("codes", tuple(params.categorical))
+    return found
+
+
+def build(params: Params, state: State, dropout: float) -> "keras.Model":
     """An MLP over the numbers and an embedding of each category, softmax."""
     import keras
 
@@ -131,14 +146,9 @@ def build(params: Params, state: State) -> "keras.Model":
     x = keras.layers.Concatenate(name="features")(parts) if len(parts) > 1 else parts[0]
     for number, units in enumerate(params.hidden, 1):
         x = keras.layers.Dense(units, activation="relu", name=f"hidden_{number}")(x)
-    x = keras.layers.Dense(len(params.labels), name="logits")(x)
-    answer = keras.layers.Activation("softmax", dtype="float32", name="probabilities")(x)
+        x = keras.layers.Dropout(dropout, name=f"dropout_{number}")(x) if dropout else x
+    answer = head(x, target(params), state)
     return keras.Model(inputs, answer, name="tabular")
-
-
-def decode(outputs: np.ndarray, params: Params) -> pa.Table:
-    """The likeliest label of each row, its probability, and all of them in the order of `labels`."""
-    return answers(outputs, params.labels)
 
 
 def sample(rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:

@@ -1,31 +1,24 @@
-"""Where datasets come from: each source yields tables of examples and the settings that describe them.
-
-A table holds the recipe's columns, label and, where the source has an official one, split.
-"""
+"""Pictures: scikit-learn's digits, MNIST's files, class folders."""
 
 import gzip
 import hashlib
 import io
-import re
 import urllib.error
 import urllib.request
 import zlib
+from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet as pq
 
-from components import SlipwayError, table
+from components import SlipwayError
+from components.sources import BATCH, Command, Source, slug
 
 LARGEST_SIDE = 8192  # pixels: of a model's input
-BATCH = 2000  # examples in memory at a time
 
 MNIST = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 # SHA-256 of the uncompressed files of LeCun, Cortes and Burges: gzip's wrapping differs between mirrors.
@@ -35,17 +28,6 @@ MNIST_SHA256 = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-
-
-@dataclass
-class Source:
-    """What an ingest reads: examples, table by table, and what params.yaml has to say of them."""
-
-    name: str
-    recipe: str
-    settings: dict[str, Any]  # of the recipe's section
-    tables: Iterator[pa.Table]
-    skipped: Counter[str] = field(default_factory=Counter)  # reason -> count; filled while reading
 
 
 def digits() -> Source:
@@ -196,83 +178,19 @@ def _describe(found: list[tuple[Path, str, str | None]]) -> dict[str, Any]:
     return {"height": height, "width": width, "channels": 1 if grey else 3}
 
 
-def breast_cancer() -> Source:
-    """Make scikit-learn's breast cancer table (Wolberg, Street and Mangasarian 1995): 569 rows, 30 numbers."""
-    from sklearn.datasets import load_breast_cancer
-
-    raw = load_breast_cancer()
-    names = [slug(name, "_") for name in raw.feature_names]
-    columns = {name: raw.data[:, index] for index, name in enumerate(names)}
-    columns["label"] = pa.array([str(raw.target_names[index]) for index in raw.target])
-    settings = {"numeric": names, "categorical": [], "labels": sorted(str(name) for name in raw.target_names)}
-    return Source("breast-cancer", "tabular", settings, iter([pa.table(columns)]))
+def _mnist_arguments(parser: ArgumentParser) -> None:
+    text = "folder or address of the files (%(default)s)"
+    parser.add_argument("--from", dest="origin", default=MNIST, metavar="DIR_OR_URL", help=text)
 
 
-def tabular(file: Path, label: str, drop: list[str], missing: list[str]) -> Source:
-    """Read a CSV or Parquet file: numbers become numeric columns, text and booleans categorical ones."""
-    raw = read_table(file, missing)
-    for name in (*drop, label):
-        if name not in raw.column_names:
-            raise SlipwayError(f"{file}: no column {name!r} (there are: {', '.join(raw.column_names)})")
-    raw = raw.drop_columns(drop)
-    numeric, categorical, columns = [], [], {}
-    for name in raw.column_names:
-        column = raw[name].combine_chunks()
-        if name == label:
-            columns["label"] = column.cast(pa.string())
-        elif name == "split":
-            columns["split"] = column.cast(pa.string())
-        elif name in table.RESERVED:
-            raise SlipwayError(
-                f"{file}: a column may not be called {name!r}; leave it out (--drop {name}) or rename it"
-            )
-        elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-            numeric.append(name)
-            try:
-                columns[name] = column.cast(pa.float64())
-            except pa.ArrowInvalid as error:
-                raise SlipwayError(f"{file}: column {name}: {error}; leave it out: --drop {name}") from None
-        elif pa.types.is_string(column.type) or pa.types.is_boolean(column.type) or pa.types.is_null(column.type):
-            categorical.append(name)
-            columns[name] = column.cast(pa.string())
-        else:
-            raise SlipwayError(f"{file}: column {name} is {column.type}, neither number nor text; --drop {name}")
-    labels = sorted(pc.unique(columns["label"]).drop_null().to_pylist())
-    if len(labels) < 2 or len(labels) > max(50, len(raw) // 10):
-        raise SlipwayError(
-            f"{file}: column {label} has {len(labels)} different values; a label needs 2 or more classes"
-        )
-    settings = {"numeric": numeric, "categorical": categorical, "labels": labels}
-    return Source(slug(file.stem), "tabular", settings, iter([pa.table(columns)]))
+def _folder(parser: ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
 
 
-def read_table(file: Path, missing: list[str]) -> pa.Table:
-    """Read a CSV with a header, or Parquet: numbers as numbers, all else as the text that it is."""
-    try:
-        if file.suffix == ".parquet":
-            return pq.read_table(file)
-        convert = pyarrow.csv.ConvertOptions(
-            null_values=["", "NA", "NaN", "nan", "null", *missing],
-            strings_can_be_null=True,
-            true_values=[],
-            false_values=[],
-        )
-        return pyarrow.csv.read_csv(file, convert_options=convert)
-    except FileNotFoundError:
-        raise SlipwayError(f"{file}: no such file") from None
-    except (pa.ArrowException, OSError) as error:
-        raise SlipwayError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from None
-
-
-def slug(name: str, joint: str = "-") -> str:
-    """Make a name that files, experiments and columns can have."""
-    return re.sub(r"[^a-z0-9]+", joint, name.lower()).strip(joint) or "dataset"
-
-
-SOURCES: dict[str, Callable[..., Source]] = {
-    "digits": digits,
-    "breast-cancer": breast_cancer,
-    "mnist": mnist,
-    "images": images,
-    "table": tabular,
+SOURCES = {
+    "digits": Command("the starter: 1,797 handwritten digits of 8 x 8, from scikit-learn", digits),
+    "mnist": Command("70,000 handwritten digits of 28 x 28, from the four original files", mnist, _mnist_arguments),
+    "images": Command(
+        "class folders: FOLDER/LABEL/*.png, or FOLDER/{train,validation,test}/LABEL/*.png", images, _folder
+    ),
 }

@@ -1,0 +1,51 @@
+"""Where datasets come from: each source yields tables of examples and the settings that describe them.
+
+A module a recipe, each with the commands of `python -m components ingest` that make a dataset of it.
+"""
+
+import re
+from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+BATCH = 2000  # examples in memory at a time
+
+
+@dataclass
+class Source:
+    """What an ingest reads: examples, table by table, and what params.yaml has to say of them.
+
+    A table holds the recipe's columns, `label` and, where the source has an official one, `split`.
+    """
+
+    name: str
+    recipe: str
+    settings: dict[str, Any]  # of the recipe's section
+    tables: Iterator[pa.Table]
+    skipped: Counter[str] = field(default_factory=Counter)  # reason -> count; filled while reading
+    others: dict[str, Any] = field(default_factory=dict)  # further settings of params.yaml, for a new dataset
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command `ingest NAME`: its help, its arguments and the function that they are given to."""
+
+    text: str
+    read: Callable[..., Source]
+    arguments: Callable[[ArgumentParser], object] = lambda parser: parser
+
+
+def slug(name: str, joint: str = "-") -> str:
+    """Make a name that files, experiments and columns can have."""
+    return re.sub(r"[^a-z0-9]+", joint, name.lower()).strip(joint) or "dataset"
+
+
+def commands() -> dict[str, Command]:
+    """Return every command by its name."""
+    from components.sources import images, tabular
+
+    return images.SOURCES | tabular.SOURCES
