@@ -50,6 +50,11 @@ class Evaluate(Section):
     """How a model is measured."""
 
     calibration_bins: Annotated[int, Field(ge=2)] = 15
+    slices: list[str] = []  # columns and facts by which the test split is cut
+    resamples: Annotated[int, Field(ge=100)] = 1000  # of the bootstrap, for the interval of every metric
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    explain: Annotated[int, Field(ge=0, le=100)] = 6  # examples that are explained; 0: nothing is
+    baseline_rows: Annotated[int, Field(ge=1)] = 20_000  # training examples that the classical baseline gets
 
 
 class Register(Section):
