@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components import serving
+from components import recipes, serving
 from components.files import model_digest, read_json, replacing, write_csv, write_json
 from components.params import Params
 
@@ -21,8 +21,8 @@ def run(params: Params, arrays: Path, model: Path, out: Path) -> dict[str, Any]:
     from components import tracking
 
     manifest = read_json(arrays / "manifest.json")
-    labels: list[str] = manifest["labels"]
     loaded = serving.load(model)
+    labels = list(loaded.target.names)
     inputs = {name: np.load(arrays / "test" / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"]}
     actual = np.load(arrays / "test" / "label.npy")
     probabilities = serving.outputs(loaded, inputs)
@@ -43,14 +43,9 @@ def run(params: Params, arrays: Path, model: Path, out: Path) -> dict[str, Any]:
     pairs = zip(names[actual], names[predicted], strict=True)
     write_csv(out / "confusion.csv", ({"actual": a, "predicted": p} for a, p in pairs), ["actual", "predicted"])
     write_csv(out / "calibration.csv", calibration, ["confidence", "accuracy", "rows"])
-    predictions = pa.table(
-        {
-            "id": pa.array(np.load(arrays / "test" / "id.npy").astype("U32"), pa.string()),
-            "label": pa.array(names[actual], pa.string()),
-            "predicted": pa.array(names[predicted], pa.string()),
-            "probabilities": pa.array(list(probabilities), pa.list_(pa.float32())),
-        }
-    )
+    answers = recipes.answers(probabilities, loaded.target, loaded.decision)
+    ids = pa.array(np.load(arrays / "test" / "id.npy").astype("U32"), pa.string())
+    predictions = answers.add_column(0, "id", ids).add_column(1, "actual", pa.array(names[actual], pa.string()))
     with replacing(out / "predictions.parquet") as aside:
         pq.write_table(predictions, aside, compression="zstd")
     cost: dict[str, Any] = {

@@ -17,7 +17,7 @@ from components.params import Params
 if TYPE_CHECKING:
     import keras
 
-LARGEST_DIFFERENCE = 1e-4  # between the probabilities of the two artefacts
+LARGEST_DIFFERENCE = 1e-4  # between probabilities of the two artefacts; between numbers, in deviations of the label
 COMPARED = 1000  # validation examples on which they are compared
 
 
@@ -30,21 +30,24 @@ def write(model: "keras.Model", params: Params, arrays: Path, manifest: dict[str
         sample = {
             name: np.load(arrays / "validation" / f"{name}.npy", mmap_mode="r")[:rows] for name in manifest["inputs"]
         }
-        probabilities = model.predict(sample, batch_size=256, verbose=0)
+        outputs = model.predict(sample, batch_size=256, verbose=0)
         model.save(aside / "saved.keras")
         _repack(aside / "saved.keras", aside / "model.keras")
-        _export(model, aside / "model.onnx")
-        difference = _difference(probabilities, aside / "model.onnx", sample)
+        values = manifest["target"]["kind"] == "values"
+        _export(model, aside / "model.onnx", "values" if values else "probabilities")
+        scale = np.array(manifest["state"]["target"]["deviation"]) if values else np.ones(1)
+        difference = float((np.abs(_answers(aside / "model.onnx", sample) - outputs) / scale).max())
         if not difference <= LARGEST_DIFFERENCE:
             raise SlipwayError(
-                f"the ONNX model differs from the Keras model by {difference:g} in a probability, over "
+                f"the ONNX model differs from the Keras model by {difference:g} in an output, over "
                 f"{LARGEST_DIFFERENCE:g}: a layer of components/recipes/{params.recipe}.py has no faithful export"
             )
         description = {
             "recipe": params.recipe,
             "params": params.task.model_dump(mode="json"),
             "state": manifest["state"],
-            "labels": manifest["labels"],
+            "target": manifest["target"],
+            "decision": None,
             "code": sha256(Path(str(recipe.__file__))),  # type: ignore[attr-defined]
             "largest_difference": difference,
         }
@@ -54,8 +57,8 @@ def write(model: "keras.Model", params: Params, arrays: Path, manifest: dict[str
     return digest
 
 
-def _export(model: "keras.Model", path: Path) -> None:
-    """Export to ONNX; its output is called `probabilities` and its first dimension `examples`."""
+def _export(model: "keras.Model", path: Path, name: str) -> None:
+    """Export to ONNX; its output is called `name` and its first dimension `examples`."""
     import onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
@@ -64,7 +67,7 @@ def _export(model: "keras.Model", path: Path) -> None:
         model.export(path, format="onnx", verbose=False)
     exported = onnx.load(path)
     (output,) = exported.graph.output
-    _rename(exported.graph, {output.name: "probabilities"} | {value.name: value.name for value in exported.graph.input})
+    _rename(exported.graph, {output.name: name} | {value.name: value.name for value in exported.graph.input})
     for value in (*exported.graph.input, output):
         value.type.tensor_type.shape.dim[0].dim_param = "examples"
     exported.graph.doc_string = ""  # the name of a function, numbered too
@@ -110,10 +113,10 @@ def _repack(source: Path, target: Path) -> None:
     source.unlink()
 
 
-def _difference(probabilities: np.ndarray, onnx: Path, sample: dict[str, np.ndarray]) -> float:
-    """Return the largest absolute difference between Keras's probabilities and the ONNX model's."""
+def _answers(onnx: Path, sample: dict[str, np.ndarray]) -> np.ndarray:
+    """Run the exported model."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
-    (exported,) = session.run(None, {name: np.ascontiguousarray(array) for name, array in sample.items()})
-    return float(np.abs(exported - probabilities).max())
+    (found,) = session.run(None, {name: np.ascontiguousarray(array) for name, array in sample.items()})
+    return np.asarray(found)

@@ -66,7 +66,7 @@ def _curve(build: Path, metric: str, label: str) -> "Figure":
 
 
 def _confusion(build: Path) -> "Figure":
-    labels = read_json(build / "model" / "model.json")["labels"]
+    labels = read_json(build / "model" / "model.json")["target"]["names"]
     at = {label: index for index, label in enumerate(labels)}
     counts = np.zeros((len(labels), len(labels)), int)
     for row in read_csv(build / "evaluation" / "confusion.csv"):

@@ -79,7 +79,7 @@ def run(
         print(f"wrote {data / piece.name}")
     if not keep_params:
         settings = {"recipe": found.recipe, found.recipe: found.settings}
-        _settle(params, settings if old else {"name": name, **settings}, grow=bool(old))
+        _settle(params, settings if old else {"name": name, **settings, **found.others}, grow=bool(old))
     _version(data)
 
 
@@ -103,11 +103,11 @@ def _columns(source: Source, current: params_module.Params | None) -> pa.Schema:
                 f"the dataset is one of {current.recipe}, {source.name} is one of {source.recipe}; to start a new "
                 "dataset instead of adding to this one: --replace"
             )
-        return recipe.columns(current.task)
-    if len(labels := source.settings["labels"]) < 2:
+        return recipes.schema(recipe, current.task)
+    if len(labels := source.settings.get("labels", ())) == 1:
         raise SlipwayError(f"{source.name}: one class only ({labels[0]}); a dataset needs two at least")
     try:
-        return recipe.columns(recipe.Params.model_validate(source.settings))
+        return recipes.schema(recipe, recipe.Params.model_validate(source.settings))
     except ValidationError as error:
         detail = error.errors()[0]
         key = ".".join(map(str, (source.recipe, *detail["loc"])))
@@ -150,7 +150,7 @@ def _known(data: Path, files: list[Path], columns: pa.Schema) -> set[tuple[str, 
     known: set[tuple[str, str]] = set()
     for chunk in listed:
         part = table.read(chunk, columns, only=("id", "label"))
-        known.update(zip(part["id"].to_pylist(), part["label"].to_pylist(), strict=True))
+        known.update(zip(part["id"].to_pylist(), map(str, part["label"].to_pylist()), strict=True))
     return known
 
 
@@ -165,12 +165,12 @@ def _new(source: Source, columns: pa.Schema, known: set[tuple[str, str]], counts
                 raise SlipwayError(f"{source.name}: column {lacking[0]} is missing (the dataset has it); or --replace")
             keys = table.ids(part, columns)
             keep = []
-            for row, key in enumerate(zip(keys, part["label"].to_pylist(), strict=True)):
+            for row, key in enumerate(zip(keys, map(str, part["label"].to_pylist()), strict=True)):
                 counts["identical to another with the same label" if key in known else "new"] += 1
                 if key not in known:
                     known.add(key)
                     keep.append(row)
-            rows = part.select([*columns.names, *(name for name in ("label", "split") if name in part.column_names)])
+            rows = part.select([*columns.names, *(["split"] if "split" in part.column_names else [])])
             yield rows.add_column(0, "id", pa.array(keys, pa.string())).take(pa.array(keep, pa.int64()))
             progress.update(len(part))
 

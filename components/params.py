@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -62,7 +63,7 @@ class Register(Section):
 
     minimum: dict[str, float] = {"accuracy": 0.9}  # a metric of evaluate: at least
     maximum: dict[str, float] = {"latency_ms": 50.0, "size_mb": 100.0}  # at most
-    margin: Annotated[float, Field(ge=0)] = 0.02  # accuracy that a challenger may lose, in the worst case
+    margin: Annotated[float, Field(ge=0)] = 0.02  # score (accuracy) that a challenger may lose, in the worst case
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     resamples: Annotated[int, Field(ge=100)] = 2000
 
@@ -77,8 +78,27 @@ class Params(Section):
     validate_: Annotated[Validate, Field(alias="validate")] = Validate()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
+    costs: dict[str, dict[str, float]] | None = None  # actual label -> predicted label -> cost; what is left out is 0
     register_: Annotated[Register, Field(alias="register")] = Register()
     task: Any = None  # the recipe's own section, typed by its `Params`
+
+    @model_validator(mode="after")
+    def _costs(self) -> "Params":
+        names = recipes.load(self.recipe).target(self.task).names if self.costs is not None else ()
+        for label in {*(self.costs or {}), *(key for row in (self.costs or {}).values() for key in row)}:
+            if label not in names:
+                near = difflib.get_close_matches(label, names, n=1)
+                raise ValueError(
+                    f"costs: no label {label!r}; did you mean {near[0]!r}?" if near else f"costs: no label {label!r}"
+                )
+        return self
+
+    def cost_matrix(self) -> np.ndarray | None:
+        """Return `costs` as `(labels, labels)` float64, by actual and predicted; None where there are none."""
+        if self.costs is None:
+            return None
+        names = recipes.load(self.recipe).target(self.task).names
+        return np.array([[self.costs.get(actual, {}).get(found, 0.0) for found in names] for actual in names])
 
     def digest(self) -> str:
         """16 hex digits over all values, defaults included."""

@@ -109,12 +109,19 @@ def _text(path: Path, table: "pa.Table") -> "pa.Table":
 def _show(answers: "pa.Table") -> None:
     rows = answers.to_pylist()
     width = max([len("example"), *(len(row["example"]) for row in rows)])
-    print(f"{'example':<{width}}  {'label':<20}  probability")
+    shown = [name for name in answers.column_names if name not in ("example", "error", "probabilities")]
+    if shown == ["labels"]:
+        shown.append("probabilities")
+    print(f"{'example':<{width}}  {'  '.join(f'{name:<20}' for name in shown).rstrip()}")
     for row in rows:
-        if row["error"]:
-            print(f"{row['example']:<{width}}  error: {row['error']}")
-        else:
-            print(f"{row['example']:<{width}}  {row['label']:<20}  {row['probability']:.4f}")
+        text = f"error: {row['error']}" if row["error"] else "  ".join(f"{_cell(row[name]):<20}" for name in shown)
+        print(f"{row['example']:<{width}}  {text.rstrip()}")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value)) or "none"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _write(out: Path, answers: "pa.Table") -> None:
@@ -128,9 +135,11 @@ def _write(out: Path, answers: "pa.Table") -> None:
         if out.suffix == ".parquet":
             pq.write_table(answers, aside)
             return
-        lists = [json.dumps(value) for value in answers["probabilities"].to_pylist()]
-        at = answers.column_names.index("probabilities")
-        pa.csv.write_csv(answers.set_column(at, "probabilities", pa.array(lists)), aside)
+        for at, name in enumerate(answers.column_names):
+            if pa.types.is_list(answers.schema.field(name).type):
+                texts = [None if value is None else json.dumps(value) for value in answers[name].to_pylist()]
+                answers = answers.set_column(at, name, pa.array(texts, pa.string()))
+        pa.csv.write_csv(answers, aside)
 
 
 def isolated(uri: str, given: Path) -> "pa.Table":
@@ -166,22 +175,23 @@ def _answer(uri: str, given: str, answered: str) -> None:
     import pyarrow.parquet as pq
 
     model = mlflow.pyfunc.load_model(uri, suppress_warnings=True)
-    schema = pa.schema(
-        [
-            ("label", pa.string()),
-            ("probability", pa.float64()),
-            ("probabilities", pa.list_(pa.float64())),
-            ("error", pa.string()),
-        ]
-    )
+    kinds = {"string": pa.string(), "double": pa.float64(), "Array(double)": pa.list_(pa.float64())}
+    kinds["Array(string)"] = pa.list_(pa.string())
+    answer = model.metadata.get_output_schema().inputs
+    schema = pa.schema([(column.name, kinds[_kind(column)]) for column in answer])
     with pq.ParquetFile(given) as file, pq.ParquetWriter(answered, schema) as writer:
         for batch in file.iter_batches(1024):
             inputs = model.metadata.get_input_schema()
             frame, problems = _numbers(_cast(batch, inputs).to_pandas(), inputs)
             answers = model.predict(frame)
             for row, problem in problems.items():
-                answers.loc[row, ["label", "probability", "probabilities", "error"]] = [None, None, None, problem]
+                answers.loc[row, schema.names] = [None] * (len(schema) - 1) + [problem]
             writer.write_table(pa.Table.from_pandas(answers, schema, preserve_index=False))
+
+
+def _kind(column: Any) -> str:
+    """Name the type of a column of a signature: string, double, Array(double) ..."""
+    return str(getattr(column.type, "name", None) or repr(column.type))
 
 
 def _cast(batch: "pa.RecordBatch", schema: Any) -> "pa.RecordBatch":

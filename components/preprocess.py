@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +26,24 @@ SKIP = -1  # in place of a split: a row that was set aside
 
 @dataclass(frozen=True)
 class Part:
-    """A chunk, the split of each of its rows, and how many rows of each split come before it."""
+    """A chunk, the split of each of its rows, and how many rows come before it: of each split, and of all."""
 
     chunk: table.Chunk
     splits: np.ndarray
     offsets: tuple[int, ...]
+    start: int  # rows of the dataset before this chunk
 
 
 def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, Any]:
     """Write `out` (manifest.json and, per split, an array per input, label.npy and id.npy).
 
-    Raises SlipwayError for an empty split, a label that params.yaml does not name and an example that
-    cannot be encoded; each names file and row.
+    Raises SlipwayError for an empty split, a label that cannot be and an example that cannot be encoded;
+    each names file and row.
     """
     recipe = recipes.load(params.recipe)
-    columns = recipe.columns(params.task)
-    parts = list(_parts(params, table.chunks(data, columns), columns, table.set_aside(quarantine)))
+    columns = recipes.schema(recipe, params.task)
+    target = recipe.target(params.task)
+    parts = list(_parts(params, recipe, table.chunks(data, columns), columns, table.set_aside(quarantine)))
     rows = {name: sum(int((part.splits == index).sum()) for part in parts) for index, name in enumerate(table.SPLITS)}
     for name, count in rows.items():
         if not count:
@@ -53,43 +56,76 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
     inputs = _inputs(recipe, params, parts, columns, state)
     with replacing(out) as aside:
         specs = {key: (spec["shape"], spec["dtype"]) for key, spec in inputs.items()}
+        specs |= {"label": _label_spec(target), "id": ([], "S32"), "row": ([], "int64")}
         for name, count in rows.items():
             (aside / name).mkdir(parents=True)
-            for key, (shape, dtype) in (specs | {"label": ([], "int32"), "id": ([], "S32")}).items():
+            for key, (shape, dtype) in specs.items():
                 _create(aside / name / f"{key}.npy", np.dtype(dtype), (count, *shape))
         classes: dict[str, Counter[str]] = defaultdict(Counter)
         write = partial(_encode, params.recipe, params.task, state, aside)
         with closing(table.parallel(write, parts, sum(rows.values()))) as results:
             for name, counter in (item for counted in results for item in counted.items()):
                 classes[name].update(counter)
-        labels = params.task.labels
+        names = target.names if target.kind != "values" else ()
+        if target.kind == "values":
+            state |= {"target": _scale(np.load(aside / "train" / "label.npy", mmap_mode="r"))}
         manifest = {
             "recipe": params.recipe,
             "digest": sha256(*(aside / name / f"{key}.npy" for name in table.SPLITS for key in ("id", "label"))),
             "rows": rows,
             "inputs": inputs,
-            "labels": labels,
+            "target": {"kind": target.kind, "names": list(target.names)},
             "state": state,
-            "classes": {name: {label: classes[name][label] for label in labels} for name in table.SPLITS},
+            "classes": {name: {label: classes[name][label] for label in names} for name in table.SPLITS},
         }
         write_json(aside / "manifest.json", manifest)
+    if left_out := sum(part.chunk.rows for part in parts) - sum(rows.values()):
+        print(f"left out {left_out:,} examples: set aside by validate, or between two splits by time")
     shapes = ", ".join(f"{name} {spec['dtype']} {spec['shape']}" for name, spec in inputs.items())
     print(f"{rows['train']:,} train, {rows['validation']:,} validation, {rows['test']:,} test examples; {shapes}")
     return {"rows": sum(rows.values())}
 
 
 def _parts(
-    params: Params, chunks: list[table.Chunk], columns: pa.Schema, aside: dict[str, list[int]]
+    params: Params,
+    recipe: recipes.Recipe,
+    chunks: list[table.Chunk],
+    columns: pa.Schema,
+    aside: dict[str, list[int]],
 ) -> Iterator[Part]:
+    keys = [table.read(chunk, columns, only=("id", "split")) for chunk in chunks]
+    whole = any("validation" in part["split"].to_pylist() for part in keys)
+    by_time = _by_time(params, recipe, chunks, columns)
     offsets = np.zeros(len(table.SPLITS), np.int64)
-    whole = any("validation" in table.read(c, columns, only=("split",))["split"].to_pylist() for c in chunks)
-    for chunk in chunks:
-        keys = table.read(chunk, columns, only=("id", "split"))
-        found = table.splits(keys, params.split.test, params.split.validation, params.seed, whole_train=whole)
+    start = 0
+    for chunk, part in zip(chunks, keys, strict=True):
+        if by_time is not None:
+            found = by_time[start : start + chunk.rows].copy()
+        else:
+            found = table.splits(part, params.split.test, params.split.validation, params.seed, whole_train=whole)
         dropped = np.array(aside.get(chunk.path.name, []), np.int64) - chunk.start
         found[dropped[(dropped >= 0) & (dropped < chunk.rows)]] = SKIP
-        yield Part(chunk, found, tuple(offsets.tolist()))
+        yield Part(chunk, found, tuple(offsets.tolist()), start)
         offsets += [int((found == index).sum()) for index in range(len(table.SPLITS))]
+        start += chunk.rows
+
+
+def _by_time(
+    params: Params, recipe: recipes.Recipe, chunks: list[table.Chunk], columns: pa.Schema
+) -> np.ndarray | None:
+    """Split by the column that the recipe orders its examples by; None where it has none."""
+    ordered = recipes.part(recipe, "ordered")
+    found = ordered(params.task) if ordered else None
+    if found is None:
+        return None
+    column, gap = found
+    order = []
+    for chunk in chunks:
+        values = table.read(chunk, columns, only=[column])[column]
+        if pa.types.is_timestamp(values.type):
+            values = values.cast(pa.int64())
+        order.append(values.fill_null(0).to_numpy())  # one without a time is set aside, or stops the encoding
+    return table.cuts(np.concatenate(order), params.split.test, params.split.validation, gap)
 
 
 def _training(parts: list[Part], columns: pa.Schema) -> Iterator[pa.Table]:
@@ -113,9 +149,8 @@ def _inputs(
 def _encode(recipe_name: str, task: Any, state: Any, out: Path, part: Part) -> dict[str, Counter[str]]:
     """Encode one chunk into the arrays; runs in a worker process. Returns the labels counted per split."""
     recipe = recipes.load(recipe_name)
-    columns = recipe.columns(task)
+    columns, target = recipes.schema(recipe, task), recipe.target(task)
     examples = table.read(part.chunk, columns)
-    codes = {label: index for index, label in enumerate(task.labels)}
     counted = {}
     for index, name in enumerate(table.SPLITS):
         rows = np.flatnonzero(part.splits == index)
@@ -123,20 +158,50 @@ def _encode(recipe_name: str, task: Any, state: Any, out: Path, part: Part) -> d
             continue
         chosen = examples.take(pa.array(rows))
         labels = chosen["label"].to_pylist()
-        unknown = next((at for at, label in enumerate(labels) if label not in codes), None)
-        if unknown is not None:
-            raise SlipwayError(
-                f"{part.chunk.path}: row {part.chunk.start + rows[unknown]}: label {labels[unknown]!r} is not in "
-                f"{recipe_name}.labels of params.yaml; add it there, or have the expectations set such rows aside"
-            )
-        arrays = _checked(recipe, chosen, task, state, part.chunk, rows)
-        arrays |= {"label": np.array([codes[label] for label in labels], np.int32)}
-        arrays |= {"id": np.array(chosen["id"].to_pylist(), "S32")}
+        arrays = {"label": _labels(recipe_name, target, labels, part.chunk, rows)}
+        arrays |= {"id": np.array(chosen["id"].to_pylist(), "S32"), "row": part.start + rows}
+        arrays |= _checked(recipe, chosen, task, state, part.chunk, rows)
         at = part.offsets[index]
         for key, array in arrays.items():
             _write(out / name / f"{key}.npy", at, array)
-        counted[name] = Counter(labels)
+        if target.kind != "values":
+            counted[name] = Counter(labels if target.kind == "label" else chain.from_iterable(labels))
     return counted
+
+
+def _label_spec(target: recipes.Target) -> tuple[list[int], str]:
+    kinds: dict[str, tuple[list[int], str]] = {
+        "label": ([], "int32"),
+        "labels": ([len(target.names)], "uint8"),
+        "values": ([len(target.names)], "float32"),
+    }
+    return kinds[target.kind]
+
+
+def _labels(
+    recipe_name: str, target: recipes.Target, labels: list[Any], chunk: table.Chunk, rows: np.ndarray
+) -> np.ndarray:
+    """Labels as `_label_spec` says; SlipwayError names the row of one that cannot be."""
+    wrong = recipes.unfit(labels, target)
+    for row, label, is_wrong in zip(rows, labels, wrong, strict=True):
+        if is_wrong:
+            hint = f"is not in {recipe_name}.labels of params.yaml; add it there, or have"
+            if target.kind == "values":
+                hint = (
+                    f"is not {len(target.names)} finite numbers; have"
+                    if len(target.names) > 1
+                    else "is no number; have"
+                )
+            where = f"{chunk.path}: row {chunk.start + row}"
+            raise SlipwayError(f"{where}: label {label!r} {hint} the expectations set such rows aside")
+    return recipes.encoded(labels, target)
+
+
+def _scale(labels: np.ndarray) -> dict[str, list[float]]:
+    """Mean and deviation of each number over the training split `(n, names)`; 1 where it is constant."""
+    exact = np.asarray(labels, np.float64)
+    deviation = exact.std(axis=0)
+    return {"mean": exact.mean(axis=0).tolist(), "deviation": np.where(deviation > 0, deviation, 1.0).tolist()}
 
 
 def _create(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from components import SlipwayError
-from components.params import Register
+from components import SlipwayError, recipes
+from components.params import Params, Register
 
 
 def gates(settings: Register, values: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -32,23 +32,35 @@ def gates(settings: Register, values: Mapping[str, float]) -> list[dict[str, Any
 
 
 def compare(challenger: np.ndarray, champion: np.ndarray, settings: Register, seed: int) -> dict[str, float]:
-    """Return mean, low and high of the accuracy's difference, challenger minus champion.
+    """Return mean, low and high of the difference in score, challenger minus champion.
 
-    Both are `(n,)` bool, if the answer to each example was right. A paired bootstrap with a percentile interval
-    (Efron and Tibshirani 1993, chapter 13). An example's difference is -1, 0 or 1, so that to draw n
-    examples with replacement is to draw from a multinomial distribution of three counts.
+    Both are `(n,)`, a score an example. A paired bootstrap with a percentile interval (Efron and Tibshirani
+    1993, chapter 13). To draw n examples with replacement is to draw from a multinomial distribution of
+    how often each value of the difference occurs; where right and wrong is all there is, of three counts.
     """
-    difference = challenger.astype(int) - champion.astype(int)
-    n = len(difference)
-    counts = np.array([(difference == value).sum() for value in (-1, 0, 1)])
-    drawn = np.random.default_rng(seed).multinomial(n, counts / n, settings.resamples)
-    means = (drawn[:, 2] - drawn[:, 0]) / n
+    differences = challenger.astype(np.float64) - champion.astype(np.float64)
+    values, counts = np.unique(differences, return_counts=True)
+    n = len(challenger)
+    random = np.random.default_rng(seed)
+    at_once = max(1, 2**22 // len(values))  # memory stays in the tens of megabytes
+    sizes = [min(at_once, settings.resamples - start) for start in range(0, settings.resamples, at_once)]
+    means = np.concatenate([random.multinomial(n, counts / n, size) @ values / n for size in sizes])
     tail = (1 - settings.confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
-    return {"mean": float(difference.mean()), "low": float(low), "high": float(high)}
+    return {"mean": float(differences.mean()), "low": float(low), "high": float(high)}
 
 
-def verdict(held: list[dict[str, Any]], difference: dict[str, float] | None, margin: float) -> tuple[bool, str]:
+def score(params: Params) -> str:
+    """Name what is compared; higher is better."""
+    kind = recipes.load(params.recipe).target(params.task).kind
+    if kind == "label":
+        return "accuracy" if params.costs is None else "saved cost"
+    return "share of labels right" if kind == "labels" else "mean absolute error, turned over and in deviations,"
+
+
+def verdict(
+    held: list[dict[str, Any]], difference: dict[str, float] | None, margin: float, name: str = "accuracy"
+) -> tuple[bool, str]:
     """Decide on gates and, where there is a champion, on the interval; return the reason too.
 
     Not worse means non-inferior: the interval's lower end is at least -margin.
@@ -58,7 +70,7 @@ def verdict(held: list[dict[str, Any]], difference: dict[str, float] | None, mar
         return False, "; ".join(failed)
     if difference is None:
         return True, "all gates hold and there was no champion"
-    text = f"accuracy differs by {difference['mean']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]"
+    text = f"{name} differs by {difference['mean']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]"
     if difference["low"] < -margin:
         return False, f"it may be worse than the champion: {text}, the margin is {margin:g}"
     return True, f"all gates hold and it is not worse than the champion: {text}, the margin is {margin:g}"

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from components import (
     SlipwayError,
+    metrics,
     predict,
     promotion,
     provenance,
@@ -47,8 +48,6 @@ NEEDED = (  # what `dvc repro` leaves for us
     "training/steps.csv",
     "evaluation/metrics.json",
     "evaluation/classes.csv",
-    "evaluation/confusion.csv",
-    "evaluation/calibration.csv",
     "evaluation/predictions.parquet",
 )
 
@@ -88,7 +87,7 @@ def run(params: Params, build: Path, data: Path, out: Path) -> None:
 def _key(params: Params, build: Path, champion: "ModelVersion | None") -> str:
     """Hash what a decision depends on: with the same key it need not be made again."""
     rival = [str(champion.version), champion.tags.get("slipway.model")] if champion is not None else None
-    settings = [rival, params.register_.model_dump(), params.seed]
+    settings = [rival, params.register_.model_dump(), params.seed, params.costs]
     text = json.dumps([settings, sha256(build / "evaluation" / "predictions.parquet")])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -121,13 +120,13 @@ def _settle(
                 registry.tag(version, {"slipway.proved": proof})
             answers, problem = theirs.result()
     client.set_registered_model_alias(params.name, "challenger", version.version)
-    truth = np.array(predictions["label"].to_pylist())
-    right = np.array(predictions["predicted"].to_pylist()) == truth
     difference, compared = None, None
     if answers is not None and rival is not None:
-        rival_right = np.array([label or "" for label in answers["label"].to_pylist()]) == truth
-        difference = promotion.compare(right, rival_right, params.register_, params.seed)
-        compared = {"version": str(rival.version), "metrics": {"accuracy": float(rival_right.mean())}}
+        ours, its = (_scores(params, build, predictions["actual"], given) for given in (predictions, answers))
+        difference = promotion.compare(ours, its, params.register_, params.seed)
+        compared = {"version": str(rival.version), "score": float(its.mean()), "metrics": {}}
+        if params.costs is None and recipes.load(params.recipe).target(params.task).kind == "label":
+            compared["metrics"] = {"accuracy": float(its.mean())}
     if champion is not None and rival is None:  # it is the champion: what made it so stays on record
         promoted, reason = True, "it is the champion already"
         if version.tags.get("slipway.decision") == "promoted":  # else by hand
@@ -142,7 +141,7 @@ def _settle(
             f"alias by hand: MLflow, Models, {params.name}, version {version.version}"
         )
     else:
-        promoted, reason = promotion.verdict(gates, difference, params.register_.margin)
+        promoted, reason = promotion.verdict(gates, difference, params.register_.margin, promotion.score(params))
     record = {
         "slipway.reason": reason,
         "slipway.gates": json.dumps(gates),
@@ -167,6 +166,28 @@ def _today(gates: list[dict[str, Any]], reason: str) -> str:
         f"it is the champion already, but fails the gates of today ({', '.join(failed)}); "
         "move the alias by hand if it should not stay"
     )
+
+
+def _scores(params: Params, build: Path, actual: pa.ChunkedArray, answers: pa.Table) -> np.ndarray:
+    """Score each answer; one that is missing, or not what is asked for today, scores as the worst there can be."""
+    target = recipes.load(params.recipe).target(params.task)
+    answer = {"label": "label", "labels": "labels", "values": "value" if len(target.names) == 1 else "values"}
+    there = answer[target.kind] in answers.column_names
+    found = answers[answer[target.kind]].to_pylist() if there else [None] * len(actual)
+    fits = ~np.array(recipes.unfit(found, target))
+    truth = recipes.encoded(actual.filter(pa.array(fits)).to_pylist(), target)
+    outputs = recipes.encoded([f for f, fit in zip(found, fits, strict=True) if fit], target)
+    if target.kind == "label":
+        outputs = np.eye(len(target.names))[outputs]
+    costs = params.cost_matrix()
+    deviation = None
+    if target.kind == "values":
+        deviation = np.array(read_json(build / "arrays" / "manifest.json")["state"]["target"]["deviation"])
+    score = metrics.scores(truth, outputs, target, None, costs, deviation)
+    worst = min(score, default=-1.0) if target.kind == "values" else 0.0 if costs is None else -float(costs.max())
+    every = np.full(len(fits), worst)
+    every[fits] = score
+    return every
 
 
 def _rival(champion: "ModelVersion | None", given: Path) -> tuple[pa.Table | None, str]:
@@ -197,14 +218,15 @@ def _examples(params: Params, build: Path, data: Path, ids: list[str], out: Path
 
     Raises SlipwayError where data/ does not hold exactly those.
     """
-    columns = recipes.load(params.recipe).columns(params.task)
+    recipe = recipes.load(params.recipe)
+    columns, names = recipes.schema(recipe, params.task), recipe.columns(params.task).names
     found = 0
-    with pq.ParquetWriter(out, columns) as writer:
+    with pq.ParquetWriter(out, recipe.columns(params.task)) as writer:
         for part in _kept(build, data, columns, set(ids)):
             if part["id"].to_pylist() != ids[found : found + len(part)]:
                 break
             found += len(part)
-            writer.write_table(part.select(columns.names).cast(columns))
+            writer.write_table(part.select(names))
     if found != len(ids):
         raise SlipwayError(f"{data} does not hold the examples that were evaluated: run `dvc repro` first")
 
@@ -221,20 +243,26 @@ def _kept(build: Path, data: Path, columns: pa.Schema, ids: set[str]) -> Iterato
 
 def _proved(version: "ModelVersion", answers: pa.Table, predictions: pa.Table) -> None:
     """Compare what the version answered with what was evaluated; SlipwayError where it differs."""
-    name = f"{version.name} version {version.version}"
+    title = f"{version.name} version {version.version}"
     failed = [error for error in answers["error"].to_pylist() if error]
     if failed:
-        raise SlipwayError(f"{name}, loaded back, cannot read {len(failed)} test examples: {failed[0]}")
-    theirs, ours = (np.array(t["probabilities"].to_pylist()) for t in (answers, predictions))
-    largest = float(np.abs(theirs - ours).max()) if theirs.shape == ours.shape else float("inf")
-    # two probabilities closer than the tolerance may change places
-    top = np.sort(ours, axis=1)[:, -2:]
-    clear = top[:, 1] - top[:, 0] > 2 * TOLERANCE
-    labels = np.array(answers["label"].to_pylist()) == np.array(predictions["predicted"].to_pylist())
-    if not largest <= TOLERANCE or not labels[clear].all():
+        raise SlipwayError(f"{title}, loaded back, cannot read {len(failed)} test examples: {failed[0]}")
+    name = next(n for n in ("probabilities", "values", "value") if n in predictions.column_names)
+    theirs, ours = (np.array(t[name].to_pylist(), np.float64).reshape(len(t), -1) for t in (answers, predictions))
+    # numbers are compared in units of their own size
+    scale = np.maximum(np.abs(ours).max(axis=0, initial=0), 1) if name != "probabilities" else 1.0
+    largest = float((np.abs(theirs - ours) / scale).max(initial=0)) if theirs.shape == ours.shape else float("inf")
+    differ = 0
+    if "label" in predictions.column_names and largest <= TOLERANCE:
+        # two probabilities closer than the tolerance may change places
+        top = np.sort(ours, axis=1)[:, -2:]
+        clear = top[:, 1] - top[:, 0] > 2 * TOLERANCE
+        labels = np.array(answers["label"].to_pylist()) == np.array(predictions["label"].to_pylist())
+        differ = int((~labels[clear]).sum())
+    if not largest <= TOLERANCE or differ:
         raise SlipwayError(
-            f"{name}, loaded back, answers otherwise than build/evaluation/predictions.parquet (largest difference "
-            f"{largest:g}, {int((~labels).sum())} other labels): nothing was promoted; `dvc repro -f evaluate` "
+            f"{title}, loaded back, answers otherwise than build/evaluation/predictions.parquet (largest difference "
+            f"{largest:g}, {differ} other labels): nothing was promoted; `dvc repro -f evaluate` "
             "evaluates on this machine"
         )
 
@@ -249,7 +277,7 @@ def _evidence(
     lines = [f"- {g['metric']} {g['limit']}: {g['value']}, {'held' if g['held'] else '**not held**'}" for g in gates]
     if difference is not None and compared is not None:
         lines.append(
-            f"- against version {compared['version']} (accuracy {compared['metrics']['accuracy']:.4f} on the same "
+            f"- against version {compared['version']} ({promotion.score(params)} {compared['score']:.4f} on the same "
             f"examples): {difference['mean']:+.4f}, {params.register_.confidence:.0%} interval "
             f"[{difference['low']:+.4f}, {difference['high']:+.4f}] by a paired bootstrap"
         )

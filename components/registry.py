@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from components import SlipwayError, provenance, recipes, results, store
+from components import SlipwayError, provenance, recipes, results, serving, store
 from components.params import Params
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parent
 REQUIRED = ("mlflow", "numpy", "onnxruntime", "pandas", "pyarrow", "pydantic")  # of components/serving.py
 SAME = ("mlflow.source.git.commit", "slipway.dirty", "slipway.dvc_experiment")  # as on the run
-KINDS = {"string": "string", "double": "double", "binary": "binary", "bool": "boolean", "int64": "long"}
+KINDS = {"string": "string", "double": "double", "binary": "binary", "bool": "boolean", "timestamp[us]": "datetime"}
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def add(params: Params, build: Path, run_id: str, digest: str, example: pa.Table
     model_id = _logged(params, build, run_id, digest, example)
     if not client.search_registered_models(f"name = '{params.name}'"):
         client.create_registered_model(
-            params.name, description=f"Classifier by the recipe `{params.recipe}`, made by Slipway."
+            params.name, description=f"A model by the recipe `{params.recipe}`, made by Slipway."
         )
     of_run = client.get_run(run_id).data.tags
     tags = {
@@ -187,18 +187,18 @@ def _signature(params: Params) -> "ModelSignature":
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
     from mlflow.types.schema import Array
 
-    inputs: list[ColSpec | TensorSpec] = []
-    for field in recipes.load(params.recipe).columns(params.task):
-        kind = KINDS.get(str(field.type))
+    def spec(field: pa.Field, *, required: bool) -> ColSpec:
+        listed = pa.types.is_list(field.type)
+        kind = KINDS.get(str(field.type.value_type if listed else field.type))
         if kind is None:
             raise SlipwayError(f"recipe {params.recipe}: column {field.name} is {field.type}; MLflow has no such type")
-        inputs.append(ColSpec(DataType[kind], field.name, required=True))
-    outputs: list[ColSpec | TensorSpec] = [  # an example that cannot be read has an error and no answer
-        ColSpec(DataType.string, "label", required=False),
-        ColSpec(DataType.double, "probability", required=False),
-        ColSpec(Array(DataType.double), "probabilities", required=False),
-        ColSpec(DataType.string, "error", required=False),
-    ]
+        return ColSpec(Array(DataType[kind]) if listed else DataType[kind], field.name, required=required)
+
+    recipe = recipes.load(params.recipe)
+    inputs: list[ColSpec | TensorSpec] = [spec(field, required=True) for field in recipe.columns(params.task)]
+    # an example that cannot be read has an error and no answer
+    answer = serving.schema(recipe.target(params.task))
+    outputs: list[ColSpec | TensorSpec] = [spec(field, required=False) for field in answer]
     return ModelSignature(Schema(inputs), Schema(outputs))
 
 

@@ -86,8 +86,8 @@ def card(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any
     aside = read_json(validation).get("set_aside", 0) if validation.exists() else 0
     device = costs(build, model_digest).get("train", {})
     lines = [
-        f"**{params.name}**: a classifier of {len(model['labels'])} labels by the recipe `{params.recipe}`, "
-        "Keras, shipped as ONNX.",
+        f"**{params.name}**: a model of {len(model['target']['names'])} {model['target']['kind']} by the recipe "
+        f"`{params.recipe}`, Keras, shipped as ONNX.",
         "",
         "### Data",
         f"{rows['train']:,} examples to train on, {rows['validation']:,} to validate, {rows['test']:,} "

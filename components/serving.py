@@ -20,14 +20,6 @@ if TYPE_CHECKING:
     import pandas
 
 BATCH = 1024  # examples decoded and run at a time, so that memory does not grow with the table
-ANSWERS = pa.schema(
-    {
-        "label": pa.string(),
-        "probability": pa.float64(),
-        "probabilities": pa.list_(pa.float64()),
-        "error": pa.string(),
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -38,7 +30,8 @@ class Model:
     recipe: recipes.Recipe
     params: Any  # the recipe's Params
     state: recipes.State
-    labels: list[str]
+    target: recipes.Target
+    decision: list[Any] | None  # how a label is chosen; see recipes.answers
 
 
 def load(model_dir: Path) -> Model:
@@ -61,23 +54,29 @@ def load(model_dir: Path) -> Model:
         raise
     recipe = recipes.load(content["recipe"], where=f"{model_dir / 'model.json'}: recipe")
     params = recipe.Params.model_validate(content["params"])
-    return Model(session, recipe, params, content["state"], content["labels"])
+    return Model(session, recipe, params, content["state"], recipe.target(params), content["decision"])
 
 
 def outputs(model: Model, arrays: Arrays, batch: int = BATCH) -> np.ndarray:
-    """Run encoded examples through the model: `(n, classes)` float32 probabilities."""
+    """Run encoded examples through the model: `(n, names)` float32, probabilities or numbers."""
     rows = len(next(iter(arrays.values())))
     parts = [
-        model.session.run(
-            ["probabilities"], {name: np.ascontiguousarray(a[at : at + batch]) for name, a in arrays.items()}
-        )[0]
+        model.session.run(None, {name: np.ascontiguousarray(a[at : at + batch]) for name, a in arrays.items()})[0]
         for at in range(0, rows, batch)
     ]
-    return np.concatenate(parts) if parts else np.empty((0, len(model.labels)), np.float32)
+    return np.concatenate(parts) if parts else np.empty((0, len(model.target.names)), np.float32)
+
+
+def schema(target: recipes.Target) -> pa.Schema:
+    """Return the columns of an answer."""
+    empty = recipes.answers(np.zeros((0, len(target.names)), np.float32), target).schema
+    wide = {pa.float32(): pa.float64(), pa.list_(pa.float32()): pa.list_(pa.float64())}  # MLflow's double
+    fields = [pa.field(field.name, wide.get(field.type, field.type)) for field in empty]
+    return pa.schema([*fields, pa.field("error", pa.string())])
 
 
 def predict(model: Model, table: pa.Table) -> pa.Table:
-    """Answer raw examples: a row each of label, probability, probabilities and error.
+    """Answer raw examples: a row each of the columns of recipes.answers, and error.
 
     An example that cannot be encoded gets an error and no answer; the others are answered all the same.
     Raises SlipwayError where a column is missing.
@@ -94,21 +93,22 @@ def predict(model: Model, table: pa.Table) -> pa.Table:
             answered.append(_answer(model, part, columns))
         except ValueError:  # one of them cannot be read: find out which
             answered.extend(_alone(model, part.slice(row, 1), columns) for row in range(len(part)))
-    return pa.concat_tables(answered) if answered else ANSWERS.empty_table()
+    return pa.concat_tables(answered) if answered else schema(model.target).empty_table()
 
 
 def _answer(model: Model, table: pa.Table, columns: pa.Schema) -> pa.Table:
     arrays = model.recipe.encode(table.cast(columns).combine_chunks(), model.params, model.state)
-    answers = recipes.answers(outputs(model, arrays), model.recipe.target(model.params))
-    return answers.append_column("error", pa.nulls(len(table), pa.string())).select(ANSWERS.names).cast(ANSWERS)
+    answers = recipes.answers(outputs(model, arrays), model.target, model.decision)
+    return answers.append_column("error", pa.nulls(len(table), pa.string())).cast(schema(model.target))
 
 
 def _alone(model: Model, row: pa.Table, columns: pa.Schema) -> pa.Table:
     try:
         return _answer(model, row, columns)
     except ValueError as error:
-        empty = dict.fromkeys(ANSWERS.names) | {"error": str(error) or type(error).__name__}
-        return pa.Table.from_pylist([empty], ANSWERS)
+        answer = schema(model.target)
+        empty = dict.fromkeys(answer.names) | {"error": str(error) or type(error).__name__}
+        return pa.Table.from_pylist([empty], answer)
 
 
 def latency_ms(model: Model, arrays: Arrays, calls: int = 100, warm_up: int = 10) -> float:

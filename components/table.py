@@ -1,15 +1,15 @@
 """The dataset: a folder of Parquet files, a row an example.
 
 Columns: `id` (the hash of the example's own columns), those of the recipe, `label`, and, where the data
-has an official one, `split`. Every reader goes chunk by chunk, a Parquet row group at a time, so that
-memory does not grow with the data.
+has an official one, `split`. The functions take `columns` as recipes.schema gives them: the recipe's and `label`.
+Every reader goes chunk by chunk, a Parquet row group at a time, so that memory does not grow with the data.
 """
 
 import hashlib
 import math
 import os
 import struct
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -74,19 +74,37 @@ def read(chunk: Chunk, columns: pa.Schema, only: Iterable[str] | None = None) ->
     `only` names the columns wanted. Raises SlipwayError where the file is damaged.
     """
     with _open(chunk.path, columns) as file:
-        wanted = list(only) if only is not None else ["id", *columns.names, "label", "split"]
-        stored = [name for name in wanted if name in file.schema_arrow.names]
+        wanted = list(only) if only is not None else [field.name for field in stored(columns)]
+        there = [name for name in wanted if name in file.schema_arrow.names]
         try:
-            table = file.read_row_group(chunk.group, columns=stored, use_threads=False)
+            table = file.read_row_group(chunk.group, columns=there, use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise _damaged(chunk.path, error) from None
-    if "split" in wanted and "split" not in stored:
+    if "split" in wanted and "split" not in there:
         table = table.append_column("split", pa.nulls(chunk.rows, pa.string()))
     types = pa.schema([(name, _types(columns)[name]) for name in table.column_names])
     try:
         return table.cast(types).combine_chunks()
     except pa.ArrowException as error:
         raise SlipwayError(f"{chunk.path}: {error}; ingest it again, or change the column") from None
+
+
+def gather(parts: list[Chunk], columns: pa.Schema, rows: np.ndarray) -> Iterator[pa.Table]:
+    """Yield, chunk by chunk, the rows with these numbers `(n,)`, ascending and counted over all chunks."""
+    start = 0
+    for chunk in parts:
+        low, high = np.searchsorted(rows, [start, start + chunk.rows])
+        if high > low:
+            yield read(chunk, columns).take(pa.array(rows[low:high] - start))
+        start += chunk.rows
+
+
+def stored(columns: pa.Schema) -> pa.Schema:
+    """Return all columns as a dataset's files have them: id, the recipe's, label and split."""
+    own = [field for field in columns if field.name not in RESERVED]
+    return pa.schema(
+        [pa.field("id", pa.string()), *own, pa.field("label", _types(columns)["label"]), pa.field("split", pa.string())]
+    )
 
 
 def _types(columns: pa.Schema) -> dict[str, pa.DataType]:
@@ -126,8 +144,15 @@ def _fits(has: pa.DataType, wanted: pa.DataType) -> bool:
         lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind),
         lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
         lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind),
+        lambda kind: pa.types.is_timestamp(kind) or pa.types.is_date(kind),
     ]
+    if _listed(has) and _listed(wanted):
+        return _fits(has.value_type, wanted.value_type)
     return bool(has == wanted or pa.types.is_null(has) or any(kind(has) and kind(wanted) for kind in same))
+
+
+def _listed(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def set_aside(quarantine: Path) -> dict[str, list[int]]:
@@ -145,9 +170,9 @@ def ids(table: pa.Table, columns: pa.Schema) -> list[str]:
     Values are hashed with their column's name, type and length, so that no two examples run together, and
     in the order of the names, so that the order of the columns does not matter.
     """
-    names = sorted(columns.names)
+    names = sorted(name for name in columns.names if name not in RESERVED)
     prefixes = [hashlib.sha256(name.encode()).digest() for name in names]
-    values = [table[name].cast(columns.field(name).type).to_pylist() for name in names]
+    values = [_plain(table[name].cast(columns.field(name).type)) for name in names]
     found = []
     for row in zip(*values, strict=True):
         digest = hashlib.sha256()
@@ -158,12 +183,21 @@ def ids(table: pa.Table, columns: pa.Schema) -> list[str]:
     return found
 
 
+def _plain(column: pa.ChunkedArray) -> list[Any]:
+    """Python values; a time as its number, for Python has none before year 1 or after 9999."""
+    return list((column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist())
+
+
 def _bytes(value: Any) -> bytes:
     if value is None:
         return b"n"
     if isinstance(value, float):
         value = math.nan if math.isnan(value) else value + 0.0  # one NaN, and -0.0 is 0.0
         return b"f" + struct.pack("<d", value)
+    if isinstance(value, list):  # of numbers: one NaN, no -0.0, and a gap is NaN
+        numbers = np.array(value, np.float64) + 0.0
+        numbers[np.isnan(numbers)] = np.nan
+        return b"l" + struct.pack("<q", len(numbers)) + numbers.astype("<f8").tobytes()
     data = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
     return b"b" + struct.pack("<q", len(data)) + data
 
@@ -187,6 +221,23 @@ def splits(table: pa.Table, test: float, validation: float, seed: int, *, whole_
         else:
             found[row] = known["validation"] if to_validation < validation else known["train"]
     return found
+
+
+def cuts(order: np.ndarray, test: float, validation: float, gap: int) -> np.ndarray:
+    """Assign rows to splits by the order of `(n,)` values: the last go to test, those before to validation.
+
+    The shares are of the distinct values, so that equal ones are on the same side. `gap` distinct values
+    before each cut are left out (-1): what is known of them reaches into the next split. Returns `(n,)` int8.
+    """
+    distinct, place = np.unique(order, return_inverse=True)
+    to_test = len(distinct) - round(len(distinct) * test)
+    to_validation = to_test - round(to_test * validation)
+    found = np.zeros(len(distinct), np.int8)
+    for at, index in ((to_validation, 1), (to_test, 2)):
+        found[at:] = index
+        found[max(0, at - gap) : at] = -1
+    splits: np.ndarray = found[place]
+    return splits
 
 
 def parallel(function: Callable[[Item], Result], items: list[Item], rows: int) -> Generator[Result, None, None]:

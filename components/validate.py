@@ -4,6 +4,7 @@ File by file and chunk by chunk: memory holds one file's plain columns and facts
 all files, but never the raw bytes of more than a chunk.
 """
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -28,8 +29,9 @@ from components.suite import Result
 from components.table import Chunk
 
 # Facts beside the recipe's. `copy`: 0 for the first example with an id, then 1, 2, ...; `conflict`: another
-# example has this id and another label; `id_matches`: the id is the hash of the content.
-COMMON = ("copy", "conflict", "id_matches")
+# example has this id and another label; `id_matches`: the id is the hash of the content; `label_known`: the label
+# is one that params.yaml names, or all of several are, or it is as many finite numbers as are predicted.
+COMMON = ("copy", "conflict", "id_matches", "label_known")
 CLASSES = pa.schema({"label": pa.string(), "rows": pa.int64(), "fraction": pa.float64()})
 DATASET = pa.schema({"rows": pa.int64(), "files": pa.int64(), "classes": pa.int64()})
 ASIDE = pa.schema({"file": pa.string(), "row": pa.int64(), "reasons": pa.string()})
@@ -56,7 +58,8 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
     # Its import takes seconds; meanwhile the workers derive facts.
     importing = threading.Thread(target=__import__, args=("great_expectations.expectations",), daemon=True)
     importing.start()
-    columns = recipes.load(params.recipe).columns(params.task)
+    recipe = recipes.load(params.recipe)
+    columns, target = recipes.schema(recipe, params.task), recipe.target(params.task)
     files = dataset.files(data)
     chunks = [chunk for chunk in dataset.chunks(data, columns) if chunk.rows]
     total = sum(chunk.rows for chunk in chunks)
@@ -72,10 +75,14 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
         sections = {name: [r for r in results if r.entry.section == name] for name in suite.SECTIONS}
         _hold_examples(chunks, chain([first], facts), everywhere, sections["examples"])
     bad = _bad(sections["examples"])
-    classes = _classes(chunks, everywhere, bad, params.task.labels)
+    classes = _classes(chunks, everywhere, bad, target)
     suite.hold("the classes", classes, sections["classes"])
     rows = classes["rows"].to_pylist()
-    row = {"rows": [sum(rows)], "files": [len(files)], "classes": [sum(n > 0 for n in rows)]}
+    row = {
+        "rows": [total - sum(len(_rows(reasons)) for reasons in bad.values())],
+        "files": [len(files)],
+        "classes": [sum(n > 0 for n in rows)],
+    }
     suite.hold("the dataset", pa.table(row, DATASET), sections["dataset"])
 
     counts: Counter[str] = Counter()
@@ -94,7 +101,7 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
     )
     if found.passed:
         with replacing(out / "quarantine.parquet") as aside:
-            schema = pa.schema([*ASIDE, *_stored(columns)])
+            schema = pa.schema([*ASIDE, *dataset.stored(columns)])
             with pq.ParquetWriter(aside, schema, compression="zstd") as writer:
                 for table in _set_aside(chunks, columns, bad):
                     writer.write_table(table.cast(schema))
@@ -108,36 +115,38 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
 def _facts(recipe_name: str, task: Any, chunk: Chunk | None) -> pa.Table:
     """Derive what expectations can be written on from a chunk: plain columns, a row an example."""
     recipe = recipes.load(recipe_name)
-    columns = recipe.columns(task)
-    empty = pa.schema(_stored(columns)).empty_table()
-    table = empty if chunk is None else dataset.read(chunk, columns)
+    columns, target = recipes.schema(recipe, task), recipe.target(task)
+    table = dataset.stored(columns).empty_table() if chunk is None else dataset.read(chunk, columns)
     facts = recipe.facts(table, task)
-    for name in {*COMMON, "id", "label", "split"} & {*columns.names, *facts.column_names}:
+    for name in {*COMMON, "id", "label", "split"} & {*recipe.columns(task).names, *facts.column_names}:
         raise SlipwayError(f"recipe {recipe_name}: a column cannot be called {name}; the stage uses it itself")
     plain = [name for name, kind in zip(columns.names, columns.types, strict=True) if not _raw(kind)]
-    whole = table.select(["id", "label", "split", *(name for name in plain if name not in facts.column_names)])
+    names = ["id", "split", *(name for name in plain if name not in {*facts.column_names, "label"})]
+    whole = table.select(names).add_column(1, "label", _text(table["label"]))
     for name in facts.column_names:
         whole = whole.append_column(name, facts[name])
     same = pc.equal(pa.array(dataset.ids(table, columns), pa.string()), table["id"].combine_chunks())
-    return whole.append_column("id_matches", same.fill_null(fill_value=False))
+    whole = whole.append_column("id_matches", same.fill_null(fill_value=False))
+    unfit = recipes.unfit(table["label"].to_pylist(), target)
+    return whole.append_column("label_known", pa.array([not wrong for wrong in unfit], pa.bool_()))
 
 
 def _raw(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_list(kind))
 
 
-def _stored(columns: pa.Schema) -> list[pa.Field]:
-    return [
-        pa.field("id", pa.string()),
-        *columns,
-        pa.field("label", pa.string()),
-        pa.field("split", pa.string()),
-    ]
+def _text(label: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Labels as text: that itself, or JSON for numbers and for several."""
+    if pa.types.is_string(label.type):
+        return label
+    texts = [None if value is None else json.dumps(value) for value in label.to_pylist()]
+    return pa.chunked_array([pa.array(texts, pa.string())])
 
 
 def _everywhere(chunks: list[Chunk], columns: pa.Schema) -> Everywhere:
     """Find copies and conflicts among the ids and labels of all files."""
     parts = [dataset.read(chunk, columns, only=["id", "label"]) for chunk in chunks]
+    parts = [part.set_column(1, "label", _text(part["label"])) for part in parts]
     table = pa.concat_tables([pa.schema({"id": pa.string(), "label": pa.string()}).empty_table(), *parts])
     ids, label = (table[name].cast(pa.large_string()).combine_chunks().dictionary_encode() for name in ("id", "label"))
     codes = label.indices.fill_null(-1).to_numpy()
@@ -186,8 +195,11 @@ def _rows(reasons: dict[str, np.ndarray]) -> np.ndarray:
     return np.unique(np.concatenate([np.empty(0, np.int64), *reasons.values()]))
 
 
-def _classes(chunks: list[Chunk], everywhere: Everywhere, bad: Bad, labels: list[str]) -> pa.Table:
-    """Count the rows of each label, those set aside left out; a label of params.yaml may have none."""
+def _classes(chunks: list[Chunk], everywhere: Everywhere, bad: Bad, target: recipes.Target) -> pa.Table:
+    """Count the rows of each label, those set aside left out; a label of params.yaml may have none.
+
+    Where numbers are predicted there are no classes.
+    """
     kept = everywhere.label >= 0
     start = 0
     for chunk in chunks:
@@ -195,18 +207,18 @@ def _classes(chunks: list[Chunk], everywhere: Everywhere, bad: Bad, labels: list
             kept[start + _rows(bad.get(chunk.path.name, {}))] = False
         start += chunk.rows
     counts = np.bincount(everywhere.label[kept], minlength=len(everywhere.labels))
-    rows = dict.fromkeys(labels, 0) | {
-        name: int(count)
-        for name, count in sorted(zip(everywhere.labels, counts, strict=True))
-        if count or name in labels
-    }
-    fractions = [count / max(int(counts.sum()), 1) for count in rows.values()]
+    rows = dict.fromkeys(target.names if target.kind != "values" else (), 0)
+    for text, count in sorted(zip(everywhere.labels, counts, strict=True)):
+        for name in json.loads(text) if target.kind == "labels" else [text] if target.kind == "label" else []:
+            if count or name in rows:
+                rows[name] = rows.get(name, 0) + int(count)
+    fractions = [count / max(int(kept.sum()), 1) for count in rows.values()]
     return pa.table({"label": list(rows), "rows": list(rows.values()), "fraction": fractions}, CLASSES)
 
 
 def _set_aside(chunks: list[Chunk], columns: pa.Schema, bad: Bad) -> Iterator[pa.Table]:
     """Yield the bad rows chunk by chunk: file, row, reasons, then all columns."""
-    names = [field.name for field in _stored(columns)]
+    names = [field.name for field in dataset.stored(columns)]
     for path, group in groupby(chunks, key=lambda chunk: chunk.path):
         reasons = bad.get(path.name, {})
         all_rows = _rows(reasons)

@@ -98,7 +98,7 @@ def model(build: Path, settings: params.Params, flip: float) -> None:
     (out / "model.onnx").write_bytes(made.SerializeToString(deterministic=True))
     (out / "model.keras").write_bytes(b"not looked into here")
     task = settings.task.model_dump(mode="json")
-    content = {"recipe": settings.recipe, "params": task, "state": {}, "labels": task["labels"]}
+    content = {"recipe": settings.recipe, "params": task, "state": {}, "target": target(settings), "decision": None}
     write_json(out / "model.json", {**content, "code": "0" * 64, "largest_difference": 1e-7})
     epochs = [
         {"epoch": e, "loss": 1 / e, "accuracy": 1 - 0.3 / e, "val_loss": 1.1 / e, "val_accuracy": 1 - 0.4 / e}
@@ -131,7 +131,13 @@ def table_model(out: Path, settings: params.Params, state: dict[str, Any]) -> No
     out.mkdir(parents=True)
     (out / "model.onnx").write_bytes(made.SerializeToString(deterministic=True))
     task = settings.task.model_dump(mode="json")
-    write_json(out / "model.json", {"recipe": "tabular", "params": task, "state": state, "labels": task["labels"]})
+    content = {"recipe": "tabular", "params": task, "state": state, "target": target(settings), "decision": None}
+    write_json(out / "model.json", content)
+
+
+def target(settings: params.Params) -> dict[str, Any]:
+    """What is predicted, as manifest.json and model.json have it."""
+    return {"kind": "label", "names": settings.task.labels}
 
 
 def examples(root: Path, settings: params.Params) -> tuple[pa.Table, np.ndarray]:
@@ -163,7 +169,7 @@ def arrays(root: Path, settings: params.Params) -> None:
         classes[split] = {label: part["label"].to_pylist().count(label) for label in labels}
     manifest: dict[str, Any] = {"recipe": settings.recipe, "rows": rows}
     manifest["inputs"] = {"image": {"shape": [6, 6, 1], "dtype": "uint8"}}
-    manifest |= {"labels": settings.task.labels, "state": {}, "classes": classes}
+    manifest |= {"target": target(settings), "state": {}, "classes": classes}
     write_json(root / "build" / "arrays" / "manifest.json", manifest)
 
 
@@ -192,14 +198,9 @@ def evaluation(root: Path, settings: params.Params) -> None:
         [{"confidence": 0.75, "accuracy": 0.7, "rows": 9}, {"confidence": 0.95, "accuracy": 1.0, "rows": 50}],
         ["confidence", "accuracy", "rows"],
     )
-    predictions = pa.table(
-        {
-            "id": [key.decode() for key in ids],
-            "label": [labels[i] for i in label],
-            "predicted": [labels[i] for i in predicted],
-            "probabilities": pa.array(list(probabilities), pa.list_(pa.float32())),
-        }
-    )
+    predictions = recipes.answers(probabilities, loaded.target)
+    predictions = predictions.add_column(0, "id", [[key.decode() for key in ids]])
+    predictions = predictions.add_column(1, "actual", [[labels[i] for i in label]])
     pq.write_table(predictions, out / "predictions.parquet")
     made = {"model_digest": digest(root)}
     write_json(build / "cost" / "train.json", {"seconds": 3.5, "peak_memory_mb": 500, "fit_seconds": 2.0} | made)

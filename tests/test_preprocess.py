@@ -36,7 +36,7 @@ def test_every_example_is_encoded_once_on_its_side(make: Make, recipe: str) -> N
         found = arrays(split)
         assert manifest["rows"][split] == len(rows)
         assert found["id"].astype(str).tolist() == [whole["id"][int(row)].as_py() for row in rows]
-        assert [manifest["labels"][code] for code in found["label"]] == [
+        assert [manifest["target"]["names"][code] for code in found["label"]] == [
             whole["label"][int(row)].as_py() for row in rows
         ]
         encoded = module.encode(whole.take(pa.array(rows)), settings.task, manifest["state"])

@@ -68,6 +68,7 @@ def test_missing_column_and_missing_model(made: Made, tmp_path: Path) -> None:
 def test_text_of_a_csv_is_cast_row_by_row() -> None:
     """A value that is no number is an error of its own row; an empty one is a missing value."""
     section = {"numeric": ["x"], "labels": ["no", "yes"], "hidden": [4]}
+    state = {"mean": [0.0], "deviation": [1.0]}
     recipe = recipes.load("tabular")
     settings = recipe.Params.model_validate(section)
 
@@ -76,7 +77,7 @@ def test_text_of_a_csv_is_cast_row_by_row() -> None:
             x = feeds["numeric"][:, 0]
             return [np.stack([x < 0, x >= 0], axis=1).astype(np.float32)]
 
-    model = serving.Model(Session(), recipe, settings, {"mean": [0.0], "deviation": [1.0]}, ["no", "yes"])
+    model = serving.Model(Session(), recipe, settings, state, recipe.target(settings), None)
     answers = serving.predict(model, pa.table({"x": ["-1.5", "two", None, "3"]})).to_pylist()
     assert [row["label"] for row in answers] == ["no", None, "yes", "yes"]
     assert "two" in answers[1]["error"]

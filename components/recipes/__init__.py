@@ -5,6 +5,7 @@ A recipe is a module with the parts of `Recipe`, and any of the optional ones. N
 
 import difflib
 import importlib
+import math
 import pkgutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -170,3 +171,31 @@ def chosen(outputs: np.ndarray, target: Target, decision: list[Any] | None = Non
         return held
     best: np.ndarray = (outputs @ np.array(decision, np.float64) if decision else outputs).argmax(axis=1)
     return best
+
+
+def unfit(labels: Iterable[Any], target: Target) -> list[bool]:
+    """Tell which labels of a dataset the target does not allow: missing, unknown, or no finite numbers."""
+    known = frozenset(target.names)
+    if target.kind == "label":
+        return [label not in known for label in labels]
+    if target.kind == "labels":
+        return [label is None or not known.issuperset(label) for label in labels]
+    if len(target.names) == 1:
+        return [label is None or not math.isfinite(label) for label in labels]
+    return [
+        label is None or len(label) != len(known) or not all(n is not None and math.isfinite(n) for n in label)
+        for label in labels
+    ]
+
+
+def encoded(labels: list[Any], target: Target) -> np.ndarray:
+    """Labels that fit as numbers: `(n,)` int32 codes, `(n, names)` uint8 of 0 and 1, or `(n, names)` float32."""
+    if target.kind == "values":
+        return np.array(labels, np.float32).reshape(len(labels), len(target.names))
+    codes = {label: index for index, label in enumerate(target.names)}
+    if target.kind == "label":
+        return np.array([codes[label] for label in labels], np.int32)
+    held = np.zeros((len(labels), len(codes)), np.uint8)
+    for row, found in enumerate(labels):
+        held[row, [codes[label] for label in found]] = 1
+    return held
