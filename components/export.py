@@ -62,6 +62,7 @@ def _export(model: "keras.Model", path: Path, name: str) -> None:
     import onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    _teach_erfc()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # np.object, in keras.export
         model.export(path, format="onnx", verbose=False)
@@ -73,6 +74,20 @@ def _export(model: "keras.Model", path: Path, name: str) -> None:
     exported.graph.doc_string = ""  # the name of a function, numbered too
     onnx.checker.check_model(exported)
     path.write_bytes(exported.SerializeToString(deterministic=True))
+
+
+def _teach_erfc() -> None:
+    """Give tf2onnx the complementary error function, 1 - erf(x): Keras's exact GELU on TensorFlow is made of it."""
+    from tf2onnx.handler import tf_op
+
+    def erfc(context: Any, node: Any, **_: Any) -> None:
+        dtype, shape = context.get_dtype(node.output[0]), context.get_shape(node.output[0])
+        erf = context.make_node("Erf", [node.input[0]], dtypes=[dtype], shapes=[shape]).output[0]
+        one = context.make_const(f"{node.name}_one", np.array(1, np.float32)).output[0]
+        context.remove_node(node.name)
+        context.make_node("Sub", [one, erf], outputs=node.output, name=node.name, dtypes=[dtype], shapes=[shape])
+
+    tf_op.register_handler(erfc, 9, ["Erfc"], "", {})
 
 
 def _rename(graph: Any, names: dict[str, str]) -> None:

@@ -77,6 +77,21 @@ def test_both_artefacts_are_one_model_and_can_be_used(make: Make) -> None:
     assert all(not np.array_equal(old, new) for old, new in zip(before, saved.get_weights(), strict=True))
 
 
+def test_an_exact_gelu_is_exported(tmp_path: Path) -> None:
+    import keras
+    import onnxruntime
+
+    from components import export
+
+    x = np.linspace(-6, 6, 201, dtype=np.float32)[:, None]
+    given = keras.Input((1,), name="x")
+    model = keras.Model({"x": given}, keras.layers.Activation("gelu", name="gelu")(given))
+    expected = model.predict({"x": x}, verbose=0)
+    export._export(model, tmp_path / "model.onnx")
+    (exported,) = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(None, {"x": x})
+    assert np.abs(exported - expected).max() < 1e-6
+
+
 @pytest.mark.e2e
 def test_the_same_bytes_each_time_and_others_for_another_seed(make: Make) -> None:
     settings = prepare(make)
