@@ -48,10 +48,10 @@ class Input:
 
     image: (height, width, channels) uint8; spectrogram: (frames, bands) float32; tokens: (length,) int32, 0 is
     padding; numbers: (columns,) float32; codes: (columns,) int32, 0 is missing or unseen; history:
-    (steps, columns) float32.
+    (steps, columns) float32; weights: (length,) float32, one a token, neither augmented nor explained.
     """
 
-    kind: Literal["image", "spectrogram", "tokens", "numbers", "codes", "history"]
+    kind: Literal["image", "spectrogram", "tokens", "numbers", "codes", "history", "weights"]
     names: tuple[str, ...] = ()  # of its columns, for numbers, codes and history
     mask: int = 0  # the token that stands for one left out
 
