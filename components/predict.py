@@ -6,11 +6,13 @@ code which answers is the code that was shipped with the model. Light to import:
 
 import argparse
 import contextlib
+import datetime
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +21,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+FILE = "content of a file"  # a column that stands for the only one of the model's signature
+
+
 def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the sub-parser `predict`."""
-    text = "answer an image, a folder of images, a CSV or a Parquet file with a registered model"
+    text = "answer a file (picture, recording, text), a folder of them, a CSV or a Parquet file with a registered model"
     command = commands.add_parser(
         "predict",
         help=text,
@@ -34,7 +39,7 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         metavar="MODEL",
         help="models:/NAME@ALIAS or models:/NAME/VERSION (default: the champion of params.yaml's name)",
     )
-    command.add_argument("input", type=Path, metavar="INPUT", help="an image, a folder, a .csv or a .parquet")
+    command.add_argument("input", type=Path, metavar="INPUT", help="a file, a folder, a .csv or a .parquet")
     command.add_argument("--out", type=Path, metavar="FILE", help="write the answers to this .csv or .parquet")
     command.add_argument(
         "--missing", action="append", default=[], metavar="TEXT", help="a missing value of a .csv, as at its ingest"
@@ -84,7 +89,7 @@ def _read(path: Path, missing: list[str]) -> "tuple[list[str], pa.Table]":
     found = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
     found = [item for item in found if not item.name.startswith(".")]
     try:
-        table = pa.table({"image": pa.array([item.read_bytes() for item in found], pa.binary())})
+        table = pa.table({FILE: pa.array([item.read_bytes() for item in found], pa.binary())})
     except FileNotFoundError:
         raise SlipwayError(f"{path}: no such file or folder") from None
     return [str(item.relative_to(path)) if path.is_dir() else item.name for item in found], table
@@ -181,8 +186,7 @@ def _answer(uri: str, given: str, answered: str) -> None:
     schema = pa.schema([(column.name, kinds[_kind(column)]) for column in answer])
     with pq.ParquetFile(given) as file, pq.ParquetWriter(answered, schema) as writer:
         for batch in file.iter_batches(1024):
-            inputs = model.metadata.get_input_schema()
-            frame, problems = _numbers(_cast(batch, inputs).to_pandas(), inputs)
+            frame, problems = _asked(batch, model.metadata.get_input_schema())
             answers = model.predict(frame)
             for row, problem in problems.items():
                 answers.loc[row, schema.names] = [None] * (len(schema) - 1) + [problem]
@@ -194,36 +198,77 @@ def _kind(column: Any) -> str:
     return str(getattr(column.type, "name", None) or repr(column.type))
 
 
-def _cast(batch: "pa.RecordBatch", schema: Any) -> "pa.RecordBatch":
-    """Cast what a Parquet file has to the type that the model's signature asks for, as `ingest` does; not text."""
-    import pyarrow as pa
+def _asked(batch: "pa.RecordBatch", schema: Any) -> "tuple[pandas.DataFrame, dict[int, str]]":
+    """Make the frame that the model's signature asks for; name the rows whose text is not what it should be.
 
-    kinds = {"double": pa.float64(), "string": pa.string()}
-    for column in schema.inputs if schema is not None else ():
-        at = batch.schema.get_field_index(column.name)
-        kind = kinds.get(column.type.name)
-        if at >= 0 and kind is not None and not pa.types.is_string(batch.column(at).type):
-            batch = batch.set_column(at, column.name, batch.column(at).cast(kind))
-    return batch
-
-
-def _numbers(frame: "pandas.DataFrame", schema: Any) -> "tuple[pandas.DataFrame, dict[int, str]]":
-    """Read the text of a CSV as the numbers that the model's signature asks for; name the rows that hold none.
-
-    MLflow would refuse the whole table.
+    A file's content becomes the only column. Numbers are cast as `ingest` does; the text of a CSV is read as numbers,
+    truths, times or lists of numbers where those are asked for. MLflow would refuse the whole table.
     """
     import pandas
+    import pyarrow as pa
 
     problems: dict[int, str] = {}
-    for column in schema.inputs if schema is not None else ():
-        text = frame.get(column.name)
-        if column.type.name not in ("double", "long") or text is None or not pandas.api.types.is_string_dtype(text):
+    columns = list(schema.inputs) if schema is not None else []
+    if batch.schema.names == [FILE] and len(columns) == 1:
+        batch = batch.rename_columns([columns[0].name])
+    arrow = {"double": pa.float64(), "string": pa.string(), "datetime": pa.timestamp("us")}
+    for column in columns:
+        at, kind = batch.schema.get_field_index(column.name), arrow.get(_kind(column))
+        is_bytes = at >= 0 and pa.types.is_binary(batch.column(at).type)
+        if is_bytes and kind == pa.string():
+            texts = []
+            for row, content in enumerate(batch.column(at).to_pylist()):
+                try:
+                    texts.append(content.decode("utf-8-sig") if content is not None else None)
+                except UnicodeDecodeError as error:
+                    texts.append("")
+                    problems[row] = f"{column.name}: not UTF-8 text (byte {error.start})"
+            batch = batch.set_column(at, column.name, pa.array(texts, kind))
+        elif at >= 0 and kind is not None and not pa.types.is_string(batch.column(at).type):
+            batch = batch.set_column(at, column.name, batch.column(at).cast(kind))
+    frame = batch.to_pandas()
+    for column in columns:
+        text, parse = frame.get(column.name), PARSERS.get(_kind(column))
+        if parse is None or text is None or not pandas.api.types.is_string_dtype(text):
             continue
-        numbers = pandas.to_numeric(text, errors="coerce").astype("float64")
-        for row in text.index[numbers.isna() & text.notna()]:
-            problems.setdefault(int(row), f"{column.name}: {text[row]!r} is not a number")
-        frame[column.name] = numbers
+        noun, function = parse
+        values = [None if pandas.isna(item) else function(item) for item in text]
+        for row, (item, value) in enumerate(zip(text, values, strict=True)):
+            if value is None and not pandas.isna(item):
+                problems.setdefault(row, f"{column.name}: {item[:100]!r} is not {noun}")
+        kind = {"double": "float64", "datetime": "datetime64[us]"}.get(_kind(column), "object")
+        frame[column.name] = pandas.Series(values, index=frame.index, dtype=kind)
     return frame, problems
+
+
+def _number(text: str) -> float | None:
+    with contextlib.suppress(ValueError):
+        return float(text.strip())
+    return None
+
+
+def _truth(text: str) -> bool | None:
+    return {"true": True, "false": False, "1": True, "0": False}.get(text.strip().lower())
+
+
+def _time(text: str) -> datetime.datetime | None:
+    with contextlib.suppress(ValueError):
+        return datetime.datetime.fromisoformat(text.strip())
+    return None
+
+
+def _list(text: str) -> list[float] | None:
+    with contextlib.suppress(ValueError, TypeError):
+        return [float("nan") if item is None else float(item) for item in json.loads(text)]
+    return None
+
+
+PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "double": ("a number", _number),
+    "boolean": ("true or false", _truth),
+    "datetime": ("a time such as 2026-01-31 or 2026-01-31T12:00", _time),
+    "Array(double)": ("a list of numbers such as [1, 2.5, null]", _list),
+}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 import io
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -130,3 +131,43 @@ def test_a_constant_column_and_an_empty_one_do_no_harm() -> None:
 def test_columns_that_cannot_be_are_refused(section: dict[str, list[str]], expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         tabular.Params.model_validate(section)
+
+
+def test_several_labels_and_numbers_are_answered_too() -> None:
+    outputs = np.array([[0.6, 0.4], [0.2, 0.3]], np.float32)
+    several = recipes.Target("labels", ("a", "b"))
+    assert recipes.answers(outputs, several)["labels"].to_pylist() == [["a"], []]
+    assert recipes.answers(outputs, several, [0.7, 0.25])["labels"].to_pylist() == [["b"], ["b"]]
+    assert recipes.answers(outputs[:, :1], recipes.Target("values", ("x",)))["value"].to_pylist() == [
+        pytest.approx(0.6),
+        pytest.approx(0.2),
+    ]
+    assert recipes.answers(outputs, recipes.Target("values", ("x", "y"))).column_names == ["values"]
+
+
+def test_a_decision_weighs_mistakes() -> None:
+    one = recipes.Target("label", ("good", "bad"))
+    outputs = np.array([[0.8, 0.2], [0.9, 0.1]], np.float32)
+    dear = [[0.0, -1.0], [-5.0, 0.0]]  # minus the costs: to take a bad one for good costs five
+    assert recipes.answers(outputs, one)["label"].to_pylist() == ["good", "good"]
+    assert recipes.answers(outputs, one, dear)["label"].to_pylist() == ["bad", "good"]
+
+
+@pytest.mark.parametrize(
+    ("target", "fit", "unfit"),
+    [
+        (recipes.Target("label", ("a", "b")), ["a", "b"], [None, "c"]),
+        (recipes.Target("labels", ("a", "b")), [[], ["b", "a"]], [None, ["a", "c"]]),
+        (recipes.Target("values", ("x",)), [1.0, -2.5], [None, float("nan"), float("inf")]),
+        (recipes.Target("values", ("x", "y")), [[1.0, 2.0]], [None, [1.0], [1.0, None], [float("nan"), 1.0]]),
+    ],
+)
+def test_labels_that_fit_become_arrays(target: recipes.Target, fit: list[Any], unfit: list[Any]) -> None:
+    assert recipes.unfit([*fit, *unfit], target) == [False] * len(fit) + [True] * len(unfit)
+    found = recipes.encoded(fit, target)
+    assert found.shape == ((len(fit),) if target.kind == "label" else (len(fit), len(target.names)))
+    outputs = np.eye(len(target.names))[found] if target.kind == "label" else found
+    answer = recipes.answers(np.asarray(outputs, np.float32), target).columns[0].to_pylist()
+    assert [sorted(a) if target.kind == "labels" else a for a in answer] == [
+        sorted(f) if target.kind == "labels" else f for f in fit
+    ]

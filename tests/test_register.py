@@ -73,7 +73,10 @@ def asked(uri: str, given: Path) -> pa.Table:
 
     try:
         folder = Path(download_artifacts(uri, tracking_uri=tracking.uri()))
-        return serving.predict(serving.load(next(folder.rglob("model.onnx")).parent), pq.read_table(given))
+        examples = pq.read_table(given)
+        if examples.column_names == [predict.FILE]:
+            examples = examples.rename_columns(["image"])
+        return serving.predict(serving.load(next(folder.rglob("model.onnx")).parent), examples)
     except SlipwayError as error:
         raise SlipwayError(f"{uri}: the model does not answer: {error}") from None
 
@@ -174,7 +177,8 @@ def test_a_worse_model_is_kept_back_by_the_bootstrap_and_a_better_one_promoted(
     good = run()
     assert good["promoted"]
     assert good["version"] == "2"
-    assert good["champion"] == {"version": "1", "metrics": {"accuracy": poor["metrics"]["accuracy"]}}
+    accuracy = poor["metrics"]["accuracy"]
+    assert good["champion"] == {"version": "1", "score": accuracy, "metrics": {"accuracy": accuracy}}
     gain = good["metrics"]["accuracy"] - poor["metrics"]["accuracy"]
     assert good["difference"]["mean"] == pytest.approx(gain)
     assert 0 < good["difference"]["low"] < gain < good["difference"]["high"]
@@ -498,7 +502,7 @@ def test_a_csv_is_read_as_it_was_ingested(mixed: params.Params) -> None:
     assert table["code"].to_pylist() == ["007", None, "7"]
     (batch,) = table.combine_chunks().to_batches()
     inputs = registry._signature(mixed).inputs
-    frame, problems = predict._numbers(predict._cast(batch, inputs).to_pandas(), inputs)
+    frame, problems = predict._asked(batch, inputs)
     assert frame["y"].dropna().tolist() == [-2.5, 3.0]
     assert frame["x"].isna().tolist() == [False, True, True]
     assert problems == {2: "x: 'two' is not a number"}
@@ -518,7 +522,7 @@ def test_a_parquet_file_of_other_types_is_cast(mixed: params.Params, numbers: pa
     pq.write_table(pa.table({"x": plain, "y": [1, 2, 3], "code": code, "more": [b"", b"", b""]}), "a.parquet")
     (batch,) = predict._read(Path("a.parquet"), [])[1].to_batches()
     inputs = registry._signature(mixed).inputs
-    frame, problems = predict._numbers(predict._cast(batch, inputs).to_pandas(), inputs)
+    frame, problems = predict._asked(batch, inputs)
     assert problems == {}
     checked = _enforce_schema(frame, inputs)
     expected = [None] * 3 if numbers == pa.null() else [1.0, None, 0.0]
@@ -581,3 +585,35 @@ def test_digest_is_that_of_dvc(tmp_path: Path) -> None:
     assert f"md5: {provenance.dvc_digest(folder)}\n" in text
     (single,) = (tmp_path / "things").glob("b.txt")
     assert provenance.dvc_digest(single) == hashlib.md5(b"b.txt", usedforsecurity=False).hexdigest()
+
+
+def test_text_of_a_csv_is_read_by_the_signature() -> None:
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Array
+
+    specs = [ColSpec(DataType.boolean, "owner"), ColSpec(DataType.datetime, "since")]
+    inputs = Schema([*specs, ColSpec(Array(DataType.double), "history")])
+    batch = pa.record_batch(
+        {
+            "owner": ["true", "0", None, "perhaps"],
+            "since": ["2026-01-31", "2026-01-31T12:00", None, "31 January"],
+            "history": ["[1, 2.5, null]", "[]", None, "1;2"],
+        }
+    )
+    frame, problems = predict._asked(batch, inputs)
+    assert frame["owner"].tolist() == [True, False, None, None]
+    assert [str(day)[:16] for day in frame["since"][:2]] == ["2026-01-31 00:00", "2026-01-31 12:00"]
+    assert frame["history"][0][:2] == [1.0, 2.5]
+    assert problems == {3: "owner: 'perhaps' is not true or false"}
+
+
+def test_a_file_is_the_only_column_of_the_signature() -> None:
+    from mlflow.types import ColSpec, DataType, Schema
+
+    batch = pa.record_batch({predict.FILE: pa.array([b"good", b"\xff", "schön".encode()], pa.binary())})
+    frame, problems = predict._asked(batch, Schema([ColSpec(DataType.string, "text")]))
+    assert frame["text"].tolist() == ["good", "", "schön"]
+    assert problems == {1: "text: not UTF-8 text (byte 0)"}
+    frame, problems = predict._asked(batch, Schema([ColSpec(DataType.binary, "audio")]))
+    assert frame["audio"].tolist()[1] == b"\xff"
+    assert not problems

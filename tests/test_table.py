@@ -140,3 +140,57 @@ def test_parallel_keeps_the_order_and_passes_errors_on(rows: int) -> None:
     assert list(table.parallel(_double, list(range(10)), rows)) == list(range(0, 20, 2))
     with pytest.raises(SlipwayError, match="thirteen"):
         list(table.parallel(_double, [1, 13, 2], rows))
+
+
+lists = st.lists(st.floats(width=32) | st.none(), max_size=4)
+
+
+@given(lists, lists)
+def test_lists_of_numbers_have_ids_too(one: list[float | None], other: list[float | None]) -> None:
+    def plain(listed: list[float | None]) -> list[object]:
+        return ["gap" if x is None or x != x else x + 0.0 for x in listed]  # noqa: PLR0124 - NaN
+
+    columns = pa.schema({"history": pa.list_(pa.float64())})
+    ids = table.ids(pa.table({"history": pa.array([one, other], columns.types[0])}), columns)
+    assert (ids[0] == ids[1]) == (plain(one) == plain(other))
+
+
+def test_a_time_that_python_has_no_name_for_has_an_id() -> None:
+    far = pa.array([2**62, None, 0], pa.timestamp("us"))
+    assert len(set(table.ids(pa.table({"time": far}), pa.schema({"time": far.type})))) == 3
+
+
+@given(
+    st.lists(st.integers(0, 40), min_size=1, max_size=60),
+    st.floats(0.05, 0.5),
+    st.floats(0.05, 0.5),
+    st.integers(0, 3),
+)
+def test_a_split_by_time_leaves_a_gap_before_each_cut(
+    order: list[int], test: float, validation: float, gap: int
+) -> None:
+    times = np.array(order)
+    found = table.cuts(times, test, validation, gap)
+    distinct = np.unique(times)
+    place = np.searchsorted(distinct, times)
+    for time in distinct:
+        assert len(set(found[times == time])) == 1
+    for early, late in ((0, 1), (0, 2), (1, 2)):
+        before, after = place[found == early], place[found == late]
+        if len(before) and len(after):
+            assert before.max() + gap < after.min()
+    assert (found == 2).sum() == np.isin(
+        place, np.arange(len(distinct))[len(distinct) - round(len(distinct) * test) :]
+    ).sum()
+    if gap == 0:
+        assert (found >= 0).all()
+
+
+def test_rows_are_gathered_by_their_number_over_all_chunks(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        made = rows([(float(n), name) for n in range(7)])
+        made = made.append_column("label", pa.array(["x"] * 7)).append_column("id", pa.array(table.ids(made, MIXED)))
+        pq.write_table(made, tmp_path / f"{name}.parquet", row_group_size=3)
+    found = pa.concat_tables(table.gather(table.chunks(tmp_path, MIXED), MIXED, np.array([1, 2, 6, 7, 13])))
+    assert found["x"].to_pylist() == [1, 2, 6, 0, 6]
+    assert found["colour"].to_pylist() == ["a", "a", "a", "b", "b"]
