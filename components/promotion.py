@@ -54,8 +54,8 @@ def score(params: Params) -> str:
     """Name what is compared; higher is better."""
     kind = recipes.load(params.recipe).target(params.task).kind
     if kind == "label":
-        return "accuracy" if params.costs is None else "saved cost"
-    return "share of labels right" if kind == "labels" else "mean absolute error, turned over and in deviations,"
+        return "accuracy" if params.costs is None else "minus the mean cost"
+    return "share of labels right" if kind == "labels" else "minus the mean absolute error (in deviations)"
 
 
 def verdict(

@@ -306,6 +306,7 @@ def _outcome(params: Params, build: Path, run_id: str, digest: str, version: str
         "metrics": read_json(build / "evaluation" / "metrics.json"),
         "champion": json.loads(tags.get("slipway.champion", "null")),
         "difference": json.loads(tags.get("slipway.difference", "null")),
+        "score": promotion.score(params),  # what the difference is of
         "tracking_uri": mask(store.uri()),
     }
 

@@ -57,7 +57,7 @@ def _model(registered: dict[str, Any]) -> list[Block]:
     parts: list[Block] = [table]
     if difference := registered["difference"]:
         low, high = _number(difference["low"]), _number(difference["high"])
-        parts.append(f"accuracy beside the champion's: {_number(difference['mean'])} ({low} to {high})")
+        parts.append(f"{registered['score']} beside the champion's: {_number(difference['mean'])} ({low} to {high})")
     parts.append(
         f"{version}{' (new)' if registered['new_version'] else ''}: {aliases}; "
         f"{'promoted' if registered['promoted'] else 'not promoted'}: {registered['reason']}"

@@ -87,7 +87,7 @@ def test_an_exact_gelu_is_exported(tmp_path: Path) -> None:
     given = keras.Input((1,), name="x")
     model = keras.Model({"x": given}, keras.layers.Activation("gelu", name="gelu")(given))
     expected = model.predict({"x": x}, verbose=0)
-    export._export(model, tmp_path / "model.onnx")
+    export._export(model, tmp_path / "model.onnx", "gelu")
     (exported,) = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(None, {"x": x})
     assert np.abs(exported - expected).max() < 1e-6
 
