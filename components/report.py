@@ -88,7 +88,7 @@ class Found:
         lines = [f"{data}: the dataset does not meet {expectations}"]
         if self.too_many:
             lines.append(f"rows that break an expectation: {self.share()}, see validate.max_bad_fraction")
-        table = [("expectation", "rows", "for example")]
+        table, notes = [("expectation", "rows", "for example")], [""]
         for result in self.failed:
             if self.too_many and result.entry.section != "examples":
                 continue  # about what is left, which then says little
@@ -98,8 +98,10 @@ class Found:
             title = "".join(text for text, _ in result.entry.words)
             count = "" if result.observed else f"{result.unexpected:,}"
             table.append((_cut(title, 60), count, shown))
+            notes.append("" if self.too_many else result.entry.notes)
         wide, narrow = (max(len(row[column]) for row in table) for column in (0, 1))
-        lines += [f"  {a:{wide}}  {b:>{narrow}}  {c}" for a, b, c in table]
+        for (a, b, c), note in zip(table, notes, strict=True):
+            lines += [f"  {a:{wide}}  {b:>{narrow}}  {c}", *([f"    {note}"] if note else [])]
         return "\n".join([*lines, "mend the data, or what is expected of it"])
 
 

@@ -33,7 +33,7 @@ from components.table import Chunk
 # is one that params.yaml names, or all of several are, or it is as many finite numbers as are predicted.
 COMMON = ("copy", "conflict", "id_matches", "label_known")
 CLASSES = pa.schema({"label": pa.string(), "rows": pa.int64(), "fraction": pa.float64()})
-DATASET = pa.schema({"rows": pa.int64(), "files": pa.int64(), "classes": pa.int64()})
+DATASET = pa.schema({"rows": pa.int64(), "files": pa.int64(), "classes": pa.int64(), "columns": pa.string()})
 ASIDE = pa.schema({"file": pa.string(), "row": pa.int64(), "reasons": pa.string()})
 Bad = dict[str, dict[str, np.ndarray]]  # name of a file -> what is wrong -> rows of the file
 
@@ -82,6 +82,7 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
         "rows": [total - sum(len(_rows(reasons)) for reasons in bad.values())],
         "files": [len(files)],
         "classes": [sum(n > 0 for n in rows)],
+        "columns": [", ".join(columns.names)],
     }
     suite.hold("the dataset", pa.table(row, DATASET), sections["dataset"])
 
