@@ -41,17 +41,24 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}  # else `mlflow ui`
 
 
 def root() -> Path:
-    """Return the project's root, the outer one inside a workspace of `dvc exp run --temp` or `--queue`."""
+    """Return the project's root, the outer one inside a workspace of `dvc exp run --temp`, `--queue` or an example."""
     here = Path.cwd()
-    for parent in here.parents:
+    for parent in Path.cwd().parents:
         if parent.parts[-3:] == (".dvc", "tmp", "exps"):
-            return parent.parents[2]
+            here = parent.parents[2]
+        elif parent.name == ".workspaces" and (parent.parent / ".dvc").is_dir():  # see flows/example.py
+            here = parent.parent
     return here
 
 
 def uri() -> str:
     """Return MLFLOW_TRACKING_URI or, where it is not set, the file that plain `mlflow ui` opens."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(root() / 'mlflow.db').as_posix()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or default()
+
+
+def default() -> str:
+    """Return the address of the file that plain `mlflow ui` opens in the project's root."""
+    return f"sqlite:///{(root() / 'mlflow.db').as_posix()}"
 
 
 def mask(text: str) -> str:
@@ -163,7 +170,7 @@ def experiment(name: str) -> str:
     found = mlflow.get_experiment_by_name(name)
     if found is None:
         place = None
-        if "MLFLOW_TRACKING_URI" not in os.environ:
+        if uri() == default():
             place = (root() / "mlartifacts" / name).as_uri()
         try:
             return mlflow.create_experiment(name, place, KIND)

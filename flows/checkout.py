@@ -51,7 +51,7 @@ def opened() -> Iterator[Checkout]:
         repo = Repo()
     except NotDvcRepoError:
         raise SlipwayError(f"{Path.cwd()} is no DVC repository: run this in the project's root") from None
-    with _alone(Path(repo.tmp_dir, "slipway.lock")), Children() as children:
+    with alone(Path(repo.tmp_dir, "slipway.lock")), Children() as children:
         _opened.append(Checkout(repo, children))
         try:
             yield _opened[0]
@@ -61,8 +61,8 @@ def opened() -> Iterator[Checkout]:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold this checkout's lock for the block; first wait for the run that holds it, and say which it is."""
+def alone(path: Path) -> Iterator[None]:
+    """Hold a lock for the block; first wait for the run that holds it, and say which it is."""
     with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
-from components import SlipwayError
+from components import SlipwayError, store
 
 UI = Path(".prefect/ui.json")  # what `make ui` serves, while it does: {"prefect": address, ...}
 STARTUP_SECONDS = 180.0
@@ -54,7 +54,7 @@ def answers(url: str, seconds: float = 2.0) -> bool:
 def served() -> dict[str, str]:
     """Return the addresses that `make ui` serves at this moment; empty where it does not run."""
     try:
-        addresses: dict[str, str] = json.loads(UI.read_text(encoding="utf-8"))
+        addresses: dict[str, str] = json.loads((store.root() / UI).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return addresses if answers(f"{addresses.get('prefect')}/api/health") else {}
