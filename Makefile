@@ -1,6 +1,7 @@
 # make run    the whole way: data -> validate -> preprocess -> train -> evaluate -> register
 # make test   ruff, mypy, import rules and every test      (make fast: only the fast tests)
 # make ui     MLflow, Prefect and the data report, on loopback; Ctrl-C ends them
+# make example NAME=income    an example on real data, in a workspace of its own (make example: which there are)
 # make lock   resolve requirements/*.txt anew from pyproject.toml
 # GPU=1       install CUDA as well (Linux), e.g. `make run GPU=1`
 
@@ -14,7 +15,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE # compiled bytecode halves the imports of a short pipeline
 
-.PHONY: setup run test fast check e2e ui schedule bench lock clean
+.PHONY: setup run test fast check e2e ui schedule example bench lock clean
 .DEFAULT_GOAL := run
 
 setup: $(READY)
@@ -42,6 +43,10 @@ ui: $(READY)
 CRON ?= 0 3 * * *
 schedule: $(READY)
 	@python -m flows retrain --cron "$(CRON)"
+
+# e.g. make example NAME=income, or offline: make example NAME=income FROM=../shared/datasets/adult
+example: $(READY)
+	@python -m flows example $(NAME) $(if $(FROM),--from "$(FROM)")
 
 check: $(READY)
 	@ruff check . && ruff format --check . && mypy && lint-imports

@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+from pathlib import Path
 
 from components import SlipwayError
 from flows import checkout, register, server
@@ -34,6 +35,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="SCHEDULE",
         help='stay, and run on this schedule: "0 3 * * *" is every night at three; needs a Prefect server',
     )
+    text = "Run an example of examples/ in a workspace of its own; its model comes into this checkout's registry."
+    example = commands.add_parser("example", help="an example on real data, to try it all", description=text)
+    example.add_argument("name", nargs="?", metavar="NAME", help="which one; without it, all are listed")
+    help_text = "a folder that holds its files, offline; without it they are downloaded"
+    example.add_argument("--from", dest="folder", type=Path, metavar="FOLDER", help=help_text)
     ui = "Serve MLflow, Prefect and the data report on loopback until Ctrl-C."
     commands.add_parser("ui", help="MLflow, Prefect and the data report in the browser", description=ui)
     return main
@@ -51,6 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
                 from flows import ui
 
                 return ui.main()
+            if options.flow == "example":
+                return _example(options.name, options.folder)
             if options.cron:
                 return _schedule(options.cron, options.force)
             return _once(options.force)
@@ -85,6 +93,16 @@ def _once(force: bool) -> int:
                 f"Prefect's server went away ({type(error).__name__}: {error}); what the stages did is kept: "
                 "start the server again, and then this run"
             ) from None
+    return 0
+
+
+def _example(name: str | None, folder: Path | None) -> int:
+    from flows import example
+
+    if name is None:
+        print(example.listed())
+    else:
+        example.run(name, folder, lambda: _once(False))
     return 0
 
 

@@ -1,0 +1,126 @@
+"""Examples end to end, as a stranger runs them: a clone, one command, a model in the clone's registry."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Clone
+
+pytestmark = pytest.mark.e2e
+EXAMPLE = ("python", "-m", "flows", "example")
+
+
+def state(project: Clone) -> str:
+    """What git and DVC say of the checkout's own files."""
+    status = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=project.path, check=True, capture_output=True, text=True
+    )
+    return status.stdout + "".join(
+        (project.path / name).read_text() for name in ("params.yaml", "dvc.lock", "data.dvc")
+    )
+
+
+@pytest.fixture(scope="module")
+def ran(clone: Callable[[str], Clone]) -> tuple[Clone, str]:
+    """A clone in which an example was killed in its training and run again, and what the second run said."""
+    fresh = clone("examples")
+    before = state(fresh)
+    process = fresh.start(*EXAMPLE, "breast-cancer")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch 3/" in line:
+            os.killpg(process.pid, signal.SIGKILL)
+            break
+    process.wait()
+    for pid in working_in(fresh.path / ".workspaces" / "breast-cancer"):
+        os.kill(pid, signal.SIGKILL)
+    time.sleep(0.2)
+    said = fresh.run(*EXAMPLE, "breast-cancer")
+    assert state(fresh) == before
+    return fresh, said
+
+
+def working_in(folder: Path) -> list[int]:
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()) == folder:
+                found.append(process.pid)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def test_a_killed_example_goes_on_and_ends_in_the_registry_of_the_checkout(ran: tuple[Clone, str]) -> None:
+    project, said = ran
+    assert "going on after epoch" in said
+    assert project.versions() == {"breast-cancer 1": {"champion", "challenger"}}
+    assert not (project.path / "build").exists()
+    version = project.client().get_model_version_by_alias("breast-cancer", "champion")
+    assert version.source.startswith(("models:/", "file:", str(project.path / "mlartifacts")))
+    assert any((project.path / "mlartifacts").rglob("*.onnx"))
+    assert not list((project.path / ".workspaces").glob("*/ml*"))
+    listed = project.run("dvc", "exp", "list", "--name-only").split()
+    assert version.tags["slipway.dvc_experiment"] in listed  # the workspace is a worktree of this checkout
+
+
+def test_the_registered_model_answers_raw_rows(ran: tuple[Clone, str], tmp_path: Path) -> None:
+    from sklearn.datasets import load_breast_cancer
+
+    project, _ = ran
+    raw = load_breast_cancer(as_frame=True)
+    raw.data.columns = [name.replace(" ", "_") for name in raw.data.columns]
+    raw.data.iloc[[0, 1, 19, 20]].to_csv(tmp_path / "masses.csv", index=False)
+    model = "models:/breast-cancer@champion"
+    said = project.run("python", "-m", "components", "predict", model, str(tmp_path / "masses.csv"))
+    assert [line.split()[1] for line in said.splitlines()[-4:]] == ["malignant", "malignant", "benign", "benign"]
+
+
+def test_a_second_run_does_nothing(ran: tuple[Clone, str]) -> None:
+    project, _ = ran
+    before = project.versions()
+    said = project.run(*EXAMPLE, "breast-cancer")
+    assert "nothing changed" in said
+    assert "ingest" not in said
+    assert project.versions() == before
+
+
+def test_new_settings_of_an_example_run_what_they_change(ran: tuple[Clone, str]) -> None:
+    project, _ = ran
+    path = project.path / "examples" / "breast-cancer" / "params.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("accuracy: 0.92", "accuracy: 0.93"))
+    said = project.run(*EXAMPLE, "breast-cancer")
+    path.write_text(text)
+    assert "train       unchanged" in said
+    assert ">= 0.93 held" in said
+
+
+def test_a_change_of_the_code_reaches_the_workspace(ran: tuple[Clone, str]) -> None:
+    project, _ = ran
+    (project.path / "components" / "new.py").write_text("# not committed\n")
+    (project.path / "docs" / "recipes.md").unlink()
+    project.run(*EXAMPLE, "breast-cancer")
+    place = project.path / ".workspaces" / "breast-cancer"
+    assert (place / "components" / "new.py").exists()
+    assert not (place / "docs" / "recipes.md").exists()
+    (project.path / "components" / "new.py").unlink()
+    subprocess.run(["git", "checkout", "--quiet", "docs/recipes.md"], cwd=project.path, check=True)
+    project.run(*EXAMPLE, "breast-cancer")
+    assert not (place / "components" / "new.py").exists()
+    assert (place / "docs" / "recipes.md").exists()
+
+
+def test_an_unknown_example_is_answered_with_the_list(ran: tuple[Clone, str]) -> None:
+    project, _ = ran
+    said = project.run(*EXAMPLE, "brest-cancer", fails=True)
+    assert "did you mean breast-cancer?" in said
+    assert "\n  mnist " in said
+    assert "  mnist " in project.run(*EXAMPLE)
