@@ -1,4 +1,6 @@
 import io
+import re
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ from PIL import Image
 
 from components import recipes
 from components.recipes import images, tabular
+from tests.conftest import ROOT
 
 
 def picture(size: tuple[int, int], mode: str, kind: str = "png") -> bytes:
@@ -171,3 +174,22 @@ def test_labels_that_fit_become_arrays(target: recipes.Target, fit: list[Any], u
     assert [sorted(a) if target.kind == "labels" else a for a in answer] == [
         sorted(f) if target.kind == "labels" else f for f in fit
     ]
+
+
+def test_the_recipe_of_the_docs_works() -> None:
+    text = (ROOT / "docs" / "recipes.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    points: Any = ModuleType("points")
+    exec(compile(code, "docs/recipes.md", "exec"), points.__dict__)  # noqa: S102 - it is ours
+    section, sample = points.sample(200, 1)
+    settings = points.Params.model_validate(section)
+    state = points.fit([sample.slice(0, 150), sample.slice(150)], settings)
+    found = points.encode(sample, settings, state)
+    assert found.keys() == points.inputs(settings, state).keys()
+    assert np.abs(found["point"]).max() == pytest.approx(1)
+    assert points.facts(sample, settings)["distance"].null_count == 0
+    outputs = points.build(settings, state, 0.1).predict(found, verbose=0)
+    assert outputs.shape == (200, 2)
+    assert set(recipes.answers(outputs, points.target(settings))["label"].to_pylist()) <= {"in", "out"}
+    with pytest.raises(ValueError, match="missing or infinite"):
+        points.encode(pa.table({"x": [float("inf")], "y": [1.0]}), settings, state)
