@@ -26,7 +26,7 @@ from flows import checkout
 
 EXAMPLES = Path("examples")
 WORKSPACES = Path(".workspaces")
-FILES = WORKSPACES / "files"  # what was downloaded, for all examples
+FILES = WORKSPACES / "files"  # what was downloaded: a folder an example
 INGESTED = Path(".dvc/tmp/slipway-ingested.json")  # in a workspace: what its data/ was made of
 OWN = ("params.yaml", "data.dvc", "dvc.lock")  # a workspace's own, beside the expectations
 
@@ -107,9 +107,9 @@ def run(name: str, folder: Path | None, retrain: Callable[[], object]) -> None:
         made_of = _made_of(example, place)
         known = read_json(place / INGESTED) if (place / INGESTED).exists() else None
         if made_of != known or not (place / "data.dvc").exists():
-            files = _files(name, example, folder)
+            found = files(name, example, folder)
             (place / INGESTED).unlink(missing_ok=True)
-            _ingest(name, example, files, place)
+            _ingest(name, example, found, place)
             write_json(place / INGESTED, made_of)
         os.environ.setdefault("MLFLOW_TRACKING_URI", store.uri())  # MLflow's own code would look in the workspace
         os.chdir(place)
@@ -197,25 +197,25 @@ def _made_of(example: Example, place: Path) -> dict[str, str]:
     return {"ingest": json.dumps(example.ingest), "files": files, "columns": columns, "code": read}
 
 
-def _files(name: str, example: Example, folder: Path | None) -> Path:
+def files(name: str, example: Example, folder: Path | None) -> Path:
     """Return the folder that holds the example's files, checked: in or under `folder`, or the downloads.
 
     Raises SlipwayError that says which files to put where if some are missing.
     """
     if folder is None:
         for file_name, file in example.files.items():
-            path = FILES / file_name
+            path = FILES / name / file_name
             try:
                 if path.exists():
                     download.check(path, file.sha256, file.members)
                     continue
             except SlipwayError:
-                pass  # another's, or an older one: fetched anew
+                pass  # of an older example.yaml: fetched anew
             try:
                 download.fetch(file.address, path, file.sha256, file.members)
             except SlipwayError as error:
                 raise SlipwayError(f"{error}\n{_how(name, example)}") from None
-        return FILES.resolve()
+        return (FILES / name).resolve()
     if not folder.is_dir():
         raise SlipwayError(f"{folder}: no such folder")
     within = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
