@@ -63,15 +63,6 @@ def test_an_example_is_whole(name: str) -> None:
             assert key.replace("${recipe}", settings.recipe) in recipe, f"dvc.yaml reads {key}"
 
 
-def test_files_of_one_name_have_one_content() -> None:
-    """Downloads of all examples share a folder."""
-    contents: dict[str, set[str]] = {}
-    for name in NAMES:
-        for file, source in example.load(name).files.items():
-            contents.setdefault(file, set()).add(source.sha256)
-    assert all(len(found) == 1 for found in contents.values())
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_is_ingested_by_words_that_ingest_knows(name: str) -> None:
     words = [word.replace("{files}", "there") for word in example.load(name).ingest]
@@ -128,7 +119,19 @@ def picture(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-MAKERS: dict[str, Callable[[params.Params, np.random.Generator, int], dict[str, Any]]] = {"images": pictures}
+def sentences(settings: params.Params, random: np.random.Generator, rows: int) -> dict[str, Any]:
+    words = (
+        ["房间", "很好", "早餐", "不错", "服务"]
+        if settings.name == "hotel-reviews"
+        else ["a", "dull", "film", "of", "wit"]
+    )
+    return {"text": [" ".join(random.choice(words, 12)) + f" {row}" for row in range(rows)]}
+
+
+MAKERS: dict[str, Callable[[params.Params, np.random.Generator, int], dict[str, Any]]] = {
+    "images": pictures,
+    "text": sentences,
+}
 
 
 def held(name: str, settings: params.Params, table: pa.Table, folder: Path, bad: float = 0.5) -> dict[str, Any]:
@@ -172,6 +175,19 @@ TRAPS: dict[str, list[tuple[str, Any, str]]] = {
         ("image", picture(np.zeros((29, 28), np.uint8)), "wrong height"),
         ("image", picture(np.zeros((28, 28, 3), np.uint8)), "not grey"),
     ],
+    "movie-reviews": [
+        ("text", "two sentences that ran together " * 20, "not a sentence"),
+        ("text", "un film d\ufffdj\ufffd vu .", "wrongly decoded text"),
+        ("text", "Capital letters are words of their own .", "capital letters"),
+        ("label", "pos", "unknown label"),
+        ("id", COPIED, COPIED),
+    ],
+    "hotel-reviews": [
+        ("text", "", "the text is blank"),
+        ("text", "\ufffd\ufffd很好", "wrongly decoded text"),
+        ("label", "1", "unknown label"),
+        ("id", COPIED, COPIED),
+    ],
     "mnist-cnn": [("image", b"\x89PNG", "undecodable image"), ("id", COPIED, COPIED)],
 }
 
@@ -196,6 +212,13 @@ def test_expectations_set_aside_what_falls_into_a_trap_and_nothing_else(name: st
     assert found["set_aside"] == 3 * len(TRAPS[name])
     for *_, reason in TRAPS[name]:
         assert found["reasons"].get(reason, 0) >= 3, reason
+
+
+def test_a_file_read_in_the_wrong_encoding_stops_the_run(tmp_path: Path) -> None:
+    settings, table = fabricated("hotel-reviews")
+    wrong = [text.encode("gb18030").decode("latin-1") for text in table["text"].to_pylist()]  # no byte is wrong in it
+    with pytest.raises(SlipwayError, match="script values must belong to this set: han"):
+        held("hotel-reviews", settings, table.set_column(0, "text", pa.array(wrong)), tmp_path, bad=0.01)
 
 
 # Where the files come from.
@@ -304,7 +327,7 @@ def test_offline_an_example_says_which_files_to_put_where(tmp_path: Path, monkey
     monkeypatch.setattr(example, "FILES", tmp_path / "files")
     for folder in (None, tmp_path):
         with pytest.raises(SlipwayError) as raised:
-            example._files("some", some, folder)
+            example.files("some", some, folder)
         assert "make example NAME=some FROM=" in str(raised.value)
         assert "some.csv  from http://127.0.0.1:9/some.csv" in str(raised.value)
 
@@ -314,17 +337,17 @@ def test_files_are_found_in_the_folder_or_in_one_below_and_checked(tmp_path: Pat
     some = example.Example(title="t", ingest=["table"], files={"a.csv": file})
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "a.csv").write_bytes(b"a")
-    assert example._files("some", some, tmp_path) == tmp_path / "below"
+    assert example.files("some", some, tmp_path) == tmp_path / "below"
     (tmp_path / "a.csv").write_bytes(b"another")
     with pytest.raises(SlipwayError, match="not the file that was expected"):
-        example._files("some", some, tmp_path)
+        example.files("some", some, tmp_path)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if (ROOT / "examples" / name / "example.yaml").exists()])
 def test_the_files_that_lie_here_are_those_of_the_example(name: str) -> None:
     if not DATASETS.is_dir():
         pytest.skip(f"no real data in {DATASETS}")
-    example._files(name, example.load(name), DATASETS)
+    example.files(name, example.load(name), DATASETS)
 
 
 def test_an_unknown_example_names_the_nearest_and_lists_all() -> None:
