@@ -27,18 +27,20 @@ def test_every_example_is_encoded_once_on_its_side(make: Make, recipe: str) -> N
     settings = make(recipe)
     manifest = run(settings)
     module = recipes.load(recipe)
-    whole = pa.concat_tables(
-        table.read(c, module.columns(settings.task)) for c in table.chunks(DATA, module.columns(settings.task))
-    )
-    sides = table.splits(whole, settings.split.test, settings.split.validation, settings.seed)
+    columns, target = recipes.schema(module, settings.task), module.target(settings.task)
+    whole = pa.concat_tables(table.read(c, columns) for c in table.chunks(DATA, columns))
+    if ordered := recipes.part(module, "ordered"):
+        column, gap = ordered(settings.task)
+        sides = table.cuts(whole[column].to_numpy(), settings.split.test, settings.split.validation, gap)
+    else:
+        sides = table.splits(whole, settings.split.test, settings.split.validation, settings.seed)
     for index, split in enumerate(table.SPLITS):
         rows = np.flatnonzero(sides == index)
         found = arrays(split)
         assert manifest["rows"][split] == len(rows)
         assert found["id"].astype(str).tolist() == [whole["id"][int(row)].as_py() for row in rows]
-        assert [manifest["target"]["names"][code] for code in found["label"]] == [
-            whole["label"][int(row)].as_py() for row in rows
-        ]
+        labels = [whole["label"][int(row)].as_py() for row in rows]
+        assert np.array_equal(found["label"], recipes.encoded(labels, target))
         encoded = module.encode(whole.take(pa.array(rows)), settings.task, manifest["state"])
         for name, array in encoded.items():
             assert np.array_equal(found[name], array)

@@ -189,8 +189,8 @@ def test_the_calendar_is_a_circle_of_each_cycle_longer_than_a_step() -> None:
     widths = {"10 minutes": 6, "day": 4, "week": 2, "month": 2, "quarter": 2}
     for step, width in widths.items():
         assert series.encode(example([1.0] * 4), params(step=step), {})["calendar"].shape == (1, width)
-    for step in ("year", "2 years", None):
-        assert list(series.encode(example([1.0] * 4), params(step=step), {})) == ["history"]
+    for longest in ("year", "2 years", None):
+        assert list(series.encode(example([1.0] * 4), params(step=longest), {})) == ["history"]
 
 
 def test_a_group_never_seen_is_code_0() -> None:

@@ -466,7 +466,8 @@ def sample(rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:
     times = np.datetime64("1990-01") + month
     for at in range(24, 24 + origins):
         for name, values in series.items():
-            history = [value if random.random() > 0.02 else None for value in values[at - 24 : at].tolist()]
+            gap = random.integers(0, 60)  # one in some, but for the last step
+            history = [None if step == gap < 23 else value for step, value in enumerate(values[at - 24 : at].tolist())]
             found["time"].append(times[at - 1].astype("datetime64[us]").item())
             found["group"].append(name)
             found["history"].append(history)
