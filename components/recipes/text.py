@@ -345,8 +345,7 @@ def _encoder(params: Params, state: State, dropout: float) -> "keras.Model":
         x = layers.Add(name=f"attention_add_{number}")([x, y])
         x = normal(f"attention_norm_{number}")(x) if post else x
         y = x if post else normal(f"forward_norm_{number}")(x)
-        y = layers.Dense(4 * width, kernel_initializer=again(), name=f"forward_in_{number}")(y)
-        y = ops.gelu(y, approximate=True)  # by tanh, as BERT's own code; tf2onnx lacks Erfc
+        y = layers.Dense(4 * width, "gelu", kernel_initializer=again(), name=f"forward_in_{number}")(y)
         y = layers.Dense(width, kernel_initializer=again(), name=f"forward_out_{number}")(y)
         y = drop(y, f"forward_dropout_{number}")
         x = layers.Add(name=f"forward_add_{number}")([x, y])
