@@ -106,9 +106,13 @@ def _alone(model: Model, row: pa.Table, columns: pa.Schema) -> pa.Table:
     try:
         return _answer(model, row, columns)
     except ValueError as error:
-        answer = schema(model.target)
-        empty = dict.fromkeys(answer.names) | {"error": str(error) or type(error).__name__}
-        return pa.Table.from_pylist([empty], answer)
+        return _failed(model, error)
+
+
+def _failed(model: Model, error: Exception) -> pa.Table:
+    answer = schema(model.target)
+    empty = dict.fromkeys(answer.names) | {"error": str(error) or type(error).__name__}
+    return pa.Table.from_pylist([empty], answer)
 
 
 def latency_ms(model: Model, arrays: Arrays, calls: int = 100, warm_up: int = 10) -> float:
@@ -133,8 +137,18 @@ class Pyfunc:
 
     def predict(self, frame: "pandas.DataFrame", params: dict[str, Any] | None = None) -> "pandas.DataFrame":  # noqa: ARG002 - MLflow's interface
         """Answer each row; see `predict` of this module."""
-        answers: pandas.DataFrame = predict(self.model, pa.Table.from_pandas(frame, preserve_index=False)).to_pandas()
-        return answers
+        try:
+            answers = predict(self.model, pa.Table.from_pandas(frame, preserve_index=False))
+        except (ValueError, TypeError):  # a value that no table can hold, such as half a surrogate pair
+            answers = pa.concat_tables([self._alone(frame.iloc[[row]]) for row in range(len(frame))])
+        answered: pandas.DataFrame = answers.to_pandas()
+        return answered
+
+    def _alone(self, row: "pandas.DataFrame") -> pa.Table:
+        try:
+            return predict(self.model, pa.Table.from_pandas(row, preserve_index=False))
+        except (ValueError, TypeError) as error:
+            return _failed(self.model, error)
 
 
 def _load_pyfunc(data_path: str) -> Pyfunc:

@@ -377,7 +377,7 @@ def test_a_served_model_answers_all_but_what_cannot_be_read(served: serving.Mode
 
 
 def test_half_a_surrogate_pair_in_a_frame_costs_only_its_own_answer(served: serving.Model) -> None:
-    frame = pd.DataFrame({"text": ["The room was lovely.", "half \ud83d a pair", "房间很差"]})
+    frame = pd.DataFrame({"text": ["The room was lovely.", "half \ud83d a pair", "房间很差"]}, dtype=object)
     answers = serving.Pyfunc(served).predict(frame)
     assert answers["label"].isna().tolist() == [False, True, False]
     assert "surrogate" in answers["error"][1]
