@@ -1,0 +1,83 @@
+import datetime
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components import SlipwayError, metrics, slices
+from components.recipes import Target
+
+
+def cut(values: list[object], kind: pa.DataType | None = None) -> dict[str, list[int]]:
+    column = pa.chunked_array([pa.array(values, kind)])
+    return {name: np.flatnonzero(mask).tolist() for name, mask in slices.cut("x", column).items()}
+
+
+def test_numbers_are_cut_into_quartiles_and_gaps_stand_apart() -> None:
+    assert cut([1.0, 2, 3, 4, 5, 6, 7, 8, None, float("nan")]) == {
+        "1 to 2": [0, 1],
+        "over 2 to 4": [2, 3],
+        "over 4 to 6": [4, 5],
+        "over 6 to 8": [6, 7],
+        "missing": [8, 9],
+    }
+
+
+def test_few_numbers_yes_and_no_and_text_are_cut_by_value() -> None:
+    assert cut([0, 1, 1, None]) == {"1": [1, 2], "0": [0], "missing": [3]}
+    assert cut([True, False, True]) == {"True": [0, 2], "False": [1]}
+    assert cut(["b", "a", "b"]) == {"b": [0, 2], "a": [1]}
+    text = [f"{number:02}" for number in range(25)] + ["24"]
+    found = cut(list(text))
+    assert len(found) == slices.MOST + 1
+    assert found["24"] == [24, 25]
+    assert found["other"] == list(range(19, 24))
+
+
+def test_dates_are_cut_into_quartiles() -> None:
+    days = [datetime.datetime(2020, 1, day) for day in range(1, 9)]
+    assert next(iter(cut(list(days), pa.timestamp("us")))) == "2020-01-01 00:00:00 to 2020-01-02 00:00:00"
+
+
+def test_bytes_and_lists_cannot_be_cut() -> None:
+    for values in ([b"x"], [[1.0]]):
+        with pytest.raises(SlipwayError, match=r"evaluate\.slices: x is"):
+            cut(list(values))
+
+
+@given(
+    st.one_of(
+        st.lists(st.one_of(st.none(), st.floats(width=32)), min_size=1, max_size=60),
+        st.lists(st.one_of(st.none(), st.integers(-5, 5)), min_size=1, max_size=60),
+        st.lists(st.one_of(st.none(), st.text("abc", max_size=3)), min_size=1, max_size=60),
+    )
+)
+def test_every_row_is_in_one_slice(values: list[object]) -> None:
+    found = cut(values)
+    assert sorted(row for rows in found.values() for row in rows) == list(range(len(values)))
+    assert all(found.values())
+
+
+def test_the_worst_slice_comes_first_and_too_small_a_one_is_not_called_so() -> None:
+    actual = np.zeros(104, int)
+    right = np.array([1] * 50 + [1, 0] * 25 + [0] * 4)
+    outputs = np.stack([right, 1 - right], axis=1).astype(float)
+    place = pa.chunked_array([pa.array(["north"] * 50 + ["south"] * 50 + ["sea"] * 4)])
+    examples = metrics.Examples(actual, outputs, Target("label", ("a", "b")))
+    rows = slices.measured({"place": place}, examples, 1, 200, 0.95)
+    assert [row["value"] for row in rows] == ["sea", "south", "north"]
+    assert [row["accuracy"] for row in rows] == [0, 0.5, 1]
+    assert rows[1]["low"] < 0.5 < rows[1]["high"]
+    worst = slices.worst(rows)
+    assert worst is not None
+    assert worst["value"] == "south"
+    assert slices.worst(rows[:1]) == rows[0]
+    assert slices.worst([]) is None
+    errors = metrics.Examples(np.zeros((104, 1)), 1.0 - right[:, None], Target("values", ("x",)))
+    assert [row["value"] for row in slices.measured({"place": place}, errors, 1, 200, 0.95)] == [
+        "sea",
+        "south",
+        "north",
+    ]
