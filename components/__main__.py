@@ -24,7 +24,11 @@ STAGES: dict[str, tuple[str, list[str]]] = {
     ),
     "preprocess": ("split, fit on the training split, encode to arrays", ["data", "quarantine", "out"]),
     "train": ("fit the model; write it as .keras and .onnx", ["arrays", "out", "history"]),
-    "evaluate": ("measure the ONNX model on the test split", ["arrays", "model", "out"]),
+    "baseline": ("fit a trivial and a classical baseline", ["data", "arrays", "out"]),
+    "evaluate": (
+        "measure the ONNX model on the test split, beside the baselines",
+        ["data", "arrays", "model", "baseline", "out"],
+    ),
     "register": (
         "register the model in MLflow; move its aliases if the gates hold",
         ["build", "data", "out"],

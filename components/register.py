@@ -47,7 +47,7 @@ NEEDED = (  # what `dvc repro` leaves for us
     "training/epochs.csv",
     "training/steps.csv",
     "evaluation/metrics.json",
-    "evaluation/classes.csv",
+    "evaluation/intervals.csv",
     "evaluation/predictions.parquet",
 )
 

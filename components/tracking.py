@@ -185,7 +185,7 @@ def _log(run: "Run", metrics: "list[Metric]") -> None:
 
 
 def _evaluation(build: Path) -> str:
-    return sha256(*(build / "evaluation" / name for name in ("metrics.json", "classes.csv")))
+    return sha256(*sorted((build / "evaluation").iterdir()))
 
 
 def _record(run: "Run", numbers: dict[str, float]) -> None:

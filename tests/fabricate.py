@@ -41,6 +41,7 @@ def project(root: Path, flip: float = 0.0, rows: int = 300, text: str = PARAMS) 
     data(root, settings, rows)
     model(root / "build", settings, flip)
     arrays(root, settings)
+    baseline(root, settings)
     evaluation(root, settings)
     versions(root)
     return settings
@@ -145,6 +146,7 @@ def examples(root: Path, settings: params.Params) -> tuple[pa.Table, np.ndarray]
     columns = recipes.load(settings.recipe).columns(settings.task)
     parts = [table.read(chunk, columns) for chunk in table.chunks(root / "data", columns)]
     kept = pa.concat_tables(parts)
+    kept = kept.append_column("row", pa.array(range(len(kept))))
     mask = [True] * len(kept)
     start = sum(len(part) for part in parts[:3])  # b.parquet begins here
     mask[start] = mask[start + 1] = False
@@ -165,12 +167,24 @@ def arrays(root: Path, settings: params.Params) -> None:
         np.save(folder / "image.npy", encoded["image"])
         np.save(folder / "label.npy", np.array([labels.index(v) for v in part["label"].to_pylist()], np.int32))
         np.save(folder / "id.npy", np.array(part["id"].to_pylist(), "S32"))
+        np.save(folder / "row.npy", part["row"].to_numpy())
         rows[split] = len(part)
         classes[split] = {label: part["label"].to_pylist().count(label) for label in labels}
     manifest: dict[str, Any] = {"recipe": settings.recipe, "rows": rows}
     manifest["inputs"] = {"image": {"shape": [6, 6, 1], "dtype": "uint8"}}
     manifest |= {"target": target(settings), "state": {}, "classes": classes}
     write_json(root / "build" / "arrays" / "manifest.json", manifest)
+
+
+def baseline(root: Path, settings: params.Params) -> None:
+    """Two that say the first label each time."""
+    build = root / "build"
+    rows = len(np.load(build / "arrays" / "test" / "label.npy"))
+    out = build / "baseline"
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("trivial", "classical"):
+        np.save(out / f"{name}.npy", np.tile(np.array([0.6, 0.4], np.float32), (rows, 1)))
+    write_json(out / "baseline.json", {"trivial": "the first label", "classical": "Constant", "rows": 9, "of": 9})
 
 
 def evaluation(root: Path, settings: params.Params) -> None:
@@ -186,6 +200,8 @@ def evaluation(root: Path, settings: params.Params) -> None:
         out / "metrics.json",
         {"rows": len(label), "accuracy": accuracy, "f1_macro": accuracy, "size_mb": round(size, 6)},
     )
+    interval = {"metric": "accuracy", "value": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.1}
+    write_csv(out / "intervals.csv", [interval], list(interval))
     classes = [
         {"label": v, "precision": 0.9, "recall": 0.9, "f1": 0.9, "rows": int((label == i).sum())}
         for i, v in enumerate(labels)
@@ -214,9 +230,8 @@ def versions(root: Path) -> None:
     lines = ["schema: '2.0'", "stages:", "  validate:", "    cmd: python -m components validate", "    deps:"]
     lines += ["    - path: data", "      hash: md5", f"      md5: {digest}", "  evaluate:", "    cmd: x"]
     lines += ["    outs:"]
-    for name in ("predictions.parquet", "classes.csv", "metrics.json"):
-        path = root / "build" / "evaluation" / name
-        lines += [f"    - path: build/evaluation/{name}", "      hash: md5", f"      md5: {md5(path)}"]
+    lines += ["    - path: build/evaluation", "      hash: md5"]
+    lines += [f"      md5: {folder_digest(root / 'build' / 'evaluation')}"]
     lines += ["  train:", "    cmd: x", "    outs:", "    - path: build/model", "      hash: md5"]
     lines += [f"      md5: {folder_digest(root / 'build' / 'model')}"]
     (root / "dvc.lock").write_text("\n".join(lines) + "\n")

@@ -59,6 +59,20 @@ def test_a_stage_names_real_parameters(name: str) -> None:
         assert key.split(".")[0] in known
 
 
+@pytest.mark.parametrize(
+    "path", ["params.yaml", *sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("examples/*/params.yaml"))]
+)
+def test_every_params_yaml_has_the_keys_that_stages_depend_on(path: str) -> None:
+    """DVC stops at a key that is not there, though we have a default for it."""
+    written = YAML(typ="safe").load(ROOT / path)
+    for stage in STAGES.values():
+        for key in stage["params"]:
+            found: Any = written
+            for part in key.replace("${recipe}", written["recipe"]).split("."):
+                assert part in found, f"{path}: write out {key}"
+                found = found[part]
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_declares_the_modules_of_the_project_that_shape_its_outputs(name: str) -> None:
     """What a stage imports from components at its top must be a dependency, or a change would go unseen."""

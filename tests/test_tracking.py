@@ -133,7 +133,14 @@ def test_costs_of_another_model_are_left_out(project: Path) -> None:
 def test_an_evaluation_says_of_which_model_it_is(project: Path) -> None:
     run_id = train(project)
     build = project / "build"
-    cost = evaluate.run(params.load(), build / "arrays", build / "model", build / "evaluation")
+    cost = evaluate.run(
+        params.load(),
+        project / "data",
+        build / "arrays",
+        build / "model",
+        build / "baseline",
+        build / "evaluation",
+    )
     assert cost["model_digest"] == fabricate.digest(project)
     metrics = store.client().get_run(run_id).data.metrics
     assert metrics["cost.latency_ms"] == cost["latency_ms"]
