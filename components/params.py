@@ -1,6 +1,5 @@
 """The typed params.yaml: the only configuration, read in one place."""
 
-import difflib
 import hashlib
 import json
 from pathlib import Path
@@ -11,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from components import SlipwayError, recipes
+from components import SlipwayError, nearest, recipes
 
 Model = TypeVar("Model", bound=BaseModel)
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -87,10 +86,7 @@ class Params(Section):
         names = recipes.load(self.recipe).target(self.task).names if self.costs is not None else ()
         for label in {*(self.costs or {}), *(key for row in (self.costs or {}).values() for key in row)}:
             if label not in names:
-                near = difflib.get_close_matches(label, names, n=1)
-                raise ValueError(
-                    f"costs: no label {label!r}; did you mean {near[0]!r}?" if near else f"costs: no label {label!r}"
-                )
+                raise ValueError(f"costs: no label {label!r}; {nearest(label, names)}")
         return self
 
     def cost_matrix(self) -> np.ndarray | None:
@@ -153,10 +149,8 @@ def _explain(path: Path, model: type[BaseModel], prefix: str, detail: dict[str, 
     known = _keys(model, parents)
     if not prefix and not parents:
         known += recipes.names()
-    near = difflib.get_close_matches(str(last), known, n=1, cutoff=0.5)
     parent = ".".join(str(part) for part in (prefix, *parents) if part != "")
-    hint = f"did you mean {'.'.join(filter(None, (parent, near[0])))}?" if near else f"known: {', '.join(known)}"
-    return f"{path}: {key}: unknown key; {hint}"
+    return f"{path}: {key}: unknown key; {nearest(str(last), known, f'{parent}.' if parent else '')}"
 
 
 def _keys(model: type[BaseModel], parents: list[Any]) -> list[str]:

@@ -1,13 +1,12 @@
 """May a model become the champion? Gates, and a paired comparison with the present one. Numbers only, no MLflow."""
 
-import difflib
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from components import SlipwayError, recipes
+from components import SlipwayError, nearest, recipes
 from components.params import Params, Register
 
 
@@ -21,8 +20,7 @@ def gates(settings: Register, values: Mapping[str, float]) -> list[dict[str, Any
     for side, sign, limits in (("minimum", ">=", settings.minimum), ("maximum", "<=", settings.maximum)):
         for metric, limit in limits.items():
             if metric not in values:
-                near = difflib.get_close_matches(metric, values, n=1, cutoff=0.5)
-                hint = f"did you mean {near[0]}?" if near else f"measured: {', '.join(sorted(values))}"
+                hint = nearest(metric, sorted(values))
                 raise SlipwayError(f"params.yaml: register.{side}.{metric}: no such metric; {hint}")
             value = float(values[metric])
             held = value >= limit if side == "minimum" else value <= limit

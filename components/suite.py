@@ -3,9 +3,8 @@
 The only file that knows Great Expectations.
 """
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pyarrow as pa
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from components import SlipwayError
+from components import SlipwayError, nearest
 
 EXAMPLES = 3  # unexpected rows shown of each expectation
 SECTIONS = {
@@ -84,7 +83,7 @@ def read(path: Path, columns: Mapping[str, list[str]], values: dict[str, Any]) -
     entries = []
     for section, listed in content.items():
         if section not in SECTIONS:
-            raise SlipwayError(f"{path}: {section}: unknown section; {_nearest(section, SECTIONS)}")
+            raise SlipwayError(f"{path}: {section}: unknown section; {nearest(section, SECTIONS)}")
         if not isinstance(listed or [], list):
             raise SlipwayError(f"{path}: {section}: expected a list of expectations (`- type: ...`)")
         for index, item in enumerate(listed or []):
@@ -106,18 +105,18 @@ def _entry(where: str, section: str, item: Any, known: list[str], values: dict[s
     where = f"{where}: {name}"
     for key in item:
         if key not in ("type", "kwargs", "meta"):
-            raise SlipwayError(f"{where}: {key}: unknown key; {_nearest(key, ('type', 'kwargs', 'meta'))}")
+            raise SlipwayError(f"{where}: {key}: unknown key; {nearest(key, ('type', 'kwargs', 'meta'))}")
     kwargs, meta = item.get("kwargs") or {}, item.get("meta") or {}
     if not isinstance(kwargs, dict) or not isinstance(meta, dict):
         raise SlipwayError(f"{where}: kwargs and meta hold keys and values")
     types = registry.list_registered_expectation_implementations()
     if name not in types:
-        raise SlipwayError(f"{where}: no such expectation; {_nearest(name, types)}")
+        raise SlipwayError(f"{where}: no such expectation; {nearest(name, types)}")
     model: Any = registry.get_expectation_impl(name)
     fields = [key for key in model.__fields__ if key not in Expectation.__fields__ and key != "batch_id"]
     for key in kwargs:
         if key not in fields:
-            raise SlipwayError(f"{where}: {key}: unknown argument; {_nearest(key, fields)}")
+            raise SlipwayError(f"{where}: {key}: unknown argument; {nearest(key, fields)}")
     kwargs = {key: _substituted(where, value, values) for key, value in kwargs.items()}
     try:
         model(**kwargs)
@@ -130,7 +129,7 @@ def _entry(where: str, section: str, item: Any, known: list[str], values: dict[s
     columns += [] if name.startswith("expect_table_") else kwargs.get("column_list", [])
     for column in columns:
         if column not in known:
-            raise SlipwayError(f"{where}: no column {column} in {section}; {_nearest(column, known)}")
+            raise SlipwayError(f"{where}: no column {column} in {section}; {nearest(column, known)}")
     if section == "examples":
         _row_level(where, model)
     notes = meta.get("notes", "")
@@ -154,7 +153,7 @@ def _substituted(where: str, value: Any, values: dict[str, Any]) -> Any:
         return parse_suite_parameter(wanted, values)
     except (SuiteParameterError, TypeError) as error:
         unknown = [name for name in re.findall(r"[A-Za-z_]\w*", wanted) if name not in values]
-        hint = f"no value {unknown[0]}; {_nearest(unknown[0], values)}" if unknown else str(error)
+        hint = f"no value {unknown[0]}; {nearest(unknown[0], values)}" if unknown else str(error)
         raise SlipwayError(f"{where}: $PARAMETER {wanted}: {hint}") from None
 
 
@@ -173,11 +172,6 @@ def _row_level(where: str, model: Any) -> None:
             f"{where}: compares rows with each other or types, which file by file cannot see; "
             "for copies across all files expect the column `copy` to be in [0]"
         )
-
-
-def _nearest(name: Any, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
-    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
 
 
 def _words(name: str, kwargs: dict[str, Any]) -> list[tuple[str, bool]]:

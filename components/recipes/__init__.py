@@ -3,7 +3,6 @@
 A recipe is a module with the parts of `Recipe`, and any of the optional ones. Nothing else has to be registered.
 """
 
-import difflib
 import importlib
 import math
 import pkgutil
@@ -15,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel
 
-from components import SlipwayError
+from components import SlipwayError, nearest
 
 if TYPE_CHECKING:
     import keras
@@ -106,9 +105,7 @@ def names() -> list[str]:
 def load(name: str, where: str = "recipe") -> Recipe:
     """Import the recipe of that name; SlipwayError names the nearest one there is."""
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names())}"
-        raise SlipwayError(f"{where}: no recipe {name!r}; {hint}")
+        raise SlipwayError(f"{where}: no recipe {name!r}; {nearest(name, names())}")
     return cast("Recipe", importlib.import_module(f"{__name__}.{name}"))
 
 
