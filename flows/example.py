@@ -61,6 +61,7 @@ class Example(Part):
     ingest: list[str]  # the words after `python -m components ingest`; {files} is the folder of the files
     files: dict[str, File] = {}
     goals: list[Goal] = []
+    hold_out: str = ""  # a column, such as the speaker: bench/quality.py holds each of its values out in turn
 
 
 def names() -> list[str]:

@@ -1,5 +1,6 @@
 """The examples: that each is whole, that its expectations catch its traps, and where its files come from."""
 
+import datetime as dt
 import functools
 import gzip
 import hashlib
@@ -60,7 +61,10 @@ def test_an_example_is_whole(name: str) -> None:
     recipe = yaml(folder / "params.yaml")
     for stage in yaml(ROOT / "dvc.yaml")["stages"].values():
         for key in stage.get("params", []):
-            assert key.replace("${recipe}", settings.recipe) in recipe, f"dvc.yaml reads {key}"
+            value = recipe
+            for part in key.replace("${recipe}", settings.recipe).split("."):
+                assert part in value, f"dvc.yaml reads {key}"
+                value = value[part]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -85,7 +89,7 @@ def fabricated(name: str, rows: int = 400) -> tuple[params.Params, pa.Table]:
     for entry in yaml(folder / "expectations.yaml")["examples"]:
         kwargs = entry["kwargs"]
         if entry["type"] == "expect_column_values_to_be_between":
-            ranges[kwargs["column"]] = (kwargs.get("min_value", 0), kwargs["max_value"])
+            ranges[kwargs["column"]] = (kwargs.get("min_value", 0), kwargs.get("max_value", 0))
         elif entry["type"] == "expect_column_values_to_be_in_set":
             sets[kwargs["column"]] = kwargs["value_set"]
         elif entry["type"] == "expect_column_pair_values_a_to_be_greater_than_b":
@@ -128,7 +132,19 @@ def sentences(settings: params.Params, random: np.random.Generator, rows: int) -
     return {"text": [" ".join(random.choice(words, 12)) + f" {row}" for row in range(rows)]}
 
 
+def windows(settings: params.Params, random: np.random.Generator, rows: int) -> dict[str, Any]:
+    history, horizon = settings.task.history, settings.task.horizon
+    times = np.datetime64("1985-01-01") + np.arange(rows)
+    values = random.uniform(5, 25, (rows, history + horizon))
+    return {
+        "time": times.astype("datetime64[us]"),
+        "history": values[:, :history].tolist(),
+        "label": values[:, history:].tolist(),
+    }
+
+
 MAKERS: dict[str, Callable[[params.Params, np.random.Generator, int], dict[str, Any]]] = {
+    "series": windows,
     "images": pictures,
     "text": sentences,
 }
@@ -188,6 +204,19 @@ TRAPS: dict[str, list[tuple[str, Any, str]]] = {
         ("label", "1", "unknown label"),
         ("id", COPIED, COPIED),
     ],
+    "temperatures": [
+        ("history", [10.0, -40.0, *[12.0] * 363], "colder than Melbourne gets"),
+        ("history", [50.0, 70.0, *[60.0] * 363], "hotter than Melbourne gets"),  # Fahrenheit
+        ("history", [10.0] * 365, "all values of the history are the same"),
+        ("history", [10.0, None, None, None, *[12.0] * 361], "too many values are missing"),
+        ("time", dt.datetime(2090, 1, 1), "time out of range"),
+    ],
+    "sunspots": [
+        ("history", [100.0, 355.0, *[200.0] * 262], "more sunspots than were ever seen"),  # of version 2.0
+        ("history", [10.0, -1.0, *[12.0] * 262], "fewer than no sunspots"),
+        ("history", [10.0, None, *[12.0] * 262], "a value is missing"),
+        ("time", dt.datetime(1600, 1, 1), "time out of range"),
+    ],
     "mnist-cnn": [("image", b"\x89PNG", "undecodable image"), ("id", COPIED, COPIED)],
 }
 
@@ -219,6 +248,23 @@ def test_a_file_read_in_the_wrong_encoding_stops_the_run(tmp_path: Path) -> None
     wrong = [text.encode("gb18030").decode("latin-1") for text in table["text"].to_pylist()]  # no byte is wrong in it
     with pytest.raises(SlipwayError, match="script values must belong to this set: han"):
         held("hotel-reviews", settings, table.set_column(0, "text", pa.array(wrong)), tmp_path, bad=0.01)
+
+
+def test_an_odd_line_of_a_series_is_named(tmp_path: Path) -> None:
+    """Older copies of the temperatures hold `?0.2` for 0.2, and end in a footer."""
+    days = [f"{np.datetime64('1981-01-01') + day},{10 + day % 7}.5" for day in range(400)]
+    file = tmp_path / "daily-min-temperatures.csv"
+    words = [word.replace("{files}", str(tmp_path)) for word in example.load("temperatures").ingest]
+    options = vars(parser().parse_args(["ingest", *words]))
+    for common in ("stage", "data", "params", "name", "replace", "keep_params"):
+        del options[common]
+    read = commands()[options.pop("source")].read
+    file.write_text("\n".join(["Date,Temp", *days, "", "Daily minimum temperatures in Melbourne"]), encoding="utf-8")
+    assert sum(len(part) for part in read(**options).tables) == 400 - 365 - 7 + 1
+    days[9] = "1981-01-10,?0.2"
+    file.write_text("\n".join(["Date,Temp", *days]), encoding="utf-8")
+    with pytest.raises(SlipwayError, match=r"line 11: Temp is '\?0\.2'"):
+        read(**options)
 
 
 # Where the files come from.
