@@ -149,7 +149,8 @@ def _sound(data: bytes | None, params: Params, known: dict[str, Any]) -> np.ndar
             while found < frames and len(block := file.read(BLOCK // channels, dtype="float32", always_2d=True)):
                 found += len(block)
                 size = np.abs(block)
-                peak, clipped = max(peak, float(size.max())), clipped + int((size >= CLIPPED).sum())
+                peak = float(np.maximum(peak, size.max()))  # unlike max(), keeps a NaN
+                clipped += int((size >= CLIPPED).sum())
                 parts.append(block[:, 0] if channels == 1 else block.mean(axis=1))
     except ValueError:
         raise
@@ -204,7 +205,7 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
     for row, item in enumerate(data):  # one by one: a recording's bits must not depend on its neighbours
         decibels = _decibels(item, params)
         if params.scale == "recording":
-            mean, deviation = decibels.mean(), max(decibels.std(), np.float32(1e-6))
+            mean, deviation = decibels.mean(), np.maximum(decibels.std(), np.float32(1e-6))
         spectrograms[row] = (decibels - mean) / deviation
     return {"spectrogram": spectrograms}
 
@@ -220,8 +221,8 @@ def _decibels(data: bytes | None, params: Params) -> np.ndarray:
     frames = np.lib.stride_tricks.sliding_window_view(sound, window)[::hop] * shape
     spectrum = rfft(frames, 2 * (len(filters) - 1))
     power = (spectrum.real**2 + spectrum.imag**2) @ filters
-    decibels = 10 * np.log10(np.maximum(power, np.float32(FLOOR)))
-    return np.maximum(decibels, decibels.max() - np.float32(RANGE))
+    decibels: np.ndarray = 10 * np.log10(np.maximum(power, np.float32(FLOOR)))
+    return np.asarray(np.maximum(decibels, decibels.max() - np.float32(RANGE)))
 
 
 def _fitted(sound: np.ndarray, rate: int, params: Params) -> np.ndarray:
@@ -333,7 +334,10 @@ def _conformer(x: Any, params: Params, dropout: float) -> Any:
         y = normal(x, name)
         gate = keras.layers.Dense(width, activation="sigmoid", name=f"{name}_gate")(y)
         y = keras.layers.Multiply(name=f"{name}_glu")([keras.layers.Dense(width, name=f"{name}_value")(y), gate])
-        y = keras.layers.DepthwiseConv1D(KERNEL, padding="same", use_bias=False, name=name)(y)
+        # a depthwise convolution, by hand: TensorFlow's own has no deterministic gradient on a GPU
+        y = keras.layers.ZeroPadding1D(KERNEL // 2, name=f"{name}_pad")(y)
+        y = keras.ops.stack([y[:, at : at + x.shape[1]] for at in range(KERNEL)], axis=2)
+        y = keras.layers.EinsumDense("btkd,kd->btd", (None, width), name=name)(y)
         y = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_batch_normal")(y)
         y = keras.layers.Dense(width, name=f"{name}_project")(keras.layers.Activation("silu", name=f"{name}_silu")(y))
         return keras.layers.Add(name=f"{name}_add")([x, dropped(y, name)])

@@ -46,6 +46,6 @@ def slug(name: str, joint: str = "-") -> str:
 
 def commands() -> dict[str, Command]:
     """Return every command by its name."""
-    from components.sources import images, series, tabular, text
+    from components.sources import audio, images, series, tabular, text
 
-    return images.SOURCES | series.SOURCES | tabular.SOURCES | text.SOURCES
+    return audio.SOURCES | images.SOURCES | series.SOURCES | tabular.SOURCES | text.SOURCES
