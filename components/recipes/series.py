@@ -313,7 +313,10 @@ def _season(params: Params) -> list[int]:
 
 
 def baseline(arrays: Arrays, params: Params, state: State) -> np.ndarray:  # noqa: ARG001
-    """The seasonal naive forecast `(n, names)` float32: what was a season ago (Hyndman and Athanasopoulos 2021)."""
+    """Seasonal naive: the values of one season ago.
+
+    Hyndman and Athanasopoulos 2021, section 5.2. Returns `(n, names)` float32.
+    """
     found = arrays["history"][:, _season(params)]
     return np.asarray(found).transpose(0, 2, 1).reshape(len(found), -1)
 
