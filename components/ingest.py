@@ -195,7 +195,7 @@ def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = 
     changed = []
     for key, value in settings.items():
         old = content.get(key)
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:  # an empty one takes out what was there
             content[key] = old or {}  # `images:` alone is None
             changed += _merge(content[key], value, grow=grow, prefix=f"{prefix}{key}.")
             continue

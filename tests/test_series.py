@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import SlipwayError, recipes, table
+from components import ingest as ingest_stage
 from components.recipes import series
 from components.sources import Source, commands
 from components.sources.series import series as read
@@ -381,6 +382,13 @@ def test_a_file_becomes_windows(tmp_path: Path) -> None:
     assert not source.skipped
     assert source.others["register"]["maximum"]["mase"] == 1.0
     assert recipes.schema(recipes.load("series"), series.Params.model_validate(source.settings)).equals(found.schema)
+
+
+def test_a_new_dataset_of_a_series_takes_the_gate_of_accuracy_out(tmp_path: Path) -> None:
+    content = {"register": {"minimum": {"accuracy": 0.9}, "maximum": {"size_mb": 10.0}, "margin": 0.02}}
+    ingest_stage._merge(content, ingest(csv(tmp_path, *days(1, 2, 3, 4, 5))).others, grow=False)
+    maximum = {"mase": 1.0, "latency_ms": 50.0, "size_mb": 100.0}
+    assert content == {"register": {"minimum": {}, "maximum": maximum, "margin": 0.02}}
 
 
 def test_a_horizon_of_one_is_a_number(tmp_path: Path) -> None:

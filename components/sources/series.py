@@ -19,7 +19,6 @@ from components.sources import BATCH, Command, Source, slug
 NUMBERS = 4_000_000  # values of windows in memory at a time
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "None")
 SEASONS = {"second": 60, "minute": 60, "hour": 24, "day": 7, "week": 52, "month": 12, "quarter": 4}
-GATES = {"minimum": {}, "maximum": {"mase": 1.0, "latency_ms": 50.0, "size_mb": 100.0}}
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,8 @@ def series(
         "step": None if step == "row" else step,
     }
     tables = _windows(parts, origins, settings)
-    return Source(slug(file.stem), "series", settings, tables, skipped, {"register": GATES})
+    gates = {"minimum": {}, "maximum": {"mase": 1.0, "latency_ms": 50.0, "size_mb": 100.0}}
+    return Source(slug(file.stem), "series", settings, tables, skipped, {"register": gates})
 
 
 def _read(
