@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from components import recipes
-from components.recipes import images, tabular
+from components.recipes import images
 from tests.conftest import ROOT
 
 
@@ -95,45 +95,6 @@ def test_facts_of_a_picture() -> None:
     assert first == {"width": 7, "height": 5, "pixels": 35, "mode": "RGB", "format": "JPEG", "decodable": True}
     assert second["decodable"] is False
     assert images.facts(pa.table({"image": [bomb()]}), images.Params()).to_pylist()[0]["pixels"] == 3_600_000_000
-
-
-def test_facts_of_a_row() -> None:
-    table = pa.table({"x": [1.0, None, float("inf")], "colour": ["red", None, "blue"]})
-    found = tabular.facts(table, tabular.Params(numeric=["x"], categorical=["colour"]))
-    assert found["missing"].to_pylist() == [0, 2, 0]
-    assert found["finite"].to_pylist() == [True, True, False]
-
-
-def test_a_row_with_gaps_and_news_is_encoded_by_hand() -> None:
-    params = tabular.Params(numeric=["x", "y"], categorical=["colour"])
-    state = {"mean": [10.0, 0.0], "deviation": [2.0, 1.0], "values": {"colour": ["blue", "red"]}}
-    table = pa.table({"x": [14.0, None], "y": [1.0, float("nan")], "colour": ["red", "pink"]})
-    found = tabular.encode(table, params, state)
-    assert found["numeric"].tolist() == [[2.0, 1.0], [0.0, 0.0]]
-    assert found["categorical"].tolist() == [[2], [0]]
-    with pytest.raises(ValueError, match="x is infinite"):
-        tabular.encode(pa.table({"x": [float("inf")], "y": [1.0], "colour": ["red"]}), params, state)
-
-
-def test_a_constant_column_and_an_empty_one_do_no_harm() -> None:
-    params = tabular.Params(numeric=["x", "y"])
-    table = pa.table({"x": [3.0, 3.0], "y": pa.array([None, None], pa.float64())})
-    state = tabular.fit([table], params)
-    assert state["deviation"] == [1.0, 1.0]
-    assert tabular.encode(table, params, state)["numeric"].tolist() == [[0.0, 0.0], [0.0, 0.0]]
-
-
-@pytest.mark.parametrize(
-    ("section", "expected"),
-    [
-        ({}, "no columns"),
-        ({"numeric": ["x", "x"]}, "named twice: x"),
-        ({"numeric": ["finite"]}, "a fact has that name"),
-    ],
-)
-def test_columns_that_cannot_be_are_refused(section: dict[str, list[str]], expected: str) -> None:
-    with pytest.raises(ValueError, match=expected):
-        tabular.Params.model_validate(section)
 
 
 def test_several_labels_and_numbers_are_answered_too() -> None:

@@ -1,0 +1,150 @@
+"""Scaling of numbers: statistics in one pass with flat memory, and what is made of them.
+
+Light: numpy and the standard library, so that it can be shipped with a model. Missing values are NaN.
+"""
+
+from dataclasses import dataclass, field
+from statistics import NormalDist
+from typing import Any, Literal
+
+import numpy as np
+
+Kind = Literal["standardise", "min_max", "robust", "quantile", "none"]
+SAMPLE = 100_000  # values of each column, at most, that medians and quantiles are computed from
+SAMPLES = 10_000_000  # of all columns together
+POINTS = 256  # of a column's distribution, for the kind `quantile`
+LIMIT = 1e30  # beyond it a number counts as missing: float32 ends at 3e38, and its square must not overflow
+
+
+@dataclass
+class Summary:
+    """What is known of the columns after all that was added: `(columns,)` float64 each, of values within +-LIMIT.
+
+    Mean and sum of squares by the update of Chan, Golub and LeVeque (1979), "Updating formulae and a pairwise
+    algorithm for computing sample variances". `sample` holds `size` values of each column at most: those whose
+    position (over all tables) has the smallest hashes, a bottom-k sample (Cohen and Kaplan, 2007, "Summarizing
+    data using bottom-k sketches"): uniform, without replacement, the same however the tables are cut.
+    """
+
+    columns: int
+    seed: int = 0
+    size: int = 0  # 0: SAMPLE, or what the columns may have of SAMPLES
+    rows: int = 0  # added so far
+    count: np.ndarray = field(init=False)  # (columns,) values that are there, within +-LIMIT
+    mean: np.ndarray = field(init=False)
+    square: np.ndarray = field(init=False)  # sum of squared distances from the mean
+    low: np.ndarray = field(init=False)
+    high: np.ndarray = field(init=False)
+    _keys: list[np.ndarray] = field(init=False)
+    _values: list[np.ndarray] = field(init=False)
+    _limit: np.ndarray = field(init=False)  # (columns,) uint64: keys above it are not among the smallest
+
+    def __post_init__(self) -> None:
+        self.count, self.mean, self.square = (np.zeros(self.columns) for _ in range(3))
+        self.low, self.high = np.full(self.columns, np.inf), np.full(self.columns, -np.inf)
+        self.size = self.size or min(SAMPLE, SAMPLES // max(self.columns, 1))
+        self._limit = np.full(self.columns, np.iinfo(np.uint64).max, np.uint64)
+        self._keys = [np.empty(0, np.uint64) for _ in range(self.columns)]
+        self._values = [np.empty(0) for _ in range(self.columns)]
+
+    def add(self, numbers: np.ndarray) -> None:
+        """Add rows `(n, columns)`; what is not finite, or beyond +-LIMIT, counts as missing."""
+        there = np.abs(numbers) <= LIMIT  # false of NaN
+        n = there.sum(axis=0)
+        m = np.where(there, numbers, 0).sum(axis=0) / np.maximum(n, 1)
+        s = (np.where(there, numbers - m, 0) ** 2).sum(axis=0)
+        total = np.maximum(self.count + n, 1)
+        self.square = self.square + s + (m - self.mean) ** 2 * self.count * n / total
+        self.mean = self.mean + (m - self.mean) * (n / total)
+        self.count = self.count + n
+        self.low = np.minimum(self.low, np.where(there, numbers, np.inf).min(axis=0, initial=np.inf))
+        self.high = np.maximum(self.high, np.where(there, numbers, -np.inf).max(axis=0, initial=-np.inf))
+        keys = hashes(np.arange(self.rows, self.rows + len(numbers)), self.seed)
+        self.rows += len(numbers)
+        for column in range(self.columns):
+            rows = there[:, column] & (keys <= self._limit[column])
+            self._keys[column] = np.concatenate([self._keys[column], keys[rows]])
+            self._values[column] = np.concatenate([self._values[column], numbers[rows, column]])
+            if len(self._keys[column]) > 2 * self.size:
+                self._cut(column)
+
+    def _cut(self, column: int) -> None:
+        if len(self._keys[column]) > self.size:
+            kept = np.argpartition(self._keys[column], self.size - 1)[: self.size]
+            self._keys[column], self._values[column] = self._keys[column][kept], self._values[column][kept]
+            self._limit[column] = self._keys[column].max()
+
+    def sample(self, column: int) -> np.ndarray:
+        """Return the sample of a column, sorted: at most `size` float64; empty where no value was finite."""
+        self._cut(column)
+        return np.sort(self._values[column])
+
+    def quantiles(self, shares: list[float]) -> np.ndarray:
+        """Return `(len(shares), columns)` of the samples, linearly interpolated; 0 where there is no value."""
+        found = [
+            np.quantile(s, shares) if len(s) else np.zeros(len(shares)) for s in map(self.sample, range(self.columns))
+        ]
+        return np.stack(found, axis=1) if found else np.empty((len(shares), 0))
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """The standard deviation (of the population, as scikit-learn's StandardScaler has it)."""
+        found: np.ndarray = np.sqrt(self.square / np.maximum(self.count, 1))
+        return found
+
+
+def hashes(positions: np.ndarray, seed: int) -> np.ndarray:
+    """Mix whole numbers into `(n,)` uint64, each its own: the finaliser of SplitMix64 (Steele et al., 2014)."""
+    x = positions.astype(np.uint64) + np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: np.ndarray = x ^ (x >> np.uint64(31))
+    return mixed
+
+
+def scaler(summary: Summary, kind: Kind) -> dict[str, Any]:
+    """Return what `scale` needs, as plain JSON.
+
+    standardise: (x - mean) / deviation; min_max: to 0 .. 1; robust: (x - median) / interquartile range, or the
+    deviation where that is 0; quantile: through the column's own distribution to the normal one; none. A
+    constant column becomes 0 (scikit-learn's preprocessing does the same for each).
+    """
+    if kind == "quantile":
+        # shares off the ends, so that the normal values are finite (Blom 1958 calls these plotting positions)
+        shares = [(number + 0.5) / POINTS for number in range(POINTS)]
+        return {
+            "points": summary.quantiles(shares).T.tolist(),
+            "normal": [NormalDist().inv_cdf(share) for share in shares],
+        }
+    deviation = summary.deviation
+    if kind == "standardise":
+        shift, unit = summary.mean, deviation
+    elif kind == "min_max":
+        some = summary.count > 0
+        shift = np.where(some, summary.low, 0)
+        unit = np.where(some, summary.high, 0) - shift
+    elif kind == "robust":
+        first, median, third = summary.quantiles([0.25, 0.5, 0.75])
+        shift, unit = median, np.where(third > first, third - first, deviation)
+    else:
+        shift, unit = np.zeros(summary.columns), np.ones(summary.columns)
+    return {"shift": shift.tolist(), "unit": np.where(unit > 0, unit, 1.0).tolist()}
+
+
+def scale(numbers: np.ndarray, fitted: dict[str, Any], clip: float | None = None) -> np.ndarray:
+    """Scale `(n, columns)` float64 with what `scaler` returned, and bound it to +-`clip` where that is given.
+
+    Missing stays NaN. With points, a value within a run of equal ones gets the middle of their normal values,
+    as in scikit-learn's QuantileTransformer.
+    """
+    if "points" in fitted:
+        normal = np.array(fitted["normal"])
+        scaled = np.empty_like(numbers, dtype=np.float64)
+        for column, listed in enumerate(fitted["points"]):
+            points = np.array(listed)
+            up = np.interp(numbers[:, column], points, normal)
+            down = -np.interp(-numbers[:, column], -points[::-1], -normal[::-1])
+            scaled[:, column] = (up + down) / 2
+    else:
+        scaled = (numbers - np.array(fitted["shift"])) / np.array(fitted["unit"])
+    return scaled if clip is None else np.clip(scaled, -clip, clip)
