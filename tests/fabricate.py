@@ -112,19 +112,22 @@ def model(build: Path, settings: params.Params, flip: float) -> None:
 
 
 def table_model(out: Path, settings: params.Params, state: dict[str, Any]) -> None:
-    """A model of two numbers and a category by hand; the category has no say."""
-    weights = numpy_helper.from_array(np.array([[-1, 1], [-1, 1]], np.float32), "weights")
-    nothing = numpy_helper.from_array(np.zeros((1, 1), np.float32), "nothing")
+    """A model of a table by hand: the first two numbers decide, all else has no say."""
+    given = recipes.load("tabular").inputs(settings.task, state)
+    numbers, codes = (len(given[name].names) for name in ("numeric", "categorical"))
+    weights = numpy_helper.from_array(np.array([[-1, 1] if n < 2 else [0, 0] for n in range(numbers)], np.float32))
+    weights.name = "weights"
+    nothing = numpy_helper.from_array(np.zeros((codes, 1), np.float32), "nothing")
     nodes = [
         helper.make_node("MatMul", ["numeric", "weights"], ["product"]),
         helper.make_node("Cast", ["categorical"], ["category"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["category", "nothing"], ["zero"]),
+        helper.make_node("MatMul", ["category", "nothing"], ["zero"]),
         helper.make_node("Add", ["product", "zero"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=-1),
     ]
     inputs = [
-        helper.make_tensor_value_info("numeric", TensorProto.FLOAT, ["examples", 2]),
-        helper.make_tensor_value_info("categorical", TensorProto.INT32, ["examples", 1]),
+        helper.make_tensor_value_info("numeric", TensorProto.FLOAT, ["examples", numbers]),
+        helper.make_tensor_value_info("categorical", TensorProto.INT32, ["examples", codes]),
     ]
     answer = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["examples", 2])
     graph = helper.make_graph(nodes, "table", inputs, [answer], [weights, nothing])

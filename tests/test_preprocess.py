@@ -75,7 +75,7 @@ def test_statistics_come_from_the_training_split_alone(make: Make) -> None:
     assert train[:, 0].mean() == pytest.approx(0, abs=1e-6)
     assert train[:, 0].std() == pytest.approx(1, abs=1e-6)
     whole = pq.read_table("data/a.parquet")
-    assert abs(np.mean(whole["x"].to_numpy()) - state["mean"][0]) > 1e-4
+    assert abs(np.mean(whole["x"].to_numpy()) - state["scale"]["shift"][0]) > 1e-4
 
 
 def test_fitting_in_pieces_is_fitting_at_once(make: Make) -> None:
@@ -84,10 +84,11 @@ def test_fitting_in_pieces_is_fitting_at_once(make: Make) -> None:
     whole = pq.read_table("data/a.parquet")
     once = module.fit([whole], settings.task)
     pieces = module.fit([whole.slice(at, 37) for at in range(0, 400, 37)], settings.task)
-    assert pieces["mean"] == pytest.approx(once["mean"])
-    assert pieces["deviation"] == pytest.approx(once["deviation"])
+    for key in ("shift", "unit"):
+        assert pieces["scale"][key] == pytest.approx(once["scale"][key])
+    assert pieces["fill"] == once["fill"]
     assert pieces["values"] == once["values"] == {"colour": ["blue", "green", "red"]}
-    assert once["deviation"][1] == pytest.approx(np.nanstd(whole["y"].to_numpy(zero_copy_only=False)))
+    assert once["scale"]["unit"][1] == pytest.approx(np.nanstd(whole["y"].to_numpy(zero_copy_only=False)))
 
 
 def test_an_empty_split_is_refused(make: Make) -> None:

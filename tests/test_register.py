@@ -489,7 +489,8 @@ def mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> params.Params:
     section = {"numeric": ["x", "y"], "categorical": ["code"], "labels": ["no", "yes"], "hidden": [4]}
     Path("params.yaml").write_text(f"name: table\nrecipe: tabular\ntabular: {json.dumps(section)}\n")
     settings = params.load()
-    state = {"mean": [0, 0], "deviation": [1, 1], "values": {"code": ["007", "7", "true"]}}
+    seen = pa.table({"x": [-1.0, 1.0], "y": [-1.0, 1.0], "code": ["007", "7"]})
+    state = recipes.load("tabular").fit([seen], settings.task)
     fabricate.table_model(tmp_path / "model", settings, state)
     return settings
 
