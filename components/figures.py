@@ -154,8 +154,6 @@ def _ranking(build: Path) -> "dict[str, Figure]":
     path = build / "evaluation" / "predictions.parquet"
     if not path.exists() or "probabilities" not in pq.read_schema(path).names:
         return {}
-    from sklearn.metrics import precision_recall_curve, roc_curve
-
     recipe, params, _ = _model(build)
     target = recipe.target(params)
     table = pq.read_table(path, columns=["actual", "probabilities"])
@@ -164,17 +162,17 @@ def _ranking(build: Path) -> "dict[str, Figure]":
     scores = np.array(table["probabilities"].to_pylist(), np.float64).reshape(held.shape)
     areas = {row["label"]: row for row in read_csv(build / "evaluation" / "classes.csv") if row.get("roc_auc")}
     found = {}
-    for title, curve, area, (across, up) in (
-        ("roc", roc_curve, "roc_auc", ("false positive rate", "true positive rate")),
-        ("precision_recall", precision_recall_curve, "pr_auc", ("recall", "precision")),
+    for title, area, across, up in (
+        ("roc", "roc_auc", "false positive rate", "true positive rate"),
+        ("precision_recall", "pr_auc", "recall", "precision"),
     ):
         figure, axes = _axes()
         known = [index for index, name in enumerate(target.names) if name in areas]
         if target.kind == "label" and len(target.names) == 2:
             known = [index for index in known if index == 1]
         for index in sorted(known, key=lambda index: float(areas[target.names[index]][area]))[:CURVES]:
-            first, second, _ = curve(held[:, index], scores[:, index])
-            x, y = (first, second) if title == "roc" else (second, first)
+            false, true, precision = rates(held[:, index], scores[:, index])
+            x, y = (false, true) if title == "roc" else (true, precision)
             few = np.unique(np.linspace(0, len(x) - 1, min(len(x), POINTS)).astype(int))
             name = target.names[index]
             axes.plot(x[few], y[few], label=f"{name[:30]}: {float(areas[name][area]):.3f}")
@@ -185,6 +183,18 @@ def _ranking(build: Path) -> "dict[str, Figure]":
             axes.legend(frameon=False, title="area under the curve")
         found[title] = figure
     return found
+
+
+def rates(held: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return false positive rate, true positive rate and precision at every threshold, the strictest first.
+
+    `held` is `(n,)` bool with some of both; the curves begin where nothing is said to hold, with precision 1.
+    """
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)  # of equal scores
+    hit, said = np.cumsum(held[order])[last], last + 1
+    false, true = (said - hit) / (~held).sum(), hit / held.sum()
+    return np.append(0.0, false), np.append(0.0, true), np.append(1.0, hit / said)
 
 
 def _residuals(build: Path) -> "Figure":

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from components import params, results
 from components.files import read_json
 from flows.stages import Outcome
 
@@ -29,6 +30,7 @@ def blocks(outcomes: Sequence[Outcome], registered: dict[str, Any], served: dict
     ]
     parts += _data(Path("build/validation/summary.json"))
     parts += _model(registered) if registered else []
+    parts += _measured(Path("build/evaluation"))
     parts.append(_places(registered, served))
     return parts
 
@@ -40,6 +42,13 @@ def _data(path: Path) -> list[Block]:
     text = f"data: {found['rows']} rows in {found['files']} files validated, {found['set_aside']} set aside"
     reasons = ", ".join(f"{reason}: {rows}" for reason, rows in found.get("reasons", {}).items())
     return [f"{text} ({reasons})" if reasons else text]
+
+
+def _measured(evaluation: Path) -> list[Block]:
+    """Say how sure the metrics are, whether the model beats its baselines, and where it is worst."""
+    if not (evaluation / "intervals.csv").exists():
+        return []
+    return ["\n".join(results.told(params.load(), evaluation))]
 
 
 def _model(registered: dict[str, Any]) -> list[Block]:
