@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -360,6 +361,26 @@ def test_the_whole_history_counts_and_the_last_step_too(name: str) -> None:
         other = history.copy()
         other[0, step, 0] += 1
         assert not np.allclose(inner.predict([history], verbose=0), inner.predict([other], verbose=0), atol=1e-6)
+
+
+def test_serving_answers_the_good_examples_and_tells_what_is_wrong_with_the_others(tmp_path: Path) -> None:
+    import onnxruntime
+
+    from components import serving
+
+    chosen = params(model="seasonal_naive")
+    arrays = {"history": np.array([[[1], [2], [3], [4]]], np.float32)}
+    naive = series.build(chosen, {}, 0.0)
+    assert np.array_equal(naive(arrays), exported(naive, tmp_path, arrays))
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    model = serving.Model(session, recipes.load("series"), chosen, {}, series.target(chosen), None)
+    good = [example([1.0, 2.0, 3.0, 4.0]), example([1.0, 2.0, None, 4.0])]
+    bad = [example(history) for history, _ in HOSTILE.values()]
+    found = serving.predict(model, pa.concat_tables([good[0], *bad, good[1]])).to_pylist()
+    assert [found[0], found[-1]] == [{"values": [3, 4], "error": None}] * 2
+    for answer, (_, expected) in zip(found[1:-1], HOSTILE.values(), strict=True):
+        assert answer["values"] is None
+        assert re.search(expected, answer["error"])
 
 
 # --- the source

@@ -29,7 +29,7 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     values: Annotated[list[str], Field(min_length=1)] = ["value"]  # what is measured and predicted
     group: bool = False  # several series, told apart by the column `group`
-    history: Annotated[int, Field(ge=2, le=100_000)] = 48  # steps that are known, the origin's included
+    history: Annotated[int, Field(ge=2, le=10_000)] = 48  # steps that are known, the origin's included
     horizon: Annotated[int, Field(ge=1, le=10_000)] = 12  # steps that are predicted
     season: Count = 12  # steps of a period: what the seasonal naive forecast repeats; 1 repeats the last value
     step: str | None = "month"  # between two times, such as day or 10 minutes; null: no calendar for the model
