@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components import SlipwayError, recipes
+from components import SlipwayError, decision, recipes
 from components.files import model_digest, replacing, sha256, write_json
 from components.params import Params
 
@@ -21,8 +21,18 @@ LARGEST_DIFFERENCE = 1e-4  # between probabilities of the two artefacts; between
 COMPARED = 1000  # validation examples on which they are compared
 
 
-def write(model: "keras.Model", params: Params, arrays: Path, manifest: dict[str, Any], out: Path) -> str:
-    """Write both artefacts and model.json, compare them; return the model's digest."""
+def write(
+    model: "keras.Model",
+    params: Params,
+    arrays: Path,
+    manifest: dict[str, Any],
+    out: Path,
+    pretrained: dict[str, Any] | None = None,
+) -> str:
+    """Write both artefacts and model.json, compare them; return the model's digest.
+
+    `pretrained` says what the training started from, if anything.
+    """
     recipe = recipes.load(params.recipe)
     with replacing(out) as aside:
         aside.mkdir(parents=True)
@@ -47,7 +57,8 @@ def write(model: "keras.Model", params: Params, arrays: Path, manifest: dict[str
             "params": params.task.model_dump(mode="json"),
             "state": manifest["state"],
             "target": manifest["target"],
-            "decision": None,
+            "decision": _decision(params, arrays, manifest, aside / "model.onnx"),
+            "pretrained": pretrained,
             "code": sha256(Path(str(recipe.__file__))),  # type: ignore[attr-defined]
             "largest_difference": difference,
         }
@@ -126,6 +137,20 @@ def _repack(source: Path, target: Path) -> None:
                 content = text.encode()
             new.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     source.unlink()
+
+
+def _decision(params: Params, arrays: Path, manifest: dict[str, Any], onnx: Path) -> list[Any] | None:
+    """Choose how answers are decided, on the validation split, with the model that ships."""
+    if params.train.threshold is None:
+        return None
+    stored = {name: np.load(arrays / "validation" / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"]}
+    labels = np.load(arrays / "validation" / "label.npy")
+    found = [
+        _answers(onnx, {name: array[at : at + 1024] for name, array in stored.items()})
+        for at in range(0, len(labels), 1024)
+    ]
+    target = recipes.Target(manifest["target"]["kind"], tuple(manifest["target"]["names"]))
+    return decision.choose(params.train.threshold, np.concatenate(found), labels, target, params.cost_matrix())
 
 
 def _answers(onnx: Path, sample: dict[str, np.ndarray]) -> np.ndarray:

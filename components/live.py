@@ -1,9 +1,11 @@
 """Live metrics of a training, sent to MLflow from a thread of its own."""
 
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.store import cause
@@ -33,6 +35,7 @@ class Training:
             for key in run.data.metrics
         }
         self._waiting: deque[Metric] = deque()
+        self._figures: deque[tuple[str, bytes]] = deque()
         self._monitor: Any = monitor(self.run_id, tracking_uri=client.tracking_uri)
         self._samples = 1 + max((s for k, s in self._last.items() if k.startswith("system/")), default=-1)
         self._started = self._sampled = time.monotonic()
@@ -49,6 +52,10 @@ class Training:
         for key, value in metrics.items():
             if step > self._last.get(key, -1):
                 self._waiting.append(Metric(key, float(value), now, step))
+
+    def figure(self, name: str, content: bytes) -> None:
+        """Queue a file for the run's artefacts, under `figures`, and return at once."""
+        self._figures.append((name, content))
 
     def done(self, model_digest: str) -> None:
         """Name the model that came out, by its digest."""
@@ -88,6 +95,17 @@ class Training:
                 return False
             for _ in batch:
                 self._waiting.popleft()
+        while self._figures:
+            name, content = self._figures[0]
+            try:
+                with tempfile.TemporaryDirectory() as folder:
+                    Path(folder, name).write_bytes(content)
+                    self._client.log_artifact(self.run_id, str(Path(folder, name)), "figures")
+            except Exception as error:  # noqa: BLE001 - as above
+                self.problem = cause(error)
+                self._retry = time.monotonic() + WAIT
+                return False
+            self._figures.popleft()
         return True
 
     def close(self, status: str, patience: float) -> None:

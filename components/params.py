@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -35,8 +35,63 @@ class Validate(Section):
     max_bad_fraction: Fraction = 0.01
 
 
+class Schedule(Section):
+    """How the learning rate goes over a training; components/schedules.py has the formulas."""
+
+    name: Literal["constant", "inverse_time", "exponential", "cosine", "one_cycle", "plateau"] = "constant"
+    warmup: Annotated[float, Field(ge=0)] = 0.0  # epochs of a linear rise from 0, before the rest
+    decay: Annotated[float, Field(ge=0)] = 0.1  # b of inverse_time, c of exponential
+    unit: Literal["epoch", "step"] = "epoch"  # of their t
+    floor: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of learning_rate that is never gone below
+    rise: Annotated[float, Field(gt=0, lt=1)] = 0.3  # share of the training that one_cycle rises
+    start: Annotated[float, Field(gt=0, le=1)] = 0.04  # share of learning_rate that one_cycle starts from
+    end: Annotated[float, Field(ge=0, le=1)] = 4e-6  # ... and ends at
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.5  # of each of plateau's reductions
+    patience: Annotated[int, Field(ge=1)] = 3  # epochs without a better validation loss before one
+
+    @model_validator(mode="after")
+    def _of_its_name(self) -> "Schedule":
+        known = {
+            "constant": {"warmup"},
+            "inverse_time": {"warmup", "decay", "unit"},
+            "exponential": {"warmup", "decay", "unit"},
+            "cosine": {"warmup", "floor"},
+            "one_cycle": {"rise", "start", "end"},
+            "plateau": {"factor", "patience", "floor"},
+        }[self.name]
+        changed = {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
+        if others := sorted(changed - known - {"name"}):
+            raise ValueError(f"{self.name} has no {', '.join(others)}; it has {', '.join(sorted(known))}")
+        return self
+
+
+class Augment(Section):
+    """Random changes of training examples, by the kind of the recipe's inputs; see components/augment.py."""
+
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0  # image: up to so many degrees, either way
+    flip: Literal["none", "horizontal", "vertical", "both"] = "none"  # image: every second one
+    crop: Fraction = 0.0  # image: a window smaller by up to this share, anywhere, enlarged to the whole
+    shift: Fraction = 0.0  # image: by up to this share of its sides
+    zoom: Fraction = 0.0  # image: in or out by up to this share
+    brightness: Fraction = 0.0  # image: up to this share of white more or less
+    rand_augment: Annotated[float, Field(ge=0, le=1)] = 0.0  # image: two operations of this strength
+    mixup: Annotated[float, Field(ge=0)] = 0.0  # all inputs numeric: alpha of the Beta distribution
+    cutmix: Annotated[float, Field(ge=0)] = 0.0  # image: alpha of the Beta distribution
+    time_shift: Fraction = 0.0  # spectrogram: by up to this share of its frames
+    gain: Annotated[float, Field(ge=0)] = 0.0  # spectrogram: up to so much added to all of it
+    noise: Annotated[float, Field(ge=0)] = 0.0  # spectrogram: deviation of noise added to each value
+    time_mask: Fraction = 0.0  # spectrogram: up to this share of its frames, in one piece
+    frequency_mask: Fraction = 0.0  # spectrogram: up to this share of its bands, in one piece
+    token_dropout: Fraction = 0.0  # tokens: share that the mask token replaces
+    feature_noise: Annotated[float, Field(ge=0)] = 0.0  # numbers, history: deviation of noise added to each value
+
+    def chosen(self) -> list[str]:
+        """Return the names of the settings that are on."""
+        return [name for name, value in self if value not in (0, "none")]
+
+
 class Train(Section):
-    """How a model is fitted."""
+    """How a model is fitted; docs/training.md explains each setting."""
 
     epochs: Annotated[int, Field(ge=1)] = 20
     batch_size: Annotated[int, Field(ge=1)] = 128
@@ -44,6 +99,101 @@ class Train(Section):
     device: Literal["auto", "cpu", "gpu"] = "auto"
     mixed_precision: Literal["auto", "on", "off"] = "auto"  # auto: on a GPU only
     log_every: Annotated[int, Field(ge=1)] = 100  # steps between live metrics
+    optimizer: Literal["sgd", "adam", "adamw", "lion", "muon"] = "adam"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of sgd
+    nesterov: bool = False
+    weight_decay: Annotated[float, Field(ge=0)] | None = None  # null: the optimizer's own
+    clip_norm: Annotated[float, Field(gt=0)] | None = None  # of all gradients together
+    accumulate: Annotated[int, Field(ge=1)] = 1  # batches to a step of the optimizer
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # momentum of the weights' average, which then ships
+    schedule: Schedule = Schedule()
+    loss: Literal["auto", "cross_entropy", "binary", "focal", "mse", "mae", "huber"] = "auto"
+    label_smoothing: Fraction = 0.0
+    focal_gamma: Annotated[float, Field(ge=0)] = 2.0
+    class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(ge=0)]] = "none"
+    resample: Literal["none", "balanced"] = "none"
+    threshold: Literal["f1", "youden", "cost"] | None = None  # by which answers are decided, chosen on validation
+    initialization: (
+        Literal[
+            "normal",
+            "uniform",
+            "glorot_normal",
+            "glorot_uniform",
+            "he_normal",
+            "he_uniform",
+            "lecun_normal",
+            "lecun_uniform",
+            "orthogonal",
+        ]
+        | None
+    ) = None  # null: the layers' own
+    l1: Annotated[float, Field(ge=0)] = 0.0
+    l2: Annotated[float, Field(ge=0)] = 0.0
+    dropout: Fraction = 0.0
+    early_stopping: Annotated[int, Field(ge=1)] | None = None  # epochs without a better validation loss
+    augment: Augment = Augment()
+    pretrained: str | None = None  # models:/NAME@ALIAS, models:/NAME/VERSION, FILE.keras or keras_hub:PRESET
+    pretrained_part: Literal["whole", "backbone"] = "backbone"
+    freeze_epochs: Annotated[int, Field(ge=0)] = 0  # in which what is pretrained stands still
+
+    @field_validator("schedule", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _weights(cls, value: Any) -> Any:
+        weights = value.items() if isinstance(value, dict) else ()
+        fine = isinstance(value, dict) and all(
+            isinstance(k, str) and isinstance(v, int | float) and v >= 0 for k, v in weights
+        )
+        if not fine and value not in ("none", "balanced"):  # one message instead of one for each type
+            raise ValueError('expected none, balanced or {"LABEL": weight, ...}')
+        return value
+
+    @model_validator(mode="after")
+    def _together(self) -> "Train":
+        if self.optimizer != "sgd" and (self.momentum or self.nesterov):
+            raise ValueError(f"momentum and nesterov are of the optimizer sgd, not of {self.optimizer}")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum, such as 0.9")
+        if self.focal_gamma != 2.0 and self.loss != "focal":
+            raise ValueError("focal_gamma is of the loss focal")
+        if self.class_weights == "balanced" and self.resample == "balanced":
+            raise ValueError("class_weights and resample both balanced would count rare labels twice: choose one")
+        if self.pretrained is None and (self.freeze_epochs or self.pretrained_part != "backbone"):
+            raise ValueError("freeze_epochs and pretrained_part need something pretrained")
+        if self.freeze_epochs >= self.epochs:
+            raise ValueError(f"freeze_epochs must be less than epochs ({self.epochs})")
+        return self
+
+    def suits(self, target: recipes.Target) -> None:
+        """Raise ValueError for a setting that makes no sense for what is predicted."""
+        losses = {"label": ["cross_entropy", "focal"], "labels": ["binary", "focal"], "values": ["mse", "mae", "huber"]}
+        if self.loss not in ("auto", *losses[target.kind]):
+            raise ValueError(
+                f"train.loss: {self.loss} is not for {TASKS[target.kind]}; auto, {', '.join(losses[target.kind])} are"
+            )
+        if target.kind == "values":
+            own = {
+                "label_smoothing": self.label_smoothing,
+                "class_weights": self.class_weights != "none",
+                "resample": self.resample != "none",
+                "threshold": self.threshold,
+                "augment.cutmix": self.augment.cutmix,
+            }
+            if wrong := next((name for name, value in own.items() if value), None):
+                raise ValueError(f"train.{wrong} is for labels, and the recipe predicts numbers")
+        if target.kind == "labels" and self.resample != "none":
+            raise ValueError("train.resample is for one label an example; class_weights does it for several")
+        if target.kind == "labels" and self.threshold == "cost":
+            raise ValueError("train.threshold: cost is for one label an example; f1 and youden do for several")
+        if isinstance(self.class_weights, dict) and (unknown := sorted({*self.class_weights} - {*target.names})):
+            raise ValueError(f"train.class_weights: no label {unknown[0]!r}; there are: {', '.join(target.names[:20])}")
+
+
+TASKS = {"label": "one label an example", "labels": "several labels an example", "values": "numbers"}
 
 
 class Evaluate(Section):
@@ -80,6 +230,14 @@ class Params(Section):
     costs: dict[str, dict[str, float]] | None = None  # actual label -> predicted label -> cost; what is left out is 0
     register_: Annotated[Register, Field(alias="register")] = Register()
     task: Any = None  # the recipe's own section, typed by its `Params`
+
+    @model_validator(mode="after")
+    def _suited(self) -> "Params":
+        if self.task is not None:
+            self.train.suits(recipes.load(self.recipe).target(self.task))
+            if self.train.threshold == "cost" and self.costs is None:
+                raise ValueError("train.threshold: cost needs the section `costs`: ACTUAL: {PREDICTED: number}")
+        return self
 
     @model_validator(mode="after")
     def _costs(self) -> "Params":
@@ -143,9 +301,11 @@ def _explain(path: Path, model: type[BaseModel], prefix: str, detail: dict[str, 
     *parents, last = detail["loc"] or ("",)
     key = ".".join(str(part) for part in (prefix, *detail["loc"]) if part != "")
     if detail["type"] != "extra_forbidden":
-        got = "" if detail["type"] == "missing" else f" (got {detail['input']!r})"
+        of_several = detail["type"] == "value_error" and isinstance(detail["input"], dict)  # our own check of a section
+        got = "" if detail["type"] == "missing" or of_several else f" (got {detail['input']!r})"
         text = detail["msg"].removeprefix("Value error, ")
-        return f"{path}: {key}: {text[:1].lower()}{text[1:]}{got if len(got) < 200 else ''}"
+        where = f"{path}: {key}" if key else f"{path}"
+        return f"{where}: {text[:1].lower()}{text[1:]}{got if len(got) < 200 else ''}"
     known = _keys(model, parents)
     if not prefix and not parents:
         known += recipes.names()

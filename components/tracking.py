@@ -1,8 +1,8 @@
 """MLflow's runs: one for each training, found again by what it is made of and never by a stored random id.
 
 Names in a run: an epoch's metrics under the names of build/training/epochs.csv, those within an epoch as
-`step_loss` and `step_accuracy`, both at the optimizer's step; the evaluation as `test_<metric>`, what it all
-took as `cost.<name>`.
+`step_loss` and `step_accuracy` (of numbers: `step_mae`), both at the optimizer's step; the evaluation as
+`test_<metric>`, what it all took as `cost.<name>`.
 Tags: `slipway.training` (digest of everything the training depends on), `slipway.model` (digest of the model;
 set last, so that a run which has it is complete), `slipway.data`, `slipway.params`, `slipway.evaluated`.
 """
@@ -166,7 +166,8 @@ def _complete(run: "Run", params: Params, build: Path) -> None:
     wanted = [
         Metric(f"step_{key}", float(row[key]), now, int(row["step"]))
         for row in results.read_csv(build / "training" / "steps.csv")
-        for key in ("loss", "accuracy")
+        for key in row
+        if key not in ("step", "learning_rate")
     ]
     wanted += [
         Metric(key, float(value), now, int(row["epoch"]) * steps)

@@ -1,28 +1,35 @@
 """Fit the model; write it twice: .keras to train on, ONNX to predict with.
 
 Killed half-way, it goes on from the last epoch's checkpoint and ends with the same bytes as if undisturbed:
-every batch's order is a function of the seed and the epoch, and the checkpoint holds every variable.
+every batch is a function of the seed, the epoch and its number, and the checkpoint holds every variable.
 """
 
 import hashlib
 import json
 import math
-import os
-import platform
 import shutil
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components import SlipwayError, export, recipes
-from components.files import read_json, replacing, sha256, write_csv, write_json
+from components import (
+    SlipwayError,
+    augment,
+    batches,
+    checkpoint,
+    decision,
+    device,
+    export,
+    fitting,
+    pretrained,
+    pretraining,
+    recipes,
+    schedules,
+)
+from components.checkpoint import Progress
+from components.files import read_json, sha256, write_csv
 from components.params import Params
 
 if TYPE_CHECKING:
@@ -30,50 +37,49 @@ if TYPE_CHECKING:
 
     from components.tracking import Training
 
-EPOCH_COLUMNS = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
-STEP_COLUMNS = ["step", "loss", "accuracy", "learning_rate"]
-
-
-@dataclass
-class Progress:
-    """What a training has come to, kept in its checkpoint."""
-
-    epochs: list[dict[str, float]] = field(default_factory=list)
-    steps: list[dict[str, float]] = field(default_factory=list)
-    seconds: float = 0.0  # in fit, over all its parts
+PARTS = (augment, batches, checkpoint, decision, device, export, fitting, pretrained, pretraining, schedules)
 
 
 def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any]:
     """Write `out` (model.keras, model.onnx, model.json) and `history` (epochs.csv, steps.csv).
 
-    Raises SlipwayError for a device that is not there, an MLflow that does not answer, a loss that is not
-    a number, and two artefacts whose probabilities differ by more than 1e-4.
+    Raises SlipwayError for a device that is not there, settings that do not fit the recipe, weights to start from
+    that cannot be read, an MLflow that does not answer, a loss that is not a number, and two artefacts whose
+    outputs differ by more than 1e-4.
     """
     from components import tracking
 
     manifest = read_json(arrays / "manifest.json")
     tracking.check()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    hardware = _device(params)
-    key = _key(params, manifest)
-    checkpoint = out.parent / "checkpoints" / key
-    model = _model(params, manifest, mixed=bool(hardware["mixed_precision"]))
-    progress = _restore(model, checkpoint)
+    hardware = device.start(params)
+    source = pretrained.read(params.train)
+    key = _key(params, manifest, source.digest if source else "")
+    folder = out.parent / "checkpoints" / key
+    model = fitting.build(params, manifest, mixed=bool(hardware["mixed_precision"]))
+    taken = pretrained.start(model, source, params.train) if source else []
+    fitting.compile_to_fit(model, params, manifest)
+    progress = checkpoint.restore(model, folder / "fit")
     names = ", ".join(f"{name} {value}" for name, value in hardware.items())
     print(f"{model.count_params():,} parameters; {names}", flush=True)
     if progress.epochs:
         print(f"going on after epoch {len(progress.epochs)} of {params.train.epochs}", flush=True)
+    metric = fitting.METRICS[manifest["target"]["kind"]]
     with tracking.training(params, key, manifest, hardware) as live:
-        _fit(model, params, arrays, manifest, progress, checkpoint, live)
-        shipped = _model(params, manifest, mixed=False)  # computes in float32, and starts a later training afresh
+        if not progress.epochs:
+            pretraining.run(model, params, arrays, manifest, folder / "pretraining", live)
+            _show(params, arrays, manifest, live)
+        _fit(model, params, arrays, manifest, progress, folder / "fit", live, taken)
+        # computes in float32, and starts a later training afresh
+        shipped = fitting.build(params, manifest)
         shipped.set_weights(model.get_weights())
-        shipped.optimizer.build(shipped.trainable_variables)
-        digest = export.write(shipped, params, arrays, manifest, out)
-        write_csv(history / "epochs.csv", progress.epochs, EPOCH_COLUMNS)
-        write_csv(history / "steps.csv", progress.steps, STEP_COLUMNS)
+        fitting.compile_to_ship(shipped, params, manifest)
+        started = {"from": source.name, "digest": source.digest, "layers": taken} if source else None
+        digest = export.write(shipped, params, arrays, manifest, out, started)
+        columns = ["loss", metric, "val_loss", f"val_{metric}", "learning_rate"]
+        write_csv(history / "epochs.csv", progress.epochs, ["epoch", *columns])
+        write_csv(history / "steps.csv", progress.steps, ["step", "loss", metric, "learning_rate"])
         live.done(digest)
-    shutil.rmtree(checkpoint.parent, ignore_errors=True)  # also those of trainings that were given up
+    shutil.rmtree(folder.parent, ignore_errors=True)  # also those of trainings that were given up
     seen = manifest["rows"]["train"] * len(progress.epochs)
     return {
         "fit_seconds": round(progress.seconds, 2),
@@ -84,118 +90,29 @@ def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any
     }
 
 
-def _device(params: Params) -> dict[str, str | int | float]:
-    """Choose the device and say what it is; deterministic operations from here on.
+def _key(params: Params, manifest: dict[str, Any], source: str) -> str:
+    """Hash all that the training depends on: a checkpoint of anything else is never taken up.
 
-    Op determinism: https://www.tensorflow.org/api_docs/python/tf/config/experimental/enable_op_determinism
+    `source` is the digest of the weights that it starts from.
     """
-    import psutil
-
-    with _quiet():
-        import keras
-        import tensorflow as tf
-
-        gpus = tf.config.list_physical_devices("GPU")
-    wanted = params.train.device
-    if wanted == "gpu" and not gpus:
-        raise SlipwayError(
-            "params.yaml: train.device: gpu, but TensorFlow finds none: `make run GPU=1` installs CUDA on Linux, "
-            "`nvidia-smi` shows the driver; device: auto takes the CPU where there is no GPU"
-        )
-    use_gpu = bool(gpus) and wanted != "cpu"
-    if use_gpu:
-        for gpu in gpus:
-            tf.config.experimental.set_memory_growth(gpu, enable=True)
-    elif gpus:
-        tf.config.set_visible_devices([], "GPU")
-    tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(params.seed)
-    mixed = {"on": True, "off": False, "auto": use_gpu}[params.train.mixed_precision]
-    name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if use_gpu else _processor()
-    return {
-        "device": "gpu" if use_gpu else "cpu",
-        "device_name": name,
-        "gpus": len(gpus) if use_gpu else 0,
-        "cores": os.cpu_count() or 1,
-        "memory_gb": round(psutil.virtual_memory().total / 2**30),
-        "mixed_precision": int(mixed),
-    }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back what TensorFlow's C++ writes to stderr while it starts; show it if the start fails."""
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            kept.seek(0)
-            os.write(stderr, kept.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-
-
-def _processor() -> str:
-    """Name the processor: /proc/cpuinfo has it on Linux (proc(5)); platform knows only the architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def _key(params: Params, manifest: dict[str, Any]) -> str:
-    """Hash all that the training depends on: a checkpoint of anything else is never taken up."""
-    recipe = Path(str(recipes.load(params.recipe).__file__))  # type: ignore[attr-defined]
-    settings = [params.recipe, params.seed, params.train.model_dump(), params.task.model_dump(), manifest]
-    text = json.dumps([settings, sha256(recipe, Path(__file__), Path(export.__file__))], sort_keys=True)
+    files = [recipes.load(params.recipe), *PARTS]
+    own = sha256(Path(__file__), *(Path(str(module.__file__)) for module in files))  # type: ignore[attr-defined]
+    costs = params.costs if params.train.threshold == "cost" else None
+    settings = [params.recipe, params.seed, params.train.model_dump(), params.task.model_dump(), costs, manifest]
+    text = json.dumps([settings, source, own], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _model(params: Params, manifest: dict[str, Any], *, mixed: bool) -> "keras.Model":
-    """Build and compile the recipe's model, its weights initialised from the seed."""
-    import keras
-
-    keras.config.set_dtype_policy("mixed_float16" if mixed else "float32")
-    keras.utils.clear_session()  # layers are named alike each time
-    keras.utils.set_random_seed(params.seed)
-    model = recipes.load(params.recipe).build(params.task, manifest["state"], 0.0)
-    steps = -(-manifest["rows"]["train"] // params.train.batch_size)
-    model.compile(
-        optimizer=keras.optimizers.Adam(params.train.learning_rate),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-        steps_per_execution=min(params.train.log_every, steps, 25),  # a callback a step would cost a third
-    )
-    return model
-
-
-def _variables(model: "keras.Model") -> list[Any]:
-    return [*model.variables, *model.optimizer.variables]
-
-
-def _restore(model: "keras.Model", checkpoint: Path) -> Progress:
-    """Make the optimizer's variables; take up the last epoch's checkpoint where there is one."""
-    model.optimizer.build(model.trainable_variables)
-    if not (checkpoint / "progress.json").exists():
-        return Progress()
-    with np.load(checkpoint / "variables.npz") as stored:
-        for index, variable in enumerate(_variables(model)):
-            variable.assign(stored[f"{index}"])
-    return Progress(**read_json(checkpoint / "progress.json"))
-
-
-def _save(model: "keras.Model", checkpoint: Path, progress: Progress) -> None:
-    with replacing(checkpoint) as aside:
-        aside.mkdir(parents=True)
-        arrays = {f"{index}": np.asarray(variable) for index, variable in enumerate(_variables(model))}
-        np.savez(aside / "variables.npz", **arrays)  # type: ignore[arg-type]
-        write_json(aside / "progress.json", vars(progress))
+def _show(params: Params, arrays: Path, manifest: dict[str, Any], live: "Training") -> None:
+    """Give the run a picture of augmented examples, where there are any: those of the first batch."""
+    spec = recipes.load(params.recipe).inputs(params.task, manifest["state"])
+    change = augment.changes(params.train.augment, spec)
+    if change is None:
+        return
+    rows = min(32, manifest["rows"]["train"])
+    before = {name: np.load(arrays / "train" / f"{name}.npy", mmap_mode="r")[:rows] for name in manifest["inputs"]}
+    after, _ = change(before, np.zeros((rows, 1), np.float32), np.random.default_rng([params.seed, 0, 0]))
+    live.figure(*augment.shown(before, after, spec))
 
 
 def _fit(
@@ -204,54 +121,41 @@ def _fit(
     arrays: Path,
     manifest: dict[str, Any],
     progress: Progress,
-    checkpoint: Path,
+    folder: Path,
     live: "Training",
+    taken: list[str],
 ) -> None:
+    """Fit what is left of the training; the model then has the weights that ship."""
     import keras
     from tqdm import tqdm
 
     settings = params.train
-    inputs = list(manifest["inputs"])
+    metric = fitting.METRICS[manifest["target"]["kind"]]
     first = len(progress.epochs)
-
-    class Examples(keras.utils.PyDataset):  # type: ignore[misc]
-        """A split in batches, read from memory-mapped arrays; shuffled by seed and epoch."""
-
-        def __init__(self, split: str, size: int, *, shuffle: bool) -> None:
-            super().__init__()
-            self.arrays = {name: np.load(arrays / split / f"{name}.npy", mmap_mode="r") for name in [*inputs, "label"]}
-            self.rows, self.size, self.shuffle, self.epoch = int(manifest["rows"][split]), size, shuffle, first
-            self.order = self._order()
-
-        def _order(self) -> np.ndarray:
-            random = np.random.default_rng([params.seed, self.epoch])
-            return random.permutation(self.rows) if self.shuffle else np.arange(self.rows)
-
-        def __len__(self) -> int:
-            return math.ceil(self.rows / self.size)
-
-        def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-            rows = self.order[index * self.size : (index + 1) * self.size]
-            return {name: self.arrays[name][rows] for name in inputs}, self.arrays["label"][rows]
-
-        def on_epoch_end(self) -> None:
-            self.epoch += 1
-            self.order = self._order()
-
-    train = Examples("train", settings.batch_size, shuffle=True)
-    validation = Examples("validation", max(settings.batch_size, 1024), shuffle=False)
+    train = batches.training(params, arrays, manifest, first)
+    weights = model.trainable_variables  # all of them, also while some are frozen
+    still = [model.get_layer(name) for name in taken if name not in pretrained.HEAD] if settings.freeze_epochs else []
 
     class Watch(keras.callbacks.Callback):  # type: ignore[misc]
-        """Live metrics, the checkpoint and a line an epoch; stops a training whose loss is not a number."""
+        """Live metrics, the checkpoint and a line an epoch; what changes from epoch to epoch.
+
+        Stops a training whose loss is not a number, or does not get better.
+        """
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
-            self.epoch, self.done, self.seen, self.sums = epoch, 0, 0, {"loss": 0.0, "accuracy": 0.0}
+            if still and epoch in (first, settings.freeze_epochs):
+                self.freeze(frozen=epoch < settings.freeze_epochs)
+            self.epoch, self.done, self.seen, self.sums = epoch, 0, 0, {"loss": 0.0, metric: 0.0}
             self.started = time.perf_counter()
             self.bar = tqdm(total=len(train), desc=f"epoch {epoch + 1}", unit=" steps", leave=False, disable=None)
 
+        def freeze(self, *, frozen: bool) -> None:
+            for layer in still:
+                layer.trainable = not frozen
+            self.model.make_train_function(force=True)  # it was traced with the others
+
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             step = self.epoch * len(train) + batch + 1
-            rate = float(self.model.optimizer.learning_rate)
             self.check("loss", float(logs["loss"]), step)
             self.bar.update(batch + 1 - self.bar.n)
             before, self.done = self.done, batch + 1  # Keras calls once an execution, of one step or many
@@ -262,36 +166,65 @@ def _fit(
             sums = {name: float(logs[name]) * seen for name in self.sums}
             part = {name: (sums[name] - self.sums[name]) / (seen - self.seen) for name in sums}
             self.seen, self.sums = seen, sums
-            progress.steps.append({"step": step, **part, "learning_rate": rate})
+            progress.steps.append({"step": step, **part, "learning_rate": self.rate()})
             live.log({f"step_{name}": value for name, value in part.items()}, step)
+
+        def rate(self) -> float:
+            return float(self.model.optimizer.learning_rate)
 
         def check(self, name: str, value: float, step: int) -> None:
             if not math.isfinite(value):
-                rate = float(self.model.optimizer.learning_rate)
                 raise SlipwayError(
-                    f"the {name} became {value} in epoch {self.epoch + 1}, by step {step}, at learning rate {rate:g}: "
-                    "lower train.learning_rate in params.yaml, or look for extreme values in the data"
+                    f"the {name} became {value} in epoch {self.epoch + 1}, by step {step}, at learning rate "
+                    f"{self.rate():g}: lower train.learning_rate in params.yaml, or look for extreme values in the data"
                 )
+
+        def on_test_begin(self, logs: Any = None) -> None:  # noqa: ARG002
+            if settings.ema is not None:  # what is validated is what would ship
+                self.raw = [np.asarray(variable) for variable in weights]
+                self.model.optimizer.finalize_variable_values(weights)
+
+        def on_test_end(self, logs: Any = None) -> None:
+            if settings.early_stopping is not None and logs["loss"] < min(progress.losses(), default=math.inf):
+                progress.best = self.model.get_weights()
+            if settings.ema is not None:
+                for variable, value in zip(weights, self.raw, strict=True):
+                    variable.assign(value)
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             self.bar.close()
-            rate = float(self.model.optimizer.learning_rate)
-            row = {name: float(logs[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
+            rate = self.rate()
+            row = {name: float(logs[name]) for name in ("loss", metric, "val_loss", f"val_{metric}")}
             self.check("validation loss", row["val_loss"], (epoch + 1) * len(train))
             progress.epochs.append({"epoch": epoch + 1, **row, "learning_rate": rate})
+            if settings.schedule.name == "plateau":
+                share = schedules.plateau(settings.schedule, progress.losses())
+                self.model.optimizer.learning_rate = settings.learning_rate * share
+            if schedules.finished(settings, progress.losses()):
+                self.model.stop_training = True
+                self.thaw()
             progress.seconds += time.perf_counter() - self.started
-            _save(self.model, checkpoint, progress)
+            checkpoint.save(self.model, folder, progress)
             live.log({**row, "learning_rate": rate, "epoch": epoch + 1}, (epoch + 1) * len(train))
             text = "  ".join(f"{name} {value:.4f}" for name, value in row.items())
             print(f"epoch {epoch + 1}/{settings.epochs}  {text}", flush=True)
 
-    if first < settings.epochs:
+        def thaw(self) -> None:
+            for layer in still:
+                layer.trainable = True
+
+    if not schedules.finished(settings, progress.losses()):
         model.fit(
             train,
-            validation_data=validation,
+            validation_data=batches.validation(params, arrays, manifest),
             epochs=settings.epochs,
             initial_epoch=first,
             callbacks=[Watch()],
-            shuffle=False,  # of batches by Keras: Examples shuffles the examples
+            shuffle=False,  # of batches by Keras: the order is ours
             verbose=0,
         )
+    if settings.early_stopping is not None:
+        model.set_weights(progress.best)
+        print(f"the weights are those of epoch {schedules.best(progress.losses()) + 1}, the best", flush=True)
+    else:
+        model.optimizer.finalize_variable_values(weights)  # the average, where there is one

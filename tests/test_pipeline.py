@@ -87,12 +87,9 @@ def test_a_stage_declares_the_modules_of_the_project_that_shape_its_outputs(name
     while queue:
         module = queue.pop()
         text = (ROOT / "components" / f"{module}.py").read_text()
-        for line in re.findall(r"^from components import (.+)$", text, re.MULTILINE):
-            queue += [
-                part.split()[0]
-                for part in line.split(",")
-                if part.split()[0] not in seen | free | {"SlipwayError", "nearest"}
-            ]
+        for line in re.findall(r"^from components import (\([^)]+\)|.+)$", text, re.MULTILINE):
+            names = re.findall(r"(\w+)(?: as \w+)?", line)
+            queue += [part for part in names if part not in seen | free | {"SlipwayError", "nearest"}]
         queue += [
             part
             for part in re.findall(r"^from components\.(\w+) import", text, re.MULTILINE)

@@ -6,7 +6,7 @@ A recipe is a module with the parts of `Recipe`, and any of the optional ones. N
 import importlib
 import math
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
@@ -55,6 +55,25 @@ class Input:
     mask: int = 0  # the token that stands for one left out
 
 
+@dataclass(frozen=True)
+class Pretraining:
+    """A task without labels, fitted on the training split before the model's own.
+
+    When it ends, each layer of the recipe's model takes the weights of the layer of the same name here, where
+    their shapes agree: the encoder is built by one function for both. The batch size, optimizer and schedule are
+    those of `train:`. Killed half-way, it goes on from its last epoch too.
+    """
+
+    model: "keras.Model"  # not compiled; any inputs and one output
+    batch: Callable[[Arrays, np.random.Generator], tuple[Arrays, np.ndarray, np.ndarray | None]]
+    """From a batch of encoded examples to (inputs by name, targets, weights); e.g. the tokens with some of them
+    masked, the tokens as they were, and 1 where one was masked. Weights have the shape of the loss before its mean,
+    `(n,)` or `(n, length)` float32; None weighs all alike. All that is random in it comes of the generator."""
+    epochs: int
+    loss: Any = "sparse_categorical_crossentropy"  # a name or an object of keras.losses, on the model's output
+    learning_rate: float | None = None  # None: train.learning_rate
+
+
 class Recipe(Protocol):
     """What an example is and what a model of it looks like.
 
@@ -65,8 +84,8 @@ class Recipe(Protocol):
     - `baseline(arrays, params, state) -> outputs`: a trivial answer better than the commonest label or the mean;
     - `classical(params) -> estimator`: an unfitted scikit-learn estimator on the DataFrame of `columns`;
     - `spell(tokens, state) -> list[str]`: the text of each token of one example;
-    - `pretraining(model, params, state) -> keras.Model | None`: a compiled model that shares the encoder's
-      layers with `model` and is fitted first, on the same inputs, without labels.
+    - `pretraining(params, state, dropout) -> Pretraining | None`: a task without labels that the model's layers
+      learn first; None where the settings ask for none.
     """
 
     Params: type[BaseModel]  # its section of params.yaml

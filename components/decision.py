@@ -1,0 +1,111 @@
+"""How probabilities become an answer: chosen on the validation split, written to model.json as `decision`.
+
+See recipes.answers for what a decision is.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from components.recipes import Target
+
+STEPS = (0.5, 0.1, 0.02)  # of a class weight's logarithm, coarse to fine; 12 of them up and down
+
+
+def choose(
+    rule: str | None, probabilities: np.ndarray, labels: np.ndarray, target: Target, costs: np.ndarray | None
+) -> list[list[float]] | list[float] | None:
+    """Return the decision that does best on these examples by `rule`; None for no rule.
+
+    `probabilities` (n, names) float32; `labels` (n,) codes or (n, names) 0 and 1; `costs` (actual, predicted). One
+    label an example gets a matrix: f1 and youden weigh each class so that the mean over the classes of F1, or of
+    recall (for two classes (J + 1) / 2, Youden 1950), is highest; cost takes the label of the least expected cost
+    (Elkan 2001, equation 1) after weighing classes in the same way, if that lowers the cost by more than its
+    standard error. Several labels get a threshold each, of the highest F1 or J.
+    """
+    if rule is None:
+        return None
+    exact = probabilities.astype(np.float64)
+    if target.kind == "labels":
+        return [threshold(rule, exact[:, at], labels[:, at] > 0) for at in range(exact.shape[1])]
+    if rule == "cost":
+        assert costs is not None  # noqa: S101 - params.yaml is checked for it
+        return _cheapest(exact, labels, costs)
+    score = _macro_f1 if rule == "f1" else _macro_recall
+    weights = _weigh(exact, np.eye(exact.shape[1]), lambda found: score(labels, found, exact.shape[1]))
+    return _matrix(np.diag(weights))
+
+
+def _matrix(decision: np.ndarray) -> list[list[float]]:
+    return [[float(f"{value:.8g}") for value in row] for row in decision / max(float(np.abs(decision).max()), 1e-300)]
+
+
+def _cheapest(probabilities: np.ndarray, labels: np.ndarray, costs: np.ndarray) -> list[list[float]]:
+    weights = _weigh(probabilities, -costs, lambda found: -float(costs[labels, found].mean()))
+    plain = costs[labels, (probabilities @ -costs).argmax(axis=1)]
+    weighed = costs[labels, ((probabilities * weights) @ -costs).argmax(axis=1)]
+    gained = plain - weighed
+    sure = gained.mean() > gained.std() / np.sqrt(len(gained))
+    return _matrix(weights[:, None] * -costs if sure else -costs)
+
+
+def _weigh(probabilities: np.ndarray, base: np.ndarray, score: Callable[[np.ndarray], float]) -> np.ndarray:
+    """Return class weights of the highest score of the labels argmax((probabilities x weights) @ base).
+
+    One class at a time, in ever smaller steps; of equal scores the weights nearest to those before.
+    """
+    logs = np.zeros(probabilities.shape[1])
+    best = score(_decided(probabilities, logs, base))
+    classes = range(1, len(logs)) if len(logs) == 2 else range(len(logs))  # only the ratio of two counts
+    for step in STEPS:
+        for at in classes:
+            before = logs[at]
+            tried = sorted(step * np.arange(-12, 13), key=abs)
+            for by in tried:
+                logs_new = logs.copy()
+                logs_new[at] = before + by
+                found = score(_decided(probabilities, logs_new, base))
+                if found > best:
+                    best, logs = found, logs_new
+    weights: np.ndarray = np.exp(logs - logs.max())
+    return weights
+
+
+def _decided(probabilities: np.ndarray, logs: np.ndarray, base: np.ndarray) -> np.ndarray:
+    found: np.ndarray = ((probabilities * np.exp(logs)) @ base).argmax(axis=1)
+    return found
+
+
+def _counts(labels: np.ndarray, found: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    right = np.bincount(labels[labels == found], minlength=classes)
+    return right, np.bincount(labels, minlength=classes), np.bincount(found, minlength=classes)
+
+
+def _macro_f1(labels: np.ndarray, found: np.ndarray, classes: int) -> float:
+    right, actual, predicted = _counts(labels, found, classes)
+    return float((2 * right / np.maximum(actual + predicted, 1)).mean())
+
+
+def _macro_recall(labels: np.ndarray, found: np.ndarray, classes: int) -> float:
+    right, actual, _ = _counts(labels, found, classes)
+    return float((right / np.maximum(actual, 1))[actual > 0].mean())
+
+
+def threshold(rule: str, probabilities: np.ndarray, held: np.ndarray) -> float:
+    """Return the threshold `(n,)` probabilities must reach, of the highest F1 or of the highest J (Youden 1950).
+
+    Halfway between two probabilities that occur; of equal ones the nearest to 0.5, which it also is where no
+    example, or every one, has the label.
+    """
+    if not held.any() or held.all():
+        return 0.5
+    order = np.argsort(-probabilities, kind="stable")
+    sorted_ = probabilities[order]
+    right = np.cumsum(held[order])
+    last = np.flatnonzero(np.append(sorted_[:-1] > sorted_[1:], True))  # the last of equal ones
+    right, found = right[last], last + 1
+    positives, negatives = held.sum(), (~held).sum()
+    score = 2 * right / (positives + found) if rule == "f1" else right / positives - (found - right) / negatives
+    between = (sorted_[last] + np.append(sorted_[last[1:]], 0.0)) / 2
+    best = np.flatnonzero(score >= score.max() - 1e-12)
+    return float(f"{between[best][np.abs(between[best] - 0.5).argmin()]:.8g}")

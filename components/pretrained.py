@@ -1,0 +1,142 @@
+"""Weights that a model starts from: of a registered version, a .keras file, a KerasHub preset, or a task of its own.
+
+They are matched by the layers' names.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components import SlipwayError
+from components.files import sha256
+from components.params import Train
+
+if TYPE_CHECKING:
+    import keras
+
+HEAD = frozenset({"logits", "standardised", "values", "probabilities"})  # see recipes.head
+HUB = "keras_hub:"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Weights by layer, where they come from, and the digest of what was read."""
+
+    name: str
+    digest: str
+    layers: dict[str, list[np.ndarray]]
+
+
+def read(settings: Train) -> Source | None:
+    """Read what train.pretrained names; None where it names nothing.
+
+    Raises SlipwayError for what is not there or cannot be read, and where keras_hub is not installed.
+    """
+    name = settings.pretrained
+    if name is None:
+        return None
+    if name.startswith("models:/"):
+        return _registered(name)
+    if name.startswith(HUB):
+        return _hub(name)
+    path = Path(name)
+    if path.suffix != ".keras":
+        raise SlipwayError(
+            f"params.yaml: train.pretrained: {name}: expected models:/NAME@ALIAS, models:/NAME/VERSION, FILE.keras or "
+            f"{HUB}PRESET"
+        )
+    return _file(name, path)
+
+
+def _file(name: str, path: Path) -> Source:
+    import keras
+
+    if not path.exists():
+        raise SlipwayError(f"params.yaml: train.pretrained: {path}: no such file")
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # noqa: BLE001 - Keras, zip and HDF5 raise anything
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise SlipwayError(f"params.yaml: train.pretrained: {name}: not a readable Keras model: {reason}") from None
+    return Source(name, sha256(path), _weights(model.layers))
+
+
+def _registered(name: str) -> Source:
+    """The run of a version that Slipway registered keeps model.keras among its artefacts."""
+    from components import store
+
+    store.check()
+    version = store.pinned(name)
+    with tempfile.TemporaryDirectory() as folder, store.plainly(f"fetch {version}"):
+        client = store.client()
+        _, model, number = version.rsplit("/", 2)
+        run_id = client.get_model_version(model, number).run_id
+        kept = [item.path for item in client.list_artifacts(run_id, "build")] if run_id else []
+        if run_id is None or "build/model.keras" not in kept:
+            raise SlipwayError(f"params.yaml: train.pretrained: {version}: its run keeps no build/model.keras")
+        return _file(version, Path(client.download_artifacts(run_id, "build/model.keras", folder)))
+
+
+def _hub(name: str) -> Source:
+    try:
+        import keras_hub
+    except ImportError:
+        raise SlipwayError(
+            f"params.yaml: train.pretrained: {name} needs the package keras-hub: add it to pyproject.toml, `make lock`"
+        ) from None
+    preset = name.removeprefix(HUB)
+    try:
+        backbone = keras_hub.models.Backbone.from_preset(preset)
+    except Exception as error:  # noqa: BLE001 - a wrong name, no network, no credentials: anything
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise SlipwayError(f"params.yaml: train.pretrained: {name}: cannot be had: {reason}") from None
+    layers = _weights(backbone.layers)
+    digest = hashlib.sha256()
+    for layer in sorted(layers):
+        for array in layers[layer]:
+            digest.update(f"{layer} {array.shape} {array.dtype}".encode() + array.tobytes())
+    return Source(name, digest.hexdigest(), layers)
+
+
+def _weights(layers: Iterable[Any]) -> dict[str, list[np.ndarray]]:
+    return {layer.name: layer.get_weights() for layer in layers if layer.weights}
+
+
+def take(model: "keras.Model", layers: dict[str, list[np.ndarray]], *, head: bool) -> tuple[list[str], list[str]]:
+    """Give each layer the weights of that name, where all shapes agree; `head`: also the layers of recipes.head.
+
+    Returns the names of the layers that took them, and of those that there are weights of other shapes for.
+    """
+    taken, unfit = [], []
+    for layer in model.layers:
+        if not layer.weights or layer.name not in layers or (layer.name in HEAD and not head):
+            continue
+        weights = layers[layer.name]
+        if [array.shape for array in weights] == [tuple(weight.shape) for weight in layer.weights]:
+            layer.set_weights(weights)
+            taken.append(layer.name)
+        else:
+            unfit.append(layer.name)
+    return taken, unfit
+
+
+def start(model: "keras.Model", source: Source, settings: Train) -> list[str]:
+    """Start the model from a source; say what it took, and return the layers' names.
+
+    Raises SlipwayError where no layer fits.
+    """
+    taken, unfit = take(model, source.layers, head=settings.pretrained_part == "whole")
+    there = [layer.name for layer in model.layers if layer.weights]
+    left = f"; {', '.join(unfit)} of another shape" if unfit else ""
+    if not taken:
+        raise SlipwayError(
+            f"params.yaml: train.pretrained: no layer of {source.name} fits the model{left}: it has "
+            f"{', '.join(sorted(source.layers)[:20])}, the model {', '.join(there[:20])}"
+        )
+    print(f"{len(taken)} of {len(there)} layers start from {source.name}{left}", flush=True)
+    return taken
