@@ -30,7 +30,7 @@ from components.table import Chunk
 
 # Facts beside the recipe's. `copy`: 0 for the first example with an id, then 1, 2, ...; `conflict`: another
 # example has this id and another label; `id_matches`: the id is the hash of the content; `label_known`: the label
-# is one that params.yaml names, or all of several are, or it is as many finite numbers as are predicted.
+# is one that params.yaml names, or all of several are, or it is as many finite numbers as are predicted (or null).
 COMMON = ("copy", "conflict", "id_matches", "label_known")
 CLASSES = pa.schema({"label": pa.string(), "rows": pa.int64(), "fraction": pa.float64()})
 DATASET = pa.schema({"rows": pa.int64(), "files": pa.int64(), "classes": pa.int64(), "columns": pa.string()})
@@ -128,8 +128,11 @@ def _facts(recipe_name: str, task: Any, chunk: Chunk | None) -> pa.Table:
         whole = whole.append_column(name, facts[name])
     same = pc.equal(pa.array(dataset.ids(table, columns), pa.string()), table["id"].combine_chunks())
     whole = whole.append_column("id_matches", same.fill_null(fill_value=False))
-    unfit = recipes.unfit(table["label"].to_pylist(), target)
-    return whole.append_column("label_known", pa.array([not wrong for wrong in unfit], pa.bool_()))
+    labels = table["label"].to_pylist()
+    fit = [
+        None if label is None else not wrong for label, wrong in zip(labels, recipes.unfit(labels, target), strict=True)
+    ]
+    return whole.append_column("label_known", pa.array(fit, pa.bool_()))
 
 
 def _raw(kind: pa.DataType) -> bool:

@@ -1,4 +1,3 @@
-import io
 import re
 from types import ModuleType
 from typing import Any
@@ -6,32 +5,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image
 
 from components import recipes
-from components.recipes import images
 from tests.conftest import ROOT
-
-
-def picture(size: tuple[int, int], mode: str, kind: str = "png") -> bytes:
-    buffer = io.BytesIO()
-    Image.new(mode, size).save(buffer, kind)
-    return buffer.getvalue()
-
-
-def bomb() -> bytes:
-    """A PNG of a few bytes whose header claims 60,000 x 60,000 pixels."""
-    content = bytearray(picture((1, 1), "L"))
-    import struct
-    import zlib
-
-    header = struct.pack(">II", 60_000, 60_000) + bytes(content[24:29])
-    content[16:29] = header
-    content[29:33] = struct.pack(">I", zlib.crc32(b"IHDR" + header))
-    return bytes(content)
-
-
-HOSTILE = [b"", b"no picture", picture((6, 6), "L")[:40], bomb(), b"\x89PNG\r\n\x1a\n" + bytes(50), b"GIF89a"]
 
 
 @pytest.mark.parametrize("recipe", recipes.names())
@@ -60,41 +36,6 @@ def test_answers_name_the_likeliest_label() -> None:
     assert found["label"].to_pylist() == ["b", "a"]
     assert found["probability"].to_pylist() == pytest.approx([0.7, 0.5])
     assert found["probabilities"].to_pylist()[1] == pytest.approx([0.5, 0.2, 0.3])
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_pictures_of_any_mode_and_size_become_arrays(mode: str, channels: int) -> None:
-    kind = "tiff" if mode == "CMYK" else "png"
-    params = images.Params.model_validate({"height": 5, "width": 7, "channels": channels})
-    table = pa.table({"image": [picture((7, 5), mode, kind), picture((31, 17), mode, kind)]})
-    found = images.encode(table, params, {})["image"]
-    assert found.shape == (2, 5, 7, channels)
-    assert found.dtype == np.uint8
-
-
-def test_pixels_are_kept_where_nothing_has_to_be_converted() -> None:
-    pixels = np.arange(30, dtype=np.uint8).reshape(5, 6)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "png")
-    found = images.encode(pa.table({"image": [buffer.getvalue()]}), images.Params(height=5, width=6), {})
-    assert np.array_equal(found["image"][0, :, :, 0], pixels)
-
-
-@pytest.mark.parametrize("data", HOSTILE)
-def test_a_hostile_picture_is_a_fact_or_an_error_never_a_crash(data: bytes) -> None:
-    table = pa.table({"image": pa.array([data], pa.binary())})
-    assert images.facts(table, images.Params())["decodable"].to_pylist() == [False]
-    with pytest.raises(ValueError, match="image"):
-        images.encode(table, images.Params(), {})
-
-
-def test_facts_of_a_picture() -> None:
-    table = pa.table({"image": pa.array([picture((7, 5), "RGB", "jpeg"), None], pa.binary())})
-    first, second = images.facts(table, images.Params()).to_pylist()
-    assert first == {"width": 7, "height": 5, "pixels": 35, "mode": "RGB", "format": "JPEG", "decodable": True}
-    assert second["decodable"] is False
-    assert images.facts(pa.table({"image": [bomb()]}), images.Params()).to_pylist()[0]["pixels"] == 3_600_000_000
 
 
 def test_several_labels_and_numbers_are_answered_too() -> None:
