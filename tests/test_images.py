@@ -320,14 +320,15 @@ def test_standardised_pixels_have_the_statistics_of_the_training_split_in_the_mo
     assert images.fit([data], images.Params()) == {}
 
 
-MODELS: list[tuple[dict[str, Any], int]] = [  # settings, and the parameters that the literature or a hand count gives
+MODELS: list[Any] = [  # settings, and the parameters that the literature or a hand count gives
     ({"model": "mlp"}, 784 * 512 + 512 + 5130),
     ({"model": "cnn"}, 73_114),
     ({"model": "cnn", "height": 9, "width": 6, "filters": [3, 5]}, 27 + 81 + 135 + 225 + 4 * 2 * (3 + 5) + 60),
     ({"model": "resnet"}, 273_370),  # ResNet-20 of He and others 2016: 0.27 million
-    (
+    pytest.param(
         {"model": "vit", "height": 30, "width": 45, "channels": 3, "several": True, "scale": "standardise"},
         796_426 + (48 + 96) * 128,  # the layers and the head, the patches' weights, the positions
+        marks=pytest.mark.e2e,
     ),
 ]
 
