@@ -23,6 +23,8 @@ from components import params as params_module
 from components.files import replacing
 from components.sources import Source, commands, slug
 
+GATES = ("minimum", "maximum")  # a source's replace those there were: other data, other metrics
+
 
 def arguments(stages: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `ingest SOURCE ...` to the command line."""
@@ -61,6 +63,7 @@ def run(
     with _alone(data):
         old = [] if replace or not data.exists() else [path for path in data.iterdir() if path.suffix == ".parquet"]
         columns = _columns(found, current if old else None)
+        found.schema = columns if old else None
         if replace and data.exists():
             _must_be_kept(data)
         known = _known(data, old, columns)
@@ -195,7 +198,7 @@ def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = 
     changed = []
     for key, value in settings.items():
         old = content.get(key)
-        if isinstance(value, dict) and value:  # an empty one takes out what was there
+        if isinstance(value, dict) and value and key not in GATES:
             content[key] = old or {}  # `images:` alone is None
             changed += _merge(content[key], value, grow=grow, prefix=f"{prefix}{key}.")
             continue

@@ -41,13 +41,13 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     command.add_argument("input", type=Path, metavar="INPUT", help="a file, a folder, a .csv or a .parquet")
     command.add_argument("--out", type=Path, metavar="FILE", help="write the answers to this .csv or .parquet")
-    command.add_argument(
-        "--missing", action="append", default=[], metavar="TEXT", help="a missing value of a .csv, as at its ingest"
-    )
+    from components.sources import tables
+
+    tables.arguments(command.add_argument_group("of a .csv, as at its ingest"))
 
 
-def run(model: str | None, input: Path, out: Path | None, missing: list[str]) -> None:  # noqa: A002 - the argument's name
-    """Print the answers for INPUT, or write them to `out`; `missing` are texts of a CSV that stand for no value.
+def run(model: str | None, input: Path, out: Path | None, **options: Any) -> None:  # noqa: A002 - the argument's name
+    """Print the answers for INPUT, or write them to `out`; `options` say how a CSV is read.
 
     Raises SlipwayError for an input that cannot be read, a model that does not exist, and MLflow away.
     """
@@ -61,7 +61,7 @@ def run(model: str | None, input: Path, out: Path | None, missing: list[str]) ->
         raise SlipwayError(f"--out {out}: expected a .csv or .parquet file")
     store.check()
     model = model or f"models:/{params.load().name}@champion"
-    names, examples = _read(input, missing)
+    names, examples = _read(input, **options)
     with tempfile.TemporaryDirectory() as folder:
         given = Path(folder, "examples.parquet")
         pq.write_table(examples, given)
@@ -74,17 +74,19 @@ def run(model: str | None, input: Path, out: Path | None, missing: list[str]) ->
         print(f"wrote {len(answers):,} answers to {out}")
 
 
-def _read(path: Path, missing: list[str]) -> "tuple[list[str], pa.Table]":
-    """Read examples and what to call each of them; a table is read as `ingest` does."""
+def _read(path: Path, **options: Any) -> "tuple[list[str], pa.Table]":
+    """Read examples and what to call each of them; a table is read as `ingest` does.
+
+    A CSV stays text: the model's signature says which columns are numbers, not the values that this file happens to
+    have. In a column of categories, 007 stays 007.
+    """
     import pyarrow as pa
 
     from components import SlipwayError
-    from components.sources import tabular
+    from components.sources import tables
 
     if path.suffix in (".csv", ".parquet"):
-        table = tabular.read_table(path, missing)
-        if path.suffix == ".csv":
-            table = _text(path, table)
+        table = tables.whole(path, tables.reading(options))
         return [str(row) for row in range(len(table))], table
     found = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
     found = [item for item in found if not item.name.startswith(".")]
@@ -93,22 +95,6 @@ def _read(path: Path, missing: list[str]) -> "tuple[list[str], pa.Table]":
     except FileNotFoundError:
         raise SlipwayError(f"{path}: no such file or folder") from None
     return [str(item.relative_to(path)) if path.is_dir() else item.name for item in found], table
-
-
-def _text(path: Path, table: "pa.Table") -> "pa.Table":
-    """Return the text of a CSV that `ingest` reads as `table`, with the same values missing.
-
-    The model's signature says which columns are numbers, not the values that this file happens to have: in a
-    column of categories, 007 stays 007.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.csv
-
-    as_text = pa.csv.ConvertOptions(column_types=dict.fromkeys(table.column_names, pa.string()))
-    columns = pa.csv.read_csv(path, convert_options=as_text).columns
-    kept = [pc.if_else(read.is_valid(), text, None) for read, text in zip(table.columns, columns, strict=True)]
-    return pa.table(kept, names=table.column_names)
 
 
 def _show(answers: "pa.Table") -> None:

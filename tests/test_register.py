@@ -498,7 +498,7 @@ def mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> params.Params:
 def test_a_csv_is_read_as_it_was_ingested(mixed: params.Params) -> None:
     """Missing values as at its ingest; what is a number is asked of the signature, not of this file."""
     Path("a.csv").write_text("code,x,y,when\n007,1,-2.5,2020-01-01\nNA,?,nan,\n7,two,3,2020-01-02\n")
-    names, table = predict._read(Path("a.csv"), ["?"])
+    names, table = predict._read(Path("a.csv"), missing=["?"])
     assert names == ["0", "1", "2"]
     assert table["code"].to_pylist() == ["007", None, "7"]
     (batch,) = table.combine_chunks().to_batches()
@@ -508,7 +508,7 @@ def test_a_csv_is_read_as_it_was_ingested(mixed: params.Params) -> None:
     assert frame["x"].isna().tolist() == [False, True, True]
     assert problems == {2: "x: 'two' is not a number"}
     with pytest.raises(SlipwayError, match=r"b\.csv: no such file"):
-        predict._read(Path("b.csv"), [])
+        predict._read(Path("b.csv"))
 
 
 @pytest.mark.parametrize("numbers", [pa.int64(), pa.bool_(), pa.float32(), pa.null()])
@@ -521,7 +521,7 @@ def test_a_parquet_file_of_other_types_is_cast(mixed: params.Params, numbers: pa
     given = [True, None, True] if codes == pa.bool_() else ["true", None, "true"]
     code = pa.nulls(3) if codes == pa.null() else pa.array(given, codes)
     pq.write_table(pa.table({"x": plain, "y": [1, 2, 3], "code": code, "more": [b"", b"", b""]}), "a.parquet")
-    (batch,) = predict._read(Path("a.parquet"), [])[1].to_batches()
+    (batch,) = predict._read(Path("a.parquet"))[1].to_batches()
     inputs = registry._signature(mixed).inputs
     frame, problems = predict._asked(batch, inputs)
     assert problems == {}

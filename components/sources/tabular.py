@@ -1,15 +1,24 @@
 """Tables: CSV and Parquet files, and scikit-learn's breast cancer data."""
 
+import re
 from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet as pq
 
 from components import SlipwayError, table
-from components.sources import Command, Source, slug
+from components.sources import Command, Source, slug, tables
+from components.sources.tables import DATE, NEARLY, Kind, Reading
+
+FEW = 10  # different whole numbers at most: classes, unless --task number
+MOST = 10_000  # different values to predict that are looked at
+SECTIONS = {pa.float64(): "numeric", pa.string(): "categorical", pa.bool_(): "boolean", DATE: "dates"}
+Types = dict[str, pa.DataType]
 
 
 def breast_cancer() -> Source:
@@ -20,74 +29,255 @@ def breast_cancer() -> Source:
     names = [slug(name, "_") for name in raw.feature_names]
     columns = {name: raw.data[:, index] for index, name in enumerate(names)}
     columns["label"] = pa.array([str(raw.target_names[index]) for index in raw.target])
-    settings = {"numeric": names, "categorical": [], "labels": sorted(str(name) for name in raw.target_names)}
+    labels = sorted(str(name) for name in raw.target_names)
+    settings = _settings(dict.fromkeys(names, pa.float64()), labels=labels)
     return Source("breast-cancer", "tabular", settings, iter([pa.table(columns)]))
 
 
-def tabular(file: Path, label: str, drop: list[str], missing: list[str]) -> Source:
-    """Read a CSV or Parquet file: numbers become numeric columns, text and booleans categorical ones."""
-    raw = read_table(file, missing)
-    for name in (*drop, label):
-        if name not in raw.column_names:
-            raise SlipwayError(f"{file}: no column {name!r} (there are: {', '.join(raw.column_names)})")
-    raw = raw.drop_columns(drop)
-    numeric, categorical, columns = [], [], {}
-    for name in raw.column_names:
-        column = raw[name].combine_chunks()
-        if name == label:
-            columns["label"] = column.cast(pa.string())
-        elif name == "split":
-            columns["split"] = column.cast(pa.string())
-        elif name in table.RESERVED:
+def _settings(types: Types, labels: list[str] | None = None, targets: list[str] | None = None) -> dict[str, Any]:
+    sections = {section: [name for name, kind in types.items() if kind == own] for own, section in SECTIONS.items()}
+    return {**sections, "labels": labels or [], "targets": targets or []}
+
+
+def tabular(
+    file: Path,
+    label: list[str],
+    test: Path | None = None,
+    task: Literal["class", "number"] | None = None,
+    drop: Sequence[str] = (),
+    category: Sequence[str] = (),
+    date: Sequence[str] = (),
+    rename: Sequence[str] = (),
+    **options: Any,
+) -> Source:
+    """Read a CSV or Parquet file: numbers, categories, truths and dates, and what is to be predicted.
+
+    Block by block, and more than once: to see what the columns are, and to make examples of them. `test` is a file
+    of the same columns, which becomes the split `test`. Raises SlipwayError for what cannot be read or is no table;
+    each names the option that mends it.
+    """
+    how = tables.reading(options)
+    forms: dict[str, str | None] = {name: form or None for name, _, form in (item.partition("=") for item in date)}
+    asked = [*label, *drop, *category, *forms]
+    schema = _schema(file, how, asked)
+    if test is not None:
+        _schema(test, how, [name for name in schema.names if name not in (*drop, "split")])
+    own = [name for name in schema.names if name not in (*drop, *label, "split")]
+    if reserved := next((name for name in own if name in table.RESERVED), None):
+        raise SlipwayError(f"{file}: a column may not be called {reserved!r}; leave it out (--drop {reserved})")
+    types: Types = dict.fromkeys(category, pa.string()) | dict.fromkeys(forms, DATE)
+    if file.suffix == ".parquet":
+        types = {name: types.get(name) or _stored(file, schema.field(name)) for name in own}
+    else:
+        kinds = tables.look(tables.blocks(file, how), how)
+        if not kinds:
+            raise SlipwayError(f"{file}: there are no rows below the header")
+        comma = tables.delimiter(file, how) != "," and any(_with_comma(kind) for kind in kinds.values())
+        how = replace(how, decimal=how.decimal or ("," if comma else "."))
+        types = {name: types.get(name) or _type(file, name, how, kinds[name], comma=comma) for name in own}
+    source = Source(slug(file.stem), "tabular", {}, iter(()))
+    counted, tested = _values(file, how, label), _values(test, how, label) if test else Counter[str]()
+    if task == "number" or len(label) > 1 or (task is None and _are_numbers(counted, how)):
+        renamed = None
+        source.settings = _settings(types, targets=label)
+        source.others = {"register": {"minimum": {"r2": 0.0}}}
+        chosen, other = "a number" if len(label) == 1 else "a number each", "class"
+    else:
+        renamed = _renamed(file, rename, [*counted, *tested])
+        labels = sorted({renamed.get(value, value) for value in counted})
+        if len(labels) < 2 or len(labels) > max(50, counted.total() // 10):
             raise SlipwayError(
-                f"{file}: a column may not be called {name!r}; leave it out (--drop {name}) or rename it"
+                f"{file}: column {label[0]} has {len(labels)} different values; a label needs 2 or more classes; to "
+                "predict a number: --task number"
             )
-        elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-            numeric.append(name)
-            try:
-                columns[name] = column.cast(pa.float64())
-            except pa.ArrowInvalid as error:
-                raise SlipwayError(f"{file}: column {name}: {error}; leave it out: --drop {name}") from None
-        elif pa.types.is_string(column.type) or pa.types.is_boolean(column.type) or pa.types.is_null(column.type):
-            categorical.append(name)
-            columns[name] = column.cast(pa.string())
-        else:
-            raise SlipwayError(f"{file}: column {name} is {column.type}, neither number nor text; --drop {name}")
-    labels = sorted(pc.unique(columns["label"]).drop_null().to_pylist())
-    if len(labels) < 2 or len(labels) > max(50, len(raw) // 10):
+        source.settings = _settings(types, labels=labels)
+        chosen, other = f"one of {len(labels)} classes", "number"
+        if odd := sorted({renamed.get(value, value) for value in tested} - set(labels)):
+            print(f"{test} has labels that {file} has not: {', '.join(map(repr, odd[:5]))}; see --rename")
+    print(f"to predict: {', '.join(label)}, {chosen}{'' if task else f'; if that is wrong: --task {other}'}")
+    for section, names in source.settings.items():
+        if names:
+            print(f"{section}: {', '.join(names[:20])}{f' and {len(names) - 20} more' if len(names) > 20 else ''}")
+    files = [(file, "train" if test else None), *([(test, "test")] if test else [])]
+    source.tables = _examples(source, files, how, types, forms, label, renamed)
+    return source
+
+
+def _schema(file: Path, how: Reading, asked: Iterable[str]) -> pa.Schema:
+    """Return the columns of a file, of a CSV as text; SlipwayError where one that is asked for is not there."""
+    if file.suffix == ".parquet":
+        schema = next(tables.parquet(file)).schema
+    else:
+        schema = pa.schema([(name, pa.string()) for name in tables.names(file, how)])
+    for name in asked:
+        if name not in schema.names:
+            header = "" if how.columns else "; a file without a header: --columns A,B,C"
+            raise SlipwayError(f"{file}: no column {name!r} (there are: {', '.join(schema.names)}){header}")
+    if len(schema.names) == 1:
         raise SlipwayError(
-            f"{file}: column {label} has {len(labels)} different values; a label needs 2 or more classes"
+            f"{file}: there is one column only, {schema.names[0]!r}: name what stands between columns, such as "
+            "--delimiter ';'"
         )
-    settings = {"numeric": numeric, "categorical": categorical, "labels": labels}
-    return Source(slug(file.stem), "tabular", settings, iter([pa.table(columns)]))
+    return schema
 
 
-def read_table(file: Path, missing: list[str]) -> pa.Table:
-    """Read a CSV with a header, or Parquet: numbers as numbers, all else as the text that it is."""
+def _stored(file: Path, column: pa.Field) -> pa.DataType:
+    """Return the type that a column of a Parquet file becomes."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return pa.float64()
+    if pa.types.is_boolean(kind):
+        return pa.bool_()
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return DATE
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
+        return pa.string()
+    raise SlipwayError(
+        f"{file}: column {column.name} is {column.type}, neither number, text, truth nor date; --drop {column.name}"
+    )
+
+
+def _type(file: Path, name: str, how: Reading, kind: Kind, *, comma: bool) -> pa.DataType:
+    """Return the type of a CSV's column: that of all its values.
+
+    Raises SlipwayError where nearly all of them, but not all, are numbers or dates: a mistake, or a text that stands
+    for missing, must not make categories of them.
+    """
+    found = {"number": (pa.float64(), "numbers"), "date": (DATE, "dates"), "truth": (pa.bool_(), "truths")}
+    for pattern, (wanted, noun) in found.items():
+        key = "comma" if comma and pattern == "number" else pattern
+        share = kind.matches[key] / kind.count if kind.count else 0.0
+        if share == 1:
+            return wanted
+        if share >= NEARLY and pattern != "truth":
+            row, text = kind.odd[key]
+            raise SlipwayError(
+                f"{file}: column {name}: {kind.matches[key]:,} of {kind.count:,} values are {noun}, row {row} has "
+                f"{text[:50]!r}; where that stands for no value: --missing {text[:50]!r}; where the column is one of "
+                f"categories: --category {name}"
+            )
+    if how.thousands is None and kind.count and kind.matches["grouped"] / kind.count >= NEARLY:
+        text = kind.odd["number"][1]
+        raise SlipwayError(
+            f"{file}: column {name}: {text[:50]!r} looks like a number with thousands apart: --thousands CHARACTER "
+            f"(and --decimal); where the column is one of categories: --category {name}"
+        )
+    return pa.string()
+
+
+def _with_comma(kind: Kind) -> bool:
+    """Tell whether a column's values are numbers only with a decimal comma; 1,234 may be either."""
+    return kind.matches["comma"] == kind.count > max(kind.matches["number"], kind.matches["grouped"])
+
+
+def _blocks(file: Path, how: Reading) -> Iterator[pa.Table]:
+    return tables.parquet(file) if file.suffix == ".parquet" else tables.blocks(file, how)
+
+
+def _values(file: Path, how: Reading, label: Iterable[str]) -> Counter[str]:
+    """Count the values to predict, as text; of more than MOST different ones the first."""
+    found: Counter[str] = Counter()
+    for block in _blocks(file, how):
+        for name in label:
+            for item in pc.value_counts(_cast(file, name, block[name], pa.string(), how)).to_pylist():
+                if item["values"] is not None and (item["values"] in found or len(found) < MOST):
+                    found[item["values"]] += item["counts"]
+    return found
+
+
+def _are_numbers(counted: Counter[str], how: Reading) -> bool:
+    """Tell whether the values to predict are numbers and not classes: more than FEW different ones, or fractions."""
+    number, whole = re.compile(tables.patterns(how)["number"]), re.compile(r"[+-]?\d+")
+    if not counted or not all(number.fullmatch(value) for value in counted):
+        return False
+    return len(counted) > FEW or not all(whole.fullmatch(value) for value in counted)
+
+
+def _renamed(file: Path, rename: Iterable[str], values: list[str]) -> dict[str, str]:
+    """Return the new names of labels; a label may have an equals sign itself."""
+    found = {}
+    for item in rename:
+        cuts = [at for at, character in enumerate(item) if character == "=" and item[:at].strip() in values]
+        if not cuts:
+            raise SlipwayError(
+                f"--rename {item!r}: {file} has no such label (there are: {', '.join(sorted(values)[:20])})"
+            )
+        found[item[: cuts[-1]].strip()] = item[cuts[-1] + 1 :].strip()
+    return found
+
+
+def _examples(
+    source: Source,
+    files: list[tuple[Path, str | None]],
+    how: Reading,
+    types: Types,
+    forms: dict[str, str | None],
+    label: list[str],
+    renamed: dict[str, str] | None,
+) -> Iterator[pa.Table]:
+    """Yield examples, of the types that the dataset has where it is there already; `renamed` None is for numbers."""
+    if source.schema is not None:
+        types = {field.name: field.type for field in source.schema if field.name != "label"}
+        listed = pa.types.is_list(source.schema.field("label").type)
+        if (renamed is None) != (listed or source.schema.field("label").type == pa.float64()):
+            raise SlipwayError(
+                f"{files[0][0]}: the dataset predicts otherwise: --task {'class' if renamed is None else 'number'}"
+            )
+    for file, split in files:
+        for block in _blocks(file, how):
+            columns = {
+                name: _cast(file, name, block[name], kind, how, forms.get(name))
+                for name, kind in types.items()
+                if name in block.column_names
+            }
+            if renamed is None:
+                numbers = [_cast(file, name, block[name], pa.float64(), how) for name in label]
+                columns["label"] = numbers[0] if len(label) == 1 else _lists(numbers)
+            else:
+                texts = _cast(file, label[0], block[label[0]], pa.string(), how).to_pylist()
+                columns["label"] = pa.array([renamed.get(text, text) for text in texts], pa.string())
+            if split:
+                columns["split"] = pa.array([split] * len(block), pa.string())
+            elif "split" in block.column_names:
+                columns["split"] = block["split"].cast(pa.string())
+            yield pa.table(columns)
+
+
+def _lists(numbers: list[pa.ChunkedArray]) -> pa.Array:
+    """Put several numbers of a row into a list; none of them may be missing."""
+    rows = zip(*(column.to_pylist() for column in numbers), strict=True)
+    return pa.array([None if None in row else list(row) for row in rows], pa.list_(pa.float64()))
+
+
+def _cast(
+    file: Path, name: str, column: pa.ChunkedArray, wanted: pa.DataType, how: Reading, form: str | None = None
+) -> pa.ChunkedArray:
     try:
-        if file.suffix == ".parquet":
-            return pq.read_table(file)
-        convert = pyarrow.csv.ConvertOptions(
-            null_values=["", "NA", "NaN", "nan", "null", *missing],
-            strings_can_be_null=True,
-            true_values=[],
-            false_values=[],
-        )
-        return pyarrow.csv.read_csv(file, convert_options=convert)
-    except FileNotFoundError:
-        raise SlipwayError(f"{file}: no such file") from None
-    except (pa.ArrowException, OSError) as error:
-        raise SlipwayError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from None
+        return tables.cast(column, wanted, how, form)
+    except (ValueError, pa.ArrowException) as error:
+        raise SlipwayError(
+            f"{file}: column {name}: {str(error).splitlines()[0]}; if that stands for no value: --missing TEXT; to "
+            f"take the column for categories: --category {name}; to leave it out: --drop {name}"
+        ) from None
 
 
-def _table(parser: ArgumentParser) -> None:
+def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE")
-    parser.add_argument("--label", required=True, metavar="COLUMN", help="the column to predict")
+    text = "the column to predict; repeat it to predict several numbers"
+    parser.add_argument("--label", action="append", required=True, metavar="COLUMN", help=text)
+    parser.add_argument("--task", choices=["class", "number"], help="what the label is (guessed, and told)")
+    parser.add_argument("--test", type=Path, metavar="FILE", help="an official test set: a file of the same columns")
     parser.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="leave a column out; repeatable")
-    parser.add_argument("--missing", action="append", default=[], metavar="TEXT", help="a missing value, such as '?'")
+    text = "numbers that are codes: take them for categories; repeatable"
+    parser.add_argument("--category", action="append", default=[], metavar="COLUMN", help=text)
+    text = "dates of another form than 2026-01-31, such as 'when=%%d.%%m.%%Y' (strptime); repeatable"
+    parser.add_argument("--date", action="append", default=[], metavar="COLUMN[=FORM]", help=text)
+    text = "another name of a label, such as 1=good or '>50K.=>50K'; repeatable"
+    parser.add_argument("--rename", action="append", default=[], metavar="VALUE=NAME", help=text)
+    tables.arguments(parser)
 
 
 SOURCES = {
     "breast-cancer": Command("569 rows of 30 numbers, from scikit-learn", breast_cancer),
-    "table": Command("a CSV or Parquet file with a header", tabular, _table),
+    "table": Command("a CSV or Parquet file: a class or numbers to predict", tabular, _arguments),
 }

@@ -1,0 +1,331 @@
+"""Reading CSV files as they come: delimiters, encodings, missing values, numbers and dates of many spellings.
+
+Everything is read as text first, block by block, so that 007 stays 007 and memory does not grow with the file.
+"""
+
+import codecs
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from components import SlipwayError
+
+BLOCK = 2**25  # bytes of text in memory at a time; no row may be longer
+DELIMITERS = (",", ";", "\t", "|")
+MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "None")
+DATE = pa.timestamp("us")
+ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?$"
+ZONE = r"(Z|[+-]\d{2}:?\d{2})$"
+EXACT = 2**53  # whole numbers beyond it are not exact in float64
+NEARLY = 0.9  # of a column's values: that many numbers, and the others are mistakes or stand for missing
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the text of a CSV is to be read."""
+
+    columns: tuple[str, ...] = ()  # of a file without a header
+    delimiter: str | None = None  # None: guessed
+    encoding: str = "utf-8"
+    missing: tuple[str, ...] = ()  # beside MISSING
+    decimal: str | None = None  # None: a comma where a column makes sense only so
+    thousands: str | None = None
+    footer: int = 0  # last lines that are no data
+
+
+@dataclass
+class Kind:
+    """What the values of a column look like."""
+
+    count: int = 0  # that are not missing
+    matches: Counter[str] = field(default_factory=Counter)  # of each pattern
+    odd: dict[str, tuple[int, str]] = field(default_factory=dict)  # the first that does not match: its row, itself
+
+
+def arguments(parser: Any) -> None:
+    """Add the options of `Reading` to a parser, or to a group of one."""
+    parser.add_argument("--columns", metavar="A,B,C", help="a file without a header: its columns, or a file of them")
+    parser.add_argument("--delimiter", metavar="CHARACTER", help="between the columns (guessed)")
+    parser.add_argument("--encoding", default="utf-8", metavar="NAME", help="of the text, such as latin-1 (utf-8)")
+    text = "a missing value, such as '?'; repeatable (beside: empty, NA, N/A, NaN, nan, null, None)"
+    parser.add_argument("--missing", action="append", default=[], metavar="TEXT", help=text)
+    parser.add_argument("--decimal", choices=[".", ","], help="of numbers (guessed)")
+    parser.add_argument("--thousands", metavar="CHARACTER", help="between the thousands of numbers, such as ','")
+    parser.add_argument("--footer", type=int, default=0, metavar="N", help="leave out the last N lines (0)")
+
+
+def reading(options: dict[str, Any]) -> Reading:
+    """Take the options of `Reading` out of those of a command; SlipwayError for one that cannot be."""
+    named = options.pop("columns", None)
+    columns: tuple[str, ...] = ()
+    if named:
+        lines = Path(named).read_text(encoding="utf-8-sig").split("\n") if Path(named).is_file() else named.split(",")
+        columns = tuple(filter(None, (name.strip() for name in lines)))
+    taken = {
+        name: options.pop(name)
+        for name in ("delimiter", "encoding", "decimal", "thousands", "footer")
+        if name in options
+    }
+    if taken.get("delimiter") == "\\t":
+        taken["delimiter"] = "\t"
+    if len(taken.get("delimiter") or ",") != 1:
+        raise SlipwayError(f"--delimiter {taken['delimiter']!r}: expected one character")
+    try:
+        codecs.lookup(taken.get("encoding", "utf-8"))
+    except LookupError:
+        raise SlipwayError(f"--encoding {taken['encoding']}: unknown; such as utf-8, latin-1, cp1252, utf-16") from None
+    return Reading(columns, missing=tuple(options.pop("missing", ())), **taken)
+
+
+def names(file: Path, how: Reading) -> tuple[str, ...]:
+    """Return the names of the columns; SlipwayError for a file that is empty, or has a name twice."""
+    found = how.columns or tuple(name.strip() for name in _header(file, how)[0])
+    if twice := next((name for name, count in Counter(found).items() if count > 1), None):
+        raise SlipwayError(f"{file}: two columns are called {twice!r}; rename one of them in the first line")
+    return found
+
+
+def delimiter(file: Path, how: Reading) -> str:
+    """Return what stands between columns: the character that cuts the first lines most evenly into most parts."""
+    if how.delimiter:
+        return how.delimiter
+    lines = _start(file, how)
+    scores = []
+    for character in DELIMITERS:
+        counts = Counter(len(row) for row in csv.reader(lines, delimiter=character) if row)
+        parts, rows = max(counts.items(), key=lambda item: (item[1], item[0]), default=(1, 0))
+        scores.append((rows if parts > 1 else 0, parts, -DELIMITERS.index(character)))
+    return DELIMITERS[-max(scores)[2]]
+
+
+def _start(file: Path, how: Reading, lines: int = 50) -> list[str]:
+    """Return the first lines, for a look at them; SlipwayError for what is no file, empty, or not of the encoding."""
+    csv.field_size_limit(2**31 - 1)  # the blocks below are the limit; csv's own of 128 Ki is less than a long text
+    encoding = "utf-8-sig" if codecs.lookup(how.encoding).name == "utf-8" else how.encoding
+    try:
+        with file.open(encoding=encoding, newline="") as text:
+            found = [line for _, line in zip(range(lines), text, strict=False)]
+    except FileNotFoundError:
+        raise SlipwayError(f"{file}: no such file") from None
+    except (UnicodeError, OSError) as error:
+        raise unreadable(file, how, error) from None
+    if not any(line.strip() for line in found):
+        raise SlipwayError(f"{file}: cannot be read: it is empty")
+    return found
+
+
+def _header(file: Path, how: Reading) -> tuple[list[str], int]:
+    """Return the cells of the first line that has any, and how many lines they take up."""
+    rows = csv.reader(_start(file, how), delimiter=delimiter(file, how), skipinitialspace=True)
+    for row in rows:
+        if row:
+            return row, rows.line_num
+    raise SlipwayError(f"{file}: cannot be read: it is empty")
+
+
+def unreadable(file: Path, how: Reading, error: Exception) -> SlipwayError:
+    """Say why a file cannot be read, and where it is not of its encoding."""
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, UnicodeError) or "UTF8" in text:
+        with file.open("rb") as content:
+            if content.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                return SlipwayError(f"{file}: cannot be read: it is UTF-16: --encoding utf-16")
+            content.seek(0)
+            for number, line in enumerate(content, 1):
+                try:
+                    line.decode(how.encoding)
+                except UnicodeError as wrong:
+                    at = getattr(wrong, "start", 0)
+                    return SlipwayError(
+                        f"{file}: line {number}, byte {at + 1} ({line[at : at + 1].hex() or 'none'}) is not "
+                        f"{how.encoding}; name the encoding of the file, such as --encoding cp1252 (Windows) or latin-1"
+                    )
+    if found := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", text):
+        row, wanted, got, start = found.groups()
+        return SlipwayError(
+            f"{file}: cannot be read: line {row} has {got} values where {wanted} are expected: {start[:100]!r}; "
+            "mend it, name another --delimiter, or leave out last lines that are no data: --footer 1"
+        )
+    if "straddling" in text:
+        text = f"a line of more than {BLOCK // 2**20} MB; a quote that is never closed?"
+    return SlipwayError(f"{file}: cannot be read: {text}")
+
+
+def blocks(file: Path, how: Reading) -> Iterator[pa.Table]:
+    """Yield a CSV's rows as text, block by block: spaces around values taken off, what stands for missing null.
+
+    Raises SlipwayError, naming the line, for a row of too few or too many values and for a byte that is not of the
+    encoding.
+    """
+    columns = names(file, how)
+    skipped = 0 if how.columns else _header(file, how)[1]
+    try:
+        source: Any = file
+        if how.footer:
+            lines = file.read_bytes().rstrip().splitlines(keepends=True)
+            source = io.BytesIO(b"".join(lines[: -how.footer]))
+        reader = pa.csv.open_csv(
+            source,
+            pa.csv.ReadOptions(
+                column_names=columns, skip_rows=skipped, block_size=BLOCK, encoding=how.encoding, use_threads=False
+            ),
+            pa.csv.ParseOptions(delimiter=delimiter(file, how), newlines_in_values=True),
+            pa.csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), null_values=[]),
+        )
+        for batch in reader:
+            yield _clean(pa.table(batch), how)
+    except (pa.ArrowException, UnicodeError, OSError) as error:
+        if "Empty CSV" in str(error):
+            return
+        raise unreadable(file, how, error) from None
+
+
+def whole(file: Path, how: Reading) -> pa.Table:
+    """Read a CSV as text, as `blocks` does, or a Parquet file with its types."""
+    if file.suffix == ".parquet":
+        empty, *rest = parquet(file)
+        return pa.concat_tables(rest or [empty])
+    empty = pa.schema([(name, pa.string()) for name in names(file, how)]).empty_table()
+    table = pa.concat_tables([empty, *blocks(file, how)])
+    if how.decimal == "," or how.thousands:  # what is a number is written as one
+        for at, name in enumerate(table.column_names):
+            number = pc.match_substring_regex(table[name], patterns(how)["number"])
+            plain = _plain(pc.if_else(number, table[name], pa.scalar(None, pa.string())), how)
+            table = table.set_column(at, name, pc.coalesce(plain, table[name]))
+    return table
+
+
+def parquet(file: Path) -> Iterator[pa.Table]:
+    """Yield a Parquet file with its types, block by block; first a table of no rows."""
+    try:
+        with pq.ParquetFile(file) as content:
+            yield content.schema_arrow.empty_table()
+            yield from (pa.table(batch) for batch in content.iter_batches(65_536))
+    except FileNotFoundError:
+        raise SlipwayError(f"{file}: no such file") from None
+    except (pa.ArrowException, OSError) as error:
+        raise SlipwayError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _clean(table: pa.Table, how: Reading) -> pa.Table:
+    missing = pa.array([*MISSING, *how.missing], pa.string())
+    for at, name in enumerate(table.column_names):
+        text = pc.utf8_trim_whitespace(table[name])
+        table = table.set_column(at, name, pc.if_else(pc.is_in(text, missing), pa.scalar(None, pa.string()), text))
+    return table
+
+
+def patterns(how: Reading) -> dict[str, str]:
+    """Return regular expressions of values: number, comma (a number with a decimal comma), grouped, date, truth."""
+    number = r"^[+-]?(\d+(D\d*)?|D\d+)([eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity)$"
+    if how.thousands:
+        number += rf"|^[+-]?\d{{1,3}}({re.escape(how.thousands)}\d{{3}})+(D\d*)?$"
+    found = {"number": number.replace("D", re.escape(how.decimal or "."))}
+    if how.decimal is None:
+        found["comma"] = number.replace("D", ",")
+    if how.thousands is None:
+        found["grouped"] = r"^[+-]?(\d{1,3}(,\d{3})+(\.\d*)?|\d{1,3}(\.\d{3})+,\d*|\d{1,3}([ '\x{00A0}]\d{3})+)$"
+    return found | {"date": ISO, "truth": r"^(?i:true|false)$"}
+
+
+def look(tables: Iterator[pa.Table], how: Reading) -> dict[str, Kind]:
+    """Find what the values of each column look like, in one pass."""
+    found: dict[str, Kind] = {}
+    start = 1
+    for table in tables:
+        for name in table.column_names:
+            kind = found.setdefault(name, Kind())
+            kind.count += len(table) - table[name].null_count
+            for pattern, expression in patterns(how).items():
+                same = pc.match_substring_regex(table[name], expression)
+                kind.matches[pattern] += pc.sum(same).as_py() or 0
+                if pattern not in kind.odd and (at := pc.index(same, value=False).as_py()) >= 0:
+                    kind.odd[pattern] = (start + at, table[name][at].as_py())
+        start += len(table)
+    return found
+
+
+def cast(column: pa.ChunkedArray, wanted: pa.DataType, how: Reading, form: str | None = None) -> pa.ChunkedArray:
+    """Turn text into numbers, truths or dates (`form` as in strptime), other types into the one wanted.
+
+    Raises ValueError with the value that cannot be one.
+    """
+    has = column.type
+    if pa.types.is_dictionary(has):
+        column, has = column.cast(has.value_type), has.value_type
+    if not (pa.types.is_string(has) or pa.types.is_large_string(has)):
+        if pa.types.is_timestamp(has) and wanted == DATE:
+            zone = has.tz
+            return column.cast(pa.timestamp("us", zone), safe=False).cast(DATE)
+        if (pa.types.is_integer(has) or pa.types.is_decimal(has)) and wanted == pa.float64():
+            _exact(column)
+        return column.cast(wanted)
+    if wanted == pa.float64():
+        column = _plain(column, how)
+    elif wanted == pa.bool_():
+        column = pc.utf8_lower(column)
+    elif wanted == DATE:
+        return _dates(column, form)
+    try:
+        return column.cast(wanted)
+    except pa.ArrowInvalid:
+        noun = {pa.float64(): "number", pa.bool_(): "truth (true or false)"}.get(wanted, str(wanted))
+        raise ValueError(f"{_first(column, wanted)!r} is no {noun}") from None
+
+
+def _plain(column: pa.ChunkedArray, how: Reading) -> pa.ChunkedArray:
+    """Write numbers as the cast reads them."""
+    if how.thousands:
+        grouped = pc.match_substring_regex(column, rf"^[+-]?\d{{1,3}}({re.escape(how.thousands)}\d{{3}})+(\D\d*)?$")
+        column = pc.if_else(grouped, pc.replace_substring(column, how.thousands, ""), column)
+    if how.decimal == ",":
+        dotted = pc.match_substring(column, ".")
+        column = pc.if_else(dotted, column, pc.replace_substring(column, ",", "."))
+        if odd := next((text for text, no in zip(column.to_pylist(), dotted.to_pylist(), strict=True) if no), None):
+            raise ValueError(f"{odd!r} is no number with a decimal comma")
+    _exact(column.filter(pc.match_substring_regex(column, r"^[+-]?\d{16,}$")))
+    return column
+
+
+def _exact(column: pa.ChunkedArray) -> None:
+    large = next((value for value in column.to_pylist() if value is not None and abs(int(value)) > EXACT), None)
+    if large is not None:
+        raise ValueError(f"{large} is too large a whole number to be exact")
+
+
+def _dates(column: pa.ChunkedArray, form: str | None) -> pa.ChunkedArray:
+    """Read dates; those with a zone in universal time."""
+    if form:
+        read = pc.strptime(column, format=form, unit="us", error_is_null=True)
+        if read.null_count > column.null_count:
+            odd = column.filter(pc.and_(read.is_null(), column.is_valid()))[0].as_py()
+            raise ValueError(f"{odd!r} is no date of the form {form}")
+        return read.cast(DATE)
+    column = pc.replace_substring_regex(column, r"(\.\d{6})\d+", r"\1")
+    zoned = pc.match_substring_regex(column, ZONE)
+    none = pa.scalar(None, pa.string())
+    try:
+        with_zone = pc.if_else(zoned, column, none).cast(pa.timestamp("us", "UTC")).cast(DATE)
+        return pc.coalesce(with_zone, pc.if_else(zoned, none, column).cast(DATE))
+    except pa.ArrowInvalid:
+        raise ValueError(f"{_first(column, DATE)!r} is no date such as 2026-01-31") from None
+
+
+def _first(column: pa.ChunkedArray, wanted: pa.DataType) -> str:
+    """Return the first value that cannot be cast."""
+    for value in column.drop_null().to_pylist():
+        try:
+            pa.array([re.sub(ZONE, "", value) if wanted == DATE else value]).cast(wanted)
+        except pa.ArrowInvalid:
+            return str(value)
+    return ""
