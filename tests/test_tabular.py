@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -311,3 +312,48 @@ def test_a_dates_numbers_are_the_same_for_the_classical_model() -> None:
     frame = pd.DataFrame({"d": pd.Series(values, dtype="datetime64[us]")})
     parts = tabular._parts(pa.chunked_array([pa.array(values, DATE)]))
     assert np.array_equal(tabular._frame_parts(frame), np.stack(list(parts.values()), axis=1), equal_nan=True)
+
+
+def test_rows_that_cannot_be_learned_from_are_set_aside(tmp_path: Path) -> None:
+    """Dates that Python has no object for too; what is left becomes arrays."""
+    from components import params as params_module
+    from components import preprocess
+    from tests.test_validate import Case
+
+    case = Case(tmp_path, "tabular", max_bad_fraction=0.1)
+    whole = case.tables["a.parquet"].drop_columns(["id"])
+    times = whole["since"].cast(pa.int64()).to_pylist()
+    times[3:5] = FAR
+    colours = whole["colour"].to_pylist()
+    colours[7:9] = ["x" * 5000, "a\0b"]
+    numbers = whole["x"].to_pylist()
+    numbers[9:12] = [float("inf"), float("nan"), -1e31]
+    spoilt = {"since": pa.array(times).cast(DATE), "colour": pa.array(colours), "x": pa.array(numbers)}
+    for name, column in spoilt.items():
+        whole = whole.set_column(whole.column_names.index(name), name, column)
+    case.tables["a.parquet"] = case.whole(whole)
+    case.run()
+    aside = pq.read_table(case.out / "quarantine.parquet", columns=["row", "reasons"]).to_pylist()
+    assert [(row["row"], row["reasons"]) for row in aside] == [
+        *((row, "a date is out of range") for row in (3, 4)),
+        (7, "a category of too many characters"),
+        *((row, "a number is not finite") for row in (9, 10, 11)),
+    ]
+    settings = params_module.load(tmp_path / "params.yaml")
+    preprocess.run(settings, case.data, case.out / "quarantine.parquet", tmp_path / "arrays")
+    encoded = np.load(tmp_path / "arrays" / "train" / "numeric.npy")
+    assert np.abs(encoded).max() < 10
+
+
+def test_a_leaking_column_can_be_forbidden(tmp_path: Path) -> None:
+    from tests.test_validate import Case
+
+    case = Case(tmp_path, "tabular")
+    forbidden = (
+        '  - type: expect_column_values_to_not_match_regex\n    kwargs: {column: columns, regex: "(?:^|, )(?:%s)(?:,|$)"}\n'
+    )
+    case.suite_of(case.suite.read_text() + forbidden % "refund|sinc|embers")
+    case.run()
+    case.suite_of((Path(__file__).parent.parent / "expectations" / "tabular.yaml").read_text() + forbidden % "since")
+    with pytest.raises(SlipwayError, match="columns"):
+        case.run()
