@@ -166,6 +166,9 @@ def _new(source: Source, columns: pa.Schema, known: set[tuple[str, str]], counts
         for part in source.tables:
             if lacking := [column for column in columns.names if column not in part.column_names]:
                 raise SlipwayError(f"{source.name}: column {lacking[0]} is missing (the dataset has it); or --replace")
+            own, wanted = part.schema.field("label").type, columns.field("label").type
+            if pa.types.is_list(own) != pa.types.is_list(wanted):
+                raise SlipwayError(f"{source.name}: its label is {own}, the dataset's is {wanted}; or --replace")
             keys = table.ids(part, columns)
             keep = []
             for row, key in enumerate(zip(keys, map(str, part["label"].to_pylist()), strict=True)):

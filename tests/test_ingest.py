@@ -69,6 +69,70 @@ def test_class_folders_become_a_dataset_and_params_follow(repo: Path, capsys: py
     assert "data" in Path("data.dvc").read_text()
 
 
+def test_pictures_with_several_labels_are_listed_in_a_file(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = pictures(repo / "pets", {"in": 2, "out": 2})
+    lines = ["\ufeffFile,Labels,Split", "in/1-0.png,cat; dog;cat,train", "in/1-1.png,,test", '"out/1-0.png",dog,', ""]
+    (folder / "labels.csv").write_text("\r\n".join([*lines, "out\\1-1.png,horse;cat,val"]), encoding="utf-8")
+    ingest.run("images", folder=folder, labels=folder / "labels.csv")
+    assert "skipped" not in capsys.readouterr().out
+    found = pq.read_table("data/pets.parquet")
+    assert found["label"].to_pylist() == [["cat", "dog"], [], ["dog"], ["cat", "horse"]]
+    assert found["split"].to_pylist() == ["train", "test", None, "validation"]
+    settings = params.load()
+    assert (settings.task.several, settings.task.labels) == (True, ["cat", "dog", "horse"])
+    table.chunks(Path("data"), _columns(settings))  # it is a dataset of this recipe
+    with pytest.raises(SlipwayError, match=r"its label is string, the dataset's is list.*--replace"):
+        ingest.run("images", folder=pictures(repo / "more", {"cat": 2, "dog": 2}, seed=5))
+    assert sorted(contents(Path("data"))) == ["pets.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", r"no column 'file' \(there are: none\)"),
+        ("picture,labels\na.png,x", r"no column 'file' \(there are: picture, labels\)"),
+        ("file,labels\n", "lists no picture"),
+        ("file,labels\na.png\n", "line 2: expected 2 values"),
+        ("file,labels\na.png,x,y\n", "line 2: expected 2 values between commas"),
+        ("file,labels\na.png,x;y\nc.png,x", r"line 3: c\.png is not in pets"),
+        ("file,labels\na.png,x;y\n../pets/b.png,x", r"line 3: \.\./pets/b\.png is not"),
+        ("file,labels\na.png,x;y\nnotes.txt,x", r"line 3: notes\.txt is not an image file"),
+        ("file,labels\na.png,x;y\n./a.png,x", r"line 3: a\.png is listed in line 2 already"),
+        ("file,labels\na.png,x;y", r"1 of the 2 pictures in pets are not listed, such as b\.png"),
+        ("file,labels\na.png,x\nb.png,x", "1 label in all of it"),
+        ("file,labels,split\na.png,x,half\nb.png,y,", "line 2: split 'half' is none of train, validation, test"),
+        ('file,labels\n"a.png,x\nb.png,y', "cannot be read as CSV"),
+        ("file,labels\na.png,\xe4\nb.png,y", "cannot be read as CSV in UTF-8"),
+    ],
+)
+def test_a_list_of_labels_that_cannot_be_used_says_why(repo: Path, text: str, expected: str) -> None:
+    Path("pets").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("L", (3, 3)).save(Path("pets", name))
+    Path("pets/notes.txt").write_text("no picture")
+    Path("list.csv").write_text(text, encoding="latin-1")
+    with pytest.raises(SlipwayError, match=expected):
+        ingest.run("images", folder=Path("pets"), labels=Path("list.csv"))
+    assert not Path("data").exists()
+
+
+def test_the_size_of_a_model_follows_the_pictures(repo: Path) -> None:
+    folder = pictures(repo / "same", {"cat": 3, "dog": 2})
+    noise = np.random.default_rng(1).integers(0, 256, (30, 2000, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(folder / "cat" / "wide.png")
+    ingest.run("images", folder=folder, name="same")
+    task = params.load().task
+    assert (task.height, task.width, task.channels, task.model) == (9, 7, 3, "cnn")  # the commonest; one has colours
+    for number, size in enumerate([(300, 900), (600, 1200), (900, 1500)]):
+        Path("mixed", "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        exif = Image.Exif()
+        exif[274] = 6  # lies on its side
+        Image.new("L", size, number).save(Path("mixed", "ab"[number % 2], f"{number}.jpg"), exif=exif)
+    ingest.run("images", folder=Path("mixed"), replace=True)
+    task = params.load().task
+    assert (task.height, task.width) == (112, 224)  # 1200 x 600 is in the middle; at most 224
+
+
 def test_an_official_split_of_folders_is_kept(repo: Path) -> None:
     folder = repo / "pets"
     pictures(folder / "train", {"cat": 3, "dog": 3}, 1)
@@ -245,4 +309,4 @@ def test_mnist_is_read_whole_with_its_official_test_set(repo: Path) -> None:
 def _columns(settings: params.Params):
     from components import recipes
 
-    return recipes.load(settings.recipe).columns(settings.task)
+    return recipes.schema(recipes.load(settings.recipe), settings.task)
