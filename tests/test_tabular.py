@@ -349,9 +349,8 @@ def test_a_leaking_column_can_be_forbidden(tmp_path: Path) -> None:
     from tests.test_validate import Case
 
     case = Case(tmp_path, "tabular")
-    forbidden = (
-        '  - type: expect_column_values_to_not_match_regex\n    kwargs: {column: columns, regex: "(?:^|, )(?:%s)(?:,|$)"}\n'
-    )
+    forbidden = "  - type: expect_column_values_to_not_match_regex\n"
+    forbidden += '    kwargs: {column: columns, regex: "(?:^|, )(?:%s)(?:,|$)"}\n'
     case.suite_of(case.suite.read_text() + forbidden % "refund|sinc|embers")
     case.run()
     case.suite_of((Path(__file__).parent.parent / "expectations" / "tabular.yaml").read_text() + forbidden % "since")
