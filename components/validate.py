@@ -123,7 +123,8 @@ def _facts(recipe_name: str, task: Any, chunk: Chunk | None) -> pa.Table:
         raise SlipwayError(f"recipe {recipe_name}: a column cannot be called {name}; the stage uses it itself")
     plain = [name for name, kind in zip(columns.names, columns.types, strict=True) if not _raw(kind)]
     names = ["id", "split", *(name for name in plain if name not in {*facts.column_names, "label"})]
-    whole = table.select(names).add_column(1, "label", _text(table["label"]))
+    number = pa.types.is_floating(table["label"].type)
+    whole = table.select(names).add_column(1, "label", table["label"] if number else _text(table["label"]))
     for name in facts.column_names:
         whole = whole.append_column(name, facts[name])
     same = pc.equal(pa.array(dataset.ids(table, columns), pa.string()), table["id"].combine_chunks())
