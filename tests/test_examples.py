@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import soundfile
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -31,6 +32,12 @@ DATASETS = Path(os.environ.get("SLIPWAY_DATASETS", ROOT.parent / "shared" / "dat
 NAMES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/example.yaml"))
 
 
+PROMISED = {
+    *("mnist", "mnist-cnn", "breast-cancer", "movie-reviews", "hotel-reviews", "income", "credit-risk"),
+    *("machine-failure", "student-grades", "temperatures", "sunspots", "spoken-digits"),
+}
+
+
 @pytest.fixture(autouse=True)
 def _root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
@@ -41,6 +48,10 @@ def yaml(path: Path) -> Any:
 
 
 # Each example is whole.
+
+
+def test_all_promised_examples_are_there() -> None:
+    assert set(NAMES) >= PROMISED
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -106,7 +117,9 @@ def fabricated(name: str, rows: int = 400) -> tuple[params.Params, pa.Table]:
     for high, low in above:
         columns[high], columns[low] = np.sort([columns[low], columns[high]], axis=0)[::-1]
     if "label" not in columns:
-        columns["label"] = random.choice(recipe.target(settings.task).names, rows)
+        target = recipe.target(settings.task)
+        number = target.kind == "values"
+        columns["label"] = random.uniform(*ranges["label"], rows) if number else random.choice(target.names, rows)
     schema = recipes.schema(recipe, settings.task)
     table = pa.table({field.name: pa.array(columns[field.name]).cast(field.type) for field in schema})
     split = random.choice(["train", "test"], rows)
@@ -143,7 +156,18 @@ def windows(settings: params.Params, random: np.random.Generator, rows: int) -> 
     }
 
 
+def recordings(settings: params.Params, random: np.random.Generator, rows: int) -> dict[str, Any]:
+    return {"audio": [recording(random.normal(0, 0.1, random.integers(2000, 8000))) for _ in range(rows)]}
+
+
+def recording(samples: np.ndarray, rate: int = 8000) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, "PCM_16", format="WAV")
+    return buffer.getvalue()
+
+
 MAKERS: dict[str, Callable[[params.Params, np.random.Generator, int], dict[str, Any]]] = {
+    "audio": recordings,
     "series": windows,
     "images": pictures,
     "text": sentences,
@@ -174,13 +198,18 @@ TRAPS: dict[str, list[tuple[str, Any, str]]] = {
         ("id", COPIED, COPIED),  # rows of both files
     ],
     "credit-risk": [
-        ("label", "0", "unknown label"),
+        ("label", "2", "unknown label"),
         ("purpose", "A4", "purpose unknown"),  # of no code in german.names
         ("amount", None, "a value is missing"),
     ],
     "machine-failure": [
-        ("air_temperature", 25.0, "air_temperature out of range"),  # degrees Celsius
-        ("torque", None, "a value is missing"),
+        ("Air temperature [K]", 25.0, "air temperature out of range"),  # degrees Celsius
+        ("Torque [Nm]", None, "a value is missing"),
+    ],
+    "student-grades": [
+        ("label", 67.0, "not a grade of 0 to 20"),  # a percentage
+        ("famrel", 9.0, "famrel is not 1 to 5"),  # no answer
+        ("paid", "", "paid is neither yes nor no"),
     ],
     "breast-cancer": [
         ("mean_area", 8999.0, "mean area above the worst"),  # columns that have changed places
@@ -217,6 +246,15 @@ TRAPS: dict[str, list[tuple[str, Any, str]]] = {
         ("history", [10.0, None, *[12.0] * 262], "a value is missing"),
         ("time", dt.datetime(1600, 1, 1), "time out of range"),
     ],
+    "spoken-digits": [
+        ("split", None, "split is missing"),
+        ("speaker", "somebody", "unknown speaker"),
+        ("audio", recording(np.full(4000, 0.2)), "silence"),
+        ("audio", recording(np.sin(np.arange(80_000))), "too short or too long"),
+        ("audio", recording(np.sin(np.arange(9000)), 16_000), "not 8 kHz"),
+        ("audio", recording(np.tile(np.sin(np.arange(4000))[:, None], 2)), "not mono"),
+        ("id", COPIED, COPIED),
+    ],
     "mnist-cnn": [("image", b"\x89PNG", "undecodable image"), ("id", COPIED, COPIED)],
 }
 
@@ -241,6 +279,22 @@ def test_expectations_set_aside_what_falls_into_a_trap_and_nothing_else(name: st
     assert found["set_aside"] == 3 * len(TRAPS[name])
     for *_, reason in TRAPS[name]:
         assert found["reasons"].get(reason, 0) >= 3, reason
+
+
+def test_leaking_columns_that_were_left_in_stop_the_run(tmp_path: Path) -> None:
+    settings, table = fabricated("machine-failure")
+    task = settings.task.model_copy(update={"numeric": [*settings.task.numeric, "TWF"]})
+    leaking = table.add_column(0, "TWF", pa.array((table["label"].to_numpy() == "fails").astype(float)))
+    with pytest.raises(SlipwayError, match="TWF, HDF, PWF, OSF and RNF are kinds of the label"):
+        held("machine-failure", settings.model_copy(update={"task": task}), leaking, tmp_path)
+
+
+def test_too_many_spoiled_rows_stop_the_run(tmp_path: Path) -> None:
+    settings, table = fabricated("income")
+    dotted = [f"{label}." for label in table["label"].to_pylist()]
+    at = table.column_names.index("label")
+    with pytest.raises(SlipwayError, match="label values must belong to this set"):
+        held("income", settings, table.set_column(at, "label", pa.array(dotted)), tmp_path, bad=0.01)
 
 
 def test_a_file_read_in_the_wrong_encoding_stops_the_run(tmp_path: Path) -> None:
@@ -398,8 +452,8 @@ def test_the_files_that_lie_here_are_those_of_the_example(name: str) -> None:
 
 def test_an_unknown_example_names_the_nearest_and_lists_all() -> None:
     with pytest.raises(SlipwayError) as raised:
-        example.load("mnits")
-    assert "did you mean mnist?" in str(raised.value)
+        example.load("incone")
+    assert "did you mean income?" in str(raised.value)
     assert all(f"  {name} " in str(raised.value) for name in NAMES)
 
 

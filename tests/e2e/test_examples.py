@@ -1,17 +1,23 @@
 """Examples end to end, as a stranger runs them: a clone, one command, a model in the clone's registry."""
 
+import functools
+import http.server
 import os
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
+from tests.conftest import ROOT
 from tests.e2e.conftest import Clone
 
 pytestmark = pytest.mark.e2e
+DATASETS = Path(os.environ.get("SLIPWAY_DATASETS", ROOT.parent / "shared" / "datasets"))
 EXAMPLE = ("python", "-m", "flows", "example")
 
 
@@ -122,5 +128,33 @@ def test_an_unknown_example_is_answered_with_the_list(ran: tuple[Clone, str]) ->
     project, _ = ran
     said = project.run(*EXAMPLE, "brest-cancer", fails=True)
     assert "did you mean breast-cancer?" in said
-    assert "\n  mnist " in said
-    assert "  mnist " in project.run(*EXAMPLE)
+    assert "\n  income " in said
+    assert "  income " in project.run(*EXAMPLE)
+
+
+@pytest.fixture
+def served() -> Iterator[str]:
+    """Serve the real data sets on loopback."""
+    if not (DATASETS / "student").is_dir():
+        pytest.skip(f"no real data in {DATASETS}")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(DATASETS))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+
+
+def test_two_examples_with_files_run_at_the_same_time(clone: Callable[[str], Clone], served: str) -> None:
+    project = clone("two")
+    path = project.path / "examples" / "student-grades" / "example.yaml"
+    content = YAML(typ="safe").load(path)
+    content["files"]["student-mat.csv"]["address"] = f"{served}/student/student-mat.csv"
+    YAML().dump(content, path)
+    one = project.start(*EXAMPLE, "student-grades")
+    two = project.start(*EXAMPLE, "credit-risk", "--from", str(DATASETS / "german-credit"))
+    said = [process.communicate(timeout=600)[0] for process in (one, two)]
+    assert one.returncode == two.returncode == 0, "\n".join(said)
+    assert {"student-grades 1", "credit-risk 1"} == set(project.versions())
+    model = "models:/student-grades@champion"
+    said.append(project.run("python", "-m", "components", "predict", model, str(DATASETS / "student/student-mat.csv")))
+    assert "error" not in said[-1]
