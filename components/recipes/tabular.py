@@ -44,7 +44,7 @@ class Params(BaseModel):
     clip: Annotated[float, Field(gt=0)] | None = None  # bounds of a scaled number, either side of 0
     rare: Size = 2  # a category's value of fewer training examples counts as unseen
     model: Literal["linear", "mlp", "transformer"] = "mlp"
-    numeric_embedding: Literal["none", "piecewise", "periodic"] = "none"  # of mlp and transformer
+    numeric_embedding: Literal["none", "piecewise", "periodic"] = "piecewise"  # of mlp and transformer
     bins: Size = 32  # of piecewise, at most
     frequencies: Size = 16  # of periodic
     sigma: Annotated[float, Field(gt=0)] = 0.1  # of periodic: the frequencies' initial deviation
