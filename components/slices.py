@@ -51,7 +51,7 @@ def _quartiles(column: pa.ChunkedArray, there: np.ndarray) -> dict[str, np.ndarr
     found = {}
     for number in range(QUARTILES):
         low, high = edges[number], edges[number + 1]
-        over = number > 0 and low > edges[0]
+        over = number > 0  # the first holds its lower edge too, even where that is all it holds
         mask = there & (values <= high) & (values > low if over else values >= low)
         if low < high or not number:
             found[f"{'over ' if over else ''}{words[number]} to {words[number + 1]}"] = mask

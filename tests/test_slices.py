@@ -3,7 +3,7 @@ import datetime
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from components import SlipwayError, metrics, slices
@@ -54,6 +54,7 @@ def test_bytes_and_lists_cannot_be_cut() -> None:
         st.lists(st.one_of(st.none(), st.text("abc", max_size=3)), min_size=1, max_size=60),
     )
 )
+@example([0.0, 1.0, 2.0, 0.5, -0.0])
 def test_every_row_is_in_one_slice(values: list[object]) -> None:
     found = cut(values)
     assert sorted(row for rows in found.values() for row in rows) == list(range(len(values)))
