@@ -45,8 +45,9 @@ def parser() -> argparse.ArgumentParser:
         for name in paths:
             command.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
         command.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="PATH")
-    from components import ingest, predict  # light: they declare their own arguments
+    from components import find_lr, ingest, predict  # light: they declare their own arguments
 
+    find_lr.arguments(commands)
     ingest.arguments(commands)
     predict.arguments(commands)
     return main
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.perf_counter()
     signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's stop is a person's Ctrl-C
     try:
-        module = importlib.import_module(f"components.{stage}")
+        module = importlib.import_module(f"components.{stage.replace('-', '_')}")
         if stage not in STAGES:
             return int(module.run(**options) or 0)
         from components import params

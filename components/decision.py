@@ -37,7 +37,8 @@ def choose(
 
 
 def _matrix(decision: np.ndarray) -> list[list[float]]:
-    return [[float(f"{value:.8g}") for value in row] for row in decision / max(float(np.abs(decision).max()), 1e-300)]
+    largest = max(float(np.abs(decision).max()), 1e-300)
+    return [[float(f"{value:.8g}") + 0.0 for value in row] for row in decision / largest]  # + 0.0: no -0.0
 
 
 def _cheapest(probabilities: np.ndarray, labels: np.ndarray, costs: np.ndarray) -> list[list[float]]:

@@ -55,7 +55,7 @@ def test_evaluate_does_not_need_tensorflow() -> None:
 
 
 def test_help_is_there_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    for stage in [*__main__.STAGES, "ingest", "predict"]:
+    for stage in [*__main__.STAGES, "find-lr", "ingest", "predict"]:
         with pytest.raises(SystemExit) as caught:
             __main__.main([stage, "--help"])
         assert caught.value.code == 0

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from components import SlipwayError, checkpoint, preprocess, recipes, train
-from components.files import read_json, sha256
+from components.files import model_digest, read_json, sha256
 from tests.conftest import Make, no_quarantine
 
 ARRAYS, MODEL, HISTORY = Path("build/arrays"), Path("build/model"), Path("build/training")
@@ -229,3 +229,289 @@ def test_tensorflow_is_quiet_on_the_command_line(make: Make, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert json.loads((tmp_path / "build/cost/train.json").read_text())["seconds"] > 1
+
+
+# --- the toolbox, through the whole stage; what each setting computes is tested in test_fitting and its neighbours
+
+
+def evaluated() -> dict[str, float]:
+    """The loss and accuracy on validation of the model that was written."""
+    import keras
+
+    model = keras.models.load_model(MODEL / "model.keras")
+    x = {"image": np.load(ARRAYS / "validation/image.npy")}
+    found = model.evaluate(x, np.load(ARRAYS / "validation/label.npy"), verbose=0, return_dict=True, batch_size=1024)
+    return {name: float(value) for name, value in found.items()}
+
+
+def layers(path: Path = MODEL / "model.keras") -> dict[str, np.ndarray]:
+    import keras
+
+    return {layer.name: layer.get_weights()[0] for layer in keras.models.load_model(path).layers if layer.weights}
+
+
+def toolbox(**settings: object) -> dict[str, object]:
+    return {"epochs": 3, "batch_size": 16, "log_every": 3, **settings}
+
+
+@pytest.mark.e2e
+def test_the_average_of_the_weights_is_validated_and_shipped(make: Make) -> None:
+    settings = prepare(make, train=toolbox(ema=0.9))
+    train.run(settings, ARRAYS, MODEL, HISTORY)
+    last = read_csv(HISTORY / "epochs.csv")[-1]
+    assert evaluated()["loss"] == pytest.approx(float(last["val_loss"]), rel=1e-5)
+    average = layers()
+    plain = settings.model_copy(update={"train": settings.train.model_copy(update={"ema": None})})
+    train.run(plain, ARRAYS, MODEL, HISTORY)
+    raw = read_csv(HISTORY / "epochs.csv")[-1]
+    assert raw["loss"] == last["loss"]  # it trains alike
+    assert raw["val_loss"] != last["val_loss"]
+    assert not np.allclose(layers()["hidden_1"], average["hidden_1"])
+
+
+@pytest.mark.e2e
+def test_early_stopping_ships_the_best_epoch(make: Make) -> None:
+    settings = prepare(make, train=toolbox(epochs=30, early_stopping=2, learning_rate=0.3))
+    train.run(settings, ARRAYS, MODEL, HISTORY)
+    losses = [float(epoch["val_loss"]) for epoch in read_csv(HISTORY / "epochs.csv")]
+    assert len(losses) < 30
+    assert len(losses) == int(np.argmin(losses)) + 3
+    assert evaluated()["loss"] == pytest.approx(min(losses), rel=1e-4, abs=1e-7)
+
+
+@pytest.mark.e2e
+def test_a_plateau_lowers_the_rate(make: Make) -> None:
+    plateau = {"name": "plateau", "patience": 1, "factor": 0.5}
+    settings = prepare(make, train=toolbox(epochs=6, learning_rate=0.3, schedule=plateau))
+    train.run(settings, ARRAYS, MODEL, HISTORY)
+    epochs = read_csv(HISTORY / "epochs.csv")
+    losses, rate = [float(epoch["val_loss"]) for epoch in epochs], 0.3
+    for at, epoch in enumerate(epochs):
+        assert float(epoch["learning_rate"]) == pytest.approx(rate)
+        rate *= 1 if losses[at] < min(losses[:at], default=9e9) else 0.5
+    assert rate < 0.3
+
+
+@pytest.mark.e2e
+def test_what_is_pretrained_stands_still_and_then_moves(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = prepare(make, train=toolbox())
+    train.run(settings, ARRAYS, MODEL, HISTORY)
+    source = Path("source.keras")
+    shutil.copy(MODEL / "model.keras", source)
+    before = layers(source)
+    seen: list[dict[str, np.ndarray]] = []
+    save = checkpoint.save
+
+    def watched(model, folder, progress) -> None:
+        seen.append({layer.name: layer.get_weights()[0] for layer in model.layers if layer.weights})
+        save(model, folder, progress)
+
+    monkeypatch.setattr(checkpoint, "save", watched)
+    new = {"pretrained": str(source), "freeze_epochs": 2, "learning_rate": 0.01}
+    changed = settings.model_copy(update={"train": settings.train.model_copy(update=new), "seed": 5})
+    train.run(changed, ARRAYS, MODEL, HISTORY)
+    assert [np.array_equal(epoch["hidden_1"], before["hidden_1"]) for epoch in seen] == [True, True, False]
+    assert not np.array_equal(seen[1]["logits"], seen[0]["logits"])  # the head learns meanwhile
+    assert np.abs(seen[0]["logits"] - before["logits"]).max() > 0.05  # and did not start from the other's
+    assert read_json(MODEL / "model.json")["pretrained"] == {
+        "from": "source.keras",
+        "digest": sha256(source),
+        "layers": ["hidden_1"],
+    }
+    seen.clear()
+    whole = new | {"pretrained_part": "whole", "freeze_epochs": 0, "learning_rate": 1e-9}
+    changed = settings.model_copy(update={"train": settings.train.model_copy(update=whole), "seed": 5})
+    train.run(changed, ARRAYS, MODEL, HISTORY)
+    assert all(np.allclose(layers()[name], weights, atol=1e-6) for name, weights in before.items())
+
+
+@pytest.mark.e2e
+def test_a_training_starts_from_a_registered_version(make: Make) -> None:
+    from components import pretrained, tracking
+    from components.store import client
+
+    settings = prepare(make, train=toolbox(epochs=1))
+    train.run(settings, ARRAYS, MODEL, HISTORY)
+    mlflow = client()
+    run = tracking._find("trial", model=model_digest(MODEL))
+    assert run is not None
+    mlflow.log_artifact(run.info.run_id, str(MODEL / "model.keras"), "build")
+    mlflow.create_registered_model("trial")
+    version = mlflow.create_model_version("trial", str(run.info.artifact_uri), run.info.run_id)
+    mlflow.set_registered_model_alias("trial", "champion", version.version)
+    for name in ("models:/trial@champion", "models:/trial/1"):
+        chosen = settings.train.model_copy(update={"pretrained": name, "pretrained_part": "whole"})
+        source = pretrained.read(chosen)
+        assert source is not None
+        assert source.name == "models:/trial/1"
+        assert source.digest == sha256(MODEL / "model.keras")
+        assert np.array_equal(source.layers["hidden_1"][0], layers()["hidden_1"])
+    other = mlflow.create_run(run.info.experiment_id)
+    mlflow.create_model_version("trial", str(other.info.artifact_uri), other.info.run_id)
+    with pytest.raises(SlipwayError, match=r"models:/trial/2: its run keeps no build/model\.keras"):
+        pretrained.read(settings.train.model_copy(update={"pretrained": "models:/trial/2"}))
+
+
+def test_what_cannot_be_started_from_is_an_error(make: Make) -> None:
+    import importlib.util
+
+    import keras
+
+    settings = prepare(make, train=toolbox())
+    Path("broken.keras").write_bytes(b"no")
+    strange = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="elsewhere")])
+    strange.save("strange.keras")
+    wanted = {
+        "away.keras": "away.keras: no such file",
+        "broken.keras": "broken.keras: not a readable Keras model",
+        "some.h5": "expected models:/NAME@ALIAS",
+        "strange.keras": "no layer of strange.keras fits the model: it has elsewhere, the model hidden_1, logits",
+    }
+    if importlib.util.find_spec("keras_hub") is None:
+        wanted["keras_hub:bert_tiny_en_uncased"] = "needs the package keras-hub"
+    for name, text in wanted.items():
+        chosen = settings.model_copy(update={"train": settings.train.model_copy(update={"pretrained": name})})
+        with pytest.raises(SlipwayError, match=text):
+            train.run(chosen, ARRAYS, MODEL, HISTORY)
+
+
+def autoencoder(params, state, dropout):
+    """Learns to tell how bright the picture's left half is."""
+    import keras
+
+    image = keras.Input((6, 6, 1), dtype="uint8", name="image")
+    x = keras.layers.Flatten(name="flat")(keras.layers.Rescaling(1 / 255, name="scale")(image))
+    x = keras.layers.Dense(16, activation="relu", name="hidden_1")(x)
+    model = keras.Model({"image": image}, keras.layers.Dense(1, name="left")(x))
+
+    def batch(arrays, random):
+        left = arrays["image"][:, :, :3].mean(axis=(1, 2, 3), dtype=np.float32)[:, None] / 255
+        return arrays, left + random.normal(0, 0.01, left.shape).astype(np.float32), None
+
+    return recipes.Pretraining(model, batch, epochs=4, loss="mse", learning_rate=0.01)
+
+
+@pytest.mark.parametrize("killed_after", [None, *(pytest.param(n, marks=pytest.mark.e2e) for n in (2, 4))])
+def test_a_recipes_own_pretraining_comes_first(
+    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], killed_after: int | None
+) -> None:
+    settings = prepare(make, train=toolbox(epochs=1, learning_rate=1e-9))
+    monkeypatch.setattr(recipes.load("images"), "pretraining", autoencoder, raising=False)
+    save, learned = checkpoint.save, []
+
+    def watched(model, folder, progress) -> None:
+        save(model, folder, progress)
+        if folder.name == "pretraining":
+            learned.append(model.get_layer("hidden_1").get_weights()[0])
+            if len(progress.epochs) == killed_after and len(learned) == killed_after:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", watched)
+    if killed_after is not None:
+        with pytest.raises(KeyboardInterrupt):
+            train.run(settings, ARRAYS, MODEL, HISTORY)
+    train.run(settings, ARRAYS, MODEL, HISTORY)
+    said = capsys.readouterr().out
+    assert said.count("pretraining 4/4") == (1 if killed_after != 4 else 0)
+    assert "1 layers start from the pretraining" in said
+    assert len(learned) == 4  # no epoch twice
+    assert np.allclose(layers()["hidden_1"], learned[-1], atol=1e-5)
+    assert not np.allclose(learned[0], learned[-1], atol=1e-3)
+    LEARNED.append(learned[-1].tobytes())
+    assert len(set(LEARNED)) == 1  # killed or not
+
+
+LEARNED: list[bytes] = []
+
+
+def test_a_threshold_is_chosen_and_written(make: Make) -> None:
+    settings = prepare(make, train=toolbox(threshold="cost"), costs={"left": {"right": 9.0}, "right": {"left": 1.0}})
+    train.run(settings, ARRAYS, MODEL, HISTORY)
+    decision = read_json(MODEL / "model.json")["decision"]
+    target = recipes.load("images").target(settings.task)
+    assert recipes.chosen(np.array([[0.4, 0.6]]), target, decision) == [0]  # `left` taken for `right` is dear
+    assert recipes.chosen(np.array([[0.01, 0.99]]), target, decision) == [1]
+
+
+def test_augmented_examples_are_shown_in_the_run(make: Make) -> None:
+    from components import tracking
+    from components.store import client
+
+    settings = prepare(make, train=toolbox(epochs=1, augment={"flip": "vertical", "shift": 0.1, "brightness": 0.1}))
+    train.run(settings, ARRAYS, MODEL, HISTORY)
+    run = tracking._find("trial", model=model_digest(MODEL))
+    assert run is not None
+    assert [item.path for item in client().list_artifacts(run.info.run_id, "figures")] == ["figures/augmented.png"]
+
+
+EVERYTHING = {
+    "optimizer": "adamw",
+    "clip_norm": 1.0,
+    "accumulate": 2,
+    "ema": 0.9,
+    "schedule": {"name": "cosine", "warmup": 1},
+    "label_smoothing": 0.1,
+    "resample": "balanced",
+    "initialization": "he_normal",
+    "l1": 1e-4,
+    "dropout": 0.2,
+    "early_stopping": 3,
+    "augment": {"rotate": 10, "mixup": 0.2, "cutmix": 1.0, "rand_augment": 0.3},
+    "threshold": "f1",
+}
+PLATEAU = {
+    "optimizer": "lion",
+    "schedule": {"name": "plateau", "patience": 1},
+    "loss": "focal",
+    "class_weights": "balanced",
+}
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("chosen", [EVERYTHING, PLATEAU])
+def test_a_training_with_everything_on_goes_on_and_ends_with_the_same_bytes(
+    make: Make, monkeypatch: pytest.MonkeyPatch, chosen: dict[str, object]
+) -> None:
+    settings = prepare(make, train=toolbox(epochs=5, learning_rate=0.01, **chosen))
+    train.run(settings, ARRAYS, MODEL, HISTORY)
+    undisturbed = outputs()
+    save = checkpoint.save
+
+    def interrupt(model, folder, progress) -> None:
+        save(model, folder, progress)
+        if len(progress.epochs) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train.run(settings, ARRAYS, MODEL, HISTORY)
+    monkeypatch.setattr(checkpoint, "save", save)
+    train.run(settings, ARRAYS, MODEL, HISTORY)
+    assert outputs() == undisturbed
+
+
+def test_find_lr_draws_where_the_loss_falls_and_leaves_the_model_alone(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from components import __main__
+
+    prepare(make)
+    assert __main__.main(["find-lr", "--steps", "60"]) == 0
+    assert "try train.learning_rate:" in capsys.readouterr().out
+    assert sorted(path.name for path in Path("build/find-lr").iterdir()) == ["curve.csv", "curve.png"]
+    assert not MODEL.exists()
+    rows = read_csv(Path("build/find-lr/curve.csv"))
+    rates = np.array([float(row["learning_rate"]) for row in rows])
+    assert np.allclose(rates[1:] / rates[:-1], (10 / 1e-6) ** (1 / 59))
+    assert min(float(row["smoothed"]) for row in rows) < 0.8 * float(rows[0]["smoothed"])
+    assert __main__.main(["find-lr", "--steps", "3"]) == 1
+
+
+def test_the_suggestion_is_the_steepest_fall() -> None:
+    from components import find_lr
+
+    rates = np.logspace(-6, 1, 141)
+    loss = 1 / (1 + np.exp(4 * (np.log10(rates) + 3))) + (rates > 0.1) * rates
+    rows = [{"learning_rate": float(r), "smoothed": float(value)} for r, value in zip(rates, loss, strict=True)]
+    assert find_lr.suggestion(rows) == pytest.approx(1e-3, rel=0.3)
+    assert find_lr.suggestion([{"learning_rate": 1.0, "smoothed": float(x)} for x in range(30)]) is None
