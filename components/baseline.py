@@ -67,7 +67,7 @@ def _trivial(
     target = recipe.target(params.task)
     if (own := recipes.part(recipe, "baseline")) is not None:
         asked = {name: np.load(arrays / "test" / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"]}
-        words = (own.__doc__ or "the recipe's own").strip().splitlines()[0]
+        words = (own.__doc__ or "the recipe's own").strip().splitlines()[0].rstrip(".")
         return words, np.asarray(own(asked, params.task, manifest["state"]))
     if target.kind == "label":
         text, answer = "the commonest label", np.bincount(truth, minlength=len(target.names)) / len(truth)

@@ -23,7 +23,7 @@ MOST_LABELS = 40  # above, a confusion matrix has no room for numbers and names
 CURVES = 8  # labels whose curves are drawn, the worst ones
 POINTS = 500  # of a curve
 FORECASTS = 4
-STEPS = 200  # of a history that is drawn, the last ones
+STEPS = 8  # horizons of a history that are drawn, the last ones
 
 
 @contextmanager
@@ -233,7 +233,7 @@ def _forecasts(build: Path) -> "dict[str, Figure]":
     some = np.unique(np.linspace(0, len(table) - 1, min(FORECASTS, len(table))).astype(int))
     figure = Figure(figsize=(8.4, 2.2 * len(some)), layout="constrained")
     for axes, row in zip(np.atleast_1d(figure.subplots(len(some))), some, strict=True):
-        history = histories[row, -STEPS:, 0]
+        history = histories[row, -STEPS * horizon :, 0]
         ahead = np.arange(1, horizon + 1)
         axes.plot(np.arange(1 - len(history), 1), history, color=GREY, label="history")
         axes.plot(ahead, table["actual"][int(row)].as_py()[:horizon], color=BLUE, marker=".", label="actual")
