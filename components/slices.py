@@ -1,5 +1,6 @@
 """Cut the test split by a column or a fact, and measure each part."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ def cut(name: str, column: pa.ChunkedArray) -> dict[str, np.ndarray]:
     """Cut the rows of a column: what a slice is called -> its rows, as a mask `(n,)`.
 
     Numbers, dates and times are cut into quartiles where they have more than four values, others by value: the
-    20 commonest, and `other`. Rows without a value are `missing`. Raises SlipwayError for a column of bytes or lists.
+    20 commonest, and `other`. A lowest value that a quarter of the rows have stands alone. Rows without a value are
+    `missing`. Raises SlipwayError for a column of bytes or lists.
     """
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_null(kind):
@@ -37,7 +39,7 @@ def cut(name: str, column: pa.ChunkedArray) -> dict[str, np.ndarray]:
     else:
         found = _values(column)
     if not there.all():
-        found["missing"] = ~there
+        found["missing"] = found.get("missing", False) | ~there
     return {text: mask for text, mask in found.items() if mask.any()}
 
 
@@ -46,15 +48,16 @@ def _quartiles(column: pa.ChunkedArray, there: np.ndarray) -> dict[str, np.ndarr
     values = numbers.cast(pa.float64(), safe=False).fill_null(0.0).to_numpy()
     # edges are values of the column, so that they read as such
     edges = np.quantile(values[there], np.linspace(0, 1, QUARTILES + 1), method="lower")
-    where = {edge: int(np.flatnonzero(there & (values == edge))[0]) for edge in edges}
-    words = [_text(column[where[edge]].as_py()) for edge in edges]
+    words = {edge: _text(column[int(np.flatnonzero(there & (values == edge))[0])].as_py()) for edge in edges}
+    if len(set(words.values())) < len(words):  # digits that are not shown tell them apart
+        words = {edge: str(edge) for edge in words}
     found = {}
-    for number in range(QUARTILES):
-        low, high = edges[number], edges[number + 1]
-        over = number > 0  # the first holds its lower edge too, even where that is all it holds
-        mask = there & (values <= high) & (values > low if over else values >= low)
-        if low < high or not number:
-            found[f"{'over ' if over else ''}{words[number]} to {words[number + 1]}"] = mask
+    if edges[0] == edges[1]:  # a quarter of the rows or more have the lowest value
+        found[words[edges[0]]] = there & (values == edges[0])
+    for low, high in pairwise(np.unique(edges)):
+        first = not found
+        above = values >= low if first else values > low
+        found[f"{'' if first else 'over '}{words[low]} to {words[high]}"] = there & above & (values <= high)
     return found
 
 
@@ -65,7 +68,7 @@ def _values(column: pa.ChunkedArray) -> dict[str, np.ndarray]:
     common = names[np.lexsort((names, -counts))]
     found = {str(text): there & (values == text) for text in common[:MOST]}
     if len(common) > MOST:
-        found["other"] = there & ~np.any(list(found.values()), axis=0)
+        found["other"] = found.get("other", False) | (there & ~np.any(list(found.values()), axis=0))
     return found
 
 

@@ -25,6 +25,16 @@ def test_numbers_are_cut_into_quartiles_and_gaps_stand_apart() -> None:
     }
 
 
+def test_a_lowest_value_that_many_rows_have_stands_alone() -> None:
+    assert cut([0, 0, 0, 0, 0, 1, 2, 3, 4]) == {"0": [0, 1, 2, 3, 4], "over 0 to 2": [5, 6], "over 2 to 4": [7, 8]}
+    assert cut([0, 1, -1, 2, -2, -2]) == {
+        "-2": [4, 5],
+        "over -2 to -1": [2],
+        "over -1 to 0": [0],
+        "over 0 to 2": [1, 3],
+    }
+
+
 def test_few_numbers_yes_and_no_and_text_are_cut_by_value() -> None:
     assert cut([0, 1, 1, None]) == {"1": [1, 2], "0": [0], "missing": [3]}
     assert cut([True, False, True]) == {"True": [0, 2], "False": [1]}
@@ -34,6 +44,13 @@ def test_few_numbers_yes_and_no_and_text_are_cut_by_value() -> None:
     assert len(found) == slices.MOST + 1
     assert found["24"] == [24, 25]
     assert found["other"] == list(range(19, 24))
+
+
+def test_values_that_read_alike_are_told_apart_or_put_together() -> None:
+    assert cut(["missing", "missing", None, "a"]) == {"missing": [0, 1, 2], "a": [3]}
+    text = ["other"] * 3 + [f"{number:02}" for number in range(25)]
+    assert cut(list(text))["other"] == [0, 1, 2, *range(22, 28)]
+    assert len(cut([1 + step * 1e-9 for step in range(8)])) == 4
 
 
 def test_dates_are_cut_into_quartiles() -> None:
