@@ -79,7 +79,7 @@ def _export(model: "keras.Model", path: Path, name: str) -> None:
         model.export(path, format="onnx", verbose=False)
     exported = onnx.load(path)
     (output,) = exported.graph.output
-    _rename(exported.graph, {output.name: name} | {value.name: value.name for value in exported.graph.input})
+    _rename(exported.graph, _ordered(exported.graph, {value.name: value.name for value in exported.graph.input}, name))
     for value in (*exported.graph.input, output):
         value.type.tensor_type.shape.dim[0].dim_param = "examples"
     exported.graph.doc_string = ""  # the name of a function, numbered too
@@ -99,6 +99,46 @@ def _teach_erfc() -> None:
         context.make_node("Sub", [one, erf], outputs=node.output, name=node.name, dtypes=[dtype], shapes=[shape])
 
     tf_op.register_handler(erfc, 9, ["Erfc"], "", {})
+
+
+def _ordered(graph: Any, names: dict[str, str], output: str) -> dict[str, str]:
+    """Put nodes and constants in the order in which the output needs them; return names that number them so.
+
+    tf2onnx goes through sets, and of equal nodes keeps any: its order and its names differ from call to call.
+    """
+    import copy
+
+    made = {name: node for node in graph.node for name in node.output if name}
+    stored = {value.name: value for value in graph.initializer}
+    nodes, constants = [], []
+    waiting, seen = [(graph.output[0].name, False)], set(names)
+    while waiting:
+        name, ready = waiting.pop()
+        if ready:
+            nodes.append(copy.deepcopy(made[name]))
+        elif name in stored and name not in seen:
+            constants.append(copy.deepcopy(stored[name]))
+        elif name in made and name not in seen:
+            waiting.append((name, True))
+            waiting += [(need, False) for need in reversed(_needs(made[name]))]
+            seen.update(made[name].output)
+        seen.add(name)
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(constants)
+    names = names | {graph.output[0].name: output}
+    names |= {value.name: f"constant_{number}" for number, value in enumerate(constants)}
+    for number, node in enumerate(nodes):
+        for place, old in enumerate(node.output):
+            if old and old not in names:
+                names[old] = f"{node.op_type.lower()}_{number}" + (f"_{place}" if place else "")
+    return names
+
+
+def _needs(node: Any) -> list[str]:
+    """Names that a node and the graphs inside it take."""
+    inner = [graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs)]
+    return [*node.input, *(name for graph in inner for part in graph.node for name in _needs(part))]
 
 
 def _rename(graph: Any, names: dict[str, str]) -> None:
