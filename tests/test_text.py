@@ -1,10 +1,13 @@
 """Texts: facts, n-grams, tokenizers, both models, hostile inputs, and the sources they are read from."""
 
+import csv
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,10 +20,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components import SlipwayError, ngrams, recipes, serving
+from components import SlipwayError, ngrams, preprocess, recipes, serving, train
 from components.recipes import text
 from components.sources.text import text as source
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Make, no_quarantine
 
 DATASETS = Path(os.environ.get("SLIPWAY_DATASETS", ROOT.parent / "shared" / "datasets"))
 MODELS: list[dict[str, Any]] = [{}, {"weighting": "tf-idf", "bayes": False}, {"hidden": 8}, {"model": "transformer"}]
@@ -320,6 +323,95 @@ def test_padding_says_nothing_to_a_transformer(extra: dict[str, str]) -> None:
     ].shape == (1, 6)
 
 
+def test_pretraining_hides_tokens_as_bert_does() -> None:
+    pieces, most = 4000, 8
+    random = np.random.default_rng(1)
+    tokens = random.integers(5, pieces, (3000, 50)).astype(np.int32)
+    tokens[:, 0] = 2
+    tokens[:1000, 20] = 3
+    tokens[:1000, 21:] = 0  # 19 words: 3 are hidden
+    tokens[-1, 1:] = 0  # nothing to hide
+    before = tokens.copy()
+    arrays, told, weights = text._masked(most, pieces, {"tokens": tokens}, np.random.default_rng(2))
+    assert np.array_equal(tokens, before)
+    used = weights > 0
+    assert used.sum(axis=1).tolist() == [3] * 1000 + [8] * 1999 + [0]
+    assert weights.mean() == pytest.approx(1)
+    hidden, places = arrays["tokens"], arrays["places"]
+    rows = np.repeat(np.arange(3000), most).reshape(places.shape)
+    assert np.array_equal(told, tokens[rows, places])
+    assert (told[used] >= 5).all()  # no padding, no [CLS]
+    others = np.ones_like(tokens, bool)
+    others[rows[used], places[used]] = False
+    assert np.array_equal(hidden[others], tokens[others])
+    now, then = hidden[rows, places][used], told[used]
+    shares = [(now == 4).mean(), ((now != 4) & (now != then)).mean(), (now == then).mean()]
+    assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.01)
+    assert all(len(set(row)) == most for row in places)
+    again = text._masked(most, pieces, {"tokens": tokens}, np.random.default_rng(2))
+    assert np.array_equal(again[0]["tokens"], hidden)
+
+
+def test_pretraining_teaches_the_layers_of_the_model() -> None:
+    import keras
+
+    keras.utils.set_random_seed(1)
+    assert text.pretraining(*fitted({"model": "transformer"})[:2], 0.0) is None
+    assert text.pretraining(*fitted({"pretraining_epochs": 3})[:2], 0.0) is None
+    params, state, table = fitted({"model": "transformer", "pretraining_epochs": 3, "length": 24})
+    task = text.pretraining(params, state, 0.0)
+    assert task is not None
+    assert task.epochs == 3
+    arrays = text.encode(table, params, state)
+    task.model.compile(optimizer=keras.optimizers.Adam(2e-3), loss=task.loss)
+    random = np.random.default_rng(1)
+    losses = [task.model.train_on_batch(*task.batch(arrays, random), return_dict=True)["loss"] for _ in range(25)]
+    assert float(losses[-1]) < 0.7 * float(losses[0])
+    keras.utils.clear_session()
+    model = text.build(params, state, 0.0)
+    shared = {layer.name: [w.shape for w in layer.weights] for layer in task.model.layers if layer.weights}
+    own = {layer.name: [w.shape for w in layer.weights] for layer in model.layers if layer.weights}
+    assert {name for name in own if shared.get(name) != own[name]} == {"logits"}
+
+
+def test_the_same_transformer_is_exported_to_the_same_bytes(tmp_path: Path) -> None:
+    import keras
+
+    from components import export
+
+    params, state, table = fitted({"model": "transformer", "length": 24})
+    arrays = text.encode(table.slice(0, 4), params, state)
+    written = []
+    for _ in range(2):  # the exporter's own order and names differ from call to call
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(1)
+        model = text.build(params, state, 0.1)
+        model.predict(arrays, verbose=0)
+        export._export(model, tmp_path / "model.onnx", "probabilities")
+        written.append((tmp_path / "model.onnx").read_bytes())
+    assert written[0] == written[1]
+
+
+@pytest.mark.e2e
+def test_a_pretrained_transformer_is_the_same_bytes_each_time(
+    make: Make, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    section = text.sample(1, 1)[0] | {"model": "transformer", "length": 24, "pretraining_epochs": 2}
+    learn = {"epochs": 6, "batch_size": 16, "learning_rate": 0.002, "dropout": 0.1}
+    made = make("text", text=section, train=learn)
+    preprocess.run(made, Path("data"), no_quarantine(Path("q.parquet")), Path("arrays"))
+    digests = []
+    for _ in range(2):
+        cost = train.run(made, Path("arrays"), Path("build/model"), Path("build/training"))
+        digests.append(cost["model_digest"])
+    assert digests[0] == digests[1]
+    assert "13 layers start from the pretraining" in capsys.readouterr().out
+    answers = serving.predict(serving.load(Path("build/model")), texts("the room was lovely.", "电影7:服务太脏。"))
+    assert answers["label"].to_pylist() == ["positive", "negative"]
+
+
 def test_sizes_are_those_of_the_paper() -> None:
     import keras
 
@@ -428,6 +520,26 @@ def test_a_csv_of_any_dialect_is_read(
     rows, found = read(write_csv(tmp_path / name, mark, encoding, bom), **COLUMNS, **options)
     assert [(row["text"], row["label"]) for row in rows] == ROWS
     assert found == {"labels": ["0", "1"]}
+
+
+PLAIN = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(PLAIN, st.sampled_from(["a", "b"])), min_size=1, max_size=8), st.sampled_from(",;\t|"))
+def test_whatever_is_written_to_a_csv_is_read_from_it(rows: list[tuple[str, str]], mark: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.csv"
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, delimiter=mark, quoting=csv.QUOTE_ALL).writerows([("review", "stars"), *rows])
+        found, _ = read(path, **COLUMNS, delimiter=mark)
+        (Path(folder) / "a.jsonl").write_text(
+            "\n".join(json.dumps({"review": value, "stars": label}, ensure_ascii=False) for value, label in rows),
+            encoding="utf-8",
+        )
+        again, _ = read(Path(folder) / "a.jsonl", **COLUMNS)
+    assert [(row["text"], row["label"]) for row in found] == rows
+    assert again == found
 
 
 def test_json_lines_and_parquet_are_read_and_labels_renamed(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Texts of any language, one label each: weighted n-grams, or a Transformer encoder over pieces of words."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components import ngrams
-from components.recipes import Arrays, Input, State, Target, head
+from components.recipes import Arrays, Input, Pretraining, State, Target, head
 
 if TYPE_CHECKING:
     import keras
@@ -51,6 +52,7 @@ class Params(BaseModel):
     size: Literal["tiny", "mini", "small", "medium", "base"] = "tiny"
     norm: Literal["post", "pre"] = "post"  # layer normalisation behind each block (BERT), or before it
     pooling: Literal["mean", "cls"] = "mean"
+    pretraining_epochs: Annotated[int, Field(ge=0)] = 0  # of masked-language modelling on the training split
 
     @model_validator(mode="after")
     def _ranges(self) -> "Params":
@@ -265,7 +267,7 @@ def spell(tokens: np.ndarray, state: State) -> list[str]:
 
 def build(params: Params, state: State, dropout: float) -> "keras.Model":
     """Weighted n-grams, or a Transformer encoder."""
-    answer = _encoder if params.model == "transformer" else _bag
+    answer = _classifier if params.model == "transformer" else _bag
     return answer(params, state, dropout)
 
 
@@ -306,22 +308,40 @@ def _bag(params: Params, state: State, dropout: float) -> "keras.Model":
     return model
 
 
-def _encoder(params: Params, state: State, dropout: float) -> "keras.Model":
+def _classifier(params: Params, state: State, dropout: float) -> "keras.Model":
+    """The encoder, the mean of its vectors or BERT's pooler on the first, dropout and the last layer."""
+    import keras
+    from keras import layers
+
+    tokens, there, x, _ = _encoder(params, state, dropout)
+    if params.pooling == "mean":
+        x = layers.GlobalAveragePooling1D(name="pooled")(x, mask=there)
+    else:
+        x = layers.Dense(x.shape[-1], "tanh", kernel_initializer=_start(), name="pooled")(x[:, 0])
+    x = layers.Dropout(dropout, name="dropout")(x) if dropout else x
+    return keras.Model({"tokens": tokens}, head(x, target(params), state), name="text")
+
+
+def _start() -> Any:
+    """BERT's initialization; a new object for each layer, or all would draw the same numbers."""
+    import keras
+
+    return keras.initializers.TruncatedNormal(stddev=0.02)
+
+
+def _encoder(params: Params, state: State, dropout: float) -> tuple[Any, Any, Any, Any]:
     """BERT's encoder (Devlin 2019): learned positions, GELU, layer normalisation behind each block.
 
-    With norm: pre it stands before each block (Xiong 2020), and a last one behind all.
+    With norm: pre it stands before each block (Xiong 2020), and a last one behind all. Returns the input tokens
+    `(n, length)`, where one is no padding, the vectors `(n, length, width)`, and the layer that embeds tokens.
     """
     import keras
     from keras import layers, ops
 
     depth, width, heads = SIZES[params.size]
-    start = keras.initializers.TruncatedNormal(stddev=0.02)  # BERT's; a copy for each layer, seeded by Keras
 
-    def again() -> Any:
-        return keras.initializers.TruncatedNormal.from_config(start.get_config())
-
-    def normal(name: str) -> Any:
-        return layers.LayerNormalization(epsilon=1e-12, name=name)
+    def normal(x: Any, name: str) -> Any:
+        return layers.LayerNormalization(epsilon=1e-6, name=name)(x)
 
     def drop(x: Any, name: str) -> Any:
         return layers.Dropout(dropout, name=name)(x) if dropout else x
@@ -330,34 +350,71 @@ def _encoder(params: Params, state: State, dropout: float) -> "keras.Model":
     tokens = keras.Input((params.length,), dtype="int32", name="tokens")
     there = ops.not_equal(tokens, 0)
     places = ops.subtract(ops.cumsum(ops.ones_like(tokens), axis=1), 1)
-    x = layers.Embedding(pieces, width, embeddings_initializer=again(), name="token_embedding")(tokens)
-    y = layers.Embedding(params.length, width, embeddings_initializer=again(), name="position_embedding")(places)
-    x = layers.Add(name="embedding")([x, y])
-    x = drop(normal("embedding_norm")(x), "embedding_dropout")
+    embed = layers.ReversibleEmbedding(pieces, width, embeddings_initializer=_start(), name="token_embedding")
+    place = layers.Embedding(params.length, width, embeddings_initializer=_start(), name="position_embedding")
+    x = layers.Add(name="embedding")([embed(tokens), place(places)])
+    x = drop(normal(x, "embedding_norm"), "embedding_dropout")
     mask = ops.expand_dims(there, 1)
     post = params.norm == "post"
     for number in range(1, depth + 1):
-        y = x if post else normal(f"attention_norm_{number}")(x)
+        y = x if post else normal(x, f"attention_norm_{number}")
         attend = layers.MultiHeadAttention(
-            heads, width // heads, dropout=dropout, kernel_initializer=again(), name=f"attention_{number}"
+            heads, width // heads, dropout=dropout, kernel_initializer=_start(), name=f"attention_{number}"
         )
         y = drop(attend(y, y, attention_mask=mask), f"attention_dropout_{number}")
         x = layers.Add(name=f"attention_add_{number}")([x, y])
-        x = normal(f"attention_norm_{number}")(x) if post else x
-        y = x if post else normal(f"forward_norm_{number}")(x)
-        y = layers.Dense(4 * width, "gelu", kernel_initializer=again(), name=f"forward_in_{number}")(y)
-        y = layers.Dense(width, kernel_initializer=again(), name=f"forward_out_{number}")(y)
+        x = normal(x, f"attention_norm_{number}") if post else x
+        y = x if post else normal(x, f"forward_norm_{number}")
+        y = layers.Dense(4 * width, "gelu", kernel_initializer=_start(), name=f"forward_in_{number}")(y)
+        y = layers.Dense(width, kernel_initializer=_start(), name=f"forward_out_{number}")(y)
         y = drop(y, f"forward_dropout_{number}")
         x = layers.Add(name=f"forward_add_{number}")([x, y])
-        x = normal(f"forward_norm_{number}")(x) if post else x
-    x = x if post else normal("last_norm")(x)
-    x = layers.Activation("linear", name="encoded")(x)
-    if params.pooling == "mean":
-        x = layers.GlobalAveragePooling1D(name="pooled")(x, mask=there)
-    else:
-        x = layers.Dense(width, "tanh", kernel_initializer=again(), name="pooled")(x[:, 0])
-    x = drop(x, "dropout")
-    return keras.Model({"tokens": tokens}, head(x, target(params), state), name="text")
+        x = normal(x, f"forward_norm_{number}") if post else x
+    return tokens, there, x if post else normal(x, "last_norm"), embed
+
+
+def pretraining(params: Params, state: State, dropout: float) -> Pretraining | None:
+    """Masked-language modelling (Devlin 2019) on the training split: tell the tokens that are hidden.
+
+    Of each text 15 % of the tokens are to be told: 80 % of these are masked, 10 % replaced by any other, 10 % left.
+    The last layer is the embedding of the tokens, turned round.
+    """
+    import keras
+    from keras import layers, ops
+
+    if params.model != "transformer" or not params.pretraining_epochs:
+        return None
+    most = math.ceil(HIDDEN * (params.length - 2))
+    tokens, _, x, embed = _encoder(params, state, dropout)
+    places = keras.Input((most,), dtype="int32", name="places")
+    x = ops.take_along_axis(x, ops.expand_dims(places, 2), axis=1)
+    x = layers.Dense(x.shape[-1], "gelu", kernel_initializer=_start(), name="told")(x)
+    x = layers.LayerNormalization(epsilon=1e-6, name="told_norm")(x)
+    x = layers.Activation("softmax", dtype="float32", name="told_tokens")(embed(x, reverse=True))
+    model = keras.Model({"tokens": tokens, "places": places}, x, name="masked")
+    return Pretraining(model, partial(_masked, most, embed.input_dim), params.pretraining_epochs)
+
+
+HIDDEN = 0.15  # of the tokens, in pretraining
+
+
+def _masked(
+    most: int, pieces: int, arrays: Arrays, random: np.random.Generator
+) -> tuple[Arrays, np.ndarray, np.ndarray]:
+    """Hide tokens: {tokens, places}, what stood at the places `(n, most)`, weights of mean 1, 0 for unused places."""
+    tokens = arrays["tokens"]
+    eligible = tokens >= len(SPECIAL)
+    count = np.minimum(np.ceil(HIDDEN * eligible.sum(axis=1)), most)
+    places = np.argsort(np.where(eligible, random.random(tokens.shape), 2), axis=1)[:, :most].astype(np.int32)
+    used = np.arange(most) < count[:, None]
+    told = np.take_along_axis(tokens, places, axis=1)
+    draw = random.random(places.shape)
+    other = random.integers(min(len(SPECIAL), pieces - 1), pieces, places.shape, dtype=np.int32)
+    new = np.where(draw < 0.8, np.int32(SPECIAL.index("[MASK]")), np.where(draw < 0.9, other, told))
+    hidden = tokens.copy()
+    np.put_along_axis(hidden, places, np.where(used, new, told), axis=1)
+    weights = used.astype(np.float32) * (used.size / max(int(used.sum()), 1))
+    return {"tokens": hidden, "places": places}, told, weights
 
 
 def classical(params: Params) -> Any:
