@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components import SlipwayError, decision, recipes
-from components.files import model_digest, replacing, sha256, write_json
+from components.files import code, model_digest, replacing, sha256, write_json
 from components.params import Params
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ def write(
 
     `pretrained` says what the training started from, if anything.
     """
-    recipe = recipes.load(params.recipe)
     with replacing(out) as aside:
         aside.mkdir(parents=True)
         rows = min(COMPARED, manifest["rows"]["validation"])
@@ -59,7 +58,7 @@ def write(
             "target": manifest["target"],
             "decision": _decision(params, arrays, manifest, aside / "model.onnx"),
             "pretrained": pretrained,
-            "code": sha256(Path(str(recipe.__file__))),  # type: ignore[attr-defined]
+            "code": sha256(*code(params.recipe)),
             "largest_difference": difference,
         }
         write_json(aside / "model.json", description)

@@ -1,5 +1,6 @@
 """Files written whole or not at all."""
 
+import ast
 import csv
 import hashlib
 import json
@@ -9,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+PACKAGE = Path(__file__).parent
 
 
 @contextmanager
@@ -71,3 +74,34 @@ def sha256(*paths: Path) -> str:
 def model_digest(folder: Path) -> str:
     """Return the digest of the model in a folder such as build/model: 64 hex digits."""
     return sha256(folder / "model.onnx", folder / "model.json")
+
+
+def shipped(recipe: str) -> list[Path]:
+    """Return the files of components/ that serving this recipe imports, and nothing else of it."""
+    return _closure([PACKAGE / "__init__.py", PACKAGE / "serving.py", PACKAGE / "recipes" / f"{recipe}.py"])
+
+
+def code(recipe: str) -> list[Path]:
+    """Return the files that a recipe is made of: its own, that of all recipes, and the helpers that it imports."""
+    return [path for path in _closure([PACKAGE / "recipes" / f"{recipe}.py"]) if path != PACKAGE / "__init__.py"]
+
+
+def _closure(waiting: list[Path]) -> list[Path]:
+    """Return these files of components/ and those of it that they import."""
+    found: list[Path] = []
+    while waiting:
+        path = waiting.pop()
+        if path in found or not path.exists():
+            continue
+        found.append(path)
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            names = []
+            if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            for parts in (name.split(".") for name in names):
+                if parts[0] == PACKAGE.name:
+                    place = PACKAGE.joinpath(*parts[1:])
+                    waiting += [place / "__init__.py", place.with_suffix(".py")]
+    return sorted(found)

@@ -3,7 +3,6 @@
 Only tracking.py and this file do something in MLflow.
 """
 
-import ast
 import fcntl
 import hashlib
 import os
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from components import SlipwayError, provenance, recipes, results, serving, store
+from components.files import shipped
 from components.params import Params
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _save(params: Params, build: Path, example: pa.Table, folder: Path, meta: An
     data.mkdir()
     for name in ("model.onnx", "model.json"):
         shutil.copy(build / "model" / name, data / name)
-    for path in code(params.recipe):
+    for path in shipped(params.recipe):
         copy = folder / "code" / path.relative_to(PACKAGE.parent)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
@@ -158,28 +158,6 @@ def _save(params: Params, build: Path, example: pa.Table, folder: Path, meta: An
         input_example=example.to_pandas(),
         mlflow_model=meta,
     )
-
-
-def code(recipe: str) -> list[Path]:
-    """Return the files of components/ that serving this recipe imports, and nothing else of it."""
-    waiting = [PACKAGE / "__init__.py", PACKAGE / "serving.py", PACKAGE / "recipes" / f"{recipe}.py"]
-    found: list[Path] = []
-    while waiting:
-        path = waiting.pop()
-        if path in found or not path.exists():
-            continue
-        found.append(path)
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            names = []
-            if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            for parts in (name.split(".") for name in names):
-                if parts[0] == PACKAGE.name:
-                    place = PACKAGE.joinpath(*parts[1:])
-                    waiting += [place / "__init__.py", place.with_suffix(".py")]
-    return sorted(found)
 
 
 def _signature(params: Params) -> "ModelSignature":

@@ -29,7 +29,7 @@ from components import (
     schedules,
 )
 from components.checkpoint import Progress
-from components.files import read_json, sha256, write_csv
+from components.files import code, read_json, sha256, write_csv
 from components.params import Params
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any
         # computes in float32, and starts a later training afresh
         shipped = fitting.build(params, manifest)
         shipped.set_weights(model.get_weights())
-        fitting.compile_to_ship(shipped, params, manifest)
+        fitting.compile_to_ship(code, params, manifest)
         started = {"from": source.name, "digest": source.digest, "layers": taken} if source else None
-        digest = export.write(shipped, params, arrays, manifest, out, started)
+        digest = export.write(code, params, arrays, manifest, out, started)
         columns = ["loss", metric, "val_loss", f"val_{metric}", "learning_rate"]
         write_csv(history / "epochs.csv", progress.epochs, ["epoch", *columns])
         write_csv(history / "steps.csv", progress.steps, ["step", "loss", metric, "learning_rate"])
@@ -95,8 +95,7 @@ def _key(params: Params, manifest: dict[str, Any], source: str) -> str:
 
     `source` is the digest of the weights that it starts from.
     """
-    files = [recipes.load(params.recipe), *PARTS]
-    own = sha256(Path(__file__), *(Path(str(module.__file__)) for module in files))  # type: ignore[attr-defined]
+    own = sha256(Path(__file__), *(Path(str(module.__file__)) for module in PARTS), *code(params.recipe))
     costs = params.costs if params.train.threshold == "cost" else None
     settings = [params.recipe, params.seed, params.train.model_dump(), params.task.model_dump(), costs, manifest]
     text = json.dumps([settings, source, own], sort_keys=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from components import __main__, params, recipes, registry
+from components import __main__, files, params, recipes
 from tests.conftest import ROOT
 
 PIPELINE: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")
@@ -145,7 +145,6 @@ def test_no_file_names_a_secret_or_an_address_of_a_machine() -> None:
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_declares_what_any_recipe_imports(name: str) -> None:
     for recipe in recipes.names():
-        for file in registry.code(recipe):
-            path = file.relative_to(ROOT).as_posix()
-            if path not in ("components/__init__.py", "components/files.py", "components/serving.py"):
-                assert path.replace(f"/{recipe}.py", f"/{SETTINGS.recipe}.py") in paths(STAGES[name]["deps"]), path
+        for file in files.code(recipe):
+            path = file.relative_to(ROOT).as_posix().replace(f"/{recipe}.py", f"/{SETTINGS.recipe}.py")
+            assert path in paths(STAGES[name]["deps"])
