@@ -72,9 +72,9 @@ def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any
         # computes in float32, and starts a later training afresh
         shipped = fitting.build(params, manifest)
         shipped.set_weights(model.get_weights())
-        fitting.compile_to_ship(code, params, manifest)
+        fitting.compile_to_ship(shipped, params, manifest)
         started = {"from": source.name, "digest": source.digest, "layers": taken} if source else None
-        digest = export.write(code, params, arrays, manifest, out, started)
+        digest = export.write(shipped, params, arrays, manifest, out, started)
         columns = ["loss", metric, "val_loss", f"val_{metric}", "learning_rate"]
         write_csv(history / "epochs.csv", progress.epochs, ["epoch", *columns])
         write_csv(history / "steps.csv", progress.steps, ["step", "loss", metric, "learning_rate"])
