@@ -37,7 +37,7 @@ SILENT = -80.0  # dB below full scale, the mean taken off
 FLOOR = 1e-10  # power under which the logarithm is cut: -100 dB
 RANGE = 80.0  # dB below a recording's loudest band that are kept (as librosa's power_to_db: top_db)
 CNN = {"tiny": (8, 16), "small": (16, 32, 64, 128), "medium": (32, 64, 128, 256)}  # filters of each block
-CONFORMER = {"tiny": (24, 1, 2), "small": (96, 4, 4), "medium": (144, 8, 4)}  # width, blocks, attention heads
+CONFORMER = {"tiny": (24, 2, 2), "small": (96, 4, 4), "medium": (144, 8, 4)}  # width, blocks, attention heads
 KERNEL = 15  # frames that a Conformer's convolution sees
 
 
@@ -171,7 +171,7 @@ def _sound(data: bytes | None, params: Params, known: dict[str, Any]) -> np.ndar
 def _cut_off(data: bytes) -> bool:
     """If a WAV file is shorter than its RIFF header says, of which libsndfile makes nothing.
 
-    A pad byte may be missing; a size of 0 or about 2**31 and more is what a recorder writes that streams.
+    A pad byte may be missing; a size of about 2**31 and more is what a recorder writes that streams.
     """
     size = int.from_bytes(data[4:8], "little")
     return data[:4] == b"RIFF" and len(data) + 1 < 8 + size < 0x7FFF0000
@@ -310,7 +310,8 @@ def _conformer(x: Any, params: Params, dropout: float) -> Any:
     width, blocks, heads = CONFORMER[params.size]
     for number in (1, 2):
         x = keras.layers.Conv2D(width // 2, 3, 2, padding="same", activation="relu", name=f"subsample_{number}")(x)
-    x = keras.layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]), name="frames")(x)
+    frames = x.shape[1]
+    x = keras.layers.Reshape((frames, x.shape[2] * x.shape[3]), name="frames")(x)
     x = keras.layers.Dense(width, name="project")(x)
 
     def dropped(x: Any, name: str) -> Any:
@@ -336,8 +337,8 @@ def _conformer(x: Any, params: Params, dropout: float) -> Any:
         y = keras.layers.Multiply(name=f"{name}_glu")([keras.layers.Dense(width, name=f"{name}_value")(y), gate])
         # a depthwise convolution, by hand: TensorFlow's own has no deterministic gradient on a GPU
         y = keras.layers.ZeroPadding1D(KERNEL // 2, name=f"{name}_pad")(y)
-        y = keras.ops.stack([y[:, at : at + x.shape[1]] for at in range(KERNEL)], axis=2)
-        y = keras.layers.EinsumDense("btkd,kd->btd", (None, width), name=name)(y)
+        y = keras.ops.stack([y[:, at : at + frames] for at in range(KERNEL)], axis=2)
+        y = keras.layers.EinsumDense("btkd,kd->btd", (frames, width), name=name)(y)
         y = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_batch_normal")(y)
         y = keras.layers.Dense(width, name=f"{name}_project")(keras.layers.Activation("silu", name=f"{name}_silu")(y))
         return keras.layers.Add(name=f"{name}_add")([x, dropped(y, name)])
