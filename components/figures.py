@@ -1,4 +1,7 @@
-"""Figures of a training and its evaluation, drawn from the files of build/."""
+"""Figures of a training and its evaluation, drawn from the files of build/.
+
+Names that the data gives are drawn with parse_math=False: `$$` is a price tier, and no formula.
+"""
 
 import html
 import tempfile
@@ -107,8 +110,9 @@ def _confusion(build: Path) -> "Figure":
             range(len(labels)),
             names,
             rotation=90 if max(map(len, names)) > 3 else 0,
+            parse_math=False,
         )
-        axes.set_yticks(range(len(labels)), names)
+        axes.set_yticks(range(len(labels)), names, parse_math=False)
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 colour = "white" if share[row, column] > 0.5 else "black"
@@ -138,7 +142,8 @@ def _classes(build: Path) -> "Figure":
     rows = read_csv(build / "evaluation" / "classes.csv")
     rows = sorted(rows, key=lambda row: float(row["f1"]))[:MOST_LABELS]  # the worst ones, if there are many
     figure, axes = _axes(6.4, min(1.5 + 0.28 * len(rows), 12))
-    axes.barh([row["label"][:30] for row in rows], [float(row["f1"]) for row in rows], color=BLUE)
+    axes.barh(range(len(rows)), [float(row["f1"]) for row in rows], color=BLUE)
+    axes.set_yticks(range(len(rows)), [row["label"][:30] for row in rows], parse_math=False)
     lowest = min((float(row["f1"]) for row in rows), default=0.0)
     axes.set(
         xlabel="F1",
@@ -180,7 +185,8 @@ def _ranking(build: Path) -> "dict[str, Figure]":
             axes.plot([0, 1], [0, 1], color=GREY, linestyle="--")
         axes.set(xlabel=across, ylabel=up, title=f"{up.capitalize()} by {across}, test split", ylim=(0, 1.02))
         if known:
-            axes.legend(frameon=False, title="area under the curve")
+            for text in axes.legend(frameon=False, title="area under the curve").get_texts():
+                text.set_parse_math(False)
         found[title] = figure
     return found
 
@@ -240,7 +246,8 @@ def _forecasts(build: Path) -> "dict[str, Figure]":
         axes.plot(ahead, table["values"][int(row)].as_py()[:horizon], color=ORANGE, marker=".", label="forecast")
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].legend(frameon=False, ncols=3)
-    figure.axes[0].set(title=f"Forecasts, test split{f': {one.names[0]}' if len(one.names) > 1 else ''}")
+    first = f": {one.names[0]}" if len(one.names) > 1 else ""
+    figure.axes[0].set_title(f"Forecasts, test split{first}", parse_math=False)
     figure.axes[-1].set(xlabel="steps from the last known one")
     return {"forecasts": figure}
 
@@ -253,7 +260,7 @@ def _slices(build: Path) -> "Figure":
     names = [f"{row['slice']}: {row['value']}"[:40] + f" ({int(row['rows']):,})" for row in rows]
     places = range(len(rows))
     axes.errorbar(value, places, xerr=np.clip([value - low, high - value], 0, None), fmt="o", color=BLUE, capsize=2)
-    axes.set_yticks(places, names)
+    axes.set_yticks(places, names, parse_math=False)
     axes.set(xlabel=metric, title=f"{metric} by slice, worst first")
     axes.grid(axis="x", alpha=0.3)
     axes.invert_yaxis()
@@ -264,7 +271,8 @@ def _importance(build: Path) -> "Figure":
     rows = read_csv(build / "evaluation" / "importance.csv")[:30]
     figure, axes = _axes(6.4, 1.5 + 0.28 * len(rows))
     value, spread = ([float(row[name]) for row in rows] for name in ("importance", "spread"))
-    axes.barh([row["column"][:30] for row in rows], value, xerr=spread, color=BLUE, ecolor=GREY, capsize=2)
+    axes.barh(range(len(rows)), value, xerr=spread, color=BLUE, ecolor=GREY, capsize=2)
+    axes.set_yticks(range(len(rows)), [row["column"][:30] for row in rows], parse_math=False)
     axes.set(xlabel="how much worse the main metric gets", title="Permutation importance, test split")
     axes.invert_yaxis()
     return figure
@@ -295,7 +303,7 @@ def _occlusion(build: Path) -> "dict[str, Figure]":
         )
         shown = right.imshow(heat, cmap="RdBu", vmin=-most, vmax=most, aspect=left.get_aspect())
         figure.colorbar(shown, ax=right, shrink=0.8)
-        left.set_title(_title(entry), fontsize=8)
+        left.set_title(_title(entry), fontsize=8, parse_math=False)
         right.set_title("lost when hidden", fontsize=8)
         for axes in (left, right):
             axes.set(xticks=[], yticks=[])

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -336,3 +337,35 @@ def test_text_of_strangers_is_no_markup(tmp_path: Path) -> None:
     assert "&lt;script&gt;" in page
     assert "actual &lt;b&gt;" in page
     assert "rgba(31,111,235,0.80)" in page
+
+
+def test_names_are_drawn_as_they_are_and_long_ones_keep_their_bars(tmp_path: Path) -> None:
+    """Price tiers such as $$ are no formulas."""
+    names = ["$", "$$", "$$$", "$" * 40 + "b", "$" * 40 + "c"]
+    section = recipes.load("tabular").Params(numeric=["x"], labels=names).model_dump(mode="json")
+    content = {"recipe": "tabular", "params": section, "target": {"kind": "label", "names": names}}
+    state = {"numbers": {}, "categories": {}}
+    write_json(tmp_path / "model" / "model.json", content | {"state": state})
+    write_csv(tmp_path / "training" / "epochs.csv", [], ["epoch"])
+    folder = tmp_path / "evaluation"
+    probabilities = pa.array(np.eye(5).tolist(), pa.list_(pa.float64()))
+    folder.mkdir()
+    pq.write_table(pa.table({"actual": names, "probabilities": probabilities}), folder / "predictions.parquet")
+    write_csv(folder / "confusion.csv", [{"actual": n, "predicted": n} for n in names], ["actual", "predicted"])
+    areas = [{"label": name, "f1": 0.5, "roc_auc": 0.5, "pr_auc": 0.5} for name in names]
+    write_csv(folder / "classes.csv", areas, list(areas[0]))
+    cut = [{"slice": "$", "value": name, "rows": 9, "accuracy": 0.5, "low": 0.4, "high": 0.6} for name in names]
+    write_csv(folder / "slices.csv", cut, list(cut[0]))
+    columns = [{"column": name, "importance": 0.5, "spread": 0.1} for name in names]
+    write_csv(folder / "importance.csv", columns, list(columns[0]))
+    entry = {"row": 0, "input": "image", "kind": "image", "actual": "$", "answer": "$$", "probability": 0.5}
+    entry |= {"patch": [2, 2], "tops": [0], "lefts": [0], "drop": [[0.5]]}
+    write_json(folder / "explanations.json", [entry])
+    (tmp_path / "arrays" / "test").mkdir(parents=True)
+    np.save(tmp_path / "arrays" / "test" / "image.npy", np.zeros((1, 4, 4, 1), np.uint8))
+    with figures.drawn(tmp_path) as drawn:
+        found = {path.stem for path in drawn.iterdir()}
+    assert found == {"confusion", "f1", "slices", "importance", "roc", "precision_recall", "occlusion"}
+    for title in ("f1", "importance"):
+        bars = figures.figures(tmp_path)[title].axes[0].patches
+        assert len({bar.get_y() for bar in bars}) == len(names)
