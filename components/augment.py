@@ -26,6 +26,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "numbers": ("feature_noise",),
     "history": ("feature_noise",),
     "codes": (),
+    "weights": (),
 }
 WARPS = ("rotate", "flip", "crop", "shift", "zoom")
 

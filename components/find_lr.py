@@ -66,7 +66,7 @@ def sweep(params: "Params", arrays: Path, manifest: dict[str, Any], steps: int) 
     model = fitting.build(params, manifest, mixed=bool(hardware["mixed_precision"]))
     source = pretrained.read(params.train)
     if source:
-        pretrained.start(model, source, params.train)
+        pretrained.start(model, source, params.train, manifest["state"])
     fitting.compile_to_fit(model, params, manifest)
     model.optimizer.build(model.trainable_variables)
     examples = batches.training(params, arrays, manifest)

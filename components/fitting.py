@@ -36,9 +36,13 @@ def build(params: Params, manifest: dict[str, Any], *, mixed: bool = False) -> "
     return model
 
 
-def kernels(model: "keras.Model") -> list[Any]:
-    """Return the variables that are weights of a layer's inputs: no biases, no embeddings, no normalisation."""
-    return [v for v in model.trainable_variables if v.name == "kernel" or v.name.endswith("_kernel")]
+def kernels(model: "keras.Model") -> list[tuple[Any, Any]]:
+    """Return (layer, variable) of the weights of the layers' inputs: no biases, no embeddings, no normalisation."""
+    found = []
+    for layer in model._flatten_layers(include_self=False):  # also those within attention
+        own = [v for v in layer._trainable_variables if v.name == "kernel" or v.name.endswith("_kernel")]
+        found += [(layer, variable) for variable in own]
+    return found
 
 
 def initialise(model: "keras.Model", name: str | None, seed: int) -> None:
@@ -52,10 +56,36 @@ def initialise(model: "keras.Model", name: str | None, seed: int) -> None:
     if name is None:
         return
     full = {"normal": "random_normal", "uniform": "random_uniform"}.get(name, name)
-    for variable in kernels(model):
+    for layer, variable in kernels(model):
         own = int.from_bytes(hashlib.sha256(f"{seed} {variable.path}".encode()).digest()[:4])
-        draw = keras.initializers.get({"class_name": full, "config": {"seed": own}})
-        variable.assign(draw(variable.shape, dtype="float32"))
+        if isinstance(layer, keras.layers.EinsumDense):  # Keras would take its first axes for those of a picture
+            groups, fan_in, fan_out = _fans(layer.equation, variable.shape)
+            parts = []
+            for group in range(groups):
+                draw = keras.initializers.get({"class_name": full, "config": {"seed": (own + group) % 2**32}})
+                parts.append(np.asarray(draw((fan_in, fan_out), dtype="float32")))
+            variable.assign(np.stack(parts).reshape(variable.shape))
+        else:
+            draw = keras.initializers.get({"class_name": full, "config": {"seed": own}})
+            variable.assign(draw(variable.shape, dtype="float32"))
+
+
+def _fans(equation: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Read an Einstein sum such as `abc,cde->abde`: how many separate maps it is, and what goes in and out of each."""
+    given, rest = equation.replace("...", "").split(",")
+    weights, out = rest.split("->")
+    sides = {"groups": 1, "in": 1, "out": 1}
+    for letter, length in zip(weights, shape, strict=True):
+        sides["in" if letter not in out else "out" if letter not in given else "groups"] *= length
+    return sides["groups"], sides["in"], sides["out"]
+
+
+def penalised(model: "keras.Model") -> list[Any]:
+    """Return the variables that l1 and l2 are about: all kernels, and embeddings that are a linear model's weights."""
+    linear = [layer for layer in model.layers if layer.name.startswith("coefficients")]
+    return [v for _, v in kernels(model)] + [
+        v for layer in linear for v in layer.trainable_variables if v.name != "bias"
+    ]
 
 
 def compile_to_fit(model: "keras.Model", params: Params, manifest: dict[str, Any]) -> None:
@@ -64,7 +94,7 @@ def compile_to_fit(model: "keras.Model", params: Params, manifest: dict[str, Any
 
     settings, kind = params.train, manifest["target"]["kind"]
     if settings.l1 or settings.l2:
-        for variable in kernels(model):
+        for variable in penalised(model):
             variable.regularizer = keras.regularizers.L1L2(settings.l1, settings.l2)
     number = steps(settings, manifest)
     metric: Any = "accuracy"

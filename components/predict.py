@@ -229,7 +229,7 @@ def _asked(batch: "pa.RecordBatch", schema: Any) -> "tuple[pandas.DataFrame, dic
 
 def _number(text: str) -> float | None:
     with contextlib.suppress(ValueError):
-        return float(text.strip())
+        return float(text.strip()) if "_" not in text else None  # Python would read 1_5 as 15
     return None
 
 
@@ -238,8 +238,9 @@ def _truth(text: str) -> bool | None:
 
 
 def _time(text: str) -> datetime.datetime | None:
-    with contextlib.suppress(ValueError):
-        return datetime.datetime.fromisoformat(text.strip())
+    with contextlib.suppress(ValueError, OverflowError):
+        found = datetime.datetime.fromisoformat(text.strip())
+        return found.astimezone(datetime.UTC).replace(tzinfo=None) if found.tzinfo else found  # as at an ingest
     return None
 
 

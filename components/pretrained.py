@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components import SlipwayError
-from components.files import sha256
+from components import SlipwayError, recipes
+from components.files import read_json, sha256
 from components.params import Train
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Source:
     name: str
     digest: str
     layers: dict[str, list[np.ndarray]]
+    state: recipes.State | None = None  # what was fitted for them, where that is known
 
 
 def read(settings: Train) -> Source | None:
@@ -63,7 +64,9 @@ def _file(name: str, path: Path) -> Source:
     except Exception as error:  # noqa: BLE001 - Keras, zip and HDF5 raise anything
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise SlipwayError(f"params.yaml: train.pretrained: {name}: not a readable Keras model: {reason}") from None
-    return Source(name, sha256(path), _weights(model.layers))
+    beside = path.with_name("model.json")  # export.write leaves it there
+    state = read_json(beside).get("state") if beside.exists() else None
+    return Source(name, sha256(path), _weights(model.layers), state)
 
 
 def _registered(name: str) -> Source:
@@ -79,6 +82,8 @@ def _registered(name: str) -> Source:
         kept = [item.path for item in client.list_artifacts(run_id, "build")] if run_id else []
         if run_id is None or "build/model.keras" not in kept:
             raise SlipwayError(f"params.yaml: train.pretrained: {version}: its run keeps no build/model.keras")
+        if "build/model.json" in kept:
+            client.download_artifacts(run_id, "build/model.json", folder)
         return _file(version, Path(client.download_artifacts(run_id, "build/model.keras", folder)))
 
 
@@ -107,17 +112,24 @@ def _weights(layers: Iterable[Any]) -> dict[str, list[np.ndarray]]:
     return {layer.name: layer.get_weights() for layer in layers if layer.weights}
 
 
-def take(model: "keras.Model", layers: dict[str, list[np.ndarray]], *, head: bool) -> tuple[list[str], list[str]]:
+def take(
+    model: "keras.Model", layers: dict[str, list[np.ndarray]], *, head: bool, embeddings: bool = True
+) -> tuple[list[str], list[str]]:
     """Give each layer the weights of that name, where all shapes agree; `head`: also the layers of recipes.head.
 
-    Returns the names of the layers that took them, and of those that there are weights of other shapes for.
+    `embeddings`: also those, whose rows stand for a vocabulary. Layers that do not learn keep what they have: it was
+    computed from this training split. Returns the names of the layers that took weights, and of those that there
+    are weights for which do not fit.
     """
+    import keras
+
     taken, unfit = [], []
     for layer in model.layers:
-        if not layer.weights or layer.name not in layers or (layer.name in HEAD and not head):
+        if not layer.trainable_weights or layer.name not in layers or (layer.name in HEAD and not head):
             continue
         weights = layers[layer.name]
-        if [array.shape for array in weights] == [tuple(weight.shape) for weight in layer.weights]:
+        fits = [array.shape for array in weights] == [tuple(weight.shape) for weight in layer.weights]
+        if fits and (embeddings or not isinstance(layer, keras.layers.Embedding)):
             layer.set_weights(weights)
             taken.append(layer.name)
         else:
@@ -125,14 +137,16 @@ def take(model: "keras.Model", layers: dict[str, list[np.ndarray]], *, head: boo
     return taken, unfit
 
 
-def start(model: "keras.Model", source: Source, settings: Train) -> list[str]:
+def start(model: "keras.Model", source: Source, settings: Train, state: recipes.State) -> list[str]:
     """Start the model from a source; say what it took, and return the layers' names.
 
-    Raises SlipwayError where no layer fits.
+    Embeddings are taken where the vocabulary that was fitted for them is today's: the n-th row would else be
+    another word's. Raises SlipwayError where no layer fits.
     """
-    taken, unfit = take(model, source.layers, head=settings.pretrained_part == "whole")
+    same = source.state is not None and _names(source.state) == _names(state)
+    taken, unfit = take(model, source.layers, head=settings.pretrained_part == "whole", embeddings=same)
     there = [layer.name for layer in model.layers if layer.weights]
-    left = f"; {', '.join(unfit)} of another shape" if unfit else ""
+    left = f"; not {', '.join(unfit)}: of another shape or vocabulary" if unfit else ""
     if not taken:
         raise SlipwayError(
             f"params.yaml: train.pretrained: no layer of {source.name} fits the model{left}: it has "
@@ -140,3 +154,13 @@ def start(model: "keras.Model", source: Source, settings: Train) -> list[str]:
         )
     print(f"{len(taken)} of {len(there)} layers start from {source.name}{left}", flush=True)
     return taken
+
+
+def _names(state: Any) -> Any:
+    """Keep of a fitted state what is text: vocabularies, categories, groups. Numbers may differ."""
+    if isinstance(state, dict):
+        kept = {key: _names(value) for key, value in state.items()}
+        return {key: value for key, value in kept.items() if value is not None} or None
+    if isinstance(state, list):
+        return [_names(value) for value in state] if any(_names(value) is not None for value in state) else None
+    return state if isinstance(state, str) else None

@@ -69,6 +69,8 @@ def run(
             live.log({"pretraining_loss": loss}, (epoch + 1) * steps)
             print(f"pretraining {epoch + 1}/{epochs}  loss {loss:.4f}", flush=True)
 
+    if not progress.epochs:  # both from the same weights: those of train.pretrained, where it names some
+        pretrained.take(own, {layer.name: layer.get_weights() for layer in model.layers if layer.weights}, head=False)
     if len(progress.epochs) < epochs:
         first = len(progress.epochs)
         examples = batches.dataset(arrays, manifest, "train", settings.batch_size, make, order, first, params.seed)

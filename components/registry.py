@@ -130,7 +130,7 @@ def _logged(params: Params, build: Path, run_id: str, digest: str, example: pa.T
 
 def _papers(build: Path) -> list[Path]:
     """Files that explain or continue the model, for the run's artefacts."""
-    named = ("validation/report.html", "evaluation/metrics.json", "model/model.keras")
+    named = ("validation/report.html", "evaluation/metrics.json", "model/model.keras", "model/model.json")
     found = [build / name for name in named] + [Path("params.yaml"), Path("dvc.yaml"), Path("dvc.lock")]
     return [path for path in found if path.exists()]
 

@@ -56,7 +56,7 @@ def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any
     key = _key(params, manifest, source.digest if source else "")
     folder = out.parent / "checkpoints" / key
     model = fitting.build(params, manifest, mixed=bool(hardware["mixed_precision"]))
-    taken = pretrained.start(model, source, params.train) if source else []
+    taken = pretrained.start(model, source, params.train, manifest["state"]) if source else []
     fitting.compile_to_fit(model, params, manifest)
     progress = checkpoint.restore(model, folder / "fit")
     names = ", ".join(f"{name} {value}" for name, value in hardware.items())

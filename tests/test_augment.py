@@ -214,3 +214,12 @@ def test_what_it_looks_like() -> None:
     name, content = augment.shown({"x": numbers}, {"x": numbers + 1}, {"x": Input("numbers", ("a", 'b"'))})
     assert name == "augmented.csv"
     assert content.decode().splitlines()[1:] == ['0,x,"a",1.5,2.5', '0,x,"b""",2,3']
+
+
+def test_tokens_are_dropped_and_their_weights_left() -> None:
+    changes = augment.changes(Augment(token_dropout=0.5), {"ids": Input("tokens"), "weights": Input("weights")})
+    assert changes is not None
+    arrays = {"ids": np.full((50, 8), 3, np.int32), "weights": np.ones((50, 8), np.float32)}
+    new, _ = changes(arrays, np.zeros(50), np.random.default_rng(1))
+    assert 0.3 < (new["ids"] == 0).mean() < 0.7
+    assert (new["weights"] == 1).all()

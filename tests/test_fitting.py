@@ -157,6 +157,31 @@ def test_an_initialisation_has_its_variance(name: str, variance: float) -> None:
     assert (biases == 1).all()
 
 
+def test_attention_and_maps_of_each_column_have_their_variance_too() -> None:
+    import keras
+
+    given = keras.Input((9, 33), name="given")
+    by_column = keras.layers.EinsumDense("nck,ckd->ncd", (9, 64), name="by_column")(given)
+    attention = keras.layers.MultiHeadAttention(4, 16, name="attention")(by_column, by_column)
+    model = keras.Model(given, attention)
+    fitting.initialise(model, "he_normal", 1)
+    wanted = {"by_column": 33, "query": 64, "key": 64, "value": 64, "attention_output": 64}  # what goes in
+    found = {layer.name: np.asarray(kernel) for layer, kernel in fitting.kernels(model)}
+    assert found.keys() == wanted.keys()
+    for name, inputs in wanted.items():
+        assert found[name].var() == pytest.approx(2 / inputs, rel=0.06), name
+    assert not np.allclose(found["by_column"][0], found["by_column"][1])
+
+
+def test_the_coefficients_of_a_linear_model_are_penalised_and_other_embeddings_are_not() -> None:
+    import keras
+
+    given = keras.Input((3,), dtype="int32", name="given")
+    layers = [keras.layers.Embedding(5, 2, name=name)(given) for name in ("coefficients", "vectors")]
+    model = keras.Model(given, keras.layers.Dense(1, name="logits")(keras.layers.Add(name="sum")(layers)))
+    assert [variable.path for variable in fitting.penalised(model)] == ["logits/kernel", "coefficients/embeddings"]
+
+
 def test_orthogonal_columns_are_orthogonal() -> None:
     weights = dense(1, "orthogonal").layers[1].get_weights()[0]
     assert weights.T @ weights == pytest.approx(np.eye(200), abs=1e-4)

@@ -597,7 +597,7 @@ def test_text_of_a_csv_is_read_by_the_signature() -> None:
     batch = pa.record_batch(
         {
             "owner": ["true", "0", None, "perhaps"],
-            "since": ["2026-01-31", "2026-01-31T12:00", None, "31 January"],
+            "since": ["2026-01-31", "2026-01-31T14:00+02:00", None, "31 January"],
             "history": ["[1, 2.5, null]", "[]", None, "1;2"],
         }
     )

@@ -291,7 +291,7 @@ def _linear(given: dict[str, Any], params: Params, state: State, dropout: float)
 
     parts = [given["numeric"]] if "numeric" in given else []
     if "categorical" in given:
-        vectors = _embedded(given["categorical"], params, state, len(target(params).names))
+        vectors = _embedded(given["categorical"], params, state, len(target(params).names), "coefficients")
         parts.append(keras.ops.sum(vectors, axis=1))
     return _joined(parts)
 
@@ -362,13 +362,13 @@ def _joined(parts: list[Any]) -> Any:
     return keras.layers.Concatenate(name="features")(parts) if len(parts) > 1 else parts[0]
 
 
-def _embedded(codes: Any, params: Params, state: State, width: int) -> Any:
+def _embedded(codes: Any, params: Params, state: State, width: int, name: str = "embedding") -> Any:
     """Give each code of each column a vector: `(n, columns)` to `(n, columns, width)`; one table for all columns."""
     import keras
 
     sizes = list(_categories(params, state).values())
     offsets = np.cumsum([0, *sizes[:-1]]).astype(np.int32)
-    return keras.layers.Embedding(sum(sizes), width, name="embedding")(keras.ops.add(codes, offsets))
+    return keras.layers.Embedding(sum(sizes), width, name=name)(keras.ops.add(codes, offsets))
 
 
 def _by_column(x: Any, width: int, name: str, activation: str | None = None) -> Any:
