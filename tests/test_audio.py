@@ -237,6 +237,7 @@ def test_settings_that_cannot_be_are_refused(section: dict[str, object], expecte
         audio.Params.model_validate(section)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("model", ["cnn", "conformer"])
 def test_both_models_are_exported_faithfully_and_drop_out_as_they_are_told(tmp_path: Path, model: str) -> None:
     import keras

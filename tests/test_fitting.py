@@ -306,6 +306,7 @@ def test_weights_reach_the_training_and_not_the_validation(tmp_path: Path) -> No
 # --- regularisation
 
 
+@pytest.mark.e2e
 def test_l1_makes_weights_sparse_and_l2_makes_them_small(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     x = random.normal(size=(512, 20)).astype(np.float32)

@@ -324,7 +324,8 @@ MODELS: list[Any] = [  # settings, and the parameters that the literature or a h
     ({"model": "mlp"}, 784 * 512 + 512 + 5130),
     ({"model": "cnn"}, 73_114),
     ({"model": "cnn", "height": 9, "width": 6, "filters": [3, 5]}, 27 + 81 + 135 + 225 + 4 * 2 * (3 + 5) + 60),
-    ({"model": "resnet"}, 273_370),  # ResNet-20 of He and others 2016: 0.27 million
+    # ResNet-20 of He and others 2016: 0.27 million
+    pytest.param({"model": "resnet"}, 273_370, marks=pytest.mark.e2e),
     pytest.param(
         {"model": "vit", "height": 30, "width": 45, "channels": 3, "several": True, "scale": "standardise"},
         796_426 + (48 + 96) * 128,  # the layers and the head, the patches' weights, the positions

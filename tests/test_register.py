@@ -194,6 +194,7 @@ def test_a_worse_model_is_kept_back_by_the_bootstrap_and_a_better_one_promoted(
     assert not run()["changed"]
 
 
+@pytest.mark.e2e
 @pytest.mark.usefixtures("quick")
 def test_a_gate_that_does_not_hold(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model(project, POOR, minimum="{accuracy: 0.95}")
@@ -252,6 +253,7 @@ def test_a_champion_that_cannot_answer_is_told_and_stays(project: Path) -> None:
     assert run()["promoted"]
 
 
+@pytest.mark.e2e
 @pytest.mark.usefixtures("quick")
 def test_an_alias_moved_back_by_hand_stays_there(project: Path) -> None:
     model(project, POOR)
@@ -266,6 +268,7 @@ def test_an_alias_moved_back_by_hand_stays_there(project: Path) -> None:
     assert alias("champion") == "1"
 
 
+@pytest.mark.e2e
 @pytest.mark.usefixtures("quick")
 def test_a_version_promoted_by_hand_is_not_called_worse(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run()
@@ -280,6 +283,7 @@ def test_a_version_promoted_by_hand_is_not_called_worse(project: Path, capsys: p
     assert run() == after | {"changed": False}
 
 
+@pytest.mark.e2e
 @pytest.mark.usefixtures("quick")
 def test_a_version_that_answers_otherwise_moves_no_alias(project: Path) -> None:
     """The predictions that were evaluated are not this model's."""

@@ -272,6 +272,7 @@ def exported(model: Any, folder: Path, arrays: dict[str, np.ndarray]) -> np.ndar
     return export._answers(folder / "m.onnx", arrays)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_is_exported_faithfully_and_answers_in_the_values_own_units(tmp_path: Path, name: str) -> None:
     import keras

@@ -125,6 +125,7 @@ def test_a_failing_stage_says_why_and_stops_what_depends_on_it(
     assert "bad: much" in capfd.readouterr().out
 
 
+@pytest.mark.e2e
 def test_data_is_pulled_where_it_is_missing(tmp_path: Path, run: Run) -> None:
     path = repository(tmp_path / "repo", READS, data="1")
     command(path, "dvc", "remote", "add", "-q", "-d", "store", str(tmp_path / "store"))

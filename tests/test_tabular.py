@@ -233,7 +233,7 @@ def test_every_model_starts_from_what_is_common_and_names_its_layers(kind: str, 
     assert not [layer.name for layer in built.layers if layer.name[-1].isdigit() and "_" not in layer.name]
 
 
-@pytest.mark.parametrize("model", ["linear", "mlp", "transformer"])
+@pytest.mark.parametrize("model", ["linear", "mlp", pytest.param("transformer", marks=pytest.mark.e2e)])
 def test_numbers_are_learned(model: str) -> None:
     import keras
 
