@@ -107,7 +107,8 @@ def scaler(summary: Summary, kind: Kind) -> dict[str, Any]:
 
     standardise: (x - mean) / deviation; min_max: to 0 .. 1; robust: (x - median) / interquartile range, or the
     deviation where that is 0; quantile: through the column's own distribution to the normal one; none. A
-    constant column becomes 0 (scikit-learn's preprocessing does the same for each).
+    constant column becomes 0 (scikit-learn's preprocessing does the same for each); constant is also one whose
+    deviation is no more than the rounding of a sum leaves: 10 units in the last place of its largest number.
     """
     if kind == "quantile":
         # shares off the ends, so that the normal values are finite (Blom 1958 calls these plotting positions)
@@ -117,6 +118,8 @@ def scaler(summary: Summary, kind: Kind) -> dict[str, Any]:
             "normal": [NormalDist().inv_cdf(share) for share in shares],
         }
     deviation = summary.deviation
+    largest = np.where(summary.count > 0, np.maximum(np.abs(summary.low), np.abs(summary.high)), 0)
+    rounding = 10 * np.finfo(np.float64).eps * largest
     if kind == "standardise":
         shift, unit = summary.mean, deviation
     elif kind == "min_max":
@@ -125,10 +128,12 @@ def scaler(summary: Summary, kind: Kind) -> dict[str, Any]:
         unit = np.where(some, summary.high, 0) - shift
     elif kind == "robust":
         first, median, third = summary.quantiles([0.25, 0.5, 0.75])
-        shift, unit = median, np.where(third > first, third - first, deviation)
+        shift, unit = median, np.where(third - first > rounding, third - first, deviation)
     else:
-        shift, unit = np.zeros(summary.columns), np.ones(summary.columns)
-    return {"shift": shift.tolist(), "unit": np.where(unit > 0, unit, 1.0).tolist()}
+        return {"shift": [0.0] * summary.columns, "unit": [1.0] * summary.columns}
+    same = summary.low == summary.high  # of a mean of many, only nearly so
+    constant = same | (unit <= rounding)
+    return {"shift": np.where(same, summary.low, shift).tolist(), "unit": np.where(constant, 1.0, unit).tolist()}
 
 
 def scale(numbers: np.ndarray, fitted: dict[str, Any], clip: float | None = None) -> np.ndarray:

@@ -101,6 +101,15 @@ def test_constant_empty_and_extreme_columns_do_no_harm() -> None:
     assert nothing.quantiles([0.5]).tolist() == [[0.0, 0.0]]
 
 
+@pytest.mark.parametrize("kind", ["standardise", "min_max", "robust"])
+def test_what_rounding_leaves_of_a_constant_is_no_unit(kind: scaling.Kind) -> None:
+    constant, nearly = np.full(1000, 0.1), np.where(np.arange(1000) % 2, 0.1, np.nextafter(0.1, 1))
+    fitted = scaler(summary(*np.split(np.stack([constant, nearly], axis=1), 10)), kind)
+    assert fitted["unit"] == [1.0, 1.0]
+    assert fitted["shift"][0] == 0.1
+    assert scale(np.array([[0.101, 0.101]]), fitted)[0] == pytest.approx([0.001, 0.001])
+
+
 @given(st.lists(st.integers(0, 2**40), unique=True, max_size=50), st.integers(0, 2**31))
 def test_hashes_are_each_their_own(positions: list[int], seed: int) -> None:
     found = scaling.hashes(np.array(positions, np.int64), seed)
