@@ -103,8 +103,8 @@ def _columns(source: Source, current: params_module.Params | None) -> pa.Schema:
     if current is not None:
         if current.recipe != source.recipe:
             raise SlipwayError(
-                f"the dataset is one of {current.recipe}, {source.name} is one of {source.recipe}; to start a new "
-                "dataset instead of adding to this one: --replace"
+                f"the dataset in data/ is of the recipe {current.recipe}, this source makes one of {source.recipe}; to "
+                "start a new dataset instead of adding to this one: --replace"
             )
         return recipes.schema(recipe, current.task)
     if len(labels := source.settings.get("labels", ())) == 1:

@@ -344,7 +344,7 @@ def test_names_are_drawn_as_they_are_and_long_ones_keep_their_bars(tmp_path: Pat
     names = ["$", "$$", "$$$", "$" * 40 + "b", "$" * 40 + "c"]
     section = recipes.load("tabular").Params(numeric=["x"], labels=names).model_dump(mode="json")
     content = {"recipe": "tabular", "params": section, "target": {"kind": "label", "names": names}}
-    state = {"numbers": {}, "categories": {}}
+    state: dict[str, Any] = {"numbers": {}, "categories": {}}
     write_json(tmp_path / "model" / "model.json", content | {"state": state})
     write_csv(tmp_path / "training" / "epochs.csv", [], ["epoch"])
     folder = tmp_path / "evaluation"
@@ -367,5 +367,5 @@ def test_names_are_drawn_as_they_are_and_long_ones_keep_their_bars(tmp_path: Pat
         found = {path.stem for path in drawn.iterdir()}
     assert found == {"confusion", "f1", "slices", "importance", "roc", "precision_recall", "occlusion"}
     for title in ("f1", "importance"):
-        bars = figures.figures(tmp_path)[title].axes[0].patches
+        bars: list[Any] = list(figures.figures(tmp_path)[title].axes[0].patches)
         assert len({bar.get_y() for bar in bars}) == len(names)

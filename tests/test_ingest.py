@@ -166,7 +166,7 @@ def test_a_taken_name_and_another_kind_are_refused_and_nothing_changes(repo: Pat
     before = contents(Path("data")), Path("params.yaml").read_text()
     with pytest.raises(SlipwayError, match=r"pets\.parquet exists with other examples"):
         ingest.run("images", folder=pictures(repo / "more" / "pets", {"cat": 3, "dog": 2}, seed=5))
-    with pytest.raises(SlipwayError, match=r"the dataset is one of images, breast-cancer is one of tabular.*--replace"):
+    with pytest.raises(SlipwayError, match=r"of the recipe images, this source makes one of tabular.*--replace"):
         ingest.run("breast-cancer")
     assert (contents(Path("data")), Path("params.yaml").read_text()) == before
     assert not [path for path in repo.iterdir() if path.name.endswith(".tmp")]

@@ -80,7 +80,7 @@ def test_labels_that_fit_become_arrays(target: recipes.Target, fit: list[Any], u
 
 def test_the_recipe_of_the_docs_works() -> None:
     text = (ROOT / "docs" / "recipes.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code, _ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     points: Any = ModuleType("points")
     exec(compile(code, "docs/recipes.md", "exec"), points.__dict__)  # noqa: S102 - it is ours
     section, sample = points.sample(200, 1)
