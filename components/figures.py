@@ -139,7 +139,7 @@ def _calibration(build: Path) -> "Figure":
 
 
 def _classes(build: Path) -> "Figure":
-    rows = read_csv(build / "evaluation" / "classes.csv")
+    rows = [row for row in read_csv(build / "evaluation" / "classes.csv") if row["f1"]]
     rows = sorted(rows, key=lambda row: float(row["f1"]))[:MOST_LABELS]  # the worst ones, if there are many
     figure, axes = _axes(6.4, min(1.5 + 0.28 * len(rows), 12))
     axes.barh(range(len(rows)), [float(row["f1"]) for row in rows], color=BLUE)

@@ -85,12 +85,14 @@ def measure(examples: Examples, weights: np.ndarray | None = None, *, ranked: bo
     which cost most. What is undefined for a weighting is NaN. The metrics, after scikit-learn
     (https://scikit-learn.org/stable/modules/model_evaluation.html) where it has them:
 
-    - label: accuracy; precision, recall and f1, `_macro` and `_weighted`, 0 for a label never predicted;
+    - label: accuracy; precision, recall and f1, `_macro` and `_weighted`, 0 for a label never predicted, and without
+      those that are not there either;
       log_loss; ece, the expected calibration error (Guo et al. 2017, arXiv:1706.04599, eq. 5); roc_auc and
       pr_auc (average precision), of the second of two labels, else the mean of one against the rest; cost.
     - labels: accuracy, the share of single decisions that are right, and hamming, the rest; exact, the share
       of examples of which all are; precision, recall and f1, `_micro` and `_macro`; log_loss, of the
-      single decisions, and ece; roc_auc and pr_auc, means of the labels.
+      single decisions, and ece; roc_auc and pr_auc, means of the labels. Macro without labels that are neither there
+      nor predicted, as scikit-learn's with zero_division=nan for f1.
     - values: mse, rmse, mae and r2, the mean of several; mape, where the truth is not 0; smape, the mean of
       2|e| / (|y| + |y'|), 0 where both are 0; both as fractions; mase (Hyndman and Koehler 2006), where a
       scale is given.
@@ -116,12 +118,12 @@ def _label(examples: Examples, w: np.ndarray) -> tuple[Measures, Measures]:
     rows, said, hit = (
         _sums(codes, names, weights).T for codes, weights in ((actual, w), (predicted, w), (actual[right], w[right]))
     )
-    by_name = _rates(hit, said, rows)
+    by_name = _rates_by_name(hit, said, rows)
     found = {"accuracy": hit.sum(axis=1) / n}
     for metric in ("precision", "recall", "f1"):
-        found[f"{metric}_macro"] = by_name[metric].mean(axis=1)
+        found[f"{metric}_macro"] = _mean(by_name[metric])
     for metric in ("precision", "recall", "f1"):
-        found[f"{metric}_weighted"] = (by_name[metric] * rows).sum(axis=1) / n
+        found[f"{metric}_weighted"] = np.nansum(by_name[metric] * rows, axis=1) / n
     probability = outputs[np.arange(len(actual)), actual] / outputs.sum(axis=1)
     found["log_loss"] = _surprise(probability) @ w / n
     confidence = outputs.max(axis=1)
@@ -136,12 +138,12 @@ def _labels(examples: Examples, w: np.ndarray) -> tuple[Measures, Measures]:
     names, n = held.shape[1], w.sum(axis=0)
     predicted = chosen(examples.outputs, examples.target, examples.decision)
     rows, said, hit = (w.T @ of for of in (held, predicted, held & predicted))
-    by_name = _rates(hit, said, rows)
+    by_name = _rates_by_name(hit, said, rows)
     accuracy = (predicted == held).mean(axis=1) @ w / n
     found = {"accuracy": accuracy, "exact": (predicted == held).all(axis=1) @ w / n, "hamming": 1 - accuracy}
     micro = _rates(hit.sum(axis=1), said.sum(axis=1), rows.sum(axis=1))
     for metric in ("precision", "recall", "f1"):
-        found |= {f"{metric}_micro": micro[metric], f"{metric}_macro": by_name[metric].mean(axis=1)}
+        found |= {f"{metric}_micro": micro[metric], f"{metric}_macro": _mean(by_name[metric])}
     found["log_loss"] = _surprise(np.where(held, outputs, 1 - outputs)).mean(axis=1) @ w / n
     each = np.repeat(w, names, axis=0)
     found["ece"] = _gap(outputs.ravel(), held.ravel(), examples.bins, each) / (n * names)
@@ -181,6 +183,12 @@ def _rates(hit: np.ndarray, said: np.ndarray, rows: np.ndarray) -> Measures:
         return found
 
     return {"precision": share(hit, said), "recall": share(hit, rows), "f1": share(2 * hit, said + rows)}
+
+
+def _rates_by_name(hit: np.ndarray, said: np.ndarray, rows: np.ndarray) -> Measures:
+    """The rates of each label, `(b, names)`; NaN for one that is neither there nor said, of which nothing is known."""
+    there = said + rows > 0
+    return {metric: np.where(there, rate, np.nan) for metric, rate in _rates(hit, said, rows).items()}
 
 
 def _surprise(probability: np.ndarray) -> np.ndarray:

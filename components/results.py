@@ -51,7 +51,8 @@ def numbers(build: Path, model_digest: str, evaluate: dict[str, Any]) -> dict[st
     for file, title, metric in (("classes", "label", "f1"), ("values", "value", "mae")):
         rows = read_csv(build / "evaluation" / f"{file}.csv")
         for name, row in zip(_names(row[title] for row in rows), rows, strict=True):
-            found[f"test_{metric}_of_{name}"] = float(row[metric])
+            if row[metric]:  # nothing is known of a label that is neither there nor predicted
+                found[f"test_{metric}_of_{name}"] = float(row[metric])
     spent = costs(build, model_digest) | {"evaluate": evaluate}
     for stage, values in spent.items():
         found |= {f"cost.{name}": values[name] for name in COSTS if name in values}
@@ -218,7 +219,7 @@ def _card_names(target: recipes.Target, out: Path) -> list[str]:
     rows = [
         [
             _cell(row["label"]),
-            *(f"{float(row[name]):.3f}" for name in ("precision", "recall", "f1")),
+            *(f"{float(row[name]):.3f}" if row[name] else "" for name in ("precision", "recall", "f1")),
             f"{int(row['rows']):,}",
         ]
         for row in read_csv(out / "classes.csv")[:50]

@@ -79,13 +79,18 @@ def _text(value: Any) -> str:
 def measured(
     columns: dict[str, pa.ChunkedArray], examples: metrics.Examples, seed: int, resamples: int, confidence: float
 ) -> list[dict[str, Any]]:
-    """Measure every slice by the main metric, with its interval: rows for slices.csv, the worst first."""
+    """Measure every slice by the main metric, with its interval: rows for slices.csv, the worst first.
+
+    A slice for which the metric is undefined is left out.
+    """
     metric = metrics.main(examples.target, examples.costs)
     rows = []
     for name, column in columns.items():
         for text, mask in cut(name, column).items():
             part = examples.take(np.flatnonzero(mask))
             value = float(metrics.measure(part, ranked=False)[0][metric][0])
+            if np.isnan(value):  # none of several labels is there, or said
+                continue
             samples, _ = metrics.resampled(part, seed, resamples, ranked=False)
             low, high = metrics.interval(samples[metric], confidence)
             row = {"slice": name, "value": text, "rows": int(mask.sum())}

@@ -353,7 +353,7 @@ def test_names_are_drawn_as_they_are_and_long_ones_keep_their_bars(tmp_path: Pat
     pq.write_table(pa.table({"actual": names, "probabilities": probabilities}), folder / "predictions.parquet")
     write_csv(folder / "confusion.csv", [{"actual": n, "predicted": n} for n in names], ["actual", "predicted"])
     areas = [{"label": name, "f1": 0.5, "roc_auc": 0.5, "pr_auc": 0.5} for name in names]
-    write_csv(folder / "classes.csv", areas, list(areas[0]))
+    write_csv(folder / "classes.csv", [*areas, {"label": "neither there nor predicted"}], list(areas[0]))
     cut = [{"slice": "$", "value": name, "rows": 9, "accuracy": 0.5, "low": 0.4, "high": 0.6} for name in names]
     write_csv(folder / "slices.csv", cut, list(cut[0]))
     columns = [{"column": name, "importance": 0.5, "spread": 0.1} for name in names]

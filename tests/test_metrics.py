@@ -69,7 +69,7 @@ def test_a_label_is_measured_as_scikit_learn_does(rows: int, names: int, seed: i
     assert found["accuracy"][0] == pytest.approx(sk.accuracy_score(actual, predicted))
     assert found["log_loss"][0] == pytest.approx(sk.log_loss(actual, outputs, labels=codes))
     for average in ("macro", "weighted"):
-        expected = sk.precision_recall_fscore_support(actual, predicted, labels=codes, average=average, zero_division=0)
+        expected = sk.precision_recall_fscore_support(actual, predicted, average=average, zero_division=0)
         for name, value in zip(("precision", "recall", "f1"), expected, strict=False):
             assert found[f"{name}_{average}"][0] == pytest.approx(value)
     roc, pr = [], []
@@ -100,8 +100,9 @@ def test_several_labels_are_measured_as_scikit_learn_does(rows: int, names: int,
     assert found["exact"] == pytest.approx(sk.accuracy_score(held, predicted))
     assert found["hamming"] == pytest.approx(sk.hamming_loss(held, predicted))
     assert found["accuracy"] == pytest.approx(1 - found["hamming"])
-    for average in ("micro", "macro"):
-        assert found[f"f1_{average}"] == pytest.approx(sk.f1_score(held, predicted, average=average, zero_division=0))
+    assert found["f1_micro"] == pytest.approx(sk.f1_score(held, predicted, average="micro", zero_division=0))
+    macro = sk.f1_score(held, predicted, average="macro", zero_division=np.nan)
+    assert found["f1_macro"] == pytest.approx(macro, nan_ok=True)
     assert found["log_loss"] == pytest.approx(
         np.mean([sk.log_loss(held[:, i], outputs[:, i], labels=[0, 1]) for i in range(names)])
     )
@@ -145,10 +146,22 @@ def test_a_seasonal_naive_forecast_has_a_mase_of_one() -> None:
     assert single(examples)["mase"] == pytest.approx(1)
 
 
+def test_a_perfect_model_of_a_part_that_lacks_most_labels_is_perfect() -> None:
+    ten, codes = tuple("abcdefghij"), np.full(40, 3)
+    one = Examples(codes, np.eye(10)[codes], Target("label", ten))
+    several = Examples(np.eye(10)[codes], np.eye(10)[codes], Target("labels", ten))
+    for examples in (one, several):
+        samples, _ = resampled(examples, 1, 100)
+        for metric in ("precision_macro", "recall_macro", "f1_macro"):
+            assert single(examples)[metric] == 1
+            assert metrics.interval(samples[metric], 0.95) == (1, 1)
+    assert np.isnan(single(Examples(np.zeros((4, 10)), np.zeros((4, 10)), Target("labels", ten)))["f1_macro"])
+
+
 def test_what_is_never_predicted_or_never_there_does_not_fail() -> None:
     found, by_name = measure(Examples(np.array([0, 0]), np.array([[0.9, 0.1, 0], [0.6, 0.4, 0]]), ABC))
     assert found["accuracy"] == 1
-    assert by_name["precision"][0].tolist() == [1, 0, 0]
+    np.testing.assert_array_equal(by_name["precision"][0], [1, np.nan, np.nan])
     assert np.isnan(found["roc_auc"][0])
     assert np.isfinite(found["log_loss"][0])
     samples, _ = resampled(Examples(np.array([0, 0]), np.array([[0.9, 0.1, 0], [0.6, 0.4, 0]]), ABC), 1, 100)

@@ -99,3 +99,11 @@ def test_the_worst_slice_comes_first_and_too_small_a_one_is_not_called_so() -> N
         "south",
         "north",
     ]
+
+
+def test_a_slice_in_which_no_label_is_there_or_said_is_left_out() -> None:
+    held = np.array([[1, 0]] * 5 + [[0, 0]] * 5)
+    place = pa.chunked_array([pa.array(["north"] * 5 + ["south"] * 5)])
+    examples = metrics.Examples(held, held.astype(float), Target("labels", ("a", "b")))
+    rows = slices.measured({"place": place}, examples, 1, 100, 0.95)
+    assert [(row["value"], row["f1_macro"]) for row in rows] == [("north", 1)]
