@@ -131,10 +131,12 @@ def _beside(
     """Measure both baselines as the model was: rows of baselines.csv, one a baseline and metric.
 
     `better` is by how much the model is better, with the interval of a paired bootstrap: the same examples are
-    drawn for both. Where mistakes have costs, the baselines too give the answer that is expected to cost least.
+    drawn for both. Where mistakes have costs and the model weighs its answers (train.threshold), the baselines give
+    the answer that is expected to cost least; where it does not, the likeliest one, as it does.
     """
     about = read_json(baseline / "baseline.json")
-    decision = None if examples.costs is None else (-examples.costs).tolist()
+    costs = examples.costs if examples.decision is not None else None
+    decision = None if costs is None else (-costs).tolist()
     rows = []
     for name in ("trivial", "classical"):
         outputs = np.load(baseline / f"{name}.npy")

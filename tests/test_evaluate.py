@@ -219,6 +219,12 @@ def test_mistakes_that_cost_differently_are_measured_by_their_cost(make: Make) -
     confused = read_csv(EVALUATION / "confusion.csv")
     assert sum(row["predicted"] == "yes" for row in confused) == sum(row["label"] == "yes" for row in predictions)
     assert "cost" in results.told(settings, EVALUATION)[0]
+    # a model without a decision takes the likeliest label, and so do the baselines
+    model(settings)
+    share = np.load(BUILD / "baseline" / "trivial.npy")[0]
+    always = ("no", "yes")[share.argmax()]
+    expected = np.mean([costs[row["actual"]].get(always, 0.0) for row in predictions])
+    assert evaluated(settings)["baseline_cost"] == pytest.approx(expected)
 
 
 @pytest.mark.usefixtures("stages")
