@@ -307,6 +307,17 @@ def test_the_classical_model_takes_the_columns_as_they_are(kind: str) -> None:
     assert len(model.predict(hostile)) == 2
 
 
+@pytest.mark.parametrize("empty", [["x"], ["since"], ["x", "y", "colour", "member", "since"]])
+def test_the_classical_model_bears_columns_that_are_empty_in_training(empty: list[str]) -> None:
+    params, _, table, y = prepared("label", 60)
+    table = table.select(tabular.columns(params).names)
+    without = table
+    for name in empty:
+        without = without.set_column(table.schema.get_field_index(name), name, pa.nulls(60, table[name].type))
+    model = tabular.classical(params).fit(without.to_pandas(), y)
+    assert np.array_equal(model.predict(without.to_pandas()), model.predict(table.to_pandas()))
+
+
 def test_a_dates_numbers_are_the_same_for_the_classical_model() -> None:
     values = [datetime.datetime(2020, 2, 29, 12), None]
     frame = pd.DataFrame({"d": pd.Series(values, dtype="datetime64[us]")})

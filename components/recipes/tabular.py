@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -420,7 +421,8 @@ def _channels(numbers: Any, params: Params, state: State) -> Any:
 def classical(params: Params) -> Any:
     """Gradient boosting by histograms on the DataFrame of `columns`, gaps as they are; deterministic.
 
-    Ke et al. (2017), LightGBM, as scikit-learn has it: categories are split as such, their 250 commonest values.
+    Ke et al. (2017), LightGBM, as scikit-learn has it: categories are split as such, their 250 commonest values. A
+    number or date that is missing in all the training is 0 throughout: there is nothing to cut into bins.
     """
     from sklearn.compose import make_column_transformer
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -434,11 +436,13 @@ def classical(params: Params) -> Any:
     )
     plain = make_pipeline(FunctionTransformer(_objects), codes)
     apart = make_column_transformer(
-        (plain, names), ("passthrough", params.numeric), (FunctionTransformer(_frame_parts), params.dates)
+        (plain, names),
+        ("passthrough", partial(_chosen, names=params.numeric, empty=False)),
+        (FunctionTransformer(_frame_parts), partial(_chosen, names=params.dates, empty=False)),
+        (FunctionTransformer(_zeros), partial(_chosen, names=[*params.numeric, *params.dates], empty=True)),
     )
-    dates = len(params.dates) * len(DATE_PARTS)
-    kinds = [True] * len(names) + [False] * (len(params.numeric) + dates)
-    settings: dict[str, Any] = {"categorical_features": kinds, "early_stopping": False, "random_state": 0}
+    coded = list(range(len(names)))
+    settings: dict[str, Any] = {"categorical_features": coded, "early_stopping": False, "random_state": 0}
     if not params.targets:
         return make_pipeline(apart, HistGradientBoostingClassifier(**settings))
     model = HistGradientBoostingRegressor(**settings)
@@ -448,6 +452,15 @@ def classical(params: Params) -> Any:
 def _objects(frame: Any) -> Any:
     """Categories and booleans of a DataFrame as text, None where missing."""
     return frame.astype("object").where(frame.notna(), None).map(lambda value: value if value is None else str(value))
+
+
+def _chosen(frame: Any, names: list[str], *, empty: bool) -> list[str]:
+    """Those of the columns that have no value in the frame (empty), or those that have one."""
+    return [name for name in names if frame[name].isna().all() == empty]
+
+
+def _zeros(frame: Any) -> np.ndarray:
+    return np.zeros(frame.shape)
 
 
 def _frame_parts(frame: Any) -> np.ndarray:
