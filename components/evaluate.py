@@ -92,7 +92,8 @@ def _scale(params: Params, data: Path, rows: np.ndarray, state: recipes.State) -
     groups = [
         name for part in table.gather(table.chunks(data, columns), columns, rows) for name in part["group"].to_pylist()
     ]
-    return np.array([scale.get(str(name), np.nan) for name in groups], np.float64)
+    # a missing group is the empty one, as in recipes/series.py
+    return np.array([scale.get("" if name is None else str(name), np.nan) for name in groups], np.float64)
 
 
 def _columns(params: Params, data: Path, rows: np.ndarray) -> dict[str, pa.ChunkedArray]:

@@ -322,6 +322,19 @@ def test_the_scale_of_a_series_is_that_of_its_group(make: Make) -> None:
     assert 0.3 < beside["mase"] < 3
 
 
+def test_a_missing_group_has_the_scale_that_was_fitted_for_it(make: Make) -> None:
+    settings = make("series", rows=20)
+    examples = pq.read_table("data/a.parquet")
+    groups = pa.array([None if name == "north" else name for name in examples["group"].to_pylist()], pa.string())
+    examples = examples.set_column(examples.schema.get_field_index("group"), "group", groups)
+    pq.write_table(examples, "data/a.parquet")
+    state = recipes.load("series").fit([examples], settings.task)
+    found = evaluate._scale(settings, Path("data"), np.arange(20), state)
+    assert found is not None
+    expected = [state["mase_scale"]["" if name is None else name] for name in groups.to_pylist()]
+    assert found.tolist() == expected
+
+
 def test_curves_have_the_areas_that_were_measured() -> None:
     from components import metrics
 
