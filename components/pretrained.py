@@ -19,7 +19,8 @@ from components.params import Train
 if TYPE_CHECKING:
     import keras
 
-HEAD = frozenset({"logits", "standardised", "values", "probabilities"})  # see recipes.head
+# the layers that answer: those of recipes.head, and of recipes/series.py, whose forecast and shift are of one horizon
+HEAD = frozenset({"logits", "standardised", "values", "probabilities", "forecast", "shift"})
 HUB = "keras_hub:"
 
 
@@ -115,7 +116,7 @@ def _weights(layers: Iterable[Any]) -> dict[str, list[np.ndarray]]:
 def take(
     model: "keras.Model", layers: dict[str, list[np.ndarray]], *, head: bool, embeddings: bool = True
 ) -> tuple[list[str], list[str]]:
-    """Give each layer the weights of that name, where all shapes agree; `head`: also the layers of recipes.head.
+    """Give each layer the weights of that name, where all shapes agree; `head`: also the layers of HEAD.
 
     `embeddings`: also those, whose rows stand for a vocabulary. Layers that do not learn keep what they have: it was
     computed from this training split. Returns the names of the layers that took weights, and of those that there
@@ -148,6 +149,8 @@ def start(model: "keras.Model", source: Source, settings: Train, state: recipes.
     there = [layer.name for layer in model.layers if layer.weights]
     left = f"; not {', '.join(unfit)}: of another shape or vocabulary" if unfit else ""
     if not taken:
+        if settings.pretrained_part == "backbone" and any(layer.name in HEAD for layer in model.layers):
+            left += " (train.pretrained_part: whole also takes the layers that answer)"
         raise SlipwayError(
             f"params.yaml: train.pretrained: no layer of {source.name} fits the model{left}: it has "
             f"{', '.join(sorted(source.layers)[:20])}, the model {', '.join(there[:20])}"

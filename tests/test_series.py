@@ -328,6 +328,21 @@ def test_a_history_that_moves_up_or_grows_takes_its_forecast_along(name: str) ->
 
 
 @pytest.mark.parametrize("name", ["linear", "cnn", "transformer"])
+def test_the_layers_that_answer_are_known_as_the_head(name: str) -> None:
+    """Of a backbone they are not taken, and they learn while it stands still."""
+    from components import pretrained
+
+    state = NO_STATE | {"target": {"mean": [0.0] * 2, "deviation": [1.0] * 2}}
+    section = params(model=name, history=16, group=True, patch=4, width=8, heads=2, blocks=1, filters=4)
+    source, model = (series.build(section, state, 0.0) for _ in range(2))
+    layers = {layer.name: [array + 1 for array in layer.get_weights()] for layer in source.layers if layer.weights}
+    taken, _ = pretrained.take(model, layers, head=False)
+    assert set(layers) - set(taken) == {"forecast", "shift"}
+    taken, _ = pretrained.take(model, layers, head=True)
+    assert set(taken) == set(layers)
+
+
+@pytest.mark.parametrize("name", ["linear", "cnn", "transformer"])
 def test_several_values_and_dropout(name: str) -> None:
     import keras
 
