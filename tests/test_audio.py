@@ -224,6 +224,7 @@ def test_encode_needs_no_tensorflow() -> None:
 @pytest.mark.parametrize(
     ("section", "expected"),
     [
+        ({"labels": ["a", "b", "a"]}, "named twice: a"),
         ({"fmin": 5000.0, "fmax": 4000.0}, "fmin < fmax"),
         ({"sample_rate": 8000, "fmax": 5000.0}, "fmin < fmax"),
         ({"seconds": 0.02}, "shorter than window_ms"),

@@ -180,7 +180,8 @@ def test_a_column_of_ids_is_refused_as_a_category(monkeypatch: pytest.MonkeyPatc
         ({"numeric": ["x"]}, "either labels .* or targets"),
         ({"numeric": ["x"], "labels": CLASSES, "targets": ["y"]}, "either labels .* or targets"),
         ({"numeric": ["x"], "labels": ["a"]}, "one class only"),
-        ({"numeric": ["x"], "labels": ["a", "a"]}, "labels: named twice: a"),
+        ({"numeric": ["x"], "labels": ["a", "a"]}, r"labels\n.*named twice: a"),
+        ({"numeric": ["x"], "targets": ["a", "a"]}, r"targets\n.*named twice: a"),
         ({"numeric": ["x"], "labels": CLASSES, "width": 10, "heads": 4}, "10 cannot be shared by 4 heads"),
     ],
 )

@@ -259,6 +259,7 @@ def test_what_is_fitted_is_the_same_bytes_in_each_process_and_with_any_number_of
         ({"words": None, "characters": None}, "no n-grams"),
         ({"characters": [4, 1]}, "ends before it begins"),
         ({"labels": ["a"]}, "at least 2"),
+        ({"labels": ["a", "b", "a"]}, "named twice: a"),
         ({"size": "huge"}, "'tiny', 'mini', 'small', 'medium' or 'base'"),
     ],
 )

@@ -8,11 +8,11 @@ import math
 import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, Field
 
 from components import SlipwayError, nearest
 
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, np.ndarray]  # name of a model input -> array, a row an example
 State = dict[str, Any]  # what was fitted on the training split; plain JSON
+
+
+def _once(names: list[str]) -> list[str]:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"named twice: {', '.join(twice)}")
+    return names
+
+
+Names = Annotated[list[str], AfterValidator(_once)]  # a setting: each name once
+Labels = Annotated[Names, Field(min_length=2)]  # a setting: what a label may be
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from components.recipes import Arrays, Input, State, Target, head
+from components.recipes import Arrays, Input, Labels, State, Target, head
 
 if TYPE_CHECKING:
     import keras
@@ -45,7 +45,7 @@ class Params(BaseModel):
     """The section `audio` of params.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    labels: Annotated[list[str], Field(min_length=2)] = ["no", "yes"]
+    labels: Labels = ["no", "yes"]
     group: list[str] = []  # columns of text kept beside the recording, to slice the measures by
     sample_rate: Annotated[int, Field(ge=1_000, le=192_000)] = 16_000  # Hz; other rates are resampled to it
     seconds: Annotated[float, Field(gt=0, le=60)] = 1.0  # cut or padded with silence to it, around the middle

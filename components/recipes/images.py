@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from components.recipes import Arrays, Input, State, Target, head
+from components.recipes import Arrays, Input, Labels, State, Target, head
 
 if TYPE_CHECKING:
     import keras
@@ -38,7 +38,7 @@ class Params(BaseModel):
     height: Side = 28
     width: Side = 28
     channels: Literal[1, 3] = 1  # grey or RGB
-    labels: Annotated[list[str], Field(min_length=2)] = [str(digit) for digit in range(10)]
+    labels: Labels = [str(digit) for digit in range(10)]
     several: bool = False  # a picture may have any number of the labels
     resize: Literal["stretch", "pad", "crop"] = "stretch"  # pad with black, or crop the middle: both keep the aspect
     scale: Literal["unit", "standardise"] = "unit"  # to 0..1, or by each channel's mean and deviation in training
@@ -64,8 +64,6 @@ class Params(BaseModel):
             raise ValueError(f"depth: {picture} is too small for ResNet-{self.depth}, which needs {need} pixels a side")
         if self.model == "vit" and _patch(self) > shortest:
             raise ValueError(f"patch: {self.patch} is larger than {picture}; leave it out to have one that fits")
-        if twice := sorted({label for label in self.labels if self.labels.count(label) > 1}):
-            raise ValueError(f"labels: named twice: {', '.join(twice)}")
         return self
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from components.recipes import Arrays, Input, State, Target
+from components.recipes import Arrays, Input, Names, State, Target
 
 if TYPE_CHECKING:
     import keras
@@ -27,7 +27,7 @@ class Params(BaseModel):
     """The section `series` of params.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    values: Annotated[list[str], Field(min_length=1)] = ["value"]  # what is measured and predicted
+    values: Annotated[Names, Field(min_length=1)] = ["value"]  # what is measured and predicted
     group: bool = False  # several series, told apart by the column `group`
     history: Annotated[int, Field(ge=2, le=10_000)] = 48  # steps that are known, the origin's included
     horizon: Annotated[int, Field(ge=1, le=10_000)] = 12  # steps that are predicted
@@ -43,8 +43,6 @@ class Params(BaseModel):
 
     @model_validator(mode="after")
     def _sizes(self) -> "Params":
-        if twice := sorted({name for name in self.values if self.values.count(name) > 1}):
-            raise ValueError(f"values: named twice: {', '.join(twice)}")
         if self.season > self.history:
             raise ValueError(f"season is {self.season}, more than a history of {self.history} steps shows")
         if self.width % self.heads:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components import SlipwayError, scaling
-from components.recipes import Arrays, Input, State, Target, head
+from components.recipes import Arrays, Input, Names, State, Target, head
 
 if TYPE_CHECKING:
     import keras
@@ -38,8 +38,8 @@ class Params(BaseModel):
     categorical: list[str] = []
     boolean: list[str] = []
     dates: list[str] = []
-    labels: list[str] = []  # a class each; or, instead,
-    targets: list[str] = []  # what the numbers to predict are called
+    labels: Names = []  # a class each; or, instead,
+    targets: Names = []  # what the numbers to predict are called
     fill: Literal["mean", "median"] = "median"  # in place of a missing number
     scale: scaling.Kind = "standardise"
     clip: Annotated[float, Field(gt=0)] | None = None  # bounds of a scaled number, either side of 0
@@ -71,9 +71,6 @@ class Params(BaseModel):
     def _answers(self) -> "Params":
         if bool(self.labels) == bool(self.targets):
             raise ValueError("name either labels (the classes) or targets (the numbers to predict)")
-        for key, names in (("labels", self.labels), ("targets", self.targets)):
-            if twice := sorted({name for name in names if names.count(name) > 1}):
-                raise ValueError(f"{key}: named twice: {', '.join(twice)}")
         if len(self.labels) == 1:
             raise ValueError("labels: one class only; a model tells two apart at least")
         return self

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components import ngrams
-from components.recipes import Arrays, Input, Pretraining, State, Target, head
+from components.recipes import Arrays, Input, Labels, Pretraining, State, Target, head
 
 if TYPE_CHECKING:
     import keras
@@ -36,7 +36,7 @@ class Params(BaseModel):
     """The section `text` of params.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    labels: Annotated[list[str], Field(min_length=2)] = ["negative", "positive"]
+    labels: Labels = ["negative", "positive"]
     max_chars: Annotated[int, Field(ge=1)] = 20_000  # a longer text is refused
     normalisation: Normalisation = Normalisation()
     model: Literal["ngrams", "transformer"] = "ngrams"
