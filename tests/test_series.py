@@ -78,6 +78,7 @@ def test_columns_and_names_of_one_value_and_of_several() -> None:
     assert series.columns(several).names == ["time", "group", "history_wind", "history_sun"]
     assert series.target(several).names == ("wind_h1", "wind_h2", "sun_h1", "sun_h2")
     assert series.ordered(params(horizon=7)) == ("time", 6)
+    assert [series.ordered(params(horizon=size, every=12))[1] for size in (1, 12, 13, 24, 25)] == [0, 0, 1, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -98,15 +99,20 @@ def test_settings_that_cannot_be_are_refused(section: dict[str, Any], expected: 
         params(**section)
 
 
-@given(st.integers(1, 400), st.integers(1, 12), st.floats(0.05, 0.4), st.floats(0.05, 0.4))
-def test_no_label_reaches_into_a_later_split(origins: int, horizon: int, test: float, validation: float) -> None:
-    column, gap = series.ordered(params(horizon=horizon))
+@given(st.integers(1, 400), st.integers(1, 12), st.integers(1, 15), st.floats(0.05, 0.4), st.floats(0.05, 0.4))
+def test_no_label_reaches_into_a_later_split(
+    origins: int, horizon: int, every: int, test: float, validation: float
+) -> None:
+    column, gap = series.ordered(params(horizon=horizon, every=every))
     assert column == "time"
     sides = table.cuts(np.repeat(np.arange(origins), 2), test, validation, gap)[::2]  # two groups
     for earlier, later in ((0, 1), (1, 2), (0, 2)):
         if (sides == earlier).any() and (sides == later).any():
-            first = np.flatnonzero(sides == later).min() + 1  # the first step that a later split is asked for
-            assert np.flatnonzero(sides == earlier).max() + horizon < first
+            first = np.flatnonzero(sides == later).min() * every + 1  # the first step that a later split is asked for
+            last = np.flatnonzero(sides == earlier).max()
+            assert last * every + horizon < first
+            if later == earlier + 1:  # and no more is left out than must be
+                assert (last + 1) * every + horizon >= first
     assert (np.diff(sides[sides >= 0]) >= 0).all()
 
 
@@ -409,6 +415,7 @@ def test_a_file_becomes_windows(tmp_path: Path) -> None:
         "group": False,
         "history": 3,
         "horizon": 2,
+        "every": 1,
         "season": 1,
         "step": "day",
     }
@@ -465,7 +472,9 @@ def test_a_gap_stays_one_in_a_history_and_makes_no_label(tmp_path: Path) -> None
 
 def test_windows_every_few_steps_stay_where_they_are_when_the_series_grows(tmp_path: Path) -> None:
     short = whole(ingest(csv(tmp_path, *days(*range(20))), every=4))
-    longer = whole(ingest(csv(tmp_path, *days(*range(30))), every=4))
+    grown = ingest(csv(tmp_path, *days(*range(30))), every=4)
+    assert grown.settings["every"] == 4  # the split by time goes by it
+    longer = whole(grown)
     assert longer.slice(0, len(short)).equals(short)
     assert len(longer) > len(short)
 

@@ -31,6 +31,7 @@ class Params(BaseModel):
     group: bool = False  # several series, told apart by the column `group`
     history: Annotated[int, Field(ge=2, le=10_000)] = 48  # steps that are known, the origin's included
     horizon: Annotated[int, Field(ge=1, le=10_000)] = 12  # steps that are predicted
+    every: Count = 1  # steps from one origin to the next, as at the ingest
     season: Count = 12  # steps of a period: what the seasonal naive forecast repeats; 1 repeats the last value
     step: str | None = "month"  # between two times, such as day or 10 minutes; null: no calendar for the model
     model: Literal["seasonal_naive", "linear", "cnn", "transformer"] = "linear"
@@ -84,8 +85,11 @@ def target(params: Params) -> Target:
 
 
 def ordered(params: Params) -> tuple[str, int]:
-    """Split by time; leave `horizon - 1` times out before each cut, whose labels would reach over it."""
-    return "time", params.horizon - 1
+    """Split by time; leave out the origins before each cut whose labels would reach past the first one behind it.
+
+    Of origins `every` steps apart, the one k before a cut reaches over it where horizon > k * every.
+    """
+    return "time", (params.horizon - 1) // params.every
 
 
 def facts(table: pa.Table, params: Params) -> pa.Table:

@@ -109,6 +109,7 @@ def series(
         "group": group is not None,
         "history": history,
         "horizon": horizon,
+        "every": every,
         "season": season,
         "step": None if step == "row" else step,
     }
