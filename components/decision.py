@@ -4,6 +4,7 @@ See recipes.answers for what a decision is.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def choose(
         assert costs is not None  # noqa: S101 - params.yaml is checked for it
         return _cheapest(exact, labels, costs)
     score = _macro_f1 if rule == "f1" else _macro_recall
-    weights = _weigh(exact, np.eye(exact.shape[1]), lambda found: score(labels, found, exact.shape[1]))
+    weights = _weigh(exact, None, lambda found: score(labels, found, exact.shape[1]))
     return _matrix(np.diag(weights))
 
 
@@ -50,9 +51,10 @@ def _cheapest(probabilities: np.ndarray, labels: np.ndarray, costs: np.ndarray) 
     return _matrix(weights[:, None] * -costs if sure else -costs)
 
 
-def _weigh(probabilities: np.ndarray, base: np.ndarray, score: Callable[[np.ndarray], float]) -> np.ndarray:
+def _weigh(probabilities: np.ndarray, base: np.ndarray | None, score: Callable[[np.ndarray], float]) -> np.ndarray:
     """Return class weights of the highest score of the labels argmax((probabilities x weights) @ base).
 
+    None for `base` is the identity, without its products: a class's weight changes its own column only.
     One class at a time, in ever smaller steps; of equal scores the weights nearest to those before.
     """
     logs = np.zeros(probabilities.shape[1])
@@ -61,20 +63,40 @@ def _weigh(probabilities: np.ndarray, base: np.ndarray, score: Callable[[np.ndar
     for step in STEPS:
         for at in classes:
             before = logs[at]
+            decided = (
+                partial(_decided, probabilities, base=base) if base is not None else _against(probabilities, logs, at)
+            )
             tried = sorted(step * np.arange(-12, 13), key=abs)
             for by in tried:
                 logs_new = logs.copy()
                 logs_new[at] = before + by
-                found = score(_decided(probabilities, logs_new, base))
+                found = score(decided(logs_new))
                 if found > best:
                     best, logs = found, logs_new
     weights: np.ndarray = np.exp(logs - logs.max())
     return weights
 
 
-def _decided(probabilities: np.ndarray, logs: np.ndarray, base: np.ndarray) -> np.ndarray:
-    found: np.ndarray = ((probabilities * np.exp(logs)) @ base).argmax(axis=1)
+def _decided(probabilities: np.ndarray, logs: np.ndarray, base: np.ndarray | None) -> np.ndarray:
+    weighed = probabilities * np.exp(logs)
+    found: np.ndarray = (weighed if base is None else weighed @ base).argmax(axis=1)
     return found
+
+
+def _against(probabilities: np.ndarray, logs: np.ndarray, at: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Decide by the weighed probabilities as _decided does, for logs that differ in class `at` only."""
+    others = probabilities * np.exp(logs)
+    others[:, at] = -1.0
+    rival = others.argmax(axis=1)
+    least = others[np.arange(len(others)), rival]
+    first = at < rival  # of equal ones the first is taken
+
+    def decided(logs: np.ndarray) -> np.ndarray:
+        own = probabilities[:, at] * np.exp(logs[at])
+        found: np.ndarray = np.where((own > least) | ((own == least) & first), at, rival)
+        return found
+
+    return decided
 
 
 def _counts(labels: np.ndarray, found: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

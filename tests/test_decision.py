@@ -1,4 +1,5 @@
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -50,6 +51,27 @@ def test_with_more_classes_the_rare_ones_gain() -> None:
     ):
         found = decision.choose(rule, p, labels, target, None)
         assert score(chosen(p, target, found)) > score(p.argmax(axis=1)) + 0.03
+
+
+@given(st.integers(2, 5), st.integers(0, 10**6))
+def test_one_class_against_the_rest_decides_as_all_of_them_do(classes: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    p = random.random((20, classes)).round(1)  # some are equal
+    logs, changed = np.zeros(classes), np.zeros(classes)
+    at = int(random.integers(classes))
+    logs[random.integers(classes)] = 0.5
+    for changed[at] in (0.0, 0.5, -0.1):
+        new = logs.copy()
+        new[at] = changed[at]
+        found = decision._against(p, logs, at)(new)
+        assert np.array_equal(found, (p * np.exp(new)).argmax(axis=1))
+
+
+def test_many_classes_are_weighed_in_seconds() -> None:
+    p, labels = drawn(0, 2000, 60, 0.01)
+    started = time.process_time()
+    decision.choose("f1", p, labels, Target("label", tuple(map(str, range(60)))), None)
+    assert time.process_time() - started < 8
 
 
 def test_the_cheapest_answer_is_elkans_where_probabilities_are_right() -> None:
