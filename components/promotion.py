@@ -8,6 +8,7 @@ import numpy as np
 
 from components import SlipwayError, nearest, recipes
 from components.params import Params, Register
+from components.slices import LEAST
 
 
 def gates(settings: Register, values: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -21,6 +22,8 @@ def gates(settings: Register, values: Mapping[str, float]) -> list[dict[str, Any
         for metric, limit in limits.items():
             if metric not in values:
                 hint = nearest(metric, sorted(values))
+                if metric.startswith("worst_slice_") and not any(name.startswith("worst_slice_") for name in values):
+                    hint = f"evaluate.slices names no column with a slice of at least {LEAST} test examples"
                 raise SlipwayError(f"params.yaml: register.{side}.{metric}: no such metric; {hint}")
             value = float(values[metric])
             held = value >= limit if side == "minimum" else value <= limit

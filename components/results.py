@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from components import metrics, recipes
+from components import metrics, recipes, slices
 from components.files import read_json
 from components.params import Params
-from components.slices import LEAST
 
 SIZES = ("size_mb",)  # metrics of the evaluation that tell what a model costs, not how good it is
 STAGES = ("validate", "preprocess", "baseline", "train", "evaluate")
@@ -119,8 +118,7 @@ def beside(params: Params, evaluation: Path) -> list[str]:
 
 def _worst(params: Params, evaluation: Path) -> list[str]:
     metric = main_metric(params)
-    rows = read_csv(evaluation / "slices.csv")
-    row = next((row for row in rows if int(row["rows"]) >= LEAST), rows[0] if rows else None)
+    row = slices.worst(read_csv(evaluation / "slices.csv"))
     if row is None:
         return []
     interval = _with_interval(row | {"value": row[metric]})

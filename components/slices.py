@@ -1,7 +1,8 @@
 """Cut the test split by a column or a fact, and measure each part."""
 
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ from components import SlipwayError, metrics
 
 MOST = 20  # values of a column that are a slice of their own; the rest are `other`
 QUARTILES = 4
+Row = TypeVar("Row", bound=Mapping[str, Any])
 LEAST = 30  # rows that a slice needs to be called the worst: in fewer, chance alone makes the difference
 
 
@@ -99,6 +101,6 @@ def measured(
     return sorted(rows, key=lambda row: (metrics.better(metric, row[metric], 0.0), row["slice"], row["value"]))
 
 
-def worst(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the worst slice of at least LEAST rows, or of any if there is none; `rows` are the worst first."""
-    return next((row for row in rows if row["rows"] >= LEAST), rows[0] if rows else None)
+def worst(rows: Iterable[Row]) -> Row | None:
+    """Return the worst slice of at least LEAST rows; `rows` are those of slices.csv, the worst first."""
+    return next((row for row in rows if int(row["rows"]) >= LEAST), None)

@@ -235,6 +235,14 @@ def test_a_gate_on_nothing_names_the_nearest_and_makes_nothing(project: Path) ->
     assert versions() == []
 
 
+def test_a_gate_on_the_worst_slice_says_where_there_is_none() -> None:
+    gate = params.Register(minimum={"worst_slice_accuracy": 0.8})
+    with pytest.raises(SlipwayError, match=r"evaluate\.slices names no column with a slice of at least 30"):
+        promotion.gates(gate, {"baseline_accuracy": 0.9})
+    with pytest.raises(SlipwayError, match=r"did you mean worst_slice_cost\?"):
+        promotion.gates(gate, {"worst_slice_cost": 0.9})
+
+
 @pytest.mark.usefixtures("quick")
 @pytest.mark.e2e
 def test_a_champion_that_cannot_answer_is_told_and_stays(project: Path) -> None:

@@ -91,7 +91,7 @@ def test_the_worst_slice_comes_first_and_too_small_a_one_is_not_called_so() -> N
     worst = slices.worst(rows)
     assert worst is not None
     assert worst["value"] == "south"
-    assert slices.worst(rows[:1]) == rows[0]
+    assert slices.worst(rows[:1]) is None
     assert slices.worst([]) is None
     errors = metrics.Examples(np.zeros((104, 1)), 1.0 - right[:, None], Target("values", ("x",)))
     assert [row["value"] for row in slices.measured({"place": place}, errors, 1, 200, 0.95)] == [
