@@ -365,7 +365,7 @@ def test_what_cannot_be_started_from_is_an_error(make: Make) -> None:
         "away.keras": "away.keras: no such file",
         "broken.keras": "broken.keras: not a readable Keras model",
         "some.h5": "expected models:/NAME@ALIAS",
-        "strange.keras": r"no layer of strange.keras fits the model \(.*whole.*\): it has elsewhere, the model hidden_1, logits",
+        "strange.keras": r"no layer of strange.keras fits the model .*whole.*: it has elsewhere, the model hidden_1",
     }
     if importlib.util.find_spec("keras_hub") is None:
         wanted["keras_hub:bert_tiny_en_uncased"] = "needs the package keras-hub"
