@@ -196,7 +196,7 @@ def class_weights(settings: Train, manifest: dict[str, Any]) -> np.ndarray | Non
     """Return a weight a label `(names,)` float32, or None.
 
     balanced: for one label an example n / (labels x count), as scikit-learn's compute_class_weight; for several
-    the examples without a label to each with it, as pos_weight of torch.nn.BCEWithLogitsLoss.
+    the examples without a label, one at least, to each with it, as pos_weight of torch.nn.BCEWithLogitsLoss.
     """
     names, kind = manifest["target"]["names"], manifest["target"]["kind"]
     if isinstance(settings.class_weights, dict):
@@ -207,6 +207,6 @@ def class_weights(settings: Train, manifest: dict[str, Any]) -> np.ndarray | Non
     rows = manifest["rows"]["train"]
     weights = rows / (len(names) * np.maximum(counts, 1))
     if kind == "labels":
-        weights = (rows - counts) / np.maximum(counts, 1)
+        weights = np.maximum(rows - counts, 1) / np.maximum(counts, 1)
     found: np.ndarray = weights.astype(np.float32)
     return found

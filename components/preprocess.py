@@ -186,6 +186,8 @@ def _labels(
     for row, label, is_wrong in zip(rows, labels, wrong, strict=True):
         if is_wrong:
             hint = f"is not in {recipe_name}.labels of params.yaml; add it there, or have"
+            if target.kind == "labels" and label and len(frozenset(label)) < len(label):
+                hint = "names one twice; have"
             if target.kind == "values":
                 hint = (
                     f"is not {len(target.names)} finite numbers; have"

@@ -141,10 +141,13 @@ def _raw(kind: pa.DataType) -> bool:
 
 
 def _text(label: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Labels as text: that itself, or JSON for numbers and for several."""
+    """Labels as text: that itself, or JSON for numbers and for several, whose order means nothing."""
     if pa.types.is_string(label.type):
         return label
-    texts = [None if value is None else json.dumps(value) for value in label.to_pylist()]
+    values = label.to_pylist()
+    if pa.types.is_list(label.type) and pa.types.is_string(label.type.value_type):
+        values = [None if value is None else sorted(value, key=lambda name: name or "") for value in values]
+    texts = [None if value is None else json.dumps(value) for value in values]
     return pa.chunked_array([pa.array(texts, pa.string())])
 
 

@@ -266,6 +266,11 @@ def test_balanced_weights_are_those_of_scikit_learn() -> None:
     assert fitting.class_weights(Train(class_weights={"b": 3.0}), about) == pytest.approx([1, 3, 1])
 
 
+def test_a_label_that_every_example_has_keeps_some_weight() -> None:
+    about = manifest("labels", list("abc"), {"a": 100, "b": 50, "c": 0}, rows=100)
+    assert fitting.class_weights(Train(class_weights="balanced"), about) == pytest.approx([0.01, 1, 100])
+
+
 def imbalanced(folder: Path, train: Train) -> tuple[Params, dict[str, Any]]:
     """100 pictures of 2 x 2 of three classes on disk, as preprocess leaves them."""
     random = np.random.default_rng(0)

@@ -62,7 +62,7 @@ def test_a_decision_weighs_mistakes() -> None:
     ("target", "fit", "unfit"),
     [
         (recipes.Target("label", ("a", "b")), ["a", "b"], [None, "c"]),
-        (recipes.Target("labels", ("a", "b")), [[], ["b", "a"]], [None, ["a", "c"]]),
+        (recipes.Target("labels", ("a", "b")), [[], ["b", "a"]], [None, ["a", "c"], ["a", "a"]]),
         (recipes.Target("values", ("x",)), [1.0, -2.5], [None, float("nan"), float("inf")]),
         (recipes.Target("values", ("x", "y")), [[1.0, 2.0]], [None, [1.0], [1.0, None], [float("nan"), 1.0]]),
     ],

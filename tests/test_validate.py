@@ -195,6 +195,14 @@ def test_copies_and_conflicts_are_found_across_files(recipe: str, tmp_path: Path
     }
 
 
+def test_several_labels_are_the_same_in_any_order() -> None:
+    given = [["a", "b"], ["b", "a"], ["a", None], [], None]
+    found = validate._text(pa.chunked_array([pa.array(given, pa.list_(pa.string()))])).to_pylist()
+    assert found == ['["a", "b"]', '["a", "b"]', '[null, "a"]', "[]", None]
+    numbers = pa.chunked_array([pa.array([[2.0, 1.0]], pa.list_(pa.float64()))])
+    assert validate._text(numbers).to_pylist() == ["[2.0, 1.0]"]
+
+
 def test_a_missing_label_is_no_conflict(images: Case) -> None:
     image = images.tables["a.parquet"]["image"][0].as_py()
     images.change("b.parquet", 0, image=image, label=None)

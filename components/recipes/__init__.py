@@ -200,12 +200,12 @@ def chosen(outputs: np.ndarray, target: Target, decision: list[Any] | None = Non
 
 
 def unfit(labels: Iterable[Any], target: Target) -> list[bool]:
-    """Tell which labels of a dataset the target does not allow: missing, unknown, or no finite numbers."""
+    """Tell which labels of a dataset the target does not allow: missing, unknown, given twice, or no finite numbers."""
     known = frozenset(target.names)
     if target.kind == "label":
         return [label not in known for label in labels]
     if target.kind == "labels":
-        return [label is None or not known.issuperset(label) for label in labels]
+        return [label is None or not known.issuperset(label) or len(frozenset(label)) < len(label) for label in labels]
     if len(target.names) == 1:
         return [label is None or not math.isfinite(label) for label in labels]
     return [
