@@ -147,7 +147,8 @@ def _save(params: Params, build: Path, example: pa.Table, folder: Path, meta: An
         copy = folder / "code" / path.relative_to(PACKAGE.parent)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
-    packages = sorted({*REQUIRED, *recipes.load(params.recipe).requirements})
+    recipe = recipes.load(params.recipe)
+    packages = sorted({*REQUIRED, *recipe.requirements})
     mlflow.pyfunc.save_model(
         folder / "model",
         loader_module="components.serving",
@@ -155,7 +156,7 @@ def _save(params: Params, build: Path, example: pa.Table, folder: Path, meta: An
         code_paths=[str(folder / "code" / PACKAGE.name)],
         pip_requirements=[f"{name}=={provenance.version(name)}" for name in packages],
         signature=_signature(params),
-        input_example=example.to_pandas(),
+        input_example=example.select(recipes.asked(recipe, params.task).names).to_pandas(),
         mlflow_model=meta,
     )
 
@@ -173,7 +174,7 @@ def _signature(params: Params) -> "ModelSignature":
         return ColSpec(Array(DataType[kind]) if listed else DataType[kind], field.name, required=required)
 
     recipe = recipes.load(params.recipe)
-    inputs: list[ColSpec | TensorSpec] = [spec(field, required=True) for field in recipe.columns(params.task)]
+    inputs: list[ColSpec | TensorSpec] = [spec(field, required=True) for field in recipes.asked(recipe, params.task)]
     # an example that cannot be read has an error and no answer
     answer = serving.schema(recipe.target(params.task))
     outputs: list[ColSpec | TensorSpec] = [spec(field, required=False) for field in answer]

@@ -79,13 +79,15 @@ def predict(model: Model, table: pa.Table) -> pa.Table:
     """Answer raw examples: a row each of the columns of recipes.answers, and error.
 
     An example that cannot be encoded gets an error and no answer; the others are answered all the same.
-    Raises SlipwayError where a column is missing.
+    Columns that the recipe only keeps (see recipes.asked) count as missing values. Raises SlipwayError where another
+    column is missing.
     """
-    columns = model.recipe.columns(model.params)
-    missing = [name for name in columns.names if name not in table.column_names]
+    columns, asked = model.recipe.columns(model.params), recipes.asked(model.recipe, model.params).names
+    missing = [name for name in asked if name not in table.column_names]
     if missing:
-        raise SlipwayError(f"column {', '.join(missing)} is missing; the model reads {', '.join(columns.names)}")
-    table = table.select(columns.names)
+        raise SlipwayError(f"column {', '.join(missing)} is missing; the model reads {', '.join(asked)}")
+    nothing = pa.nulls(len(table))
+    table = pa.table({name: table[name] if name in asked else nothing for name in columns.names})
     answered = []
     for at in range(0, len(table), BATCH):
         part = table.slice(at, BATCH)

@@ -8,7 +8,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from components import SlipwayError, recipes, serving
+from components import SlipwayError, predict, recipes, registry, serving
+from components.params import Params
 from tests import fabricate
 
 Made = tuple[serving.Model, Any, Path]
@@ -90,6 +91,43 @@ def test_pyfunc_takes_and_gives_a_frame(made: Made) -> None:
     assert list(answers.columns) == ["label", "probability", "probabilities", "error"]
     assert len(answers) == 3
     assert answers["error"].isna().tolist() == [True, True, False]
+
+
+def test_a_column_that_is_only_kept_is_not_asked_for() -> None:
+    """A recording answers for itself: its speaker is for the slices of the evaluation."""
+    import onnxruntime
+    from mlflow.types import DataType
+    from onnx import TensorProto, helper, numpy_helper
+
+    audio = recipes.load("audio")
+    section, examples = audio.sample(3, 1)
+    task = audio.Params.model_validate(section | {"group": ["speaker"], "scale": "recording"})
+    weights = np.random.default_rng(1).normal(size=(task.bands, 2)).astype(np.float32)
+    nodes = [
+        helper.make_node("ReduceMax", ["spectrogram"], ["loudest"], axes=[1], keepdims=0),
+        helper.make_node("MatMul", ["loudest", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=-1),
+    ]
+    given = helper.make_tensor_value_info("spectrogram", TensorProto.FLOAT, ["examples", task.frames, task.bands])
+    answer = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["examples", 2])
+    graph = helper.make_graph(nodes, "audio", [given], [answer], [numpy_helper.from_array(weights, "weights")])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    session = onnxruntime.InferenceSession(made.SerializeToString())
+    model = serving.Model(session, audio, task, {}, audio.target(task), None)
+
+    alone = serving.predict(model, examples.select(["audio"]))
+    assert alone["error"].to_pylist() == [None] * 3
+    assert serving.predict(model, examples.append_column("speaker", pa.array([1, 2, 3]))).equals(alone)
+    with pytest.raises(SlipwayError, match=r"column audio is missing; the model reads audio$"):
+        serving.predict(model, pa.table({"speaker": ["a"]}))
+
+    settings = Params(name="calls", recipe="audio", task=task)
+    inputs = registry._signature(settings).inputs
+    assert [(column.name, column.type) for column in inputs] == [("audio", DataType.binary)]
+    (batch,) = pa.table({predict.FILE: examples["audio"].combine_chunks()}).to_batches()
+    frame, problems = predict._asked(batch, inputs)
+    assert not problems
+    assert serving.Pyfunc(model).predict(frame)["label"].tolist() == alone["label"].to_pylist()
 
 
 def test_latency_is_of_one_example(made: Made) -> None:

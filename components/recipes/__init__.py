@@ -91,6 +91,8 @@ class Recipe(Protocol):
 
     - `ordered(params) -> (column, gap)`: split by that column's order instead of a hash, leaving out `gap`
       distinct values before each cut, for labels that reach into the future;
+    - `kept(params) -> tuple[str, ...]`: columns that are kept with an example, for slices, but that encode does not
+      read: nobody who asks the model has to give them;
     - `baseline(arrays, params, state) -> outputs`: a trivial answer better than the commonest label or the mean;
     - `classical(params) -> estimator`: an unfitted scikit-learn estimator on the DataFrame of `columns`;
     - `spell(tokens, state) -> list[str]`: the text of each token of one example;
@@ -146,6 +148,13 @@ def part(recipe: Recipe, name: str) -> Any:
 def schema(recipe: Recipe, params: Any) -> pa.Schema:
     """Return the columns of an example and its `label`, as the functions of components.table take them."""
     return recipe.columns(params).append(pa.field("label", recipe.target(params).type))
+
+
+def asked(recipe: Recipe, params: Any) -> pa.Schema:
+    """Return the columns that a model is asked with: those of an example without the ones that are only kept."""
+    kept = part(recipe, "kept")
+    names = kept(params) if kept else ()
+    return pa.schema([field for field in recipe.columns(params) if field.name not in names])
 
 
 def head(x: Any, target: Target, state: State) -> Any:

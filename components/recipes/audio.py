@@ -99,6 +99,11 @@ def columns(params: Params) -> pa.Schema:
     return pa.schema([("audio", pa.binary()), *((name, pa.string()) for name in params.group)])
 
 
+def kept(params: Params) -> tuple[str, ...]:
+    """The columns of `group`."""
+    return tuple(params.group)
+
+
 def target(params: Params) -> Target:
     """One of the labels."""
     return Target("label", tuple(params.labels))
