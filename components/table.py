@@ -71,7 +71,7 @@ def chunks(folder: Path, columns: pa.Schema) -> list[Chunk]:
 def read(chunk: Chunk, columns: pa.Schema, only: Iterable[str] | None = None) -> pa.Table:
     """Read a chunk as a table of id, the recipe's columns, label and split (null where none is given).
 
-    `only` names the columns wanted. Raises SlipwayError where the file is damaged.
+    `only` names the columns wanted. Raises SlipwayError where the file is damaged, and where text is not UTF-8.
     """
     with _open(chunk.path, columns) as file:
         wanted = list(only) if only is not None else [field.name for field in stored(columns)]
@@ -84,9 +84,25 @@ def read(chunk: Chunk, columns: pa.Schema, only: Iterable[str] | None = None) ->
         table = table.append_column("split", pa.nulls(chunk.rows, pa.string()))
     types = pa.schema([(name, _types(columns)[name]) for name in table.column_names])
     try:
-        return table.cast(types).combine_chunks()
+        table = table.cast(types).combine_chunks()
     except pa.ArrowException as error:
         raise SlipwayError(f"{chunk.path}: {error}; ingest it again, or change the column") from None
+    for name in table.column_names:
+        if not _is_text(table[name]):  # Parquet and Arrow let any bytes pass for text, Python does not
+            row = next(row for row in range(len(table)) if not _is_text(table[name].take(pa.array([row]))))
+            raise SlipwayError(
+                f"{chunk.path}: row {chunk.start + row}: {name} is not UTF-8 text; write the file again from text that "
+                "was decoded as what it is"
+            )
+    return table
+
+
+def _is_text(column: pa.ChunkedArray) -> bool:
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def gather(parts: list[Chunk], columns: pa.Schema, rows: np.ndarray) -> Iterator[pa.Table]:

@@ -101,7 +101,7 @@ def test_a_column_that_is_only_kept_is_not_asked_for() -> None:
 
     audio = recipes.load("audio")
     section, examples = audio.sample(3, 1)
-    task = audio.Params.model_validate(section | {"group": ["speaker"], "scale": "recording"})
+    task: Any = audio.Params.model_validate(section | {"group": ["speaker"], "scale": "recording"})
     weights = np.random.default_rng(1).normal(size=(task.bands, 2)).astype(np.float32)
     nodes = [
         helper.make_node("ReduceMax", ["spectrogram"], ["loudest"], axes=[1], keepdims=0),

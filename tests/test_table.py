@@ -129,6 +129,21 @@ def test_damage_in_the_middle_is_found_when_it_is_read(make: Make) -> None:
         [table.read(chunk, BYTES) for chunk in table.chunks(Path("data"), BYTES)]
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_text_that_is_none_is_told_with_its_row(tmp_path: Path, listed: bool) -> None:
+    raw = pa.array([b"good", b"caf\xe9", b"good"], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+    label = pa.ListArray.from_arrays(pa.array([0, 1, 2, 3], pa.int32()), text) if listed else pa.array(["a"] * 3)
+    colour = pa.array(["red"] * 3) if listed else text
+    whole = pa.table({"id": ["0", "1", "2"], "x": [1.0, 2.0, 3.0], "colour": colour, "label": label})
+    pq.write_table(whole, tmp_path / "a.parquet", row_group_size=1)
+    columns = MIXED.append(pa.field("label", label.type))
+    good, bad, _ = table.chunks(tmp_path, columns)
+    assert len(table.read(good, columns)) == 1
+    with pytest.raises(SlipwayError, match=r"a\.parquet: row 1: (label|colour) is not UTF-8 text"):
+        table.read(bad, columns)
+
+
 def _double(number: int) -> int:
     if number == 13:
         raise SlipwayError("thirteen")
