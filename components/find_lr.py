@@ -30,7 +30,7 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 def run(arrays: Path, out: Path, steps: int, params: Path) -> None:
     """Write curve.csv and curve.png to `out`; print a suggestion.
 
-    Raises SlipwayError where preprocess has not run, and for fewer than 20 steps.
+    Raises SlipwayError where preprocess has not run, for fewer than 20 steps, and where the first loss is no number.
     """
     from components import SlipwayError
     from components import params as settings
@@ -41,6 +41,11 @@ def run(arrays: Path, out: Path, steps: int, params: Path) -> None:
     if not (arrays / "manifest.json").exists():
         raise SlipwayError(f"{arrays}: no arrays here; `dvc repro preprocess` makes them")
     rows = sweep(settings.load(params), arrays, read_json(arrays / "manifest.json"), steps)
+    if not rows:  # no step was taken yet: it is not the rate
+        raise SlipwayError(
+            "the loss of the first batch is no number, whatever the learning rate: look for extreme values in "
+            "the data and clip or scale them, or set train.mixed_precision: off"
+        )
     best = suggestion(rows)
     with replacing(out) as aside:
         aside.mkdir(parents=True)

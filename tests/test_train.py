@@ -507,6 +507,16 @@ def test_find_lr_draws_where_the_loss_falls_and_leaves_the_model_alone(
     assert __main__.main(["find-lr", "--steps", "3"]) == 1
 
 
+def test_find_lr_says_what_to_do_where_the_first_loss_is_no_number(make: Make) -> None:
+    from components import find_lr
+
+    prepare(make, "tabular")
+    path = ARRAYS / "train" / "numeric.npy"
+    np.save(path, np.full_like(np.load(path), np.nan))
+    with pytest.raises(SlipwayError, match=r"first batch is no number.*extreme values"):
+        find_lr.run(ARRAYS, Path("build/find-lr"), 20, Path("params.yaml"))
+
+
 def test_the_suggestion_is_the_steepest_fall() -> None:
     from components import find_lr
 
