@@ -135,7 +135,7 @@ def _upright(image: "Image.Image") -> "Image.Image":
     from PIL import ImageOps
 
     # Pillow's own test costs as much as decoding a digit: ask only where something can be found
-    if image.format == "TIFF" or any(key in image.info for key in ("exif", "Raw profile type exif", "xmp")):
+    if image.format == "TIFF" or not image.info.keys().isdisjoint(("exif", "Raw profile type exif", "xmp")):
         ImageOps.exif_transpose(image, in_place=True)
     return image
 
@@ -191,30 +191,33 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:  # noqa: AR
 
 def _pixels(data: bytes | None, params: Params) -> np.ndarray:
     """Decode one picture: `(height, width, channels)` uint8."""
-    from PIL import UnidentifiedImageError
-
     mode: Literal["L", "RGB"] = "L" if params.channels == 1 else "RGB"
     try:
-        with _open(data) as image:
-            if image.width * image.height > params.max_pixels:
-                raise ValueError(f"the image has {image.width} x {image.height} pixels, over {params.max_pixels}")
-            if image.format == "JPEG":  # decode a large one at half, a quarter, an eighth: twice what is needed is left
-                longest = 2 * max(params.height, params.width)
-                image.draft(mode, (longest, longest))
-            image.load()
-            picture = _plain(_upright(image), mode)
-            if picture.size != (params.width, params.height):
-                picture = _resize(picture, params)
-            return np.asarray(picture).reshape(params.height, params.width, params.channels)
-    except UnidentifiedImageError:  # its own message names an address in memory
-        raise ValueError(
-            f"the image cannot be decoded: of no known format ({', '.join(FORMATS)}), or its header is damaged"
-        ) from None
-    except ValueError as error:
-        text = str(error)
-        raise ValueError(text if "image" in text else f"the image cannot be decoded: {text}") from None
+        image = _open(data)
+        width, height = image.size
+        if width * height > params.max_pixels:
+            raise ValueError(f"the image has {width} x {height} pixels, over {params.max_pixels}")
+        if image.format == "JPEG":  # decode a large one at half, a quarter, an eighth: twice what is needed is left
+            longest = 2 * max(params.height, params.width)
+            image.draft(mode, (longest, longest))
+        image.load()
+        picture = _plain(_upright(image), mode)
+        if picture.size != (params.width, params.height):
+            picture = _resize(picture, params)
+        pixels = np.asarray(picture)
     except Exception as error:  # noqa: BLE001 - Pillow's plugins raise anything on a hostile file
-        raise ValueError(f"the image cannot be decoded: {str(error) or type(error).__name__}") from None
+        raise ValueError(_complaint(error)) from None
+    return pixels if params.channels == 3 else pixels[:, :, None]
+
+
+def _complaint(error: Exception) -> str:
+    """Say what is wrong with a picture."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):  # its own message names an address in memory
+        return f"the image cannot be decoded: of no known format ({', '.join(FORMATS)}), or its header is damaged"
+    text = str(error) or type(error).__name__
+    return text if text.startswith("the image ") else f"the image cannot be decoded: {text}"
 
 
 def _resize(picture: "Image.Image", params: Params) -> "Image.Image":
