@@ -510,8 +510,8 @@ def test_find_lr_draws_where_the_loss_falls_and_leaves_the_model_alone(
 def test_find_lr_says_what_to_do_where_the_first_loss_is_no_number(make: Make) -> None:
     from components import find_lr
 
-    prepare(make, "tabular")
-    path = ARRAYS / "train" / "numeric.npy"
+    prepare(make, "series")
+    path = ARRAYS / "train" / "label.npy"
     np.save(path, np.full_like(np.load(path), np.nan))
     with pytest.raises(SlipwayError, match=r"first batch is no number.*extreme values"):
         find_lr.run(ARRAYS, Path("build/find-lr"), 20, Path("params.yaml"))
