@@ -90,7 +90,9 @@ def _scale(params: Params, data: Path, rows: np.ndarray, state: recipes.State) -
     recipe = recipes.load(params.recipe)
     columns = recipes.schema(recipe, params.task)
     groups = [
-        name for part in table.gather(table.chunks(data, columns), columns, rows) for name in part["group"].to_pylist()
+        name
+        for part in table.gather(table.chunks(data, columns), columns, rows, only=["group"])
+        for name in part["group"].to_pylist()
     ]
     # a missing group is the empty one, as in recipes/series.py
     return np.array([scale.get("" if name is None else str(name), np.nan) for name in groups], np.float64)
@@ -105,9 +107,10 @@ def _columns(params: Params, data: Path, rows: np.ndarray) -> dict[str, pa.Chunk
     columns = recipes.schema(recipe, params.task)
     own = recipe.columns(params.task).names
     found: dict[str, list[pa.ChunkedArray]] = {name: [] for name in wanted}
-    for part in table.gather(table.chunks(data, columns), columns, rows):
-        plain = {name: part[name] for name in [*own, "label"]}
-        if not set(wanted) <= plain.keys():
+    alone = {*own, "label"}.issuperset(wanted)  # no facts, which need every column
+    for part in table.gather(table.chunks(data, columns), columns, rows, only=wanted if alone else None):
+        plain = {name: part[name] for name in (wanted if alone else [*own, "label"])}
+        if not alone:
             facts = recipe.facts(part.select(own), params.task)
             plain |= {name: facts[name] for name in facts.column_names if name not in plain}
         for name in wanted:

@@ -1,5 +1,6 @@
 """Cut the test split by a column or a fact, and measure each part."""
 
+import json
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -21,11 +22,17 @@ def cut(name: str, column: pa.ChunkedArray) -> dict[str, np.ndarray]:
 
     Numbers, dates and times are cut into quartiles where they have more than four values, others by value: the
     20 commonest, and `other`. A lowest value that a quarter of the rows have stands alone. Rows without a value are
-    `missing`. Raises SlipwayError for a column of bytes or lists.
+    `missing`. Several labels, a list of texts, are a value: the set of them, as JSON. Raises SlipwayError for a column
+    of bytes or of other lists.
     """
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_null(kind):
         kind = pa.string()
+    if pa.types.is_list(kind) and pa.types.is_string(kind.value_type):
+        sets = [
+            None if value is None else json.dumps(sorted(value), ensure_ascii=False) for value in column.to_pylist()
+        ]
+        column, kind = pa.chunked_array([pa.array(sets, pa.string())]), pa.string()
     column = column.cast(kind)
     if pa.types.is_floating(kind):
         column = pc.if_else(pc.is_nan(column), None, column)

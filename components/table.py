@@ -105,13 +105,19 @@ def _is_text(column: pa.ChunkedArray) -> bool:
     return True
 
 
-def gather(parts: list[Chunk], columns: pa.Schema, rows: np.ndarray) -> Iterator[pa.Table]:
-    """Yield, chunk by chunk, the rows with these numbers `(n,)`, ascending and counted over all chunks."""
+def gather(
+    parts: list[Chunk], columns: pa.Schema, rows: np.ndarray, only: Iterable[str] | None = None
+) -> Iterator[pa.Table]:
+    """Yield, chunk by chunk, the rows with these numbers `(n,)`, ascending and counted over all chunks.
+
+    `only` names the columns wanted, as in `read`.
+    """
+    wanted = None if only is None else list(only)
     start = 0
     for chunk in parts:
         low, high = np.searchsorted(rows, [start, start + chunk.rows])
         if high > low:
-            yield read(chunk, columns).take(pa.array(rows[low:high] - start))
+            yield read(chunk, columns, wanted).take(pa.array(rows[low:high] - start))
         start += chunk.rows
 
 

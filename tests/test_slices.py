@@ -58,6 +58,11 @@ def test_dates_are_cut_into_quartiles() -> None:
     assert next(iter(cut(list(days), pa.timestamp("us")))) == "2020-01-01 00:00:00 to 2020-01-02 00:00:00"
 
 
+def test_several_labels_are_cut_by_their_set() -> None:
+    found = cut([["a", "b"], ["b", "a"], ["é"], [], None], pa.list_(pa.string()))
+    assert found == {'["a", "b"]': [0, 1], "[]": [3], '["é"]': [2], "missing": [4]}
+
+
 def test_bytes_and_lists_cannot_be_cut() -> None:
     for values in ([b"x"], [[1.0]]):
         with pytest.raises(SlipwayError, match=r"evaluate\.slices: x is"):

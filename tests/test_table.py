@@ -209,3 +209,5 @@ def test_rows_are_gathered_by_their_number_over_all_chunks(tmp_path: Path) -> No
     found = pa.concat_tables(table.gather(table.chunks(tmp_path, MIXED), MIXED, np.array([1, 2, 6, 7, 13])))
     assert found["x"].to_pylist() == [1, 2, 6, 0, 6]
     assert found["colour"].to_pylist() == ["a", "a", "a", "b", "b"]
+    few = pa.concat_tables(table.gather(table.chunks(tmp_path, MIXED), MIXED, np.array([1, 7]), only=["x"]))
+    assert few.to_pydict() == {"x": [1, 0]}
