@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-FILE = "content of a file"  # a column that stands for the only one of the model's signature
+FILE = "content of a file"  # a column that stands for the only one of the model's signature, or the only binary one
 
 
 def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -187,16 +187,21 @@ def _kind(column: Any) -> str:
 def _asked(batch: "pa.RecordBatch", schema: Any) -> "tuple[pandas.DataFrame, dict[int, str]]":
     """Make the frame that the model's signature asks for; name the rows whose text is not what it should be.
 
-    A file's content becomes the only column. Numbers are cast as `ingest` does; the text of a CSV is read as numbers,
-    truths, times or lists of numbers where those are asked for. MLflow would refuse the whole table.
+    A file's content becomes the only column, or the only binary one. Numbers are cast as `ingest` does; the text of a
+    CSV is read as numbers, truths, times or lists of numbers where those are asked for. MLflow would refuse the whole
+    table.
     """
     import pandas
     import pyarrow as pa
 
     problems: dict[int, str] = {}
     columns = list(schema.inputs) if schema is not None else []
-    if batch.schema.names == [FILE] and len(columns) == 1:
-        batch = batch.rename_columns([columns[0].name])
+    taking = [column for column in columns if _kind(column) == "binary"] or columns
+    if batch.schema.names == [FILE] and len(taking) == 1:
+        batch = batch.rename_columns([taking[0].name])
+        for column in columns:  # text kept beside the file, such as who speaks, that no model sees
+            if column is not taking[0]:
+                batch = batch.append_column(column.name, pa.array([""] * len(batch), pa.string()))
     arrow = {"double": pa.float64(), "string": pa.string(), "datetime": pa.timestamp("us")}
     for column in columns:
         at, kind = batch.schema.get_field_index(column.name), arrow.get(_kind(column))

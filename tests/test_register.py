@@ -620,6 +620,17 @@ def test_text_of_a_csv_is_read_by_the_signature() -> None:
     assert problems == {3: "owner: 'perhaps' is not true or false"}
 
 
+def test_the_content_of_a_file_is_asked_beside_columns_that_no_model_sees() -> None:
+    from mlflow.types import ColSpec, DataType, Schema
+
+    inputs = Schema([ColSpec(DataType.binary, "audio"), ColSpec(DataType.string, "speaker")])
+    batch = pa.record_batch({predict.FILE: pa.array([b"RIFF", b"fLaC"], pa.binary())})
+    frame, problems = predict._asked(batch, inputs)
+    assert frame["audio"].tolist() == [b"RIFF", b"fLaC"]
+    assert frame["speaker"].tolist() == ["", ""]
+    assert not problems
+
+
 def test_a_file_is_the_only_column_of_the_signature() -> None:
     from mlflow.types import ColSpec, DataType, Schema
 
