@@ -169,7 +169,11 @@ def _new(source: Source, columns: pa.Schema, known: set[tuple[str, str]], counts
             own, wanted = part.schema.field("label").type, columns.field("label").type
             if pa.types.is_list(own) != pa.types.is_list(wanted):
                 raise SlipwayError(f"{source.name}: its label is {own}, the dataset's is {wanted}; or --replace")
-            keys = table.ids(part, columns)
+            try:
+                keys = table.ids(part, columns)
+            except UnicodeDecodeError as error:  # Parquet does not check its text
+                bad = error.object[max(0, error.start - 10) : error.end + 10]
+                raise SlipwayError(f"{source.name}: text that is not UTF-8 ({bad!r}); write the file anew") from None
             keep = []
             for row, key in enumerate(zip(keys, map(str, part["label"].to_pylist()), strict=True)):
                 counts["identical to another with the same label" if key in known else "new"] += 1

@@ -4,12 +4,14 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dvc.repo import Repo
 from PIL import Image
 
 from components import SlipwayError, ingest, params, table
+from components.__main__ import main
 from tests.conftest import ROOT
 
 PARAMS = "# kept\nname: old\nrecipe: images\nimages:\n  height: 8  # kept too\n  width: 8\n"
@@ -310,3 +312,13 @@ def _columns(settings: params.Params):
     from components import recipes
 
     return recipes.schema(recipes.load(settings.recipe), settings.task)
+
+
+def test_parquet_text_that_is_not_utf8_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    places = np.arange(0, 121, 2, dtype=np.int32)
+    content = b"ok" * 59 + b"\xff\xfe"
+    bad = pa.Array.from_buffers(pa.string(), 60, [None, pa.py_buffer(places), pa.py_buffer(content)])
+    pq.write_table(pa.table({"word": bad, "answer": ["a", "b"] * 30}), "bad.parquet")
+    assert main(["ingest", "table", "bad.parquet", "--label", "answer"]) == 1
+    assert not Path("data").exists()
