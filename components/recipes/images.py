@@ -132,10 +132,10 @@ def _open(data: bytes | None) -> "Image.Image":
 
 def _upright(image: "Image.Image") -> "Image.Image":
     """Turn a picture as its EXIF orientation says (CIPA DC-008, tag 274); a camera lying on its side sets it."""
-    from PIL import ImageOps
-
     # Pillow's own test costs as much as decoding a digit: ask only where something can be found
     if image.format == "TIFF" or not image.info.keys().isdisjoint(("exif", "Raw profile type exif", "xmp")):
+        from PIL import ImageOps
+
         ImageOps.exif_transpose(image, in_place=True)
     return image
 
@@ -145,10 +145,10 @@ def _plain(image: "Image.Image", mode: Literal["L", "RGB"]) -> "Image.Image":
 
     Raises ValueError for 32-bit numbers: nothing says which of them is black and which is white.
     """
-    from PIL import Image
-
     if image.mode == mode and "transparency" not in image.info:
         return image
+    from PIL import Image
+
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # Pillow would cut off at 255
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert(mode)
     if image.mode in ("I", "F"):
