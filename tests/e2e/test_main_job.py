@@ -143,7 +143,7 @@ def test_bad_rows_are_set_aside_and_too_many_stop_the_run(ran: tuple[Clone, str]
     folder = tmp_path / "more"
     (folder / "3").mkdir(parents=True)
     (folder / "3" / "broken.png").write_bytes(picture((8, 8))[:-30])
-    (folder / "3" / "large.png").write_bytes(picture((80, 80)))
+    (folder / "3" / "small.png").write_bytes(picture((2, 2)))
     (folder / "3" / "good.png").write_bytes(picture((8, 8)))
     project.run("python", "-m", "components", "ingest", "images", str(folder))
     said = project.run(*RETRAIN)
@@ -152,7 +152,7 @@ def test_bad_rows_are_set_aside_and_too_many_stop_the_run(ran: tuple[Clone, str]
     assert [(row["file"], row["row"]) for row in aside] == [("more.parquet", 0), ("more.parquet", 2)]
     before = project.versions()
     for number in range(40):
-        (folder / "3" / f"wide{number}.png").write_bytes(picture((8, 90 + number)))
+        (folder / "3" / f"narrow{number}.png").write_bytes(picture((8 + number, 2)))
     project.run("python", "-m", "components", "ingest", "images", str(folder), "--name", "evenmore")
     said = project.run(*RETRAIN, fails=True)
     assert "width" in said
