@@ -94,7 +94,6 @@ def measured(name: str, folder: Path | None, room: Path, seeds: int, hold_out: b
 def once(room: Path, stages: list[tuple[str, str]], seed: int) -> dict[str, Any]:
     """Run the stages with a seed; what evaluate wrote of the model and of its baselines."""
     yaml = YAML()
-    yaml.width = 4096  # a long text that is folded twice is no YAML any more
     content = yaml.load(room / "params.yaml")
     content["seed"] = seed
     yaml.dump(content, room / "params.yaml")

@@ -189,7 +189,7 @@ def _settle(path: Path, settings: dict[str, Any], *, grow: bool) -> None:
     """Write settings into params.yaml, comments kept, and tell each change; `grow` only adds labels."""
     yaml = YAML()
     yaml.preserve_quotes = True
-    yaml.width = 4096  # a long text that is folded twice is no YAML any more
+    yaml.width = 110
     content = (yaml.load(path) if path.exists() else None) or {}
     changed = _merge(content, settings, grow=grow)
     if not changed:
