@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,17 @@ def test_the_same_bytes_each_time_and_others_for_another_seed(make: Make) -> Non
     assert outputs()[str(MODEL / "model.onnx")] != first[str(MODEL / "model.onnx")]
 
 
+def interrupted(save: Callable[..., None]) -> Callable[..., None]:
+    """A checkpoint's save that is followed by Ctrl-C after the second epoch."""
+
+    def interrupt(model, folder, progress) -> None:
+        save(model, folder, progress)
+        if len(progress.epochs) == 2:
+            raise KeyboardInterrupt
+
+    return interrupt
+
+
 @pytest.mark.e2e
 def test_an_interrupted_training_goes_on_and_ends_with_the_same_bytes(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -116,13 +128,7 @@ def test_an_interrupted_training_goes_on_and_ends_with_the_same_bytes(
     train.run(settings, ARRAYS, MODEL, HISTORY)
     undisturbed = outputs()
     save = checkpoint.save
-
-    def interrupt(model, folder, progress) -> None:
-        save(model, folder, progress)
-        if len(progress.epochs) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoint, "save", interrupt)
+    monkeypatch.setattr(checkpoint, "save", interrupted(save))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
     with pytest.raises(KeyboardInterrupt):
         train.run(settings, ARRAYS, MODEL, HISTORY)
@@ -476,13 +482,7 @@ def test_a_training_with_everything_on_goes_on_and_ends_with_the_same_bytes(
     train.run(settings, ARRAYS, MODEL, HISTORY)
     undisturbed = outputs()
     save = checkpoint.save
-
-    def interrupt(model, folder, progress) -> None:
-        save(model, folder, progress)
-        if len(progress.epochs) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoint, "save", interrupt)
+    monkeypatch.setattr(checkpoint, "save", interrupted(save))
     with pytest.raises(KeyboardInterrupt):
         train.run(settings, ARRAYS, MODEL, HISTORY)
     monkeypatch.setattr(checkpoint, "save", save)

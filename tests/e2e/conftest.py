@@ -68,3 +68,17 @@ class Clone:
 @pytest.fixture(scope="session")
 def clone(checkout: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Clone]:
     return lambda name: Clone(checkout(name), tmp_path_factory.mktemp("home"))
+
+
+def working_in(folder: Path) -> list[int]:
+    """Return the processes whose current folder is this one."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()) == folder:
+                found.append(process.pid)
+        except (psutil.Error, OSError):
+            continue
+    return found

@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.conftest import ROOT
-from tests.e2e.conftest import Clone
+from tests.e2e.conftest import Clone, working_in
 
 pytestmark = pytest.mark.e2e
 DATASETS = Path(os.environ.get("SLIPWAY_DATASETS", ROOT.parent / "shared" / "datasets"))
@@ -49,19 +49,6 @@ def ran(clone: Callable[[str], Clone]) -> tuple[Clone, str]:
     said = fresh.run(*EXAMPLE, "breast-cancer")
     assert state(fresh) == before
     return fresh, said
-
-
-def working_in(folder: Path) -> list[int]:
-    import psutil
-
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if Path(process.cwd()) == folder:
-                found.append(process.pid)
-        except (psutil.Error, OSError):
-            continue
-    return found
 
 
 def test_a_killed_example_goes_on_and_ends_in_the_registry_of_the_checkout(ran: tuple[Clone, str]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from components.files import read_json, sha256
-from tests.e2e.conftest import Clone
+from tests.e2e.conftest import Clone, working_in
 
 pytestmark = pytest.mark.e2e
 RETRAIN = ("python", "-m", "flows", "retrain")
@@ -208,20 +208,6 @@ def test_killed_half_way_a_rerun_goes_on(clone: Callable[[str], Clone], number: 
     assert project.versions() == {"digits 1": {"champion", "challenger"}}
     runs = project.client().search_runs(["1"])
     assert [run.info.status for run in runs] == ["FINISHED"]
-
-
-def working_in(folder: Path) -> list[int]:
-    """Return the processes whose current folder is this one."""
-    import psutil
-
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if Path(process.cwd()) == folder:
-                found.append(process.pid)
-        except (psutil.Error, OSError):
-            continue
-    return found
 
 
 def end_children_of(folder: Path) -> None:
