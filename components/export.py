@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components import SlipwayError, decision, recipes
+from components import SlipwayError, decision, fitting
 from components.files import code, model_digest, replacing, sha256, write_json
 from components.params import Params
 
@@ -184,18 +184,18 @@ def _decision(params: Params, arrays: Path, manifest: dict[str, Any], onnx: Path
         return None
     stored = {name: np.load(arrays / "validation" / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"]}
     labels = np.load(arrays / "validation" / "label.npy")
-    found = [
-        _answers(onnx, {name: array[at : at + 1024] for name, array in stored.items()})
-        for at in range(0, len(labels), 1024)
-    ]
-    target = recipes.Target(manifest["target"]["kind"], tuple(manifest["target"]["names"]))
-    return decision.choose(params.train.threshold, np.concatenate(found), labels, target, params.cost_matrix())
+    target = fitting.target(manifest)
+    return decision.choose(params.train.threshold, _answers(onnx, stored), labels, target, params.cost_matrix())
 
 
 def _answers(onnx: Path, sample: dict[str, np.ndarray]) -> np.ndarray:
-    """Run the exported model."""
+    """Run the exported model on examples, 1,024 at a time."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {name: np.ascontiguousarray(array) for name, array in sample.items()})
-    return np.asarray(found)
+    rows = len(next(iter(sample.values())))
+    parts = [
+        session.run(None, {name: np.ascontiguousarray(array[at : at + 1024]) for name, array in sample.items()})[0]
+        for at in range(0, rows, 1024)
+    ]
+    return np.concatenate(parts)
