@@ -57,8 +57,7 @@ fast: $(READY)
 e2e: $(READY)
 	@python -m pytest -m e2e
 
-test: check
-	@python -m pytest
+test: check fast e2e
 
 bench: $(READY)
 	@python -m bench.pipeline

@@ -271,6 +271,7 @@ def test_both_models_are_exported_faithfully_and_drop_out_as_they_are_told(tmp_p
     assert np.array_equal(np.asarray(again({"spectrogram": x})), expected)
 
 
+@pytest.mark.e2e
 def test_the_conformers_convolution_is_a_depthwise_one() -> None:
     import keras
 

@@ -99,6 +99,7 @@ def test_a_new_parameter_runs_only_what_reads_it(tmp_path: Path, run: Run) -> No
     assert states(run(path)) == {"a": "unchanged", "b": "ran"}
 
 
+@pytest.mark.e2e
 def test_a_failing_stage_says_why_and_stops_what_depends_on_it(
     tmp_path: Path, run: Run, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -153,6 +153,7 @@ def test_files_that_are_not_there_or_no_parquet(tmp_path: Path) -> None:
             tabular(path, ["y"])
 
 
+@pytest.mark.e2e
 def test_ten_megabytes_in_a_cell_are_read(tmp_path: Path) -> None:
     _, found = read(tmp_path, f"x,y\n{'x' * 10_000_000},a\nok,b\n")
     assert [len(text) for text in found["x"].to_pylist()] == [10_000_000, 2]

@@ -353,6 +353,7 @@ def test_pretraining_hides_tokens_as_bert_does() -> None:
     assert np.array_equal(again[0]["tokens"], hidden)
 
 
+@pytest.mark.e2e
 def test_pretraining_teaches_the_layers_of_the_model() -> None:
     import keras
 
@@ -375,6 +376,7 @@ def test_pretraining_teaches_the_layers_of_the_model() -> None:
     assert {name for name in own if shared.get(name) != own[name]} == {"logits"}
 
 
+@pytest.mark.e2e
 def test_the_same_transformer_is_exported_to_the_same_bytes(tmp_path: Path) -> None:
     import keras
 

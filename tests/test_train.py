@@ -42,7 +42,9 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("recipe", recipes.names())
+@pytest.mark.parametrize(
+    "recipe", ["images", *(pytest.param(n, marks=pytest.mark.e2e) for n in recipes.names() if n != "images")]
+)
 def test_a_recipe_learns_its_sample(make: Make, recipe: str) -> None:
     settings = prepare(make, recipe, train={"epochs": 15, "batch_size": 16, "learning_rate": 0.01})
     cost = train.run(settings, ARRAYS, MODEL, HISTORY)

@@ -466,6 +466,7 @@ def test_pictures_are_read_chunk_by_chunk(images: Case, monkeypatch: pytest.Monk
     assert rows == [30, 30, 30, 10, 30, 30, 30, 10]
 
 
+@pytest.mark.e2e
 def test_worker_processes_find_the_same(tmp_path: Path) -> None:
     found = []
     for folder, size in (("many", 500), ("one", None)):
