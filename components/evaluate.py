@@ -39,6 +39,7 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
         costs=params.cost_matrix(),
         scale=_scale(params, data, rows, manifest["state"]),
         bins=settings.calibration_bins,
+        blocks=table.blocks_of(arrays),
     )
     ask = partial(serving.outputs, loaded)
     found, by_name = metrics.measure(examples)

@@ -26,11 +26,13 @@ class Examples:
     costs: np.ndarray | None = None  # (names, names), by actual and predicted
     scale: np.ndarray | None = None  # (n,) in-sample error of the naive forecast, for MASE; NaN where unknown
     bins: int = 15  # of confidence
+    blocks: np.ndarray | None = None  # (n,) numbers of what a bootstrap draws as one; None: every example alone
 
     def take(self, rows: np.ndarray) -> "Examples":
         """Return some of the examples, by number or mask."""
         scale = None if self.scale is None else self.scale[rows]
-        return replace(self, actual=self.actual[rows], outputs=self.outputs[rows], scale=scale)
+        blocks = None if self.blocks is None else self.blocks[rows]
+        return replace(self, actual=self.actual[rows], outputs=self.outputs[rows], scale=scale, blocks=blocks)
 
     def answered(self, outputs: np.ndarray, decision: list[Any] | None = None) -> "Examples":
         """Return the same examples as another model answers them."""
@@ -262,10 +264,13 @@ def resampled(examples: Examples, seed: int, resamples: int, *, ranked: bool = T
     """Measure `resamples` samples drawn with replacement: metrics `(resamples,)`, of each name `(resamples, names)`.
 
     The same seed draws the same examples, so that two models of the same examples are compared in pairs. To draw
-    n examples is to weight them by a multinomial draw, and so a block of samples is measured at once. Of many
-    examples and names the areas under curves get fewer samples: as many as RANKED allows, at least FEWEST.
+    n examples is to weight them by a multinomial draw, and so some samples are measured at once. Where examples
+    belong together (`blocks`), whole blocks are drawn, as many as there are. Of many examples and names the areas
+    under curves get fewer samples: as many as RANKED allows, at least FEWEST.
     """
     n, names = examples.outputs.shape
+    place = np.arange(n) if examples.blocks is None else np.unique(examples.blocks, return_inverse=True)[1]
+    units = int(place.max(initial=-1)) + 1
     random = np.random.default_rng([seed, n])
     most = max(FEWEST, int(RANKED / max(n * names, 1))) if ranked else 0
     size = int(np.clip(BLOCK // max(n, 1), 1, 128))
@@ -274,7 +279,7 @@ def resampled(examples: Examples, seed: int, resamples: int, *, ranked: bool = T
         rows = min(size, resamples - at)
         weights = np.empty((n, rows))
         for column in range(rows):
-            weights[:, column] = np.bincount(random.integers(0, n, n), minlength=n)
+            weights[:, column] = np.bincount(random.integers(0, units, units), minlength=units)[place]
         parts.append(measure(examples, weights, ranked=at < most))
     every, each = (
         {name: np.concatenate([part[side][name] for part in parts if name in part[side]]) for name in parts[0][side]}

@@ -35,7 +35,9 @@ class Part:
 
 
 def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, Any]:
-    """Write `out` (manifest.json and, per split, an array per input, label.npy and id.npy).
+    """Write `out` (manifest.json and, per split, an array per input, label.npy, id.npy and row.npy).
+
+    Where the recipe orders its examples, block.npy of the test split says which of them a bootstrap draws as one.
 
     Raises SlipwayError for an empty split, a label that cannot be and an example that cannot be encoded;
     each names file and row.
@@ -43,7 +45,9 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
     recipe = recipes.load(params.recipe)
     columns = recipes.schema(recipe, params.task)
     target = recipe.target(params.task)
-    parts = list(_parts(params, recipe, table.chunks(data, columns), columns, table.set_aside(quarantine)))
+    chunks = table.chunks(data, columns)
+    order = _order(params, recipe, chunks, columns)
+    parts = list(_parts(params, order, chunks, columns, table.set_aside(quarantine)))
     rows = {name: sum(int((part.splits == index).sum()) for part in parts) for index, name in enumerate(table.SPLITS)}
     for name, count in rows.items():
         if not count:
@@ -66,6 +70,9 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
         with closing(table.parallel(write, parts, sum(rows.values()))) as results:
             for name, counter in (item for counted in results for item in counted.items()):
                 classes[name].update(counter)
+        if order is not None:
+            values, gap = order
+            np.save(aside / "test" / "block.npy", table.blocks(values[np.load(aside / "test" / "row.npy")], gap))
         names = target.names if target.kind != "values" else ()
         if target.kind == "values":
             state |= {"target": _scale(np.load(aside / "train" / "label.npy", mmap_mode="r"))}
@@ -88,14 +95,14 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
 
 def _parts(
     params: Params,
-    recipe: recipes.Recipe,
+    order: tuple[np.ndarray, int] | None,
     chunks: list[table.Chunk],
     columns: pa.Schema,
     aside: dict[str, list[int]],
 ) -> Iterator[Part]:
     keys = [table.read(chunk, columns, only=("id", "split")) for chunk in chunks]
     whole = any("validation" in part["split"].to_pylist() for part in keys)
-    by_time = _by_time(params, recipe, chunks, columns)
+    by_time = None if order is None else table.cuts(order[0], params.split.test, params.split.validation, order[1])
     offsets = np.zeros(len(table.SPLITS), np.int64)
     start = 0
     for chunk, part in zip(chunks, keys, strict=True):
@@ -110,22 +117,22 @@ def _parts(
         start += chunk.rows
 
 
-def _by_time(
+def _order(
     params: Params, recipe: recipes.Recipe, chunks: list[table.Chunk], columns: pa.Schema
-) -> np.ndarray | None:
-    """Split by the column that the recipe orders its examples by; None where it has none."""
+) -> tuple[np.ndarray, int] | None:
+    """Read what the recipe orders its examples by, `(n,)`, and the gap it asks for; None where it does not."""
     ordered = recipes.part(recipe, "ordered")
     found = ordered(params.task) if ordered else None
     if found is None:
         return None
     column, gap = found
-    order = []
+    parts = []
     for chunk in chunks:
         values = table.read(chunk, columns, only=[column])[column]
         if pa.types.is_timestamp(values.type):
             values = values.cast(pa.int64())
-        order.append(values.fill_null(0).to_numpy())  # one without a time is set aside, or stops the encoding
-    return table.cuts(np.concatenate(order), params.split.test, params.split.validation, gap)
+        parts.append(values.fill_null(0).to_numpy())  # one without a time is set aside, or stops the encoding
+    return np.concatenate(parts), gap
 
 
 def _training(parts: list[Part], columns: pa.Schema) -> Iterator[pa.Table]:

@@ -32,20 +32,26 @@ def gates(settings: Register, values: Mapping[str, float]) -> list[dict[str, Any
     return found
 
 
-def compare(challenger: np.ndarray, champion: np.ndarray, settings: Register, seed: int) -> dict[str, float]:
+def compare(
+    challenger: np.ndarray, champion: np.ndarray, settings: Register, seed: int, blocks: np.ndarray | None = None
+) -> dict[str, float]:
     """Return mean, low and high of the difference in score, challenger minus champion.
 
-    Both are `(n,)`, a score an example. A paired bootstrap with a percentile interval (Efron and Tibshirani
-    1993, chapter 13). To draw n examples with replacement is to draw from a multinomial distribution of
-    how often each value of the difference occurs; where right and wrong is all there is, of three counts.
+    Both are `(n,)`, a score an example; so is `blocks`, where examples are drawn in blocks. A paired bootstrap with a
+    percentile interval (Efron and Tibshirani 1993, chapter 13). To draw n blocks with replacement is to draw from a
+    multinomial distribution of how often each sum of differences occurs; of single examples, where right and wrong
+    is all there is, of three counts.
     """
     differences = challenger.astype(np.float64) - champion.astype(np.float64)
-    values, counts = np.unique(differences, return_counts=True)
-    n = len(challenger)
+    place = np.arange(len(differences)) if blocks is None else np.unique(blocks, return_inverse=True)[1]
+    each = np.stack([np.bincount(place, differences), np.bincount(place)])  # of each block: sum, examples
+    (sums, examples), counts = np.unique(each, axis=1, return_counts=True)
+    n = int(counts.sum())
     random = np.random.default_rng(seed)
-    at_once = max(1, 2**22 // len(values))  # memory stays in the tens of megabytes
+    at_once = max(1, 2**22 // len(counts))  # memory stays in the tens of megabytes
     sizes = [min(at_once, settings.resamples - start) for start in range(0, settings.resamples, at_once)]
-    means = np.concatenate([random.multinomial(n, counts / n, size) @ values / n for size in sizes])
+    draws = (random.multinomial(n, counts / n, size) for size in sizes)
+    means = np.concatenate([(drawn @ sums) / (drawn @ examples) for drawn in draws])
     tail = (1 - settings.confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return {"mean": float(differences.mean()), "low": float(low), "high": float(high)}

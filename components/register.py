@@ -123,7 +123,8 @@ def _settle(
     difference, compared = None, None
     if answers is not None and rival is not None:
         ours, its = (_scores(params, build, predictions["actual"], given) for given in (predictions, answers))
-        difference = promotion.compare(ours, its, params.register_, params.seed)
+        blocks = table.blocks_of(build / "arrays")
+        difference = promotion.compare(ours, its, params.register_, params.seed, blocks)
         compared = {"version": str(rival.version), "score": float(its.mean()), "metrics": {}}
         if params.costs is None and recipes.load(params.recipe).target(params.task).kind == "label":
             compared["metrics"] = {"accuracy": float(its.mean())}

@@ -26,6 +26,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 SPLITS = ("train", "validation", "test")
 RESERVED = {"id": pa.string(), "label": pa.string(), "split": pa.string()}
+FEWEST = 10  # blocks of a test split, as far as it has as many times
 SMALL = 5000  # rows under which starting worker processes costs more than it brings
 
 
@@ -260,6 +261,23 @@ def cuts(order: np.ndarray, test: float, validation: float, gap: int) -> np.ndar
         found[max(0, at - gap) : at] = -1
     splits: np.ndarray = found[place]
     return splits
+
+
+def blocks(order: np.ndarray, gap: int) -> np.ndarray:
+    """Number the blocks of examples that a bootstrap draws as one, for what is known of `gap` others overlaps: `(n,)`.
+
+    A block is 2 * gap + 1 distinct values of the order that follow each other (Carlstein 1986,
+    doi:10.1214/aos/1176350057), and fewer where there would be less than ten blocks.
+    """
+    distinct, place = np.unique(order, return_inverse=True)
+    found: np.ndarray = place // max(1, min(2 * gap + 1, len(distinct) // FEWEST))
+    return found.astype(np.int32)
+
+
+def blocks_of(arrays: Path) -> np.ndarray | None:
+    """Read the blocks of the test split that preprocess wrote, `(n,)`; None where every example stands alone."""
+    path = arrays / "test" / "block.npy"
+    return np.load(path) if path.exists() else None
 
 
 def parallel(function: Callable[[Item], Result], items: list[Item], rows: int) -> Generator[Result, None, None]:

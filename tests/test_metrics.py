@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from components import metrics
+from components import metrics, table
 from components.metrics import Examples, measure, resampled, scores
 from components.recipes import Target
 
@@ -206,6 +208,31 @@ def test_the_bootstrap_is_the_same_for_the_same_seed_and_independent_of_its_bloc
     assert all(np.array_equal(again[name], repeated[name], equal_nan=True) for name in again)
     other, _ = resampled(Examples(actual, outputs, ABC), 8, 200)
     assert not np.array_equal(first["accuracy"], other["accuracy"])
+
+
+def test_windows_that_overlap_are_drawn_in_blocks_and_their_intervals_cover_the_truth() -> None:
+    """Errors of 12-step forecasts from every origin: a moving sum, correlated over 11 steps."""
+    covered = {"alone": 0, "in blocks": 0}
+    for seed in range(200):
+        shocks = np.random.default_rng(seed).normal(size=(600 + 11))
+        error = np.abs(np.convolve(shocks, np.ones(12), "valid"))[:, None]
+        alone = Examples(error, np.zeros_like(error), Target("values", ("h12",)))
+        shuffled = np.random.default_rng(seed).permutation(len(error))  # files need not be in order of time
+        blocks = table.blocks(np.arange(len(error)), 11)
+        in_blocks = replace(alone, blocks=blocks).take(shuffled)
+        truth = np.sqrt(12 * 2 / np.pi)
+        for name, examples in (("alone", alone), ("in blocks", in_blocks)):
+            low, high = metrics.interval(resampled(examples, 1, 300)[0]["mae"], 0.95)
+            covered[name] += low <= truth <= high
+    assert covered["alone"] < 120  # 60 %
+    assert covered["in blocks"] > 170  # 85 %: what is left of 95 are the blocks' edges and their number
+
+
+def test_blocks_of_one_are_examples() -> None:
+    actual, outputs = answers(50, 3, 1)
+    alone, _ = resampled(Examples(actual, outputs, ABC), 7, 100)
+    ones, _ = resampled(Examples(actual, outputs, ABC, blocks=np.arange(50) * 3), 7, 100)
+    assert all(np.array_equal(alone[name], ones[name], equal_nan=True) for name in alone)
 
 
 def test_areas_get_fewer_resamples_where_they_cost_much(monkeypatch: pytest.MonkeyPatch) -> None:

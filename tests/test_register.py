@@ -579,6 +579,19 @@ def test_the_bootstrap_is_that_of_naive_resampling() -> None:
     assert found["high"] == pytest.approx(high, abs=0.004)
 
 
+def test_blocks_are_drawn_as_one() -> None:
+    random = np.random.default_rng(5)
+    one, two = random.normal(0.1, 1, (40, 1)) + np.zeros((40, 10)), random.normal(0, 1, (40, 10))
+    blocks = np.repeat(np.arange(40), 10)
+    settings = params.Register(resamples=4000)
+    found = promotion.compare(one.ravel(), two.ravel(), settings, 1, blocks)
+    means = (one - two).mean(axis=1)[random.integers(0, 40, (4000, 40))].mean(axis=1)
+    assert [found["low"], found["high"]] == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.02)
+    alone = promotion.compare(one.ravel(), two.ravel(), settings, 1)
+    assert alone["high"] - alone["low"] < 0.6 * (found["high"] - found["low"])
+    assert alone == promotion.compare(one.ravel(), two.ravel(), settings, 1, np.arange(400))
+
+
 def test_gates_and_numbers_that_are_none() -> None:
     settings = params.Register(minimum={"accuracy": 0.9}, maximum={})
     (gate,) = promotion.gates(settings, {"accuracy": float("nan")})

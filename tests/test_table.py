@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,19 @@ def _double(number: int) -> int:
     if number == 13:
         raise SlipwayError("thirteen")
     return 2 * number
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=200), st.integers(0, 30))
+def test_a_block_is_of_times_that_follow_each_other(times: list[int], gap: int) -> None:
+    order = np.array(times)
+    found = table.blocks(order, gap)
+    assert len(found) == len(order) and found.min() == 0
+    by_time = dict(zip(times, found.tolist(), strict=True))
+    assert [by_time[time] for time in times] == found.tolist()  # equal times, such as of two series, are together
+    numbers = [by_time[time] for time in sorted(by_time)]
+    assert all(after - before in (0, 1) for before, after in pairwise(numbers))
+    assert max(numbers.count(number) for number in numbers) <= 2 * gap + 1
+    assert len(set(numbers)) >= min(10, len(numbers))
 
 
 @pytest.mark.parametrize("rows", [10, table.SMALL])  # in this process, and in workers
