@@ -59,8 +59,10 @@ e2e: $(READY)
 
 test: check fast e2e
 
+# make bench BENCH=encode, or quality (an hour)
+BENCH ?= pipeline
 bench: $(READY)
-	@python -m bench.pipeline
+	@python -m bench.$(BENCH)
 
 # Hashes and versions, no addresses: the same lock serves any index.
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate

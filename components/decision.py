@@ -106,7 +106,8 @@ def _counts(labels: np.ndarray, found: np.ndarray, classes: int) -> tuple[np.nda
 
 def _macro_f1(labels: np.ndarray, found: np.ndarray, classes: int) -> float:
     right, actual, predicted = _counts(labels, found, classes)
-    return float((2 * right / np.maximum(actual + predicted, 1)).mean())
+    there = actual + predicted > 0  # as in metrics: nothing is known of the others
+    return float((2 * right[there] / (actual + predicted)[there]).mean())
 
 
 def _macro_recall(labels: np.ndarray, found: np.ndarray, classes: int) -> float:

@@ -1,6 +1,5 @@
 """Measure the ONNX model, the one that ships, on the test split; no TensorFlow is imported."""
 
-import difflib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components import SlipwayError, explain, metrics, recipes, serving, slices, table
+from components import SlipwayError, explain, metrics, nearest, recipes, serving, slices, table
 from components.files import model_digest, read_json, replacing, write_csv, write_json
 from components.metrics import rounded
 from components.params import Params
@@ -116,9 +115,9 @@ def _columns(params: Params, data: Path, rows: np.ndarray) -> dict[str, pa.Chunk
             plain |= {name: facts[name] for name in facts.column_names if name not in plain}
         for name in wanted:
             if name not in plain:
-                near = difflib.get_close_matches(name, plain, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(plain)}"
-                raise SlipwayError(f"params.yaml: evaluate.slices: no column or fact {name!r}; {hint}")
+                raise SlipwayError(
+                    f"params.yaml: evaluate.slices: no column or fact {name!r}; {nearest(name, plain)}"
+                )
             found[name].append(plain[name])
     return {
         name: pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
