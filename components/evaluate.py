@@ -115,9 +115,7 @@ def _columns(params: Params, data: Path, rows: np.ndarray) -> dict[str, pa.Chunk
             plain |= {name: facts[name] for name in facts.column_names if name not in plain}
         for name in wanted:
             if name not in plain:
-                raise SlipwayError(
-                    f"params.yaml: evaluate.slices: no column or fact {name!r}; {nearest(name, plain)}"
-                )
+                raise SlipwayError(f"params.yaml: evaluate.slices: no column or fact {name!r}; {nearest(name, plain)}")
             found[name].append(plain[name])
     return {
         name: pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
