@@ -232,17 +232,14 @@ def splits(table: pa.Table, test: float, validation: float, seed: int, *, whole_
     same side. A given split is respected; a given `train` yields its share of validation, unless the data
     has a validation split of its own (`whole_train`).
     """
-    known = {name: index for index, name in enumerate(SPLITS)}
-    found = np.empty(len(table), np.int8)
-    for row, (key, given) in enumerate(zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True)):
-        digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
-        to_test, to_validation = (int.from_bytes(digest[at : at + 8], "big") / 2**64 for at in (0, 8))
-        if given in ("test", "validation") or (given == "train" and whole_train):
-            found[row] = known[given]
-        elif given is None and to_test < test:
-            found[row] = known["test"]
-        else:
-            found[row] = known["validation"] if to_validation < validation else known["train"]
+    digests = b"".join(hashlib.sha256(f"{seed}:{key}".encode()).digest() for key in table["id"].to_pylist())
+    to_test, to_validation = np.frombuffer(digests, ">u8").reshape(-1, 4)[:, :2].T / 2**64
+    given = table["split"].fill_null("").to_numpy(zero_copy_only=False)
+    found = (to_validation < validation).astype(np.int8)
+    found[(given == "") & (to_test < test)] = 2
+    for index, name in enumerate(SPLITS):
+        if name != "train" or whole_train:
+            found[given == name] = index
     return found
 
 
