@@ -173,10 +173,27 @@ def _answer(uri: str, given: str, answered: str) -> None:
     with pq.ParquetFile(given) as file, pq.ParquetWriter(answered, schema) as writer:
         for batch in file.iter_batches(1024):
             frame, problems = _asked(batch, model.metadata.get_input_schema())
+            if lacking := _lacking(frame, model.metadata.get_input_schema()):
+                sys.exit(lacking)
             answers = model.predict(frame)
             for row, problem in problems.items():
                 answers.loc[row, schema.names] = [None] * (len(schema) - 1) + [problem]
             writer.write_table(pa.Table.from_pandas(answers, schema, preserve_index=False))
+
+
+def _lacking(frame: "pandas.DataFrame", schema: Any) -> str:
+    """Say which columns that the model needs are not there; empty where none is lacking."""
+    needed = [column.name for column in schema.inputs if column.required] if schema is not None else []
+    lacking = [name for name in needed if name not in frame.columns]
+    if not lacking:
+        return ""
+    if frame.columns.tolist() == [FILE]:
+        return f"it takes a .csv or .parquet with the columns {', '.join(needed)}, not files of one example each"
+    several = len(lacking) > 1
+    return (
+        f"the column{'s' if several else ''} {', '.join(lacking)} {'are' if several else 'is'} missing; the table has: "
+        f"{', '.join(map(str, frame.columns))}"
+    )
 
 
 def _kind(column: Any) -> str:

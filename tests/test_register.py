@@ -519,6 +519,12 @@ def test_a_csv_is_read_as_it_was_ingested(mixed: params.Params) -> None:
     assert frame["y"].dropna().tolist() == [-2.5, 3.0]
     assert frame["x"].isna().tolist() == [False, True, True]
     assert problems == {2: "x: 'two' is not a number"}
+    assert predict._lacking(frame, inputs) == ""
+    lacking = "the columns x, code are missing; the table has: y, when"
+    assert predict._lacking(frame[["y", "when"]], inputs) == lacking
+    picture = pa.RecordBatch.from_pydict({predict.FILE: [b"1"]})
+    frame, _ = predict._asked(picture, inputs)
+    assert "a .csv or .parquet with the columns x, y, code" in predict._lacking(frame, inputs)
     with pytest.raises(SlipwayError, match=r"b\.csv: no such file"):
         predict._read(Path("b.csv"))
 
