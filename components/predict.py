@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,8 @@ def _read(path: Path, **options: Any) -> "tuple[list[str], pa.Table]":
     """Read examples and what to call each of them; a table is read as `ingest` does.
 
     A CSV stays text: the model's signature says which columns are numbers, not the values that this file happens to
-    have. In a column of categories, 007 stays 007.
+    have. In a column of categories, 007 stays 007. So do words such as NA, which the schema's metadata lists: for a
+    model of texts they are texts as any.
     """
     import pyarrow as pa
 
@@ -86,7 +88,9 @@ def _read(path: Path, **options: Any) -> "tuple[list[str], pa.Table]":
     from components.sources import tables
 
     if path.suffix in (".csv", ".parquet"):
-        table = tables.whole(path, tables.reading(options))
+        table = tables.whole(path, replace(tables.reading(options), words=("",)))
+        if path.suffix == ".csv":
+            table = table.replace_schema_metadata({"missing": json.dumps(tables.MISSING)})
         return [str(row) for row in range(len(table))], table
     found = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
     found = [item for item in found if not item.name.startswith(".")]
@@ -219,19 +223,14 @@ def _asked(batch: "pa.RecordBatch", schema: Any) -> "tuple[pandas.DataFrame, dic
         for column in columns:  # text kept beside the file, such as who speaks, that no model sees
             if column is not taking[0]:
                 batch = batch.append_column(column.name, pa.array([""] * len(batch), pa.string()))
+    if [_kind(column) for column in columns if column.required] != ["string"]:
+        batch = _without(batch, json.loads((batch.schema.metadata or {}).get(b"missing", "[]")))
     arrow = {"double": pa.float64(), "string": pa.string(), "datetime": pa.timestamp("us")}
     for column in columns:
         at, kind = batch.schema.get_field_index(column.name), arrow.get(_kind(column))
         is_bytes = at >= 0 and pa.types.is_binary(batch.column(at).type)
         if is_bytes and kind == pa.string():
-            texts = []
-            for row, content in enumerate(batch.column(at).to_pylist()):
-                try:
-                    texts.append(content.decode("utf-8-sig") if content is not None else None)
-                except UnicodeDecodeError as error:
-                    texts.append("")
-                    problems[row] = f"{column.name}: not UTF-8 text (byte {error.start})"
-            batch = batch.set_column(at, column.name, pa.array(texts, kind))
+            batch = batch.set_column(at, column.name, _decoded(batch.column(at), column.name, problems))
         elif at >= 0 and kind is not None and not pa.types.is_string(batch.column(at).type):
             batch = batch.set_column(at, column.name, batch.column(at).cast(kind))
     frame = batch.to_pandas()
@@ -247,6 +246,34 @@ def _asked(batch: "pa.RecordBatch", schema: Any) -> "tuple[pandas.DataFrame, dic
         kind = {"double": "float64", "datetime": "datetime64[us]"}.get(_kind(column), "object")
         frame[column.name] = pandas.Series(values, index=frame.index, dtype=kind)
     return frame, problems
+
+
+def _decoded(contents: "pa.Array", name: str, problems: dict[int, str]) -> "pa.Array":
+    """Read files' contents as UTF-8 text; one that is none becomes empty, and a problem of its row."""
+    import pyarrow as pa
+
+    texts: list[str | None] = []
+    for row, content in enumerate(contents.to_pylist()):
+        try:
+            texts.append(content.decode("utf-8-sig") if content is not None else None)
+        except UnicodeDecodeError as error:
+            texts.append("")
+            problems[row] = f"{name}: not UTF-8 text (byte {error.start})"
+    return pa.array(texts, pa.string())
+
+
+def _without(batch: "pa.RecordBatch", words: list[str]) -> "pa.RecordBatch":
+    """Take words that stand for a missing value out of columns of text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for at, column in enumerate(batch.columns if words else []):
+        if pa.types.is_string(column.type):
+            is_word = pc.is_in(column, pa.array(words, pa.string()))
+            batch = batch.set_column(
+                at, batch.schema.names[at], pc.if_else(is_word, pa.scalar(None, pa.string()), column)
+            )
+    return batch
 
 
 def _number(text: str) -> float | None:

@@ -235,7 +235,7 @@ def splits(table: pa.Table, test: float, validation: float, seed: int, *, whole_
     digests = b"".join(hashlib.sha256(f"{seed}:{key}".encode()).digest() for key in table["id"].to_pylist())
     to_test, to_validation = np.frombuffer(digests, ">u8").reshape(-1, 4)[:, :2].T / 2**64
     given = table["split"].fill_null("").to_numpy(zero_copy_only=False)
-    found = (to_validation < validation).astype(np.int8)
+    found: np.ndarray = (to_validation < validation).astype(np.int8)
     found[(given == "") & (to_test < test)] = 2
     for index, name in enumerate(SPLITS):
         if name != "train" or whole_train:

@@ -512,10 +512,11 @@ def test_a_csv_is_read_as_it_was_ingested(mixed: params.Params) -> None:
     Path("a.csv").write_text("code,x,y,when\n007,1,-2.5,2020-01-01\nNA,?,nan,\n7,two,3,2020-01-02\n")
     names, table = predict._read(Path("a.csv"), missing=["?"])
     assert names == ["0", "1", "2"]
-    assert table["code"].to_pylist() == ["007", None, "7"]
+    assert table["code"].to_pylist() == ["007", "NA", "7"]
     (batch,) = table.combine_chunks().to_batches()
     inputs = registry._signature(mixed).inputs
     frame, problems = predict._asked(batch, inputs)
+    assert frame["code"].fillna("missing").tolist() == ["007", "missing", "7"]
     assert frame["y"].dropna().tolist() == [-2.5, 3.0]
     assert frame["x"].isna().tolist() == [False, True, True]
     assert problems == {2: "x: 'two' is not a number"}
@@ -647,6 +648,19 @@ def test_the_content_of_a_file_is_asked_beside_columns_that_no_model_sees() -> N
     frame, problems = predict._asked(batch, inputs)
     assert frame["audio"].tolist() == [b"RIFF", b"fLaC"]
     assert frame["speaker"].tolist() == ["", ""]
+    assert not problems
+
+
+def test_a_word_for_missing_is_a_text_as_any_to_a_model_of_texts(tmp_path: Path) -> None:
+    from mlflow.types import ColSpec, DataType, Schema
+
+    (tmp_path / "a.csv").write_text("text,more\nNA,null\nnull,1\n,2\n")
+    (batch,) = predict._read(tmp_path / "a.csv")[1].combine_chunks().to_batches()
+    frame, _ = predict._asked(batch, Schema([ColSpec(DataType.string, "text")]))
+    assert frame["text"].fillna("missing").tolist() == ["NA", "null", "missing"]
+    columns = Schema([ColSpec(DataType.string, "text"), ColSpec(DataType.double, "more")])
+    frame, problems = predict._asked(batch, columns)
+    assert frame["text"].isna().all() and frame["more"].isna().tolist() == [True, False, False]
     assert not problems
 
 

@@ -37,7 +37,8 @@ class Reading:
     columns: tuple[str, ...] = ()  # of a file without a header
     delimiter: str | None = None  # None: guessed
     encoding: str = "utf-8"
-    missing: tuple[str, ...] = ()  # beside MISSING
+    missing: tuple[str, ...] = ()  # beside `words`
+    words: tuple[str, ...] = MISSING  # that stand for a missing value
     decimal: str | None = None  # None: a comma where a column makes sense only so
     thousands: str | None = None
     footer: int = 0  # last lines that are no data
@@ -59,7 +60,7 @@ def arguments(parser: Any) -> None:
     parser.add_argument("--encoding", default="utf-8", metavar="NAME", help="of the text, such as latin-1 (utf-8)")
     text = "a missing value, such as '?'; repeatable (beside: empty, NA, N/A, NaN, nan, null, None)"
     parser.add_argument("--missing", action="append", default=[], metavar="TEXT", help=text)
-    parser.add_argument("--decimal", choices=[".", ","], help="of numbers (guessed)")
+    parser.add_argument("--decimal", choices=[".", ","], help="of numbers (guessed at an ingest)")
     parser.add_argument("--thousands", metavar="CHARACTER", help="between the thousands of numbers, such as ','")
     parser.add_argument("--footer", type=int, default=0, metavar="N", help="leave out the last N lines (0)")
 
@@ -218,7 +219,7 @@ def parquet(file: Path) -> Iterator[pa.Table]:
 
 
 def _clean(table: pa.Table, how: Reading) -> pa.Table:
-    missing = pa.array([*MISSING, *how.missing], pa.string())
+    missing = pa.array([*how.words, *how.missing], pa.string())
     for at, name in enumerate(table.column_names):
         text = pc.utf8_trim_whitespace(table[name])
         table = table.set_column(at, name, pc.if_else(pc.is_in(text, missing), pa.scalar(None, pa.string()), text))
