@@ -9,11 +9,13 @@ import contextlib
 import datetime
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,11 +42,16 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         metavar="MODEL",
         help="models:/NAME@ALIAS or models:/NAME/VERSION (default: the champion of params.yaml's name)",
     )
-    command.add_argument("input", type=Path, metavar="INPUT", help="a file, a folder, a .csv or a .parquet")
+    text = "a file, a folder, or a table: .csv, .tsv, .jsonl or .parquet"
+    command.add_argument("input", type=Path, metavar="INPUT", help=text)
     command.add_argument("--out", type=Path, metavar="FILE", help="write the answers to this .csv or .parquet")
     from components.sources import tables
 
     tables.arguments(command.add_argument_group("of a .csv, as at its ingest"))
+    series = command.add_argument_group("of a series as it was ingested", "forecasts what follows the last time in it")
+    series.add_argument("--time", metavar="COLUMN", help="the column with the time")
+    series.add_argument("--group", metavar="COLUMN", help="the column that tells several series apart")
+    series.add_argument("--format", dest="form", metavar="FORMAT", help="of the time, such as %%d.%%m.%%Y (ISO 8601)")
 
 
 def run(model: str | None, input: Path, out: Path | None, **options: Any) -> None:  # noqa: A002 - the argument's name
@@ -62,7 +69,11 @@ def run(model: str | None, input: Path, out: Path | None, **options: Any) -> Non
         raise SlipwayError(f"--out {out}: expected a .csv or .parquet file")
     store.check()
     model = model or f"models:/{params.load().name}@champion"
-    names, examples = _read(input, **options)
+    forecast = {name: options.pop(name) for name in ("time", "group", "form")}
+    if forecast["time"] is None:
+        names, examples = _read(input, **options)
+    else:
+        names, examples = _latest(store.pinned(model), input, missing=options["missing"], **forecast)
     with tempfile.TemporaryDirectory() as folder:
         given = Path(folder, "examples.parquet")
         pq.write_table(examples, given)
@@ -79,19 +90,25 @@ def _read(path: Path, **options: Any) -> "tuple[list[str], pa.Table]":
     """Read examples and what to call each of them; a table is read as `ingest` does.
 
     A CSV stays text: the model's signature says which columns are numbers, not the values that this file happens to
-    have. In a column of categories, 007 stays 007. So do words such as NA, which the schema's metadata lists: for a
-    model of texts they are texts as any.
+    have. In a column of categories, 007 stays 007. How numbers are written, and which words such as NA may stand for
+    a missing value, is left in the schema's metadata.
     """
     import pyarrow as pa
 
     from components import SlipwayError
     from components.sources import tables
 
-    if path.suffix in (".csv", ".parquet"):
-        table = tables.whole(path, replace(tables.reading(options), words=("",)))
-        if path.suffix == ".csv":
-            table = table.replace_schema_metadata({"missing": json.dumps(tables.MISSING)})
+    kind = path.suffix.lower()
+    if kind in (".csv", ".tsv"):
+        how = tables.reading(options)
+        written = {"missing": how.words, "decimal": how.decimal, "thousands": how.thousands}
+        table = tables.whole(path, replace(how, words=("",))).replace_schema_metadata({"written": json.dumps(written)})
         return [str(row) for row in range(len(table))], table
+    if kind in (".parquet", ".jsonl", ".ndjson"):
+        table = tables.whole(path, tables.Reading()) if kind == ".parquet" else _lines(path)
+        return [str(row) for row in range(len(table))], table
+    if kind in (".gz", ".zip", ".bz2", ".xz"):
+        raise SlipwayError(f"{path}: unpack it first")
     found = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
     found = [item for item in found if not item.name.startswith(".")]
     try:
@@ -99,6 +116,35 @@ def _read(path: Path, **options: Any) -> "tuple[list[str], pa.Table]":
     except FileNotFoundError:
         raise SlipwayError(f"{path}: no such file or folder") from None
     return [str(item.relative_to(path)) if path.is_dir() else item.name for item in found], table
+
+
+def _lines(path: Path) -> "pa.Table":
+    """Read a table of JSON lines, with the types that its values have."""
+    import pyarrow as pa
+    import pyarrow.json
+
+    from components import SlipwayError
+
+    try:
+        return pa.json.read_json(path)
+    except FileNotFoundError:
+        raise SlipwayError(f"{path}: no such file") from None
+    except pa.ArrowException as error:
+        raise SlipwayError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _latest(version: str, path: Path, **given: Any) -> "tuple[list[str], pa.Table]":
+    """Read a series as it was ingested: the last window of each group, and what it is called."""
+    from components import SlipwayError, store
+    from components.recipes.series import Params
+    from components.sources import series
+
+    about = store.about(version)
+    if about.get("recipe") != "series":
+        raise SlipwayError(
+            f"{version}: --time is for a model of series; this one is of {about.get('recipe', 'others')}"
+        )
+    return series.latest(path, Params.model_validate(about["params"]), **given)
 
 
 def _show(answers: "pa.Table") -> None:
@@ -176,7 +222,8 @@ def _answer(uri: str, given: str, answered: str) -> None:
     schema = pa.schema([(column.name, kinds[_kind(column)]) for column in answer])
     with pq.ParquetFile(given) as file, pq.ParquetWriter(answered, schema) as writer:
         for batch in file.iter_batches(1024):
-            frame, problems = _asked(batch, model.metadata.get_input_schema())
+            recipe = (model.metadata.metadata or {}).get("recipe")
+            frame, problems = _asked(batch, model.metadata.get_input_schema(), recipe)
             if lacking := _lacking(frame, model.metadata.get_input_schema()):
                 sys.exit(lacking)
             answers = model.predict(frame)
@@ -205,12 +252,14 @@ def _kind(column: Any) -> str:
     return str(getattr(column.type, "name", None) or repr(column.type))
 
 
-def _asked(batch: "pa.RecordBatch", schema: Any) -> "tuple[pandas.DataFrame, dict[int, str]]":
+def _asked(
+    batch: "pa.RecordBatch", schema: Any, recipe: str | None = None
+) -> "tuple[pandas.DataFrame, dict[int, str]]":
     """Make the frame that the model's signature asks for; name the rows whose text is not what it should be.
 
     A file's content becomes the only column, or the only binary one. Numbers are cast as `ingest` does; the text of a
     CSV is read as numbers, truths, times or lists of numbers where those are asked for. MLflow would refuse the whole
-    table.
+    table. NA is a missing category, but a text, or the name of a series, as any.
     """
     import pandas
     import pyarrow as pa
@@ -223,8 +272,10 @@ def _asked(batch: "pa.RecordBatch", schema: Any) -> "tuple[pandas.DataFrame, dic
         for column in columns:  # text kept beside the file, such as who speaks, that no model sees
             if column is not taking[0]:
                 batch = batch.append_column(column.name, pa.array([""] * len(batch), pa.string()))
-    if [_kind(column) for column in columns if column.required] != ["string"]:
-        batch = _without(batch, json.loads((batch.schema.metadata or {}).get(b"missing", "[]")))
+    elif len(batch.schema.names) == 1 and len(columns) == 1:  # whatever it is called
+        batch = batch.rename_columns([columns[0].name])
+    written = json.loads((batch.schema.metadata or {}).get(b"written", "{}"))
+    words = set(written.get("missing", ()))
     arrow = {"double": pa.float64(), "string": pa.string(), "datetime": pa.timestamp("us")}
     for column in columns:
         at, kind = batch.schema.get_field_index(column.name), arrow.get(_kind(column))
@@ -235,17 +286,40 @@ def _asked(batch: "pa.RecordBatch", schema: Any) -> "tuple[pandas.DataFrame, dic
             batch = batch.set_column(at, column.name, batch.column(at).cast(kind))
     frame = batch.to_pandas()
     for column in columns:
-        text, parse = frame.get(column.name), PARSERS.get(_kind(column))
-        if parse is None or text is None or not pandas.api.types.is_string_dtype(text):
+        given, parse = frame.get(column.name), PARSERS.get(_kind(column))
+        if given is None:
             continue
-        noun, function = parse
-        values = [None if pandas.isna(item) else function(item) for item in text]
-        for row, (item, value) in enumerate(zip(text, values, strict=True)):
-            if value is None and not pandas.isna(item):
-                problems.setdefault(row, f"{column.name}: {item[:100]!r} is not {noun}")
-        kind = {"double": "float64", "datetime": "datetime64[us]"}.get(_kind(column), "object")
-        frame[column.name] = pandas.Series(values, index=frame.index, dtype=kind)
+        if pandas.api.types.is_string_dtype(given) and (parse or recipe == "tabular"):
+            text = [None if pandas.isna(item) or item in words else item for item in given]
+            found = _parsed(text, column, problems, written) if parse else pandas.Series(text, dtype="object")
+            frame[column.name] = found
+        if _kind(column).startswith("Array"):  # MLflow would refuse the whole table for a row without a list
+            frame[column.name] = [[] if item is None else item for item in frame[column.name]]
     return frame, problems
+
+
+def _parsed(text: list[str | None], column: Any, problems: dict[int, str], written: dict[str, Any]) -> "pandas.Series":
+    """Read the text of a column as what the signature asks for; what is none becomes missing, and a problem."""
+    import pandas
+
+    noun, function = PARSERS[_kind(column)]
+    numbers = _kind(column) == "double" and written
+    plain = partial(_plain, decimal=written["decimal"] or ".", thousands=written["thousands"]) if numbers else str
+    values = [None if item is None else function(plain(item)) for item in text]
+    for row, (item, value) in enumerate(zip(text, values, strict=True)):
+        if value is None and item is not None:
+            problems.setdefault(row, f"{column.name}: {item[:100]!r} is not {noun}")
+    kind = {"double": "float64", "datetime": "datetime64[us]"}.get(_kind(column), "object")
+    return pandas.Series(values, dtype=kind)
+
+
+def _plain(text: str, decimal: str, thousands: str | None) -> str:
+    """Write a number as Python reads it; empty where these marks make none of it."""
+    if thousands and re.fullmatch(rf"[+-]?\d{{1,3}}({re.escape(thousands)}\d{{3}})+({re.escape(decimal)}\d*)?", text):
+        text = text.replace(thousands, "")
+    if decimal == ".":
+        return text
+    return "" if "." in text else text.replace(decimal, ".")
 
 
 def _decoded(contents: "pa.Array", name: str, problems: dict[int, str]) -> "pa.Array":
@@ -260,20 +334,6 @@ def _decoded(contents: "pa.Array", name: str, problems: dict[int, str]) -> "pa.A
             texts.append("")
             problems[row] = f"{name}: not UTF-8 text (byte {error.start})"
     return pa.array(texts, pa.string())
-
-
-def _without(batch: "pa.RecordBatch", words: list[str]) -> "pa.RecordBatch":
-    """Take words that stand for a missing value out of columns of text."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    for at, column in enumerate(batch.columns if words else []):
-        if pa.types.is_string(column.type):
-            is_word = pc.is_in(column, pa.array(words, pa.string()))
-            batch = batch.set_column(
-                at, batch.schema.names[at], pc.if_else(is_word, pa.scalar(None, pa.string()), column)
-            )
-    return batch
 
 
 def _number(text: str) -> float | None:

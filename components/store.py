@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components import SlipwayError
 
@@ -181,6 +181,16 @@ def experiment(name: str) -> str:
     if found.lifecycle_stage == "deleted":
         mlflow.restore_experiment(found.experiment_id)
     return str(found.experiment_id)
+
+
+def about(version: str) -> dict[str, Any]:
+    """Return what models:/NAME/VERSION was registered with: `recipe`, and `params` of its section; else nothing."""
+    from mlflow.artifacts import download_artifacts
+    from mlflow.models import Model
+
+    with plainly(f"read {version}"):
+        path = download_artifacts(artifact_uri=f"{version}/MLmodel", tracking_uri=uri())
+    return dict(Model.load(path).metadata or {})
 
 
 def pinned(model: str) -> str:

@@ -515,7 +515,7 @@ def test_a_csv_is_read_as_it_was_ingested(mixed: params.Params) -> None:
     assert table["code"].to_pylist() == ["007", "NA", "7"]
     (batch,) = table.combine_chunks().to_batches()
     inputs = registry._signature(mixed).inputs
-    frame, problems = predict._asked(batch, inputs)
+    frame, problems = predict._asked(batch, inputs, "tabular")
     assert frame["code"].fillna("missing").tolist() == ["007", "missing", "7"]
     assert frame["y"].dropna().tolist() == [-2.5, 3.0]
     assert frame["x"].isna().tolist() == [False, True, True]
@@ -637,7 +637,12 @@ def test_text_of_a_csv_is_read_by_the_signature() -> None:
     assert frame["owner"].tolist() == [True, False, None, None]
     assert [str(day)[:16] for day in frame["since"][:2]] == ["2026-01-31 00:00", "2026-01-31 12:00"]
     assert frame["history"][0][:2] == [1.0, 2.5]
+    assert frame["history"].tolist()[1:] == [[], [], []]  # MLflow refuses a table in which a list is missing
     assert problems == {3: "owner: 'perhaps' is not true or false"}
+    lists = pa.record_batch({"history": pa.array([[1.0], None])})
+    assert [list(found) for found in predict._asked(lists, Schema([specs[0]]))[0]["history"][:1]] == [[1.0]]
+    frame, _ = predict._asked(lists, Schema([ColSpec(Array(DataType.double), "history")]))
+    assert [list(found) for found in frame["history"]] == [[1.0], []]
 
 
 def test_the_content_of_a_file_is_asked_beside_columns_that_no_model_sees() -> None:
@@ -658,10 +663,42 @@ def test_a_word_for_missing_is_a_text_as_any_to_a_model_of_texts(tmp_path: Path)
     (batch,) = predict._read(tmp_path / "a.csv")[1].combine_chunks().to_batches()
     frame, _ = predict._asked(batch, Schema([ColSpec(DataType.string, "text")]))
     assert frame["text"].fillna("missing").tolist() == ["NA", "null", "missing"]
+    frame, _ = predict._asked(batch.select(["more"]), Schema([ColSpec(DataType.string, "text")]))
+    assert frame["text"].fillna("missing").tolist() == ["null", "1", "2"]  # the only column, whatever it is called
     columns = Schema([ColSpec(DataType.string, "text"), ColSpec(DataType.double, "more")])
     frame, problems = predict._asked(batch, columns)
-    assert frame["text"].isna().all() and frame["more"].isna().tolist() == [True, False, False]
+    assert frame["text"].fillna("missing").tolist() == ["NA", "null", "missing"]  # such as the name of a series
+    assert frame["more"].isna().tolist() == [True, False, False]
     assert not problems
+
+
+def test_a_decimal_comma_is_read_in_numbers_and_left_in_categories(mixed: params.Params) -> None:
+    Path("a.tsv").write_text("code\tx\ty\n1,5\t1,5\t1.234,5\n2,0\t-2,25\t1.5\n")
+    (batch,) = predict._read(Path("a.tsv"), decimal=",", thousands=".")[1].combine_chunks().to_batches()
+    frame, problems = predict._asked(batch, registry._signature(mixed).inputs, "tabular")
+    assert frame["code"].tolist() == ["1,5", "2,0"]
+    assert frame["x"].tolist() == [1.5, -2.25]
+    assert frame["y"].fillna(0).tolist() == [1234.5, 0]
+    assert problems == {1: "y: '1.5' is not a number"}
+
+
+def test_other_tables_are_read_too_and_what_is_packed_is_refused(mixed: params.Params) -> None:
+    Path("a.JSONL").write_text('{"code": "7", "x": 1, "y": null}\n{"code": null, "x": 2.5, "y": 3}\n')
+    names, table = predict._read(Path("a.JSONL"))
+    assert names == ["0", "1"]
+    (batch,) = table.combine_chunks().to_batches()
+    frame, problems = predict._asked(batch, registry._signature(mixed).inputs, "tabular")
+    assert frame["x"].tolist() == [1, 2.5] and frame["y"].isna().tolist() == [True, False] and not problems
+    Path("a.CSV").write_text("code,x,y\n7,1,2\n")
+    assert predict._read(Path("a.CSV"))[1].column_names == ["code", "x", "y"]
+    Path("b.jsonl").write_text("{")
+    for name, message in {
+        "a.csv.gz": "unpack it first",
+        "b.jsonl": "cannot be read",
+        "c.jsonl": "no such file",
+    }.items():
+        with pytest.raises(SlipwayError, match=message):
+            predict._read(Path(name))
 
 
 def test_a_file_is_the_only_column_of_the_signature() -> None:

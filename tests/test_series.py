@@ -15,6 +15,7 @@ from components import SlipwayError, recipes, table
 from components import ingest as ingest_stage
 from components.recipes import series
 from components.sources import Source, commands
+from components.sources.series import latest
 from components.sources.series import series as read
 from tests.conftest import ROOT
 
@@ -533,6 +534,24 @@ def test_rows_are_taken_as_they_follow_each_other_where_that_is_asked(tmp_path: 
     source = ingest(csv(tmp_path, *lines), step="row")
     assert whole(source)["label"].to_pylist() == [[3, 4]]
     assert source.settings["step"] is None
+
+
+def test_the_last_window_of_each_group_is_what_a_forecast_follows(tmp_path: Path) -> None:
+    lines = [f"2020-01-{day:02},a,{day}" for day in (1, 2, 3, 5)]  # a gap at the fourth
+    lines += [f"2020-01-{day:02},b,{day + 10}" for day in (1, 2, 3)] + ["2020-01-04,b,", "2020-01-05,b,NA"]
+    file = csv(tmp_path, *lines, header="t,g,v")
+    asked = series.Params(values=["v"], group=True, history=3, horizon=2, season=1, step="day")
+    names, found = latest(file, asked, "t", "g", [], None)
+    assert names == ["a after 2020-01-05", "b after 2020-01-03"]
+    assert found.schema == series.columns(asked)
+    assert found["history"].to_pylist() == [[3, None, 5], [11, 12, 13]]
+    for changed, group, message in (
+        ({"history": 4}, "g", r"b has 3 steps; the model looks at 4"),
+        ({}, None, "several series, so name their column: --group"),
+        ({"group": False}, "g", "one series, so leave out --group"),
+    ):
+        with pytest.raises(SlipwayError, match=message):
+            latest(file, asked.model_copy(update=changed), "t", group, [], None)
 
 
 GOOD = days(1, 2, 3, 4, 5, 6)

@@ -82,12 +82,7 @@ def series(
         except ValueError as error:
             raise SlipwayError(f"--step: {error}; or row: as the rows follow each other") from None
     step = _step(rows, file) if step is None else step
-    position = _positions(rows, step)
-    order = np.lexsort((position, rows.group))
-    same = (np.diff(position[order]) == 0) & (np.diff(rows.group[order]) == 0)
-    if same.any():
-        first, second = order[np.flatnonzero(same)[0] :][:2]
-        raise SlipwayError(f"{rows.place(second)}: {rows.word} {rows.line[first]} is of the same time; one must go")
+    parts = _ordered(rows, step)
     if season is None:
         season = SEASONS.get(step, 1)
         season = season if season <= history else 1
@@ -95,7 +90,6 @@ def series(
         raise SlipwayError(
             f"--season {season} is more than a history of {history} steps shows; take a longer --history"
         )
-    parts = _parts(rows, position, order)
     origins = [_origins(part, history, horizon, every, skipped) for part in parts]
     skipped = +skipped  # without those that are 0
     if not any(len(found) for found in origins):
@@ -113,9 +107,45 @@ def series(
         "season": season,
         "step": None if step == "row" else step,
     }
-    tables = _windows(parts, origins, settings)
+    tables = _windows(parts, origins, Params.model_validate(settings), labelled=True)
     gates = {"minimum": {}, "maximum": {"mase": 1.0, "latency_ms": 50.0, "size_mb": 100.0}}
     return Source(slug(file.stem), "series", settings, tables, skipped, {"register": gates})
+
+
+def latest(
+    file: Path, params: Params, time: str, group: str | None, missing: list[str], form: str | None
+) -> tuple[list[str], pa.Table]:
+    """Cut the last window of each group, for a forecast of what the file does not know yet: its names, the windows.
+
+    `params` are the model's: its columns, history and step. A window ends at the last step that has a value. Raises
+    SlipwayError as `series` does, and where a series is shorter than a history.
+    """
+    if (group is None) == params.group:
+        hint = "several series, so name their column: --group" if params.group else "one series, so leave out --group"
+        raise SlipwayError(f"the model is of {hint}")
+    rows = _read(file, time, params.values, group, {*MISSING, *missing}, form, Counter())
+    parts = _ordered(rows, params.step or "row")
+    ends = [np.flatnonzero(~np.isnan(part.values).all(axis=1))[-1:] for part in parts]
+    for part, end in zip(parts, ends, strict=True):
+        known = int(end[0]) + 1 if len(end) else 0
+        if known < params.history:
+            name = f"{part.group} has " if params.group else ""
+            raise SlipwayError(f"{file}: {name}{known:,} steps; the model looks at {params.history:,}")
+    table = pa.concat_tables(_windows(parts, ends, params, labelled=False))
+    after = [_text(np.datetime64(time, "us")) for time in table["time"].to_pylist()]
+    groups = table["group"].to_pylist() if params.group else [""] * len(after)
+    return [f"{name} after {time}".strip() for name, time in zip(groups, after, strict=True)], table
+
+
+def _ordered(rows: Rows, step: str) -> list[Part]:
+    """Lay the rows of each group on their steps; SlipwayError for two rows of one time."""
+    position = _positions(rows, step)
+    order = np.lexsort((position, rows.group))
+    same = (np.diff(position[order]) == 0) & (np.diff(rows.group[order]) == 0)
+    if same.any():
+        first, second = order[np.flatnonzero(same)[0] :][:2]
+        raise SlipwayError(f"{rows.place(second)}: {rows.word} {rows.line[first]} is of the same time; one must go")
+    return _parts(rows, position, order)
 
 
 def _read(
@@ -359,20 +389,21 @@ def _origins(part: Part, history: int, horizon: int, every: int, skipped: Counte
     return good
 
 
-def _windows(parts: list[Part], origins: list[np.ndarray], settings: dict[str, Any]) -> Iterator[pa.Table]:
+def _windows(parts: list[Part], origins: list[np.ndarray], params: Params, *, labelled: bool) -> Iterator[pa.Table]:
     """Cut the windows that end at `origins`, some at a time."""
-    params = Params.model_validate(settings)
     schema = columns(params)
     size = max(min(BATCH, NUMBERS // ((params.history + params.horizon) * len(params.values))), 1)
     for part, steps in zip(parts, origins, strict=True):
         for at in range(0, len(steps), size):
             some = steps[at : at + size, None]
             past = part.values[some + np.arange(1 - params.history, 1)]  # (n, history, columns)
-            ahead = part.values[some + np.arange(1, params.horizon + 1)].transpose(0, 2, 1).reshape(len(some), -1)
             group = [pa.array([part.group] * len(some), pa.string())] if params.group else []
             lists = [_lists(past[:, :, column]) for column in range(len(params.values))]
-            label = pa.array(ahead[:, 0]) if ahead.shape[1] == 1 else _lists(ahead)
-            yield pa.table([pa.array(part.time[some[:, 0]]), *group, *lists, label], [*schema.names, "label"])
+            table = pa.table([pa.array(part.time[some[:, 0]]), *group, *lists], schema.names)
+            if labelled:
+                ahead = part.values[some + np.arange(1, params.horizon + 1)].transpose(0, 2, 1).reshape(len(some), -1)
+                table = table.append_column("label", pa.array(ahead[:, 0]) if ahead.shape[1] == 1 else _lists(ahead))
+            yield table
 
 
 def _lists(numbers: np.ndarray) -> pa.ListArray:

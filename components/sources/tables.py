@@ -193,17 +193,11 @@ def blocks(file: Path, how: Reading) -> Iterator[pa.Table]:
 
 def whole(file: Path, how: Reading) -> pa.Table:
     """Read a CSV as text, as `blocks` does, or a Parquet file with its types."""
-    if file.suffix == ".parquet":
+    if file.suffix.lower() == ".parquet":
         empty, *rest = parquet(file)
         return pa.concat_tables(rest or [empty])
     empty = pa.schema([(name, pa.string()) for name in names(file, how)]).empty_table()
-    table = pa.concat_tables([empty, *blocks(file, how)])
-    if how.decimal == "," or how.thousands:  # what is a number is written as one
-        for at, name in enumerate(table.column_names):
-            number = pc.match_substring_regex(table[name], patterns(how)["number"])
-            plain = _plain(pc.if_else(number, table[name], pa.scalar(None, pa.string())), how)
-            table = table.set_column(at, name, pc.coalesce(plain, table[name]))
-    return table
+    return pa.concat_tables([empty, *blocks(file, how)])
 
 
 def parquet(file: Path) -> Iterator[pa.Table]:

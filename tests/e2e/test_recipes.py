@@ -42,3 +42,11 @@ def test_a_recipe_goes_the_whole_way(recipe: str, clone: Callable[[str], Clone])
     assert len(answers) == 5
     assert answers["error"].null_count == 5
     assert answers.columns[1].null_count == 0
+    if recipe == "series":
+        months = [f"{2000 + month // 12}-{month % 12 + 1:02}" for month in range(30)]
+        lines = [f"{month},{name},{at + 10}" for at, month in enumerate(months) for name in ("north", "NA")]
+        (project.path / "now.csv").write_text("\n".join(["when,place,value", *lines]))
+        predict = ("python", "-m", "components", "predict", "models:/trial@champion", "now.csv")
+        said = project.run(*predict, "--time", "when", "--group", "place")
+        assert "NA after 2002-06-01" in said and "north after 2002-06-01" in said
+        assert "name their column: --group" in project.run(*predict, "--time", "when", fails=True)
