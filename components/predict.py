@@ -225,7 +225,8 @@ def _answer(uri: str, given: str, answered: str) -> None:
             recipe = (model.metadata.metadata or {}).get("recipe")
             frame, problems = _asked(batch, model.metadata.get_input_schema(), recipe)
             if lacking := _lacking(frame, model.metadata.get_input_schema()):
-                sys.exit(lacking)
+                own = "; a series as it was ingested is read with --time COLUMN" if recipe == "series" else ""
+                sys.exit(lacking + own)
             answers = model.predict(frame)
             for row, problem in problems.items():
                 answers.loc[row, schema.names] = [None] * (len(schema) - 1) + [problem]
