@@ -180,14 +180,14 @@ def _words(name: str, kwargs: dict[str, Any]) -> list[tuple[str, bool]]:
     from great_expectations.render.renderer.inline_renderer import InlineRenderer
 
     configuration = ExpectationConfiguration(type=name, kwargs=kwargs)
-    value = InlineRenderer(configuration).get_rendered_content()[0].to_json_dict()["value"]
-    pieces: Any = value
+    pieces: Any = InlineRenderer(configuration).get_rendered_content()[0].to_json_dict()["value"]
     if "template" not in pieces:  # a table or a graph in Data Docs
         return [(f"{name} ", False), (str(kwargs), True)]
     found = []
     for text in re.split(r"(\$\w+)", pieces["template"]):
         if text.startswith("$") and text[1:] in pieces["params"]:
-            found.append((str(pieces["params"][text[1:]]["value"]), True))
+            value = pieces["params"][text[1:]]["value"]  # 0.1 * 28 is 2.8000000000000003
+            found.append((_shown(value) if isinstance(value, float) else str(value), True))
         elif text:
             found.append((text, False))
     return found

@@ -32,6 +32,8 @@ _deciding = threading.Lock()  # DVC's repository is one thread's at a time
 class TaskError(SlipwayError):
     """A child process failed; the message is what it said."""
 
+    seconds = 0.0  # that its task took
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -73,15 +75,23 @@ def run(work: Checkout, *, force: bool = False) -> list[Outcome]:
 
 def submit(
     name: str,
-    body: Callable[[], Outcome],
+    body: Callable[[], str],
     description: str | None = None,
     after: Iterable["PrefectFuture[Outcome]"] = (),
 ) -> "PrefectFuture[Outcome]":
-    """Start a function as a task of this flow run, once the tasks before it have succeeded."""
+    """Start a function, which returns its state, as a task of this flow run, once those before it have succeeded."""
     from prefect import Task
     from prefect.cache_policies import NO_CACHE
 
-    task = Task(body, name=name, task_run_name=name, description=description, cache_policy=NO_CACHE)
+    def timed() -> Outcome:
+        started = time.perf_counter()
+        try:
+            return Outcome(name, body(), time.perf_counter() - started)
+        except TaskError as error:
+            error.seconds = time.perf_counter() - started
+            raise
+
+    task = Task(timed, name=name, task_run_name=name, description=description, cache_policy=NO_CACHE)
     return task.submit(wait_for=list(after), return_state=False)
 
 
@@ -101,7 +111,8 @@ def outcomes(futures: Mapping[str, "PrefectFuture[Outcome]"]) -> list[Outcome]:
             error = state.result(raise_on_failure=False)
             if not isinstance(error, SlipwayError):
                 raise error if isinstance(error, BaseException) else TaskError(f"{name}: {state.message}")
-            found.append(Outcome(name, "failed", error=str(error)))
+            seconds = error.seconds if isinstance(error, TaskError) else 0.0
+            found.append(Outcome(name, "failed", seconds, str(error)))
     return found
 
 
@@ -143,12 +154,10 @@ def unchanged(work: Checkout, stage: "Stage") -> bool:
         return False  # the child waits, and says for whom
 
 
-def _bring(work: Checkout, stage: "Stage", *, force: bool) -> Outcome:
-    """Bring one node up to date: the body of its task."""
-    started = time.perf_counter()
-    state = "unchanged"
-    if force or not unchanged(work, stage):
-        command = [sys.executable, "-P", str(Path(__file__).with_name("step.py")), stage.addressing]
-        running = work.children.start([*command, "--force"] if force else command)
-        state = STATES[follow(stage.addressing, running, work.children)]
-    return Outcome(stage.addressing, state, time.perf_counter() - started)
+def _bring(work: Checkout, stage: "Stage", *, force: bool) -> str:
+    """Bring one node up to date, the body of its task; return what was done."""
+    if not force and unchanged(work, stage):
+        return "unchanged"
+    command = [sys.executable, "-P", str(Path(__file__).with_name("step.py")), stage.addressing]
+    running = work.children.start([*command, "--force"] if force else command)
+    return STATES[follow(stage.addressing, running, work.children)]

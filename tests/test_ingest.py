@@ -54,14 +54,19 @@ def test_class_folders_become_a_dataset_and_params_follow(repo: Path, capsys: py
     folder = pictures(repo / "My pets", {"cat": 3, "dog": 2})
     (folder / "cat" / "notes.txt").write_text("no picture")
     (folder / "dog" / ".DS_Store").write_text("")
+    (folder / "dog" / "cut.png").write_bytes(b"\x89PNG")
+    for name in ("b.png", "a.txt"):
+        (folder / name).write_text("loose")
     (folder / "dog" / "copy.png").write_bytes((folder / "dog" / "1-0.png").read_bytes())
     ingest.run("images", folder=folder)
     said = capsys.readouterr().out
-    assert "read 6 examples; 5 are new" in said
+    assert "read 7 examples; 6 are new" in said
+    assert "skipped 2: not in a class folder: a.txt, b.png\n" in said
+    assert f"{folder / 'dog' / 'cut.png'}: cannot be opened as a picture; validate will set it aside" in said
     assert "skipped 1: identical to another with the same label" in said
     assert "skipped 1: not an image file (.txt)" in said
     found = pq.read_table("data/my-pets.parquet")
-    assert sorted(found["label"].to_pylist()) == ["cat"] * 3 + ["dog"] * 2
+    assert sorted(found["label"].to_pylist()) == ["cat"] * 3 + ["dog"] * 3
     settings = params.load()
     assert (settings.name, settings.task.labels) == ("my-pets", ["cat", "dog"])
     assert (settings.task.height, settings.task.width, settings.task.channels) == (9, 7, 1)
@@ -135,11 +140,14 @@ def test_the_size_of_a_model_follows_the_pictures(repo: Path) -> None:
     assert (task.height, task.width) == (112, 224)  # 1200 x 600 is in the middle; at most 224
 
 
-def test_an_official_split_of_folders_is_kept(repo: Path) -> None:
+def test_an_official_split_of_folders_is_kept(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = repo / "pets"
     pictures(folder / "train", {"cat": 3, "dog": 3}, 1)
     pictures(folder / "test", {"cat": 2, "dog": 2}, 2)
+    for number in range(4):
+        (folder / "test" / f"{number}.png").write_text("loose")
     ingest.run("images", folder=folder)
+    assert "skipped 4: not in a class folder: test/0.png, test/1.png, test/2.png, ..." in capsys.readouterr().out
     assert pq.read_table("data/pets.parquet")["split"].to_pylist().count("test") == 4
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -117,6 +118,7 @@ def test_a_failing_stage_ends_the_run_with_its_message(tmp_path: Path, prefect_s
     assert process.returncode == 1
     assert out.endswith("error: a: error: data/x.parquet: no column label\n")
     assert table(out) == {"a": "failed", "b": "not"}
+    assert float(re.findall(r"a +failed +(\S+)", out)[0]) > 0  # the seconds until it failed
     assert "Traceback" not in out
 
 

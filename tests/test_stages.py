@@ -121,6 +121,8 @@ def test_a_failing_stage_says_why_and_stops_what_depends_on_it(
         "silent": "failed", "unkept": "failed",
     }  # fmt: skip
     assert outcomes["bad"].error == "bad: error: data/x.parquet: not a Parquet file\nmake it anew"
+    assert outcomes["bad"].seconds > 0.3  # until it failed
+    assert outcomes["after"].seconds == 0
     assert outcomes["silent"].error.startswith("silent: > false")
     assert "unkept" in outcomes["unkept"].error and "does not exist" in outcomes["unkept"].error
     assert "bad: much" in capfd.readouterr().out

@@ -106,6 +106,7 @@ HOSTILE: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "latin-1": (b"x,y\nok,a\nGr\xfcn,b\n", {}, r"line 3, byte 3 \(fc\) is not utf-8.*--encoding cp1252"),
     "latin-1 in the header": (b"x,\xfc,y\nok,a\n", {}, r"line 1, byte 3 \(fc\) is not utf-8"),
     "utf-16": ("x,y\n1,a\n".encode("utf-16"), {}, "is UTF-16: --encoding utf-16"),
+    "a word that is none": ("x,y\n1,a\n", {"not_missing": ["?"]}, "--not-missing '\\?': .* one of NA, N/A"),
     "no such encoding": ("x,y\n1,a\n", {"encoding": "latin-l"}, "--encoding latin-l: unknown"),
     "a short row": ("x,y\n1,a\n2\n", {}, "line 3 has 1 values where 2 are expected: '2'.*--footer 1"),
     "a long row": ("x,y\n1,a\n2,b,c\n", {}, "line 3 has 3 values where 2 are expected"),
@@ -227,6 +228,74 @@ def test_columns_are_dropped_and_taken_for_categories_and_dates(tmp_path: Path) 
     assert found["split"].to_pylist() == ["train", "test"]
 
 
+COUNTRIES = "land,n,y\nNA,NA,a\nDE,1,null\nnull,2,b\n,3.5,b\nNA,,b\n"
+
+
+def test_a_missing_value_that_stood_there_as_a_word_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, found = read(tmp_path, COUNTRIES)
+    assert found["land"].to_pylist() == [None, "DE", None, None, None]
+    lines = capsys.readouterr().out.splitlines()
+    assert "land: 3 missing values were 'NA' or 'null'; --not-missing NA --not-missing null keeps them" in lines
+    assert "y: 1 missing value was 'null'; --not-missing null keeps them" in lines
+    assert not any(line.startswith("n:") for line in lines)  # among numbers it is no value
+    read(tmp_path, COUNTRIES, missing=["NA", "null"])  # the user has said so
+    assert "not-missing" not in capsys.readouterr().out
+
+
+def test_a_word_may_be_a_category_or_a_label_and_is_never_a_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, found = read(tmp_path, COUNTRIES, not_missing=["NA", "null"])
+    assert found.to_pydict() == {
+        "land": ["NA", "DE", "null", None, "NA"],
+        "n": [None, 1.0, 2.0, 3.5, None],
+        "label": ["a", "null", "b", "b", "b"],
+    }
+    assert source.settings["labels"] == ["a", "b", "null"]
+    assert "not-missing" not in capsys.readouterr().out
+    _, found = read(tmp_path, "land,y\nNA,1.5\nDE,NA\n", not_missing=["NA"])
+    assert found.to_pydict() == {"land": ["NA", "DE"], "label": [1.5, None]}
+
+
+def test_many_hints_are_cut(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ",".join(f"c{number}" for number in range(30))
+    read(tmp_path, f"{names},y\n{'NA,' * 30}a\n{'x,' * 30}b\n")
+    said = capsys.readouterr().out
+    assert said.count("--not-missing NA") == 10
+    assert "... and 20 more columns" in said
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["31.12.2023", "1.2.2023"], "looks like dates, taken for categories: --date 'x=%d.%m.%Y' makes"),
+        (["12/31/2023", "01/02/2023"], "--date 'x=%m/%d/%Y' makes"),
+        (["03/04/2023", "01/02/2023"], "--date 'x=%m/%d/%Y' or --date 'x=%d/%m/%Y' makes"),
+        (["31.12.23 10:15", "1.2.23 23:59"], "--date 'x=%d.%m.%y %H:%M' makes"),
+        (["2023-1-31", "2023-12-1"], "--date 'x=%Y-%m-%d' makes"),
+        (["31.12.2023", "soon"], None),
+        (["", ""], None),
+        ([f"u{number}" for number in range(60)], r"an id or a date (60 different values in 60 rows), taken"),
+        ([f"u{number % 31}" for number in range(60)], "--drop x leaves it out"),
+        ([f"u{number % 30}" for number in range(60)], None),
+        ([f"u{number}" for number in range(49)], None),
+    ],
+)
+def test_categories_that_look_like_an_id_or_dates_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], values: list[str], expected: str | None
+) -> None:
+    text = "x,n,y\n" + "".join(f"{value},1,{'ab'[row % 2]}\n" for row, value in enumerate(values))
+    read(tmp_path, text)
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("x: ")]
+    assert len(said) == (expected is not None)
+    assert expected is None or expected in said[0]
+    read(tmp_path, text, category=["x"])  # the user has said so
+    assert "x: " not in capsys.readouterr().out
+    pq.write_table(pa.table({"x": values, "y": ["ab"[row % 2] for row in range(len(values))]}), tmp_path / "t.parquet")
+    tabular(tmp_path / "t.parquet", ["y"])
+    assert ("x: " in capsys.readouterr().out) == (expected is not None)
+
+
 def test_names_of_columns_may_stand_in_a_file(tmp_path: Path) -> None:
     names = written(tmp_path, "x\ny\n", "names.txt")
     assert read(tmp_path, "1,a\n2,b\n", columns=str(names))[1]["x"].to_pylist() == [1.0, 2.0]
@@ -238,6 +307,7 @@ def test_a_parquet_file_is_read_by_its_types(tmp_path: Path) -> None:
         "i": pa.array([1, None], pa.int8()),
         "b": [True, None],
         "c": pa.array(["u", "v"]).dictionary_encode(),
+        "large": pa.array(["NA", None], pa.large_string()),
         "d": pa.array([datetime.date(2020, 1, 1), None]),
         "far": far,
         "ns": pa.array([1_000_001, None], pa.timestamp("ns", "Europe/Berlin")),
@@ -248,7 +318,8 @@ def test_a_parquet_file_is_read_by_its_types(tmp_path: Path) -> None:
     found = pa.concat_tables(source.tables)
     assert source.settings["numeric"] == ["i"]
     assert source.settings["boolean"] == ["b"]
-    assert source.settings["categorical"] == ["c"]
+    assert source.settings["categorical"] == ["c", "large"]
+    assert found["large"].to_pylist() == ["NA", None]  # a text as any: Parquet knows what is missing
     assert source.settings["dates"] == ["d", "far", "ns"]
     assert source.settings["labels"] == ["1", "2"]
     assert found["far"].cast(pa.int64()).to_pylist()[0] == 9_000_000_000_000_000_000

@@ -251,6 +251,23 @@ def test_too_many_bad_rows_stop_the_run_with_a_table_and_a_report(
     assert "report.html" in capsys.readouterr().out
 
 
+def test_a_limit_that_is_computed_is_shown_in_six_digits(tmp_path: Path) -> None:
+    case = Case(tmp_path, "images")
+    case.suite_of("""
+dataset:
+  - type: expect_column_max_to_be_between
+    kwargs: {column: files, max_value: {$PARAMETER: "0.05 * height"}}
+  - type: expect_column_values_to_be_in_set
+    kwargs: {column: files, value_set: [{$PARAMETER: "width / 9"}]}
+""")
+    assert 0.05 * case.section["height"] == 0.30000000000000004
+    with pytest.raises(SlipwayError) as raised:
+        case.run()
+    for text in (str(raised.value), (case.out / "report.html").read_text()):
+        assert "0.3" in text and "0.666667" in text
+        assert not re.search(r"\d\.\d{7}", text)
+
+
 def test_exactly_the_limit_is_still_set_aside(tmp_path: Path) -> None:
     case = Case(tmp_path, "images", max_bad_fraction=0.01)
     for row in (3, 8):

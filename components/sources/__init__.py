@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 BATCH = 2000  # examples in memory at a time
+TOLD = 10  # lines of one kind that an ingest prints
 
 
 @dataclass
@@ -38,6 +39,14 @@ class Command:
     text: str
     read: Callable[..., Source]
     arguments: Callable[[ArgumentParser], object] = lambda parser: parser
+
+
+def tell(lines: list[str], rest: str) -> None:
+    """Print the first lines, and how many more there are of `rest`."""
+    for line in lines[:TOLD]:
+        print(line)
+    if len(lines) > TOLD:
+        print(f"... and {len(lines) - TOLD:,} more {rest}")
 
 
 def slug(name: str, joint: str = "-") -> str:

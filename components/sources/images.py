@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from components import SlipwayError
-from components.sources import BATCH, Command, Source, slug
+from components.sources import BATCH, Command, Source, slug, tell
 
 LONGEST = 224  # pixels: of the longer side of a model's input, unless params.yaml says otherwise
 SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
@@ -145,8 +145,11 @@ def _in_classes(folder: Path, skipped: Counter[str]) -> list[Found]:
         raise SlipwayError(
             f"{folder}: no class folders; expected {folder}/LABEL/*.png, or a list of labels: --labels FILE.csv"
         )
-    if loose := sum(path.is_file() and not path.name.startswith(".") for path in folder.iterdir()):
-        skipped["not in a class folder"] = loose
+    above = [folder, *(tops if official else [])]
+    loose = [path for top in above for path in sorted(top.iterdir()) if path.is_file() and path.name[0] != "."]
+    if loose:
+        some = ", ".join(path.relative_to(folder).as_posix() for path in loose[:3])
+        skipped[f"not in a class folder: {some}{', ...' if len(loose) > 3 else ''}"] = len(loose)
     found: list[Found] = [
         (path, label.name, split) for label, split in classes for path in _pictures_in(label, skipped)
     ]
@@ -238,10 +241,12 @@ def _folders(folder: Path) -> list[Path]:
 def _describe(folder: Path, found: list[Path]) -> dict[str, Any]:
     """Choose the model's picture: the commonest size, or the middle one where sizes differ; grey if all are.
 
-    At most 224 pixels a side, as models of photographs commonly have; larger ones are made smaller.
+    At most 224 pixels a side, as models of photographs commonly have; larger ones are made smaller. Tells the paths of
+    files that cannot be opened, which the dataset does not keep.
     """
     from PIL import Image
 
+    unreadable = []
     sizes: Counter[tuple[int, int]] = Counter()
     grey = True
     for path in found:
@@ -250,10 +255,11 @@ def _describe(folder: Path, found: list[Path]) -> dict[str, Any]:
                 turned = image.getexif().get(274, 1) >= 5  # lies on its side
                 sizes[image.size[::-1] if turned else image.size] += 1
                 grey = grey and image.mode in ("1", "L", "LA", "I", "F", "I;16")
-        except Exception:  # noqa: BLE001, S112 - validate sets such a file aside, with a reason
-            continue
+        except Exception:  # noqa: BLE001 - validate sets such a file aside, with a reason
+            unreadable.append(f"{path}: cannot be opened as a picture; validate will set it aside")
     if not sizes:
         raise SlipwayError(f"{folder}: none of the {len(found)} image files can be read")
+    tell(unreadable, "files that cannot be opened")
     (width, height), count = sizes.most_common(1)[0]
     if count <= sizes.total() / 2:
         width, height = (sorted(size[side] for size in sizes.elements())[sizes.total() // 2] for side in (0, 1))

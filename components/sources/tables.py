@@ -27,6 +27,7 @@ DATE = pa.timestamp("us")
 ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?$"
 ZONE = r"(Z|[+-]\d{2}:?\d{2})$"
 EXACT = 2**53  # whole numbers beyond it are not exact in float64
+Words = dict[str, Counter[str]]  # of each column
 NEARLY = 0.9  # of a column's values: that many numbers, and the others are mistakes or stand for missing
 
 
@@ -38,7 +39,7 @@ class Reading:
     delimiter: str | None = None  # None: guessed
     encoding: str = "utf-8"
     missing: tuple[str, ...] = ()  # beside `words`
-    words: tuple[str, ...] = MISSING  # that stand for a missing value
+    words: tuple[str, ...] = MISSING  # that stand for a missing value; elsewhere than in text all of MISSING do
     decimal: str | None = None  # None: a comma where a column makes sense only so
     thousands: str | None = None
     footer: int = 0  # last lines that are no data
@@ -60,6 +61,8 @@ def arguments(parser: Any) -> None:
     parser.add_argument("--encoding", default="utf-8", metavar="NAME", help="of the text, such as latin-1 (utf-8)")
     text = "a missing value, such as '?'; repeatable (beside: empty, NA, N/A, NaN, nan, null, None)"
     parser.add_argument("--missing", action="append", default=[], metavar="TEXT", help=text)
+    text = "a word such as NA that is a value here, where a column is text; repeatable"
+    parser.add_argument("--not-missing", action="append", default=[], metavar="TEXT", help=text)
     parser.add_argument("--decimal", choices=[".", ","], help="of numbers (guessed at an ingest)")
     parser.add_argument("--thousands", metavar="CHARACTER", help="between the thousands of numbers, such as ','")
     parser.add_argument("--footer", type=int, default=0, metavar="N", help="leave out the last N lines (0)")
@@ -85,7 +88,14 @@ def reading(options: dict[str, Any]) -> Reading:
         codecs.lookup(taken.get("encoding", "utf-8"))
     except LookupError:
         raise SlipwayError(f"--encoding {taken['encoding']}: unknown; such as utf-8, latin-1, cp1252, utf-16") from None
-    return Reading(columns, missing=tuple(options.pop("missing", ())), **taken)
+    kept = options.pop("not_missing", ())
+    if odd := [word for word in kept if word not in MISSING[1:]]:
+        raise SlipwayError(
+            f"--not-missing {odd[0]!r}: stands for no missing value unless --missing says so; one of "
+            f"{', '.join(MISSING[1:])}"
+        )
+    words = tuple(word for word in MISSING if word not in kept)
+    return Reading(columns, missing=tuple(options.pop("missing", ())), words=words, **taken)
 
 
 def names(file: Path, how: Reading) -> tuple[str, ...]:
@@ -162,11 +172,11 @@ def unreadable(file: Path, how: Reading, error: Exception) -> SlipwayError:
     return SlipwayError(f"{file}: cannot be read: {text}")
 
 
-def blocks(file: Path, how: Reading) -> Iterator[pa.Table]:
+def blocks(file: Path, how: Reading, words: Words | None = None) -> Iterator[pa.Table]:
     """Yield a CSV's rows as text, block by block: spaces around values taken off, what stands for missing null.
 
-    Raises SlipwayError, naming the line, for a row of too few or too many values and for a byte that is not of the
-    encoding.
+    `words` counts, by column, the words that stood for missing, unless --missing names them. Raises SlipwayError,
+    naming the line, for a row of too few or too many values and for a byte that is not of the encoding.
     """
     columns = names(file, how)
     skipped = 0 if how.columns else _header(file, how)[1]
@@ -184,7 +194,7 @@ def blocks(file: Path, how: Reading) -> Iterator[pa.Table]:
             pa.csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), null_values=[]),
         )
         for batch in reader:
-            yield _clean(pa.table(batch), how)
+            yield _clean(pa.table(batch), how, words)
     except (pa.ArrowException, UnicodeError, OSError) as error:
         if "Empty CSV" in str(error):
             return
@@ -212,10 +222,14 @@ def parquet(file: Path) -> Iterator[pa.Table]:
         raise SlipwayError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def _clean(table: pa.Table, how: Reading) -> pa.Table:
+def _clean(table: pa.Table, how: Reading, words: Words | None) -> pa.Table:
     missing = pa.array([*how.words, *how.missing], pa.string())
+    counted = pa.array([word for word in how.words if word and word not in how.missing], pa.string())
     for at, name in enumerate(table.column_names):
         text = pc.utf8_trim_whitespace(table[name])
+        if words is not None:
+            for item in pc.value_counts(text.filter(pc.is_in(text, counted))).to_pylist():
+                words.setdefault(name, Counter())[item["values"]] += item["counts"]
         table = table.set_column(at, name, pc.if_else(pc.is_in(text, missing), pa.scalar(None, pa.string()), text))
     return table
 
@@ -265,6 +279,8 @@ def cast(column: pa.ChunkedArray, wanted: pa.DataType, how: Reading, form: str |
         if (pa.types.is_integer(has) or pa.types.is_decimal(has)) and wanted == pa.float64():
             _exact(column)
         return column.cast(wanted)
+    if wanted != pa.string():  # a word that is a value in text is none among numbers
+        column = pc.if_else(pc.is_in(column, pa.array(MISSING, has)), pa.scalar(None, has), column)
     if wanted == pa.float64():
         column = _plain(column, how)
     elif wanted == pa.bool_():

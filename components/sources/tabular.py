@@ -1,6 +1,7 @@
 """Tables: CSV and Parquet files, and scikit-learn's breast cancer data."""
 
 import re
+import shlex
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,11 +13,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components import SlipwayError, table
-from components.sources import Command, Source, slug, tables
+from components.sources import Command, Source, slug, tables, tell
 from components.sources.tables import DATE, NEARLY, Kind, Reading
 
 FEW = 10  # different whole numbers at most: classes, unless --task number
-MOST = 10_000  # different values to predict that are looked at
+MOST = 10_000  # different values to predict that are looked at, and first rows
+ENOUGH = 50  # rows that tell an id from categories
+FORMS = [
+    day + time
+    for time in ("", " %H:%M", " %H:%M:%S")
+    for day in ("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%Y-%m-%d", "%d.%m.%y", "%m/%d/%y")
+]
+DIGITS = {"%d": r"(0?[1-9]|[12]\d|3[01])", "%m": r"(0?[1-9]|1[0-2])", "%Y": r"\d{4}", "%y": r"\d{2}"}
+DIGITS |= {"%H": r"([01]?\d|2[0-3])", "%M": r"[0-5]\d", "%S": r"[0-5]\d"}
 SECTIONS = {pa.float64(): "numeric", pa.string(): "categorical", pa.bool_(): "boolean", DATE: "dates"}
 Types = dict[str, pa.DataType]
 
@@ -65,11 +74,12 @@ def tabular(
     own = [name for name in schema.names if name not in (*drop, *label, "split")]
     if reserved := next((name for name in own if name in table.RESERVED), None):
         raise SlipwayError(f"{file}: a column may not be called {reserved!r}; leave it out (--drop {reserved})")
+    words: tables.Words = {}
     types: Types = dict.fromkeys(category, pa.string()) | dict.fromkeys(forms, DATE)
     if file.suffix == ".parquet":
         types = {name: types.get(name) or _stored(file, schema.field(name)) for name in own}
     else:
-        kinds = tables.look(tables.blocks(file, how), how)
+        kinds = tables.look(tables.blocks(file, replace(how, words=tables.MISSING), words), how)
         if not kinds:
             raise SlipwayError(f"{file}: there are no rows below the header")
         comma = tables.delimiter(file, how) != "," and any(_with_comma(kind) for kind in kinds.values())
@@ -98,6 +108,9 @@ def tabular(
     for section, names in source.settings.items():
         if names:
             print(f"{section}: {', '.join(names[:20])}{f' and {len(names) - 20} more' if len(names) > 20 else ''}")
+    texts = source.settings["categorical"]
+    _tell_missing(words, [*texts, *(label if renamed is not None else [])], how)
+    _tell_other(file, how, [name for name in texts if name not in category])
     files = [(file, "train" if test else None), *([(test, "test")] if test else [])]
     source.tables = _examples(source, files, how, types, forms, label, renamed)
     return source
@@ -188,9 +201,10 @@ def _values(file: Path, how: Reading, label: Iterable[str]) -> Counter[str]:
 def _are_numbers(counted: Counter[str], how: Reading) -> bool:
     """Tell whether the values to predict are numbers and not classes: more than FEW different ones, or fractions."""
     number, whole = re.compile(tables.patterns(how)["number"]), re.compile(r"[+-]?\d+")
-    if not counted or not all(number.fullmatch(value) for value in counted):
+    values = [value for value in counted if value not in tables.MISSING]  # such a word may be a class, but no number
+    if not values or not all(number.fullmatch(value) for value in values):
         return False
-    return len(counted) > FEW or not all(whole.fullmatch(value) for value in counted)
+    return len(values) > FEW or not all(whole.fullmatch(value) for value in values)
 
 
 def _renamed(file: Path, rename: Iterable[str], values: list[str]) -> dict[str, str]:
@@ -204,6 +218,52 @@ def _renamed(file: Path, rename: Iterable[str], values: list[str]) -> dict[str, 
             )
         found[item[: cuts[-1]].strip()] = item[cuts[-1] + 1 :].strip()
     return found
+
+
+def _tell_missing(words: tables.Words, names: list[str], how: Reading) -> None:
+    """Tell which columns of text have missing values that stood there as a word."""
+    lines = []
+    for name in names:
+        found = {word: count for word, count in words.get(name, Counter[str]()).items() if word in how.words}
+        if found:
+            shown = " or ".join(map(repr, found))
+            options = " ".join(f"--not-missing {word}" for word in found)
+            values = (
+                "1 missing value was" if sum(found.values()) == 1 else f"{sum(found.values()):,} missing values were"
+            )
+            lines.append(f"{name}: {values} {shown}; {options} keeps them")
+    tell(lines, "columns with such missing values")
+
+
+def _tell_other(file: Path, how: Reading, names: list[str]) -> None:
+    """Tell which categories look like dates, or like an id, by the first rows."""
+    parts: list[pa.Table] = []
+    for block in _blocks(file, how) if names else ():
+        parts.append(block.select(names)[: MOST - sum(map(len, parts))])
+        if sum(map(len, parts)) >= MOST:
+            break
+    lines = []
+    for name in names:
+        values = tables.cast(pa.concat_tables(parts)[name], pa.string(), how).drop_null()
+        different = values.unique()
+        drop = f"--drop {shlex.quote(name)}"
+        if forms := [form for form in FORMS if _fits(different, form)]:
+            dates = " or ".join(f"--date '{name}={form}'" for form in forms)
+            lines.append(
+                f"{name}: looks like dates, taken for categories: {dates} makes dates of it, {drop} leaves it out"
+            )
+        elif len(values) >= ENOUGH and len(different) > len(values) / 2:
+            lines.append(
+                f"{name}: looks like an id or a date ({len(different):,} different values in {len(values):,} rows), "
+                f"taken for categories: {drop} leaves it out, --date '{name}=FORM' makes dates of it"
+            )
+    tell(lines, "columns of that kind")
+
+
+def _fits(values: pa.Array, form: str) -> bool:
+    """Tell whether all values, and there is one, look like dates of a form; strptime takes 23 for the year 23."""
+    expression = re.sub("%[a-zA-Z]", lambda found: DIGITS[found[0]], form.replace(".", r"\."))
+    return len(values) > 0 and bool(pc.all(pc.match_substring_regex(values, f"^{expression}$")).as_py())
 
 
 def _examples(
