@@ -1,6 +1,8 @@
 import gzip
 import hashlib
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -322,3 +324,79 @@ def test_parquet_text_that_is_not_utf8_is_told(tmp_path: Path, monkeypatch: pyte
     pq.write_table(pa.table({"word": bad, "answer": ["a", "b"] * 30}), "bad.parquet")
     assert main(["ingest", "table", "bad.parquet", "--label", "answer"]) == 1
     assert not Path("data").exists()
+
+
+def state(repo: Path) -> dict[str, bytes]:
+    """All that an ingest may change, and what it may leave behind."""
+    return {
+        str(path.relative_to(repo)): path.read_bytes()
+        for path in sorted(repo.rglob("*"))
+        if path.is_file() and not {".git", ".dvc"} & set(path.relative_to(repo).parts)
+    }
+
+
+ANSWERS = "age,kauft\n30,ja\n31,nein\n33,ja\n"
+
+
+@pytest.fixture
+def weighted(repo: Path) -> Path:
+    """A dataset of yes and no whose params.yaml weighs them, and kunden.csv with other labels."""
+    csv("customers", "age,target\n30,yes\n31,no\n")
+    with Path("params.yaml").open("a") as file:
+        file.write('train:\n  class_weights: {"yes": 2.0}\n')
+    Path("kunden.csv").write_text(ANSWERS)
+    return repo
+
+
+def test_settings_that_do_not_go_with_new_data_stop_before_anything_is_changed(
+    weighted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = state(weighted)
+    capsys.readouterr()
+    words = ["ingest", "table", "kunden.csv", "--label", "kauft", "--replace"]
+    for _ in range(2):  # the second time is no other
+        assert main(words) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("error: params.yaml: train.class_weights: no label 'yes'; there are: ja, nein\n")
+        assert "nothing was changed: remove it from params.yaml, or change it to what fits both, and ingest" in said
+        assert state(weighted) == before
+    Path("params.yaml").write_text(Path("params.yaml").read_text().replace('{"yes": 2.0}', "balanced"))
+    assert main(words) == 0
+    assert list(contents(Path("data"))) == ["kunden.parquet"]
+    assert params.load().task.labels == ["ja", "nein"]
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_dataset_that_cannot_be_put_in_place_leaves_params_as_they_were(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, replace: bool
+) -> None:
+    calves = pictures(repo / "calves", {"cow": 2, "cat": 2}, seed=8)
+    ingest.run("images", folder=pictures(repo / "pets", {"cat": 3, "dog": 2}))
+    before = state(repo)
+    renamed = Path.rename
+
+    def refused(path: Path, target: Path) -> Path:
+        if Path("data") in (path, target.parent):
+            assert Path("params.yaml").read_bytes() != before["params.yaml"]  # the data is put in place last
+            raise PermissionError(path)
+        return renamed(path, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(PermissionError):
+        ingest.run("images", folder=calves, replace=replace)
+    assert state(repo) == before
+
+
+def test_a_kill_before_the_data_is_in_place_does_not_block_the_next_ingest(repo: Path) -> None:
+    ingest.run("images", folder=pictures(repo / "pets", {"cat": 3, "dog": 2}))
+    Path("kunden.csv").write_text(ANSWERS)
+    words = "import os\nfrom pathlib import Path\nfrom components.__main__ import main\n"
+    words += "renamed = Path.rename\n"  # a killed process tidies nothing up
+    words += "Path.rename = lambda path, to: os._exit(9) if path == Path('data') else renamed(path, to)\n"
+    words += "main(['ingest', 'table', 'kunden.csv', '--label', 'kauft', '--name', 'k', '--replace'])"
+    killed = subprocess.run([sys.executable, "-c", words], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    assert killed.returncode == 9
+    assert params.load().name == "k"
+    ingest.run("table", file=Path("kunden.csv"), label=["kauft"], replace=True)
+    assert list(contents(Path("data"))) == ["kunden.parquet"]
+    assert params.load().name == "kunden"
