@@ -20,12 +20,12 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from tqdm import tqdm
 
-from components import SlipwayError, recipes, table
+from components import SlipwayError, recipes, results, table
 from components import params as params_module
 from components.files import replacing
 from components.sources import Source, commands, slug
 
-GATES = ("minimum", "maximum")  # a source's replace those there were: other data, other metrics
+GATES = ("minimum", "maximum")
 
 
 def arguments(stages: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -70,7 +70,7 @@ def run(
             _must_be_kept(data)
         settings = {"recipe": found.recipe, found.recipe: found.settings}
         if not old:
-            settings = {"name": name, **settings, **found.others}
+            settings = {"name": name, **settings, **_others(found, current)}
         settle = partial(_settled, params, {} if keep_params else settings, grow=bool(old))
         settle()  # what does not fit stops us before the data is read
         known = _known(data, old, columns)
@@ -228,6 +228,28 @@ def _put(path: Path, content: bytes | None) -> None:
         aside.write_bytes(content)
 
 
+def _others(source: Source, old: params_module.Params | None) -> dict[str, Any]:
+    """Return the source's further settings for a new dataset, and with them the gates as far as these change.
+
+    Gates on what a model costs stay. Those on how good it is stay if the target is of the kind it was and has the
+    metric; the source's own join them.
+    """
+    recipe = recipes.load(source.recipe)
+    target = recipe.target(recipe.Params.model_validate(source.settings))
+    same = old is None or recipes.load(old.recipe).target(old.task).kind == target.kind
+    own = source.others.get("register", {})
+    known = results.quality(target, old.costs if old else None).union(*(own.get(side, {}) for side in GATES))
+    there = old.register_ if old else params_module.Register()
+    register = {name: value for name, value in own.items() if name not in GATES}
+    for side in GATES:
+        limits: dict[str, float] = getattr(there, side)
+        stay = {name: limits[name] for name in limits if results.measures_cost(name) or (same and name in known)}
+        if (gates := own.get(side, {}) | stay) != limits:
+            register[side] = gates
+    others = {name: value for name, value in source.others.items() if name != "register"}
+    return others | ({"register": register} if register else {})
+
+
 def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = "") -> list[str]:
     changed = []
     for key, value in settings.items():
@@ -241,8 +263,13 @@ def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = 
                 continue
             value = [*old, *(label for label in value if label not in old)]  # noqa: PLW2901
         if old != value:
-            content[key] = value
             changed.append(f"{prefix}{key}: {old} -> {value}")
+            if key in GATES and old and value:  # what stays keeps its comment
+                for name in old.keys() - value.keys():
+                    del old[name]
+                old.update({name: limit for name, limit in value.items() if old.get(name) != limit})
+            else:
+                content[key] = value
     return changed
 
 
