@@ -5,11 +5,13 @@ Identical examples are kept once; the settings that describe the data go into pa
 
 import argparse
 import fcntl
+import io
 import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,12 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from tqdm import tqdm
 
-from components import SlipwayError, recipes, table
+from components import SlipwayError, recipes, results, table
 from components import params as params_module
 from components.files import replacing
 from components.sources import Source, commands, slug
 
-GATES = ("minimum", "maximum")  # a source's replace those there were: other data, other metrics
+GATES = ("minimum", "maximum")
 
 
 def arguments(stages: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -55,7 +57,7 @@ def run(
     """Ingest a source into the folder `data`; all of it or nothing.
 
     Raises SlipwayError for a source that cannot be read, a dataset of another kind, a file of that name
-    with other content, and a dataset to be replaced that DVC does not keep.
+    with other content, a dataset to be replaced that DVC does not keep, and settings that do not fit the new one.
     """
     current = params_module.load(params) if params.exists() else None  # a mistake there stops us before anything
     found = commands()[source].read(**options)
@@ -66,23 +68,31 @@ def run(
         found.schema = columns if old else None
         if replace and data.exists():
             _must_be_kept(data)
+        settings = {"recipe": found.recipe, found.recipe: found.settings}
+        if not old:
+            settings = {"name": name, **settings, **_others(found, current)}
+        settle = partial(_settled, params, {} if keep_params else settings, grow=bool(old))
+        settle()  # what does not fit stops us before the data is read
         known = _known(data, old, columns)
         counts: Counter[str] = Counter()
         tables = _new(found, columns, known, counts)
-        if old:
-            pieces = _add(tables, data, name)
-        else:
-            with replacing(data) as aside:
+        with ExitStack() as undo:
+            with _adding(data) if old else replacing(data) as aside:
                 pieces = table.write(tables, aside, name)
+                text, changed = settle()
+                if changed:  # params.yaml first: killed before the data is renamed, DVC still keeps all of data/
+                    before = params.read_bytes() if params.exists() else None
+                    _put(params, text.encode())
+                    undo.callback(_put, params, before)
+            undo.pop_all()
     print(f"read {sum(counts.values()):,} examples; {counts['new']:,} are new")
     for reason, count in (*counts.items(), *found.skipped.items()):
         if reason != "new":
             print(f"skipped {count:,}: {reason}")
     for piece in pieces:
         print(f"wrote {data / piece.name}")
-    if not keep_params:
-        settings = {"recipe": found.recipe, found.recipe: found.settings}
-        _settle(params, settings if old else {"name": name, **settings, **found.others}, grow=bool(old))
+    for line in changed:
+        print(f"{params}: {line}")
     _version(data)
 
 
@@ -117,10 +127,12 @@ def _columns(source: Source, current: params_module.Params | None) -> pa.Schema:
         raise SlipwayError(f"{source.name}: {key}: {detail['msg']}") from None
 
 
-def _add(tables: Iterator[pa.Table], data: Path, name: str) -> list[Path]:
-    """Write one more file, or several, into the dataset; all of them or none."""
+@contextmanager
+def _adding(data: Path) -> Iterator[Path]:
+    """Yield a folder; move the files that are written there into the dataset: all of them or none."""
     with tempfile.TemporaryDirectory(dir=data.resolve().parent, prefix=f".{data.name}.", suffix=".tmp") as aside:
-        pieces = table.write(tables, Path(aside), name)
+        yield Path(aside)
+        pieces = sorted(Path(aside).iterdir())
         for piece in pieces:
             if (data / piece.name).exists():
                 raise SlipwayError(
@@ -133,7 +145,6 @@ def _add(tables: Iterator[pa.Table], data: Path, name: str) -> list[Path]:
             for path in moved:
                 path.unlink()
             raise
-    return moved
 
 
 def _must_be_kept(data: Path) -> None:
@@ -185,20 +196,58 @@ def _new(source: Source, columns: pa.Schema, known: set[tuple[str, str]], counts
             progress.update(len(part))
 
 
-def _settle(path: Path, settings: dict[str, Any], *, grow: bool) -> None:
-    """Write settings into params.yaml, comments kept, and tell each change; `grow` only adds labels."""
+def _settled(path: Path, settings: dict[str, Any], *, grow: bool) -> tuple[str, list[str]]:
+    """Return params.yaml with settings in it, comments kept, and each change in words; `grow` only adds labels.
+
+    Writes nothing. Raises SlipwayError where other settings do not go with these.
+    """
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 110
     content = (yaml.load(path) if path.exists() else None) or {}
     changed = _merge(content, settings, grow=grow)
-    if not changed:
+    text = io.StringIO()
+    yaml.dump(content, text)
+    if changed:
+        try:
+            params_module.check(YAML(typ="safe").load(text.getvalue()), path)
+        except SlipwayError as error:
+            raise SlipwayError(
+                f"{error}\nso it would be with the new data, and nothing was changed: remove it from {path}, or change "
+                "it to what fits both, and ingest again"
+            ) from None
+    return text.getvalue(), changed
+
+
+def _put(path: Path, content: bytes | None) -> None:
+    """Write a file whole; None: there is none."""
+    if content is None:
+        path.unlink(missing_ok=True)
         return
     with replacing(path) as aside:
-        yaml.dump(content, aside)
-        params_module.load(aside)
-    for line in changed:
-        print(f"{path}: {line}")
+        aside.write_bytes(content)
+
+
+def _others(source: Source, old: params_module.Params | None) -> dict[str, Any]:
+    """Return the source's further settings for a new dataset, and with them the gates as far as these change.
+
+    Gates on what a model costs stay. Those on how good it is stay if the target is of the kind it was and has the
+    metric; the source's own join them.
+    """
+    recipe = recipes.load(source.recipe)
+    target = recipe.target(recipe.Params.model_validate(source.settings))
+    same = old is None or recipes.load(old.recipe).target(old.task).kind == target.kind
+    own = source.others.get("register", {})
+    known = results.quality(target, old.costs if old else None).union(*(own.get(side, {}) for side in GATES))
+    there = old.register_ if old else params_module.Register()
+    register = {name: value for name, value in own.items() if name not in GATES}
+    for side in GATES:
+        limits: dict[str, float] = getattr(there, side)
+        stay = {name: limits[name] for name in limits if results.measures_cost(name) or (same and name in known)}
+        if (gates := own.get(side, {}) | stay) != limits:
+            register[side] = gates
+    others = {name: value for name, value in source.others.items() if name != "register"}
+    return others | ({"register": register} if register else {})
 
 
 def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = "") -> list[str]:
@@ -214,8 +263,13 @@ def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = 
                 continue
             value = [*old, *(label for label in value if label not in old)]  # noqa: PLW2901
         if old != value:
-            content[key] = value
             changed.append(f"{prefix}{key}: {old} -> {value}")
+            if key in GATES and old and value:  # what stays keeps its comment
+                for name in old.keys() - value.keys():
+                    del old[name]
+                old.update({name: limit for name, limit in value.items() if old.get(name) != limit})
+            else:
+                content[key] = value
     return changed
 
 

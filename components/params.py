@@ -272,6 +272,11 @@ def load(path: Path = Path("params.yaml")) -> Params:
         raise SlipwayError(f"{path}: no such file; run the command in the project's root") from None
     except YAMLError as error:
         raise SlipwayError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    return check(content, path)
+
+
+def check(content: Any, path: Path) -> Params:
+    """Check the plain content of a params.yaml, as `load` does; `path` is what messages call it."""
     if not isinstance(content, dict):
         raise SlipwayError(f"{path}: expected keys and values such as `recipe: images`")
     sections = {key: content.pop(key) for key in recipes.names() if key in content}

@@ -4,8 +4,11 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from components import metrics, recipes, slices
 from components.files import read_json
@@ -62,6 +65,22 @@ def numbers(build: Path, model_digest: str, evaluate: dict[str, Any]) -> dict[st
         for name, value in found.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
+
+
+def measures_cost(metric: str) -> bool:
+    """Tell metrics of what a model costs, which any model has, from those of how good it is."""
+    return metric in {*SIZES, *COSTS, "rows", "train_peak_memory_mb", *(f"{stage}_seconds" for stage in STAGES)}
+
+
+def quality(target: recipes.Target, costs: object = None) -> set[str]:
+    """Name all that may be known of how good a model of a target is, as a gate names it; without MASE."""
+    main, each = metrics.main(target, costs), "mae" if target.kind == "values" else "f1"
+    beside = {f"{of}_{main}" for of in ("baseline", "classical", "worst_slice")}
+    two = replace(target, names=("a", "b"))
+    actual = np.zeros(1, int) if target.kind == "label" else np.zeros((1, 2))
+    example = metrics.Examples(actual, np.ones((1, 2)), two, costs=None if costs is None else np.zeros((2, 2)))
+    measured, _ = metrics.measure(example)  # of any example: the names do not depend on it
+    return {*measured, *beside, *(f"{each}_of_{name}" for name in _names(target.names))}
 
 
 def _names(labels: Iterable[str]) -> list[str]:

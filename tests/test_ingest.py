@@ -1,7 +1,11 @@
 import gzip
 import hashlib
+import json
+import os
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from dvc.repo import Repo
 from PIL import Image
+from ruamel.yaml import YAML
 
 from components import SlipwayError, ingest, params, table
 from components.__main__ import main
@@ -330,3 +335,148 @@ def test_parquet_text_that_is_not_utf8_is_told(tmp_path: Path, monkeypatch: pyte
     pq.write_table(pa.table({"word": bad, "answer": ["a", "b"] * 30}), "bad.parquet")
     assert main(["ingest", "table", "bad.parquet", "--label", "answer"]) == 1
     assert not Path("data").exists()
+
+
+def state(repo: Path) -> dict[str, bytes]:
+    """All that an ingest may change, and what it may leave behind."""
+    return {
+        str(path.relative_to(repo)): path.read_bytes()
+        for path in sorted(repo.rglob("*"))
+        if path.is_file() and not {".git", ".dvc"} & set(path.relative_to(repo).parts)
+    }
+
+
+ANSWERS = "age,kauft\n30,ja\n31,nein\n33,ja\n"
+
+
+@pytest.fixture
+def weighted(repo: Path) -> Path:
+    """A dataset of yes and no whose params.yaml weighs them, and kunden.csv with other labels."""
+    csv("customers", "age,target\n30,yes\n31,no\n")
+    with Path("params.yaml").open("a") as file:
+        file.write('train:\n  class_weights: {"yes": 2.0}\n')
+    Path("kunden.csv").write_text(ANSWERS)
+    return repo
+
+
+def test_settings_that_do_not_go_with_new_data_stop_before_anything_is_changed(
+    weighted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = state(weighted)
+    capsys.readouterr()
+    words = ["ingest", "table", "kunden.csv", "--label", "kauft", "--replace"]
+    for _ in range(2):  # the second time is no other
+        assert main(words) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("error: params.yaml: train.class_weights: no label 'yes'; there are: ja, nein\n")
+        assert "nothing was changed: remove it from params.yaml, or change it to what fits both, and ingest" in said
+        assert state(weighted) == before
+    Path("params.yaml").write_text(Path("params.yaml").read_text().replace('{"yes": 2.0}', "balanced"))
+    assert main(words) == 0
+    assert list(contents(Path("data"))) == ["kunden.parquet"]
+    assert params.load().task.labels == ["ja", "nein"]
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_dataset_that_cannot_be_put_in_place_leaves_params_as_they_were(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, replace: bool
+) -> None:
+    calves = pictures(repo / "calves", {"cow": 2, "cat": 2}, seed=8)
+    ingest.run("images", folder=pictures(repo / "pets", {"cat": 3, "dog": 2}))
+    before = state(repo)
+    renamed = Path.rename
+
+    def refused(path: Path, target: Path) -> Path:
+        if Path("data") in (path, target.parent):
+            assert Path("params.yaml").read_bytes() != before["params.yaml"]  # the data is put in place last
+            raise PermissionError(path)
+        return renamed(path, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(PermissionError):
+        ingest.run("images", folder=calves, replace=replace)
+    assert state(repo) == before
+
+
+def test_a_kill_before_the_data_is_in_place_does_not_block_the_next_ingest(repo: Path) -> None:
+    ingest.run("images", folder=pictures(repo / "pets", {"cat": 3, "dog": 2}))
+    Path("kunden.csv").write_text(ANSWERS)
+    words = "import os\nfrom pathlib import Path\nfrom components.__main__ import main\n"
+    words += "renamed = Path.rename\n"  # a killed process tidies nothing up
+    words += "Path.rename = lambda path, to: os._exit(9) if path == Path('data') else renamed(path, to)\n"
+    words += "main(['ingest', 'table', 'kunden.csv', '--label', 'kauft', '--name', 'k', '--replace'])"
+    killed = subprocess.run([sys.executable, "-c", words], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    assert killed.returncode == 9
+    assert params.load().name == "k"
+    ingest.run("table", file=Path("kunden.csv"), label=["kauft"], replace=True)
+    assert list(contents(Path("data"))) == ["kunden.parquet"]
+    assert params.load().name == "kunden"
+
+
+def _replaced(gates: str, *sources: list[str]) -> dict[str, Any]:
+    """The section `register` after one source was ingested, these gates were written, and the next took its place."""
+    Path("numbers.csv").write_text("age,target\n30,1.5\n31,2.5\n33,4.5\n")
+    Path("series.csv").write_text("day,kg\n" + "".join(f"2020-01-{day:02d},{day % 5}\n" for day in range(1, 20)))
+    Path("kunden.csv").write_text(ANSWERS)
+    Path("answers.csv").write_text("age,target\n30,yes\n31,no\n")
+    first, second = sources
+    assert main(["ingest", *first]) == 0
+    yaml = YAML()
+    content = yaml.load(Path("params.yaml"))
+    content["register"] = yaml.load(gates)
+    yaml.dump(content, Path("params.yaml"))
+    assert main(["ingest", *second, "--replace"]) == 0
+    return dict(YAML(typ="safe").load(Path("params.yaml"))["register"])
+
+
+NUMBERS = ["table", "numbers.csv", "--label", "target"]
+SERIES = ["series", "series.csv", "--time", "day", "--value", "kg", "--history", "4", "--horizon", "1"]
+GERMAN = ["table", "kunden.csv", "--label", "kauft"]
+ENGLISH = ["table", "answers.csv", "--label", "target"]
+COSTS = {"latency_ms": 20.0, "size_mb": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "before", "after"),
+    [
+        (NUMBERS, GERMAN, ({"r2": 0.0}, {"mae": 2.0}), ({}, {})),
+        (GERMAN, NUMBERS, ({"accuracy": 0.8, "f1_of_ja": 0.5}, {"log_loss": 1.0}), ({"r2": 0.0}, {})),
+        (SERIES, NUMBERS, ({}, {"mase": 1.0, "rmse": 3.0}), ({"r2": 0.0}, {"rmse": 3.0})),
+        (NUMBERS, SERIES, ({"r2": 0.5}, {}), ({"r2": 0.5}, {"mase": 1.0})),
+        (SERIES, SERIES, ({}, {"mase": 0.9}), ({}, {"mase": 0.9})),
+        (ENGLISH, GERMAN, ({"accuracy": 0.8, "roc_auc": 0.7, "f1_of_yes": 0.5, "acuracy": 1.0}, {}), None),
+        (["digits"], GERMAN, ({"accuracy": 0.8, "classical_accuracy": 0.5}, {"train_seconds": 9.0}), "all"),
+    ],
+)
+def test_a_new_dataset_keeps_the_gates_that_it_can_have(
+    repo: Path,
+    capsys: pytest.CaptureFixture[str],
+    first: list[str],
+    second: list[str],
+    before: tuple[dict[str, float], dict[str, float]],
+    after: Any,
+) -> None:
+    after = before if after == "all" else after or ({"accuracy": 0.8, "roc_auc": 0.7}, {})
+    minimum, maximum = before
+    found = _replaced(f"{{minimum: {json.dumps(minimum)}, maximum: {json.dumps(maximum | COSTS)}}}", first, second)
+    assert (found["minimum"], found["maximum"]) == (after[0], after[1] | COSTS)
+    said = capsys.readouterr().out.rpartition("examples; ")[2]  # of the second ingest
+    assert (f"params.yaml: register.minimum: {minimum} -> {after[0]}" in said) == (minimum != after[0])
+    assert ("params.yaml: register.maximum: " in said) == (maximum != after[1])
+
+
+def test_gates_that_stay_keep_their_comments_and_those_by_default_are_not_written(repo: Path) -> None:
+    gates = "maximum:  # of it\n  mase: 1.0  # goes\n  latency_ms: 20  # a promise\nmargin: 0.1\n"
+    assert _replaced(gates, SERIES, NUMBERS) == {"maximum": {"latency_ms": 20}, "minimum": {"r2": 0.0}, "margin": 0.1}
+    text = Path("params.yaml").read_text()
+    assert "maximum: # of it\n    latency_ms: 20 # a promise\n" in text
+    Path("params.yaml").write_text(PARAMS)
+    ingest.run("digits", replace=True)
+    assert "register" not in Path("params.yaml").read_text()
+
+
+def test_params_that_are_kept_keep_their_gates(repo: Path) -> None:
+    csv("numbers", "age,target\n30,1.5\n31,2.5\n")
+    before = Path("params.yaml").read_bytes()
+    ingest.run("digits", replace=True, keep_params=True)
+    assert Path("params.yaml").read_bytes() == before

@@ -425,15 +425,14 @@ def test_a_file_becomes_windows(tmp_path: Path) -> None:
     assert found["label"].to_pylist() == [[4, 5], [5, 6], [6, 7]]
     assert str(found["time"][0]) == "2020-01-03 00:00:00"
     assert not source.skipped
-    assert source.others["register"]["maximum"]["mase"] == 1.0
+    assert source.others == {"register": {"maximum": {"mase": 1.0}}}
     assert recipes.schema(recipes.load("series"), series.Params.model_validate(source.settings)).equals(found.schema)
 
 
 def test_a_new_dataset_of_a_series_takes_the_gate_of_accuracy_out(tmp_path: Path) -> None:
-    content = {"register": {"minimum": {"accuracy": 0.9}, "maximum": {"size_mb": 10.0}, "margin": 0.02}}
-    ingest_stage._merge(content, ingest(csv(tmp_path, *days(1, 2, 3, 4, 5))).others, grow=False)
+    others = ingest_stage._others(ingest(csv(tmp_path, *days(1, 2, 3, 4, 5))), None)
     maximum = {"mase": 1.0, "latency_ms": 50.0, "size_mb": 100.0}
-    assert content == {"register": {"minimum": {}, "maximum": maximum, "margin": 0.02}}
+    assert others == {"register": {"minimum": {}, "maximum": maximum}}
 
 
 def test_a_horizon_of_one_is_a_number(tmp_path: Path) -> None:

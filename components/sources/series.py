@@ -108,8 +108,7 @@ def series(
         "step": None if step == "row" else step,
     }
     tables = _windows(parts, origins, Params.model_validate(settings), labelled=True)
-    gates = {"minimum": {}, "maximum": {"mase": 1.0, "latency_ms": 50.0, "size_mb": 100.0}}
-    return Source(slug(file.stem), "series", settings, tables, skipped, {"register": gates})
+    return Source(slug(file.stem), "series", settings, tables, skipped, {"register": {"maximum": {"mase": 1.0}}})
 
 
 def latest(
