@@ -101,7 +101,7 @@ def _read(path: Path, **options: Any) -> "tuple[list[str], pa.Table]":
     kind = path.suffix.lower()
     if kind in (".csv", ".tsv"):
         how = tables.reading(options)
-        written = {"missing": how.words, "decimal": how.decimal, "thousands": how.thousands}
+        written = {"missing": how.words, "none": tables.MISSING, "decimal": how.decimal, "thousands": how.thousands}
         table = tables.whole(path, replace(how, words=("",))).replace_schema_metadata({"written": json.dumps(written)})
         return [str(row) for row in range(len(table))], table
     if kind in (".parquet", ".jsonl", ".ndjson"):
@@ -276,7 +276,6 @@ def _asked(
     elif len(batch.schema.names) == 1 and len(columns) == 1:  # whatever it is called
         batch = batch.rename_columns([columns[0].name])
     written = json.loads((batch.schema.metadata or {}).get(b"written", "{}"))
-    words = set(written.get("missing", ()))
     arrow = {"double": pa.float64(), "string": pa.string(), "datetime": pa.timestamp("us")}
     for column in columns:
         at, kind = batch.schema.get_field_index(column.name), arrow.get(_kind(column))
@@ -291,6 +290,7 @@ def _asked(
         if given is None:
             continue
         if pandas.api.types.is_string_dtype(given) and (parse or recipe == "tabular"):
+            words = set(written.get("none" if parse else "missing", ()))  # --not-missing is of texts
             text = [None if pandas.isna(item) or item in words else item for item in given]
             found = _parsed(text, column, problems, written) if parse else pandas.Series(text, dtype="object")
             frame[column.name] = found

@@ -521,6 +521,8 @@ def test_a_csv_is_read_as_it_was_ingested(mixed: params.Params) -> None:
     assert frame["x"].isna().tolist() == [False, True, True]
     assert problems == {2: "x: 'two' is not a number"}
     assert predict._lacking(frame, inputs) == ""
+    (kept,) = predict._read(Path("a.csv"), missing=["?"], not_missing=["NA"])[1].combine_chunks().to_batches()
+    assert predict._asked(kept, inputs, "tabular")[0]["code"].tolist() == ["007", "NA", "7"]
     lacking = "the columns x, code are missing; the table has: y, when"
     assert predict._lacking(frame[["y", "when"]], inputs) == lacking
     picture = pa.RecordBatch.from_pydict({predict.FILE: [b"1"]})
