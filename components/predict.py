@@ -73,7 +73,7 @@ def run(model: str | None, input: Path, out: Path | None, **options: Any) -> Non
     if forecast["time"] is None:
         names, examples = _read(input, **options)
     else:
-        names, examples = _latest(store.pinned(model), input, missing=options["missing"], **forecast)
+        names, examples = _latest(store.pinned(model), input, options, **forecast)
     with tempfile.TemporaryDirectory() as folder:
         given = Path(folder, "examples.parquet")
         pq.write_table(examples, given)
@@ -133,18 +133,18 @@ def _lines(path: Path) -> "pa.Table":
         raise SlipwayError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def _latest(version: str, path: Path, **given: Any) -> "tuple[list[str], pa.Table]":
+def _latest(version: str, path: Path, options: dict[str, Any], **given: Any) -> "tuple[list[str], pa.Table]":
     """Read a series as it was ingested: the last window of each group, and what it is called."""
     from components import SlipwayError, store
     from components.recipes.series import Params
-    from components.sources import series
+    from components.sources import series, tables
 
     about = store.about(version)
     if about.get("recipe") != "series":
         raise SlipwayError(
             f"{version}: --time is for a model of series; this one is of {about.get('recipe', 'others')}"
         )
-    return series.latest(path, Params.model_validate(about["params"]), **given)
+    return series.latest(path, Params.model_validate(about["params"]), how=tables.reading(options), **given)
 
 
 def _show(answers: "pa.Table") -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from components import SlipwayError, recipes, table
 from components import ingest as ingest_stage
 from components.recipes import series
-from components.sources import Source, commands
+from components.sources import Source, commands, tables
 from components.sources.series import latest
 from components.sources.series import series as read
 from tests.conftest import ROOT
@@ -540,7 +540,7 @@ def test_the_last_window_of_each_group_is_what_a_forecast_follows(tmp_path: Path
     lines += [f"2020-01-{day:02},b,{day + 10}" for day in (1, 2, 3)] + ["2020-01-04,b,", "2020-01-05,b,NA"]
     file = csv(tmp_path, *lines, header="t,g,v")
     asked = series.Params(values=["v"], group=True, history=3, horizon=2, season=1, step="day")
-    names, found = latest(file, asked, "t", "g", [], None)
+    names, found = latest(file, asked, "t", "g", tables.Reading(), None)
     assert names == ["a after 2020-01-05", "b after 2020-01-03"]
     assert found.schema == series.columns(asked)
     assert found["history"].to_pylist() == [[3, None, 5], [11, 12, 13]]
@@ -550,7 +550,7 @@ def test_the_last_window_of_each_group_is_what_a_forecast_follows(tmp_path: Path
         ({"group": False}, "g", "one series, so leave out --group"),
     ):
         with pytest.raises(SlipwayError, match=message):
-            latest(file, asked.model_copy(update=changed), "t", group, [], None)
+            latest(file, asked.model_copy(update=changed), "t", group, tables.Reading(), None)
 
 
 GOOD = days(1, 2, 3, 4, 5, 6)
@@ -568,7 +568,7 @@ WRONG: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "another delimiter": (
         [line.replace(",", ";") for line in GOOD],
         {},
-        r"line 2 has other columns than the header: .2020",
+        r"no column 't' \(there are: t,v\) \(one column only: what stands between columns is --delimiter",
     ),
     "a line too many columns": ([*GOOD[:2], "2020-01-03,3,3", *GOOD[3:]], {}, "line 4 has other columns"),
     "an irregular step": ([*GOOD, "2020-01-07T01:30,7"], {}, "line 8 .*not a whole number of steps"),
@@ -591,14 +591,26 @@ def test_a_file_that_is_wrong_is_told_where(tmp_path: Path, name: str) -> None:
 
 
 def test_a_wrong_delimiter_and_a_missing_file_are_told(tmp_path: Path) -> None:
-    with pytest.raises(SlipwayError, match="one column only: values are to be separated by commas"):
-        ingest(csv(tmp_path, *(line.replace(",", ";") for line in GOOD), header="t;v"))
+    with pytest.raises(SlipwayError, match="one column only: what stands between columns is --delimiter"):
+        ingest(csv(tmp_path, *(line.replace(",", "#") for line in GOOD), header="t#v"))
     for name in ("none.csv", "none.parquet"):
         with pytest.raises(SlipwayError, match="no such file"):
             ingest(tmp_path / name)
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
     with pytest.raises(SlipwayError, match="cannot be read"):
         ingest(tmp_path / "bad.parquet")
+
+
+def test_other_delimiters_decimal_commas_and_encodings_are_read(tmp_path: Path) -> None:
+    lines = [f"{day:02}.01.2020;{day},5;Köln" for day in range(1, 6)]
+    file = tmp_path / "s.csv"
+    file.write_text("\n".join(["t;v;g", *lines]), encoding="latin-1")
+    with pytest.raises(SlipwayError, match=r"v is '1,5', no finite number; --decimal , reads it"):
+        ingest(file, form="%d.%m.%Y", encoding="latin-1")
+    found = whole(ingest(file, form="%d.%m.%Y", encoding="latin-1", decimal=",", group="g"))
+    assert found["history"].to_pylist() == [[1.5, 2.5, 3.5]] and found["group"].to_pylist() == ["Köln"]
+    with pytest.raises(SlipwayError, match=r"line 2, byte 17 \(f6\) is not utf-8; name the encoding"):
+        ingest(file, form="%d.%m.%Y")
 
 
 def test_an_odd_value_can_be_called_missing_and_other_dates_be_read(tmp_path: Path) -> None:

@@ -14,10 +14,9 @@ import pyarrow.parquet as pq
 
 from components import SlipwayError
 from components.recipes.series import MONTHS, UNITS, Params, columns, distance
-from components.sources import BATCH, Command, Source, slug
+from components.sources import BATCH, Command, Source, slug, tables
 
 NUMBERS = 4_000_000  # values of windows in memory at a time
-MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "None")
 SEASONS = {"second": 60, "minute": 60, "hour": 24, "day": 7, "week": 52, "month": 12, "quarter": 4}
 
 
@@ -59,8 +58,8 @@ def series(
     season: int | None,
     step: str | None,
     every: int,
-    missing: list[str],
     form: str | None,
+    **options: Any,
 ) -> Source:
     """Read a file and cut it into windows; `step` is found in the times where it is None.
 
@@ -75,7 +74,7 @@ def series(
     names = [time, *value, *([group] if group is not None else [])]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SlipwayError(f"column {twice[0]} is named twice")
-    rows = _read(file, time, value, group, {*MISSING, *missing}, form, skipped)
+    rows = _read(file, time, value, group, tables.reading(options), form, skipped)
     if step not in (None, "row"):
         try:
             distance(step)
@@ -107,12 +106,12 @@ def series(
         "season": season,
         "step": None if step == "row" else step,
     }
-    tables = _windows(parts, origins, Params.model_validate(settings), labelled=True)
-    return Source(slug(file.stem), "series", settings, tables, skipped, {"register": {"maximum": {"mase": 1.0}}})
+    windows = _windows(parts, origins, Params.model_validate(settings), labelled=True)
+    return Source(slug(file.stem), "series", settings, windows, skipped, {"register": {"maximum": {"mase": 1.0}}})
 
 
 def latest(
-    file: Path, params: Params, time: str, group: str | None, missing: list[str], form: str | None
+    file: Path, params: Params, time: str, group: str | None, how: tables.Reading, form: str | None
 ) -> tuple[list[str], pa.Table]:
     """Cut the last window of each group, for a forecast of what the file does not know yet: its names, the windows.
 
@@ -122,7 +121,7 @@ def latest(
     if (group is None) == params.group:
         hint = "several series, so name their column: --group" if params.group else "one series, so leave out --group"
         raise SlipwayError(f"the model is of {hint}")
-    rows = _read(file, time, params.values, group, {*MISSING, *missing}, form, Counter())
+    rows = _read(file, time, params.values, group, how, form, Counter())
     parts = _ordered(rows, params.step or "row")
     ends = [np.flatnonzero(~np.isnan(part.values).all(axis=1))[-1:] for part in parts]
     for part, end in zip(parts, ends, strict=True):
@@ -152,7 +151,7 @@ def _read(
     time: str,
     value: list[str],
     group: str | None,
-    missing: set[str],
+    how: tables.Reading,
     form: str | None,
     skipped: Counter[str],
 ) -> Rows:
@@ -162,7 +161,7 @@ def _read(
         table, word = _parquet(file, names), "row"
         line = np.arange(len(table))
     else:
-        table, line, odd = _csv(file, names)
+        table, line, odd = _csv(file, names, how)
         word = "line"
     empty = np.logical_and.reduce([_texts(table[name]) == "" for name in names])
     skipped["a blank line"] += int(empty.sum())
@@ -185,7 +184,7 @@ def _read(
             raise SlipwayError(f"{file}: line {number} has other columns than the header: {text[:80]!r}")
     skipped["a line at the end without a time"] += len(odd) + len(when) - end
     table, line, when = table.slice(0, end), line[:end], when[:end]
-    values = np.stack([_numbers(file, table[name], name, line, word, missing) for name in value], axis=1)
+    values = np.stack([_numbers(file, table[name], name, line, word, how) for name in value], axis=1)
     if group is None:
         return Rows(file, line, when, values, np.zeros(end, np.int64), [""], word)
     codes = table[group].cast(pa.string()).combine_chunks().dictionary_encode()
@@ -203,7 +202,7 @@ def _texts(column: pa.ChunkedArray) -> np.ndarray:
     return np.array([text.strip() for text in column.cast(pa.string()).fill_null("").to_pylist()], object)
 
 
-def _csv(file: Path, names: list[str]) -> tuple[pa.Table, np.ndarray, dict[int, str]]:
+def _csv(file: Path, names: list[str], how: tables.Reading) -> tuple[pa.Table, np.ndarray, dict[int, str]]:
     """Read columns of a CSV as the text that they are, the line of each row, and the lines of other columns."""
     odd: dict[int, str] = {}
 
@@ -215,8 +214,10 @@ def _csv(file: Path, names: list[str]) -> tuple[pa.Table, np.ndarray, dict[int, 
     try:
         table = pyarrow.csv.read_csv(
             file,
-            read_options=pyarrow.csv.ReadOptions(use_threads=False),  # else a row has no number
-            parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=_odd, ignore_empty_lines=False),
+            read_options=pyarrow.csv.ReadOptions(use_threads=False, encoding=how.encoding),  # else a row has no number
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=tables.delimiter(file, how), invalid_row_handler=_odd, ignore_empty_lines=False
+            ),
             convert_options=pyarrow.csv.ConvertOptions(column_types=text, strings_can_be_null=False),
         )
     except FileNotFoundError:
@@ -241,7 +242,7 @@ def _parquet(file: Path, names: list[str]) -> pa.Table:
 def _must_have(file: Path, has: list[str], names: list[str]) -> None:
     for name in names:
         if name not in has:
-            one = " (one column only: values are to be separated by commas)" if len(has) == 1 else ""
+            one = " (one column only: what stands between columns is --delimiter)" if len(has) == 1 else ""
             raise SlipwayError(f"{file}: no column {name!r} (there are: {', '.join(has)}){one}")
 
 
@@ -257,7 +258,7 @@ def _times(column: pa.ChunkedArray, form: str | None) -> np.ndarray:
 
 
 def _numbers(
-    file: Path, column: pa.ChunkedArray, name: str, line: np.ndarray, word: str, missing: set[str]
+    file: Path, column: pa.ChunkedArray, name: str, line: np.ndarray, word: str, how: tables.Reading
 ) -> np.ndarray:
     """Return `(n,)` float64, NaN where a value is missing; SlipwayError for what is no finite number."""
     if not pa.types.is_string(column.type):
@@ -268,18 +269,23 @@ def _numbers(
         texts: list[Any] = []
     else:
         texts = list(_texts(column))
-        found = np.array([_number(text, missing) for text in texts], np.float64)
+        missing = {*how.words, *how.missing}
+        found = np.array([_number(text, missing, how.decimal or ".") for text in texts], np.float64)
     if len(odd := np.flatnonzero(np.isinf(found))):
         text = texts[odd[0]] if texts else found[odd[0]]
         hint = f"; --missing '{text}' makes it a gap" if texts else ""
+        if texts and how.decimal is None and not np.isinf(_number(text, set(), ",")):
+            hint = "; --decimal , reads it"
         raise SlipwayError(f"{file}: {word} {line[odd[0]]}: {name} is {str(text)!r}, no finite number{hint}")
     return found
 
 
-def _number(text: str, missing: set[str]) -> float:
+def _number(text: str, missing: set[str], decimal: str) -> float:
     """Read a number; NaN for one that is missing, infinity for anything else."""
     if text in missing:
         return np.nan
+    if decimal != ".":
+        text = "" if "." in text else text.replace(decimal, ".")
     try:
         return np.inf if "_" in text or np.isnan(number := float(text)) else number
     except ValueError:
@@ -425,6 +431,9 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--step", metavar="STEP", help=steps)
     parser.add_argument("--every", type=int, default=1, metavar="STEPS", help="from one window to the next (1)")
     parser.add_argument("--missing", action="append", default=[], metavar="TEXT", help="a missing value, such as '?'")
+    parser.add_argument("--delimiter", metavar="CHARACTER", help="between the columns (guessed)")
+    parser.add_argument("--decimal", choices=[".", ","], help="of numbers (.)")
+    parser.add_argument("--encoding", default="utf-8", metavar="NAME", help="of the text, such as latin-1 (utf-8)")
     parser.add_argument("--format", dest="form", metavar="FORMAT", help="of the time, such as %%d.%%m.%%Y (ISO 8601)")
 
 
