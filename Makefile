@@ -55,7 +55,7 @@ fast: $(READY)
 	@python -m pytest -m "not e2e"
 
 e2e: $(READY)
-	@python -m pytest -m e2e
+	@python -m pytest -m e2e --dist loadfile
 
 test: check fast e2e
 

@@ -273,6 +273,7 @@ def spoiled(table: pa.Table, traps: list[tuple[str, Any, str]]) -> pa.Table:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.e2e
 def test_expectations_set_aside_what_falls_into_a_trap_and_nothing_else(name: str, tmp_path: Path) -> None:
     settings, table = fabricated(name)
     found = held(name, settings, spoiled(table, TRAPS[name]), tmp_path)

@@ -322,7 +322,7 @@ def test_standardised_pixels_have_the_statistics_of_the_training_split_in_the_mo
 
 MODELS: list[Any] = [  # settings, and the parameters that the literature or a hand count gives
     ({"model": "mlp"}, 784 * 512 + 512 + 5130),
-    ({"model": "cnn"}, 73_114),
+    pytest.param({"model": "cnn"}, 73_114, marks=pytest.mark.e2e),
     ({"model": "cnn", "height": 9, "width": 6, "filters": [3, 5]}, 27 + 81 + 135 + 225 + 4 * 2 * (3 + 5) + 60),
     # ResNet-20 of He and others 2016: 0.27 million
     pytest.param({"model": "resnet"}, 273_370, marks=pytest.mark.e2e),
@@ -376,6 +376,7 @@ def test_a_model_is_exported_faithfully_with_names_and_loads_again(
         ({"model": "vit", "size": "base"}, 85_806_346, "layer_12_add_2"),
     ],
 )
+@pytest.mark.e2e
 def test_a_large_model_has_the_size_that_its_paper_gives(section: dict[str, Any], parameters: int, least: str) -> None:
     model = images.build(images.Params.model_validate({"height": 224, "width": 224, "channels": 3, **section}), {}, 0.0)
     assert model.get_layer(least).output.shape[0] is None

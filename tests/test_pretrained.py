@@ -31,6 +31,7 @@ def source(of: Any, state: Any) -> pretrained.Source:
         (None, ["hidden", "logits"]),
     ],
 )
+@pytest.mark.e2e
 def test_rows_of_an_embedding_are_taken_for_the_same_vocabulary_only(
     state: Any, taken: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

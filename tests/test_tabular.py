@@ -207,7 +207,11 @@ def prepared(kind: str, rows: int = 200, **settings: Any) -> tuple[tabular.Param
 
 @pytest.mark.parametrize(
     ("kind", "model", "embedding"),
-    [*(("label", *each) for each in MODELS), ("value", "mlp", "none"), ("values", "transformer", "none")],
+    [
+        ("value", "mlp", "none"),
+        ("values", "transformer", "none"),
+        *(pytest.param("label", *m, marks=pytest.mark.e2e) for m in MODELS),
+    ],
 )
 def test_every_model_starts_from_what_is_common_and_names_its_layers(kind: str, model: str, embedding: str) -> None:
     import keras
@@ -234,7 +238,7 @@ def test_every_model_starts_from_what_is_common_and_names_its_layers(kind: str, 
     assert not [layer.name for layer in built.layers if layer.name[-1].isdigit() and "_" not in layer.name]
 
 
-@pytest.mark.parametrize("model", ["linear", "mlp", pytest.param("transformer", marks=pytest.mark.e2e)])
+@pytest.mark.parametrize("model", ["linear", *(pytest.param(n, marks=pytest.mark.e2e) for n in ("mlp", "transformer"))])
 def test_numbers_are_learned(model: str) -> None:
     import keras
 

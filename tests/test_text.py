@@ -415,6 +415,7 @@ def test_a_pretrained_transformer_is_the_same_bytes_each_time(
     assert answers["label"].to_pylist() == ["positive", "negative"]
 
 
+@pytest.mark.e2e
 def test_sizes_are_those_of_the_paper() -> None:
     import keras
 

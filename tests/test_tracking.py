@@ -197,6 +197,7 @@ def test_a_killed_training_goes_on_in_its_own_run(project: Path) -> None:
 
 
 @pytest.mark.usefixtures("project")
+@pytest.mark.e2e
 def test_system_metrics_of_a_short_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "PAUSE", 0.1)
     with tracking.training(params.load(), "d" * 32, manifest(), DEVICE) as run:

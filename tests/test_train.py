@@ -399,7 +399,8 @@ def autoencoder(params, state, dropout):
     return recipes.Pretraining(model, batch, epochs=4, loss="mse", learning_rate=0.01)
 
 
-@pytest.mark.parametrize("killed_after", [None, *(pytest.param(n, marks=pytest.mark.e2e) for n in (2, 4))])
+@pytest.mark.e2e
+@pytest.mark.parametrize("killed_after", [None, 2, 4])
 def test_a_recipes_own_pretraining_comes_first(
     make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], killed_after: int | None
 ) -> None:
@@ -432,6 +433,7 @@ def test_a_recipes_own_pretraining_comes_first(
 LEARNED: list[bytes] = []
 
 
+@pytest.mark.e2e
 def test_a_threshold_is_chosen_and_written(make: Make) -> None:
     settings = prepare(make, train=toolbox(threshold="cost"), costs={"left": {"right": 9.0}, "right": {"left": 1.0}})
     train.run(settings, ARRAYS, MODEL, HISTORY)
@@ -441,6 +443,7 @@ def test_a_threshold_is_chosen_and_written(make: Make) -> None:
     assert recipes.chosen(np.array([[0.01, 0.99]]), target, decision) == [1]
 
 
+@pytest.mark.e2e
 def test_augmented_examples_are_shown_in_the_run(make: Make) -> None:
     from components import tracking
     from components.store import client
