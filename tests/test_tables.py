@@ -106,6 +106,11 @@ HOSTILE: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "latin-1": (b"x,y\nok,a\nGr\xfcn,b\n", {}, r"line 3, byte 3 \(fc\) is not utf-8.*--encoding cp1252"),
     "latin-1 in the header": (b"x,\xfc,y\nok,a\n", {}, r"line 1, byte 3 \(fc\) is not utf-8"),
     "utf-16": ("x,y\n1,a\n".encode("utf-16"), {}, "is UTF-16: --encoding utf-16"),
+    "a class that is a word": (
+        "x,y\n1,a\n2,NA\n3,NA\n",
+        {},
+        "1 different values; .*; 2 'NA' count as missing: --not-missing NA",
+    ),
     "a word that is none": ("x,y\n1,a\n", {"not_missing": ["?"]}, "--not-missing '\\?': .* one of NA, N/A"),
     "no such encoding": ("x,y\n1,a\n", {"encoding": "latin-l"}, "--encoding latin-l: unknown"),
     "a short row": ("x,y\n1,a\n2\n", {}, "line 3 has 1 values where 2 are expected: '2'.*--footer 1"),

@@ -96,9 +96,15 @@ def tabular(
         renamed = _renamed(file, rename, [*counted, *tested])
         labels = sorted({renamed.get(value, value) for value in counted})
         if len(labels) < 2 or len(labels) > max(50, counted.total() // 10):
+            lost = words.get(label[0], Counter[str]())
             raise SlipwayError(
                 f"{file}: column {label[0]} has {len(labels)} different values; a label needs 2 or more classes; to "
                 "predict a number: --task number"
+                + "".join(
+                    f"; {n:,} {word!r} count as missing: --not-missing {word}"
+                    for word, n in lost.items()
+                    if word in how.words
+                )
             )
         source.settings = _settings(types, labels=labels)
         chosen, other = f"one of {len(labels)} classes", "number"
