@@ -68,16 +68,16 @@ def run(model: str | None, input: Path, out: Path | None, **options: Any) -> Non
 
         raise SlipwayError(f"--out {out}: expected a .csv or .parquet file")
     store.check()
-    model = model or f"models:/{params.load().name}@champion"
+    version = store.pinned(model or f"models:/{params.load().name}@champion")
     forecast = {name: options.pop(name) for name in ("time", "group", "form")}
     if forecast["time"] is None:
         names, examples = _read(input, **options)
     else:
-        names, examples = _latest(store.pinned(model), input, options, **forecast)
+        names, examples = _latest(version, input, options, **forecast)
     with tempfile.TemporaryDirectory() as folder:
         given = Path(folder, "examples.parquet")
         pq.write_table(examples, given)
-        answers = isolated(store.pinned(model), given)
+        answers = isolated(version, given)
     answers = answers.add_column(0, "example", [names])
     if out is None:
         _show(answers)
@@ -218,13 +218,13 @@ def _answer(uri: str, given: str, answered: str) -> None:
     model = mlflow.pyfunc.load_model(uri, suppress_warnings=True)
     kinds = {"string": pa.string(), "double": pa.float64(), "Array(double)": pa.list_(pa.float64())}
     kinds["Array(string)"] = pa.list_(pa.string())
-    answer = model.metadata.get_output_schema().inputs
+    asked, answer = model.metadata.get_input_schema(), model.metadata.get_output_schema().inputs
+    recipe = (model.metadata.metadata or {}).get("recipe")
     schema = pa.schema([(column.name, kinds[_kind(column)]) for column in answer])
     with pq.ParquetFile(given) as file, pq.ParquetWriter(answered, schema) as writer:
         for batch in file.iter_batches(1024):
-            recipe = (model.metadata.metadata or {}).get("recipe")
-            frame, problems = _asked(batch, model.metadata.get_input_schema(), recipe)
-            if lacking := _lacking(frame, model.metadata.get_input_schema()):
+            frame, problems = _asked(batch, asked, recipe)
+            if lacking := _lacking(frame, asked):
                 own = "; a series as it was ingested is read with --time COLUMN" if recipe == "series" else ""
                 sys.exit(lacking + own)
             answers = model.predict(frame)
