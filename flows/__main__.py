@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     retrain.add_argument(
         "--cron",
         metavar="SCHEDULE",
-        help='stay, and run on this schedule: "0 3 * * *" is every night at three; needs a Prefect server',
+        help='stay, and run on this schedule: "0 3 * * *" is every night at three, UTC',
     )
     text = "Run an example of examples/ in a workspace of its own; its model comes into this checkout's registry."
     example = commands.add_parser("example", help="an example on real data, to try it all", description=text)
@@ -60,7 +60,10 @@ def main(arguments: list[str] | None = None) -> int:
             if options.flow == "example":
                 return _example(options.name, options.folder)
             if options.cron:
-                return _schedule(options.cron, options.force)
+                from flows import schedule
+
+                schedule.run(options.cron, options.force)
+                return 0
             return _once(options.force)
     except SlipwayError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
@@ -103,26 +106,6 @@ def _example(name: str | None, folder: Path | None) -> int:
         print(example.listed())
     else:
         example.run(name, folder, lambda: _once(False))
-    return 0
-
-
-def _schedule(cron: str, force: bool) -> int:
-    ready = server.api()
-    from prefect.client.schemas.schedules import CronSchedule
-    from prefect.settings import get_current_settings
-
-    from flows.retrain import retrain
-
-    try:
-        CronSchedule(cron=cron)
-    except ValueError:
-        raise SlipwayError(f'"{cron}" is no schedule; "0 3 * * *" is every night at three') from None
-    ready()
-    url = get_current_settings().api.url
-    if url is None:
-        raise SlipwayError("a schedule needs a Prefect server: run `make ui`, or set PREFECT_API_URL")
-    print(f"retrain runs on the schedule {cron} until Ctrl-C, by the Prefect server at {url}", flush=True)
-    retrain.serve(name="schedule", cron=cron, parameters={"force": force}, limit=1, print_starting_message=False)
     return 0
 
 

@@ -22,12 +22,12 @@ Running = subprocess.Popen[str]
 
 
 class Children:
-    """The running children of one flow; leaving the context ends all that still run."""
+    """The running children of one flow; leaving the context ends all that still run, from then on `ended` is true."""
 
     def __init__(self) -> None:
         self._running: dict[int, Running] = {}
         self._lock = threading.Lock()
-        self._ended = False
+        self.ended = False
 
     def __enter__(self) -> "Children":
         return self
@@ -38,7 +38,7 @@ class Children:
     def start(self, command: list[str], env: Mapping[str, str] | None = None) -> Running:
         """Start a command whose output `follow` reads; its stdin is empty: nobody could answer a question."""
         with self._lock:
-            if self._ended:
+            if self.ended:
                 raise SlipwayError("interrupted")
             process = subprocess.Popen(
                 command,
@@ -78,7 +78,7 @@ class Children:
     def end(self) -> None:
         """End every child with all that it started, and let none start any more."""
         with self._lock:
-            self._ended = True
+            self.ended = True
             processes = list(self._running.values())
         try:
             for number, seconds in END:

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,12 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 from components import SlipwayError, store
+from flows import logs
+from flows.process import Running
 
 UI = Path(".prefect/ui.json")  # what `make ui` serves, while it does: {"prefect": address, ...}
 STARTUP_SECONDS = 180.0
-_temporary: list[subprocess.Popen[bytes]] = []  # the server of this process
+_temporary: list[Running] = []  # the server of this process
 
 
 class LostError(SlipwayError):
@@ -78,8 +81,8 @@ def api() -> Callable[[], None]:
     """Choose the server, start a temporary one if none is there; return what waits until it answers.
 
     To be called before Prefect is imported: both then start at the same time. The temporary server has the
-    same database as that of `make ui`, and ends with this process, after Prefect has sent it the last lines.
-    What is returned raises SlipwayError where the server does not answer.
+    same database as that of `make ui`, and ends with this process, after Prefect has sent it the last lines;
+    what it says is in the log `server`. What is returned raises SlipwayError where the server does not answer.
     """
     if configured():
         return _check
@@ -87,17 +90,17 @@ def api() -> Callable[[], None]:
         os.environ["PREFECT_API_URL"] = f"{url}/api"
         return _check
     port = free_port()
-    log = UI.with_name("server.log")
-    log.parent.mkdir(exist_ok=True)
-    with log.open("w", encoding="utf-8") as output:
-        process = subprocess.Popen(
-            command(port, "--no-ui"),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,  # Ctrl-C must not end it before the run has been reported as ended
-        )
+    process = subprocess.Popen(
+        command(port, "--no-ui"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,  # Ctrl-C must not end it before the run has been reported as ended
+    )
     _temporary.append(process)
+    threading.Thread(target=_follow, args=(process, logs.teller("server")), daemon=True).start()
     atexit.register(stop)
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
 
@@ -105,10 +108,20 @@ def api() -> Callable[[], None]:
         until = time.monotonic() + STARTUP_SECONDS
         while not answers(f"http://127.0.0.1:{port}/api/health"):
             if process.poll() is not None or time.monotonic() > until:
-                raise SlipwayError(f"Prefect's temporary server did not start; it says why in {log}")
+                raise SlipwayError(f"Prefect's temporary server did not start; it says why in {logs.path('server')}")
             time.sleep(0.05)
 
     return ready
+
+
+def _follow(process: Running, line: logs.Tell) -> None:
+    for text in process.stdout or ():
+        line(text.rstrip(), quiet=process not in _temporary)  # it is being stopped
+
+
+def temporary() -> bool:
+    """Return whether this process has started a server of its own."""
+    return bool(_temporary)
 
 
 def stop() -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from components import SlipwayError, tracking
 from components.files import write_json
-from flows import server
-from flows.process import Children
+from flows import logs, server
+from flows.process import Children, Running
 
 REPORT = Path("build/validation/report.html")
 PORTS = {"mlflow": 5000, "prefect": 4200, "report": 8010}  # the next free one, where one is taken
@@ -74,20 +74,30 @@ def _serve(children: Children, commands: Mapping[str, list[str]], addresses: Map
     last = {name: deque[str](maxlen=LAST_LINES) for name in commands}
     running = {name: children.start(command, ENVIRONMENT) for name, command in commands.items()}
     for name, process in running.items():
-        threading.Thread(target=children.follow, args=(process, last[name].append), daemon=True).start()
+        threading.Thread(target=_follow, args=(children, name, process, last[name]), daemon=True).start()
     waiting, until = set(commands), time.monotonic() + START_SECONDS
     while all(process.poll() is None for process in running.values()):
         if waiting:
             waiting = {name for name in waiting if not server.answers(f"{addresses[name]}{HEALTH[name]}")}
             if not waiting:
                 write_json(server.UI, dict(addresses))
-                print(f"{_lines(addresses)}\nCtrl-C ends them.", flush=True)
+                print(f"{_lines(addresses)}\nlogs: {logs.FOLDER}/\nCtrl-C ends them.", flush=True)
             elif time.monotonic() > until:
                 raise SlipwayError(f"no answer in {START_SECONDS:.0f} s from {', '.join(waiting)}")
         time.sleep(0.2)
     name = next(name for name, process in running.items() if process.poll() is not None)
     time.sleep(0.5)  # for its last lines
     raise SlipwayError("\n".join((f"{name} ended by itself; its last lines:", *last[name])))
+
+
+def _follow(children: Children, name: str, process: Running, last: deque[str]) -> None:
+    tell = logs.teller(name)
+
+    def line(text: str) -> None:
+        last.append(text)
+        tell(text, quiet=children.ended)  # what it says while it is stopped concerns nobody
+
+    children.follow(process, line)
 
 
 def _lines(addresses: Mapping[str, str]) -> str:

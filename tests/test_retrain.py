@@ -1,7 +1,6 @@
 import json
 import os
 import re
-import signal
 import sqlite3
 import subprocess
 import time
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from flows import server
-from tests.flowing import command, end, flows, repository, status, until
+from tests.flowing import command, flows, repository, status, until
 
 pytestmark = pytest.mark.e2e  # each starts whole flow runs
 
@@ -204,28 +203,3 @@ def test_a_server_lost_half_way_loses_no_stage(path: Path, tmp_path: Path) -> No
     assert "Prefect's server" in out.splitlines()[-1] and "Traceback" not in out
     assert (path / "b").read_text() == "1\n"
     assert status(path) == {}
-
-
-def test_a_schedule_runs_what_is_due(path: Path, prefect_server: str) -> None:
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    process = flows(path, "retrain", "--cron", "0 3 1 1 *", PREFECT_API_URL=prefect_server)
-    until(process, "on the schedule")
-    with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
-        for _ in range(100):
-            try:
-                deployment = client.read_deployment_by_name("retrain/schedule")
-                break
-            except Exception:  # noqa: BLE001 - not served yet
-                time.sleep(0.2)
-        run = client.create_flow_run_from_deployment(deployment.id)
-        for _ in range(300):
-            state = client.read_flow_run(run.id).state
-            if state and state.is_final():
-                break
-            time.sleep(0.2)
-        assert state and state.is_completed(), state
-    assert (path / "second").read_text() == "1x: 1\n"
-    out = end(process, signal.SIGINT)
-    assert process.returncode in (0, 130), out

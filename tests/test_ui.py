@@ -68,7 +68,9 @@ def test_all_are_served_on_loopback_and_end_together(tmp_path: Path) -> None:
     run = flows(path, "retrain", **home)  # finds it without being told
     out, _ = run.communicate()
     assert run.returncode == 0 and addresses["prefect"] in out, out
-    assert not (path / ".prefect/server.log").exists()
+    kept = {log.name: log.read_text() for log in (path / ".prefect/logs").iterdir()}
+    assert sorted(kept) == ["mlflow.log", "prefect.log"]  # no temporary server
+    assert "startup complete" in kept["mlflow.log"]
 
     end(process, signal.SIGINT)
     assert process.returncode == 0

@@ -1,0 +1,166 @@
+"""Retrain on a schedule, until Ctrl-C; a run that is not there when it is due is told, loudly."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from components import SlipwayError
+from flows import logs, server
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+NAME = "schedule"  # of the deployment and of the log
+GRACE = timedelta(seconds=60)  # after which a run that is due must be there, and the next one after the start
+AHEAD = timedelta(days=90)  # Prefect makes runs for the next 100 days
+CHECK_SECONDS = 5.0
+
+
+def run(cron: str, force: bool) -> None:
+    """Serve `retrain` on a schedule, such as "0 3 * * *", by the Prefect server of `server.api`; UTC.
+
+    A server that goes away is told, and waited for. Raises SlipwayError for a schedule that is none, and where the
+    server has not scheduled the next run within a minute: it would never run.
+    """
+    ready = server.api()
+    from prefect.client.schemas.schedules import CronSchedule
+    from prefect.settings import get_current_settings
+
+    from flows.retrain import retrain
+
+    try:
+        CronSchedule(cron=cron)
+    except ValueError:
+        raise SlipwayError(f'"{cron}" is no schedule; "0 3 * * *" is every night at three') from None
+    ready()
+    url = get_current_settings().api.url
+    if url is None:
+        raise SlipwayError("a schedule needs a Prefect server: run `make ui`, or set PREFECT_API_URL")
+    print(f"retrain runs on the schedule {cron} (UTC) until Ctrl-C, by the Prefect server at {url}", flush=True)
+    with _logged(), _watched(cron) as failed:
+        while True:
+            try:
+                retrain.serve(  # pauses the schedule when it ends
+                    name=NAME, cron=cron, parameters={"force": force}, limit=1, print_starting_message=False
+                )
+            except Exception:  # Prefect gives up after three polls in vain, whatever the reason was
+                if server.answers(f"{url}/health"):
+                    raise
+                _wait_for(url)
+                continue
+            if failed:
+                raise SlipwayError(failed[0])
+            return
+
+
+def _wait_for(url: str) -> None:
+    """Wait until a server that went away is back; a temporary one never is."""
+    if server.temporary():
+        raise SlipwayError(f"Prefect's temporary server ended by itself; it says why in {logs.path('server')}")
+    _say(f"Prefect's server at {url} does not answer: nothing runs until it does")
+    while not server.answers(f"{url}/health"):
+        time.sleep(CHECK_SECONDS)
+    _say(f"Prefect's server at {url} answers again")
+
+
+def _say(text: str) -> None:
+    print(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}", file=sys.__stderr__, flush=True)
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[None]:
+    """Keep what Prefect's runner says in the log `schedule`; warnings and errors come to the terminal too."""
+    from prefect.logging.configuration import setup_logging
+
+    setup_logging()
+    file, terminal = logs.handler(NAME), logging.StreamHandler(sys.__stderr__)
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    terminal.setLevel(logging.WARNING)
+    terminal.format = lambda record: (  # type: ignore[method-assign] # a line: tracebacks are in the file
+        f"{record.levelname} {record.name}: {record.getMessage()}  (more in {logs.path(NAME)})"
+    )
+    for handler in (file, terminal):
+        logging.getLogger().addHandler(handler)
+    try:
+        with contextlib.redirect_stdout(file.stream):  # Prefect prints tracebacks of what it tries again
+            yield
+    finally:
+        for handler in (file, terminal):
+            logging.getLogger().removeHandler(handler)
+
+
+@contextlib.contextmanager
+def _watched(cron: str) -> Iterator[list[str]]:
+    """Watch the schedule in a thread; the list that is yielded gets the reason where the thread ends the process."""
+    failed: list[str] = []
+    over = threading.Event()
+
+    def end(reason: str) -> None:
+        failed.append(reason)
+        os.kill(os.getpid(), signal.SIGINT)  # what Prefect's runner waits for
+
+    thread = threading.Thread(target=_watch, args=(cron, over, end), daemon=True)
+    thread.start()
+    try:
+        yield failed
+    finally:
+        over.set()
+
+
+def _watch(cron: str, over: threading.Event, end: Callable[[str], None]) -> None:
+    """Say when the next run is; end where it is not scheduled after a minute, and tell each one that is missed."""
+    from prefect.client.orchestration import get_client
+
+    started = due = datetime.now(UTC)
+    told: datetime | None = None  # the run that was announced
+    while not over.wait(CHECK_SECONDS):
+        now = datetime.now(UTC)
+        if told is None:
+            due = _after(cron, now)  # what was due before the schedule was known to the server does not count
+        try:
+            with get_client(sync_client=True, httpx_settings={"timeout": 10.0}) as client:
+                planned = _planned(client, due)
+        except Exception as error:  # noqa: BLE001 - a server that is away: `_wait_for` tells it
+            logging.getLogger(__name__).info("cannot ask for the runs that are planned: %s", error)
+            started = now
+            continue
+        if planned and told != due:
+            _say(f"the next run is due at {due:%Y-%m-%d %H:%M} UTC")
+            told = due
+        if not planned and told is None and now - started > GRACE and due - now < AHEAD:
+            end(
+                f"nothing is scheduled: in the minute since the start, Prefect's server has made no run for "
+                f"{due:%Y-%m-%d %H:%M} UTC, so none would ever come; see what its scheduler says "
+                f"(in {logs.FOLDER}/ if it is a server of this project)"
+            )
+            return
+        if not planned and now - due > GRACE:
+            _say(f"ERROR: no run was scheduled for {due:%Y-%m-%d %H:%M} UTC, and none has run; see {logs.FOLDER}/")
+        if now - due > (timedelta(0) if planned else GRACE):
+            due = _after(cron, max(due, now - GRACE))
+
+
+def _planned(client: "SyncPrefectClient", due: datetime) -> bool:
+    """Return whether the server has a run for a moment, in whatever state."""
+    from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
+
+    around = {"after_": due - timedelta(seconds=1), "before_": due + timedelta(seconds=1)}
+    of_ours = DeploymentFilter.model_validate({"name": {"any_": [NAME]}})
+    then = FlowRunFilter.model_validate({"expected_start_time": around})
+    return bool(client.read_flow_runs(deployment_filter=of_ours, flow_run_filter=then, limit=1))
+
+
+def _after(cron: str, moment: datetime) -> datetime:
+    """Return the first moment of a schedule after another, as Prefect's scheduler finds it."""
+    from prefect.server.schemas.schedules import CronSchedule
+
+    (found,) = asyncio.run(CronSchedule(cron=cron).get_dates(1, moment + timedelta(seconds=1)))
+    return datetime.fromtimestamp(found.timestamp(), UTC)
