@@ -1,0 +1,145 @@
+"""The bench of the pipeline: that it measures examples/mnist, takes any path, and tells what each side trained."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from bench import pipeline
+from components import params
+from tests.conftest import ROOT
+
+FILES = [
+    f"{part}-ubyte.gz" for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+]
+SIDE = {"model": "Dense 10 softmax", "parameters": 7850, "epochs": 2, "examples an epoch": 54029}
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder `files` of four empty files, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "files").mkdir()
+    for name in FILES:
+        (tmp_path / "files" / name).touch()
+    return tmp_path / "files"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The checkout as it is, as far as settings go."""
+    for name in ("examples", "expectations"):
+        shutil.copytree(ROOT / name, tmp_path / "project" / name)
+    for name in ("params.yaml", "data.dvc", "dvc.lock"):
+        shutil.copy(ROOT / name, tmp_path / "project")
+    return tmp_path / "project"
+
+
+# Where MNIST lies.
+
+
+def test_a_relative_folder_is_resolved_at_once(files: Path) -> None:
+    options = pipeline.parsed(["--mnist", "files", "--out", "report.json"])
+    assert options.mnist == files.resolve()
+    assert options.out == (files.parent / "report.json").resolve()
+
+
+@pytest.mark.parametrize("lacking", FILES)
+def test_a_file_that_is_not_there_is_named_in_a_line(files: Path, lacking: str) -> None:
+    (files / lacking).unlink()
+    with pytest.raises(SystemExit) as caught:
+        pipeline.parsed(["--mnist", "files"])
+    assert str(caught.value).startswith(f"error: {files.resolve()}: no file {lacking};")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_line_ends_with_that_line(files: Path) -> None:
+    (files / FILES[3]).unlink()
+    command = [sys.executable, str(ROOT / "bench" / "pipeline.py"), "--mnist", "files"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=files.parent, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert FILES[3] in done.stderr
+
+
+def test_no_folder_and_no_runs_are_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"elsewhere: no such folder"):
+        pipeline.parsed(["--mnist", "elsewhere"])
+    for option in ("--runs", "--epochs"):
+        with pytest.raises(SystemExit):
+            pipeline.parsed(["--mnist", "files", option, "0"])
+        assert f"{option}: 0: at least 1" in capsys.readouterr().err
+
+
+# What is measured.
+
+
+def test_the_settings_are_those_of_the_example(project: Path) -> None:
+    pipeline.settle(project, None)
+    found = params.load(project / "params.yaml")
+    assert found == params.load(ROOT / "examples" / "mnist" / "params.yaml")
+    assert found.name == "mnist"
+    assert found.task.model == "mlp"
+    own = ROOT / "examples" / "mnist" / "expectations.yaml"
+    assert (project / "expectations" / "images.yaml").read_bytes() == own.read_bytes()
+    assert not (project / "data.dvc").exists()
+    assert not (project / "dvc.lock").exists()
+
+
+def test_nothing_of_the_starter_is_left(project: Path) -> None:
+    pipeline.settle(project, None)
+    before = (project / "params.yaml").read_bytes()
+    (project / "params.yaml").write_text("name: other\nrecipe: text\ntrain: {epochs: 99}\n")
+    pipeline.settle(project, None)
+    assert (project / "params.yaml").read_bytes() == before
+
+
+def test_epochs_change_nothing_but_the_epochs(project: Path) -> None:
+    yaml = YAML(typ="safe")
+    expected = yaml.load(ROOT / "examples" / "mnist" / "params.yaml")
+    assert expected["train"]["epochs"] != 7
+    expected["train"]["epochs"] = 7
+    pipeline.settle(project, 7)
+    assert yaml.load(project / "params.yaml") == expected
+
+
+def test_the_ingest_has_the_words_of_the_example(project: Path) -> None:
+    _, module, name, *words = pipeline.ingest(project, Path("/there"))
+    assert [module, name] == ["-m", "components"]
+    assert words == ["ingest", "mnist", "--from", "/there", "--name", "mnist", "--keep-params"]
+
+
+# What is told.
+
+
+def test_the_report_says_what_each_side_trained(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Any] = []
+    ours, reference = pipeline.seen(SIDE | {"test accuracy": 0.98}), pipeline.seen(SIDE | {"epochs": 20})
+    results = [
+        {"name": "fresh", "aim": "<= 1.5", "ours": [3.0, 1.0, 2.0], "reference": [4.0, 4.0, 5.0]},
+        {"name": "no-op", "aim": "<= 5 s", "ours": [1.25], "reference": None},
+    ]
+
+    def measure(room: Path, mnist: Path, runs: int, epochs: int | None) -> dict[str, Any]:
+        asked.extend([mnist, runs, epochs])
+        return {"example": "mnist", "trained": {"ours": ours, "reference": reference}, "results": results}
+
+    monkeypatch.setattr(pipeline, "measure", measure)
+    pipeline.main(["--mnist", "files", "--out", "report.json"])
+    assert asked == [files.resolve(), 3, None]  # without --epochs each side has its own
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["fresh", "2.00", "4.00", "0.50", "<=", "1.5"] in lines
+    assert ["no-op", "1.25", "-", "-", "<=", "5", "s"] in lines
+    assert ["epochs", "2", "20"] in lines
+    assert ["examples", "seen", "108,058", "1,080,580"] in lines
+    assert ["test", "accuracy", "0.9800", "-"] in lines
+    report = json.loads(Path("report.json").read_text())
+    assert report["trained"]["reference"]["examples seen"] == 1080580
+    assert report["results"] == results
