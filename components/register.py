@@ -247,7 +247,7 @@ def _proved(version: "ModelVersion", answers: pa.Table, predictions: pa.Table) -
     title = f"{version.name} version {version.version}"
     failed = [error for error in answers["error"].to_pylist() if error]
     if failed:
-        raise SlipwayError(f"{title}, loaded back, cannot read {len(failed)} test examples: {failed[0]}")
+        raise SlipwayError(f"{title}, loaded back, cannot answer {len(failed)} test examples: {failed[0]}")
     name = next(n for n in ("probabilities", "values", "value") if n in predictions.column_names)
     theirs, ours = (np.array(t[name].to_pylist(), np.float64).reshape(len(t), -1) for t in (answers, predictions))
     # numbers are compared in units of their own size

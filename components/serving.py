@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from components import SlipwayError, recipes
 from components.files import read_json
@@ -78,9 +79,9 @@ def schema(target: recipes.Target) -> pa.Schema:
 def predict(model: Model, table: pa.Table) -> pa.Table:
     """Answer raw examples: a row each of the columns of recipes.answers, and error.
 
-    An example that cannot be encoded gets an error and no answer; the others are answered all the same.
-    Columns that the recipe only keeps (see recipes.asked) count as missing values. Raises SlipwayError where another
-    column is missing.
+    An example that cannot be encoded, or of which the model makes no finite numbers, gets an error and no answer; the
+    others are answered all the same. Columns that the recipe only keeps (see recipes.asked) count as missing values.
+    Raises SlipwayError where another column is missing.
     """
     columns, asked = model.recipe.columns(model.params), recipes.asked(model.recipe, model.params).names
     missing = [name for name in asked if name not in table.column_names]
@@ -93,14 +94,17 @@ def predict(model: Model, table: pa.Table) -> pa.Table:
         part = table.slice(at, BATCH)
         try:
             answered.append(_answer(model, part, columns))
-        except ValueError:  # one of them cannot be read: find out which
+        except ValueError:  # one of them cannot be read or answered: find out which
             answered.extend(_alone(model, part.slice(row, 1), columns) for row in range(len(part)))
     return pa.concat_tables(answered) if answered else schema(model.target).empty_table()
 
 
 def _answer(model: Model, table: pa.Table, columns: pa.Schema) -> pa.Table:
     arrays = model.recipe.encode(table.cast(columns).combine_chunks(), model.params, model.state)
-    answers = recipes.answers(outputs(model, arrays), model.target, model.decision)
+    found = outputs(model, arrays)
+    if not np.isfinite(found).all():  # a label would be chosen all the same, and JSON has no such numbers
+        raise ValueError("the model's output is not finite (NaN or infinite)")
+    answers = recipes.answers(found, model.target, model.decision)
     return answers.append_column("error", pa.nulls(len(table), pa.string())).cast(schema(model.target))
 
 
@@ -138,19 +142,32 @@ class Pyfunc:
         self.model = model
 
     def predict(self, frame: "pandas.DataFrame", params: dict[str, Any] | None = None) -> "pandas.DataFrame":  # noqa: ARG002 - MLflow's interface
-        """Answer each row; see `predict` of this module."""
+        """Answer each row; see `predict` of this module. Where there is no answer or no error, it is None."""
         try:
             answers = predict(self.model, pa.Table.from_pandas(frame, preserve_index=False))
         except (ValueError, TypeError):  # a value that no table can hold, such as half a surrogate pair
             answers = pa.concat_tables([self._alone(frame.iloc[[row]]) for row in range(len(frame))])
-        answered: pandas.DataFrame = answers.to_pandas()
-        return answered
+        return _frame(answers)
 
     def _alone(self, row: "pandas.DataFrame") -> pa.Table:
         try:
             return predict(self.model, pa.Table.from_pandas(row, preserve_index=False))
         except (ValueError, TypeError) as error:
             return _failed(self.model, error)
+
+
+def _frame(answers: pa.Table) -> "pandas.DataFrame":
+    """Make a DataFrame of answers; a column with gaps holds objects, None in them."""
+    import pandas
+
+    def series(column: pa.ChunkedArray) -> "pandas.Series":
+        if column.null_count or (pa.types.is_list(column.type) and pc.list_flatten(column).null_count):
+            # pandas alone would put NaN for null, and MLflow write that into its JSON, which has no NaN
+            return pandas.Series(column.to_pylist(), dtype="object")
+        whole: pandas.Series = column.to_pandas()
+        return whole
+
+    return pandas.DataFrame({name: series(answers[name]) for name in answers.column_names})
 
 
 def _load_pyfunc(data_path: str) -> Pyfunc:

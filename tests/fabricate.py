@@ -130,18 +130,53 @@ def table_model(out: Path, settings: params.Params, state: dict[str, Any]) -> No
         helper.make_tensor_value_info("categorical", TensorProto.INT32, ["examples", codes]),
     ]
     answer = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["examples", 2])
-    graph = helper.make_graph(nodes, "table", inputs, [answer], [weights, nothing])
+    write_model(out, helper.make_graph(nodes, "table", inputs, [answer], [weights, nothing]), settings, state)
+
+
+def any_model(out: Path, settings: params.Params, sample: pa.Table) -> None:
+    """A model of any recipe by hand: its outputs grow with the sum of all that it is given, and can overflow."""
+    recipe = recipes.load(settings.recipe)
+    state, columns = recipe.fit([sample], settings.task), recipe.columns(settings.task)
+    arrays = recipe.encode(sample.select(columns.names).cast(columns).combine_chunks(), settings.task, state)
+    inputs, nodes = [], []
+    for name, array in arrays.items():
+        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+        inputs.append(helper.make_tensor_value_info(name, kind, ["examples", *array.shape[1:]]))
+        nodes += [
+            helper.make_node("Cast", [name], [f"{name} as numbers"], to=TensorProto.FLOAT),
+            helper.make_node("Flatten", [f"{name} as numbers"], [f"{name} flat"]),
+            helper.make_node("ReduceSum", [f"{name} flat", "own axes"], [f"{name} sum"]),
+        ]
+    predicted = recipe.target(settings.task)
+    last = {"label": "Softmax", "labels": "Sigmoid", "values": "Identity"}[predicted.kind]
+    nodes += [
+        helper.make_node("Sum", [f"{name} sum" for name in arrays], ["own sum"]),
+        helper.make_node("Mul", ["own sum", "own unit"], ["own size"]),
+        helper.make_node("Exp", ["own size"], ["own growth"]),
+        helper.make_node("MatMul", ["own growth", "own weights"], ["own logits"]),
+        helper.make_node(last, ["own logits"], ["answer"]),
+    ]
+    weights = np.linspace(-1, 2, len(predicted.names), dtype=np.float32)[None]
+    # "own": an input may be called weights
+    constants = {"own axes": np.array([1]), "own unit": np.array(1e-4, np.float32), "own weights": weights}
+    answer = helper.make_tensor_value_info("answer", TensorProto.FLOAT, ["examples", len(predicted.names)])
+    fixed = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    write_model(out, helper.make_graph(nodes, settings.recipe, inputs, [answer], fixed), settings, state)
+
+
+def write_model(out: Path, graph: Any, settings: params.Params, state: dict[str, Any]) -> None:
+    """Write model.onnx and model.json."""
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     out.mkdir(parents=True)
     (out / "model.onnx").write_bytes(made.SerializeToString(deterministic=True))
-    task = settings.task.model_dump(mode="json")
-    content = {"recipe": "tabular", "params": task, "state": state, "target": target(settings), "decision": None}
-    write_json(out / "model.json", content)
+    content = {"recipe": settings.recipe, "params": settings.task.model_dump(mode="json"), "state": state}
+    write_json(out / "model.json", content | {"target": target(settings), "decision": None})
 
 
 def target(settings: params.Params) -> dict[str, Any]:
     """What is predicted, as manifest.json and model.json have it."""
-    return {"kind": "label", "names": settings.task.labels}
+    predicted = recipes.load(settings.recipe).target(settings.task)
+    return {"kind": predicted.kind, "names": list(predicted.names)}
 
 
 def examples(root: Path, settings: params.Params) -> tuple[pa.Table, np.ndarray]:
@@ -270,20 +305,39 @@ def store(root: Path) -> None:
 def server(root: Path, folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """A real `mlflow server` on loopback; its empty database is that of `root`."""
     shutil.copy(root / "mlflow.db", folder / "store.db")
-    program = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    program = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     program += ["--backend-store-uri", f"sqlite:///{folder}/store.db", "--artifacts-destination", f"{folder}/artifacts"]
+    with _mlflow(program, folder, f"http://127.0.0.1:{port}/health") as process:
+        yield process
+
+
+@contextmanager
+def served(model: str, folder: Path, port: int) -> Iterator[None]:
+    """A real `mlflow models serve` on loopback, with no way to import the checkout."""
+    program = ["models", "serve", "--model-uri", model, "--env-manager", "local"]
+    program += ["--host", "127.0.0.1", "--port", str(port)]
+    with _mlflow(program, folder, f"http://127.0.0.1:{port}/health"):
+        yield
+
+
+@contextmanager
+def _mlflow(program: list[str], folder: Path, health: str) -> Iterator[subprocess.Popen[bytes]]:
     environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    environment.pop("MLFLOW_TRACKING_URI", None)
+    for name in ("MLFLOW_TRACKING_URI", "PYTHONPATH"):
+        environment.pop(name, None)
+    command = [sys.executable, "-m", "mlflow", *program]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(program, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
-        for _ in range(300):
+        for _ in range(600):
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+                urllib.request.urlopen(health, timeout=1).close()
                 break
             except OSError:
                 assert process.poll() is None, (folder / "log").read_text()
                 time.sleep(0.1)
+        else:
+            raise AssertionError((folder / "log").read_text())
         yield process
     finally:
         stop(process)
@@ -293,6 +347,15 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def strict(text: str) -> Any:
+    """Read JSON as others than Python do: NaN and Infinity are none."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON: {text}")
+
+    return json.loads(text, parse_constant=refuse)
 
 
 def free_port() -> int:

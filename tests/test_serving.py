@@ -1,12 +1,16 @@
+import io
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from mlflow.pyfunc import scoring_server
 
 from components import SlipwayError, predict, recipes, registry, serving
 from components.params import Params
@@ -91,6 +95,103 @@ def test_pyfunc_takes_and_gives_a_frame(made: Made) -> None:
     assert list(answers.columns) == ["label", "probability", "probabilities", "error"]
     assert len(answers) == 3
     assert answers["error"].isna().tolist() == [True, True, False]
+
+
+class Session:
+    """A model that answers with its number, and with what is no number where that is 0."""
+
+    def __init__(self, target: recipes.Target, broken: float) -> None:
+        self.target, self.broken = target, broken
+
+    def run(self, _: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        found = feeds["numeric"] * np.array([1, -1], np.float32)[: len(self.target.names)]
+        found[feeds["numeric"][:, 0] == 0, -1] = self.broken
+        return [found]
+
+
+def of_numbers(target: recipes.Target, broken: float = np.nan) -> serving.Model:
+    recipe = recipes.load("tabular")
+    settings = recipe.Params.model_validate({"numeric": ["x"], "labels": ["no", "yes"]})
+    state = recipe.fit([pa.table({"x": [-1.0, 0.0, 1.0]})], settings)
+    return serving.Model(Session(target, broken), recipe, settings, state, target, None)
+
+
+TARGETS = {
+    "label": recipes.Target("label", ("no", "yes")),
+    "labels": recipes.Target("labels", ("loud", "red")),
+    "value": recipes.Target("values", ("price",)),
+    "values": recipes.Target("values", ("low", "high")),
+}
+every_target = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
+
+
+@every_target
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+def test_an_output_that_is_not_finite_is_an_error_of_its_own_row(target: recipes.Target, broken: float) -> None:
+    model = of_numbers(target, broken)
+    answers = serving.predict(model, pa.table({"x": [-1.5, 0.0, 3.0, None]}))
+    assert answers.take([0, 2]).equals(serving.predict(model, pa.table({"x": [-1.5, 3.0]})))
+    assert answers["error"].to_pylist()[::2] == [None, None]
+    for row in (1, 3):  # a gap is filled with the median, here 0
+        failed = answers.slice(row, 1).to_pylist()[0]
+        assert failed.pop("error") == "the model's output is not finite (NaN or infinite)"
+        assert set(failed.values()) == {None}
+
+
+@every_target
+@pytest.mark.parametrize("rows", [[-1.5, 1e300, 0.0, 3.0], [-1.5, 3.0], [1e300], []])
+def test_a_served_answer_is_json(target: recipes.Target, rows: list[float]) -> None:
+    """What is missing is None in the frame and null in what MLflow's server writes, never NaN."""
+    model = of_numbers(target)
+    answers = serving.predict(model, pa.table({"x": pa.array(rows, pa.float64())}))
+    frame = serving.Pyfunc(model).predict(pd.DataFrame({"x": np.array(rows)}, index=range(7, 7 + len(rows))))
+    assert frame["error"].tolist() == answers["error"].to_pylist()
+    text = io.StringIO()
+    scoring_server.predictions_to_json(frame, text)
+    assert fabricate.strict(text.getvalue()) == {"predictions": answers.to_pylist()}
+    # and the way back, as `predict` goes it
+    assert pa.Table.from_pandas(frame, serving.schema(target), preserve_index=False).equals(answers)
+
+
+def test_a_column_without_gaps_keeps_its_type() -> None:
+    table = pa.table({"label": ["a", "b"], "probability": [0.5, 0.75], "error": pa.nulls(2, pa.string())})
+    assert serving._frame(table).dtypes.astype(str).to_dict() == {
+        "label": "str",
+        "probability": "float64",
+        "error": "object",
+    }
+    gaps = {"values": [[1.0, None], None], "labels": [["a", None], []]}
+    assert serving._frame(pa.table(gaps)).to_dict("list") == gaps
+
+
+@pytest.mark.parametrize("answer", [{"labels": ["no", "yes"]}, {"targets": ["a"]}, {"targets": ["a", "b"]}])
+def test_predicts_process_tells_gaps_from_answers(
+    answer: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of text that is no number, of a number that is too large, and of an output that is not finite."""
+    import mlflow
+
+    recipe = recipes.load("tabular")
+    task = recipe.Params.model_validate({"numeric": ["x"]} | answer)
+    signature = registry._signature(Params(name="numbers", recipe="tabular", task=task))
+    pyfunc = serving.Pyfunc(of_numbers(recipe.target(task)))
+    about = SimpleNamespace(
+        metadata={"recipe": "tabular"},
+        get_input_schema=lambda: signature.inputs,
+        get_output_schema=lambda: signature.outputs,
+    )
+    loaded = SimpleNamespace(metadata=about, predict=pyfunc.predict)
+    monkeypatch.setattr(mlflow.pyfunc, "load_model", lambda *_, **__: loaded)
+    given, answered = tmp_path / "given.parquet", tmp_path / "answered.parquet"
+    for texts in (["-1.5", "two", "0", "1e300", "3"], ["two"], ["3", "two"], ["-1.5", "3"]):
+        pq.write_table(pa.table({"x": texts}), given)
+        predict._answer("models:/numbers/1", str(given), str(answered))
+        answers = pq.read_table(answered).to_pylist()
+        readable = [float(text) if text != "two" else None for text in texts]
+        expected = serving.predict(pyfunc.model, pa.table({"x": pa.array(readable, pa.float64())})).to_pylist()
+        for text, row, alone in zip(texts, answers, expected, strict=True):
+            wrong = dict.fromkeys(alone) | {"error": "x: 'two' is not a number"}
+            assert row == (wrong if text == "two" else alone)
 
 
 def test_a_column_that_is_only_kept_is_not_asked_for() -> None:
