@@ -34,6 +34,7 @@ STAGES: dict[str, tuple[str, list[str]]] = {
         ["build", "data", "out"],
     ),
 }
+MAKE_FOLDERS = ("preprocess", "train", "baseline", "evaluate")  # --out is a folder that they make as a whole
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,8 +64,10 @@ def main(arguments: list[str] | None = None) -> int:
         module = importlib.import_module(f"components.{stage.replace('-', '_')}")
         if stage not in STAGES:
             return int(module.run(**options) or 0)
-        from components import params
+        from components import kept, params
 
+        if stage in MAKE_FOLDERS:
+            kept.removable(options["out"])  # before the work, not after it
         measured = module.run(params.load(options.pop("params")), **options) or {}
         _cost(stage, options["out"], started, measured)
     except SlipwayError as error:

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from tqdm import tqdm
 
-from components import SlipwayError, recipes, results, table
+from components import SlipwayError, kept, recipes, results, table
 from components import params as params_module
 from components.files import replacing
 from components.sources import Source, commands, slug
@@ -66,24 +67,30 @@ def run(
         old = [] if replace or not data.exists() else [path for path in data.iterdir() if path.suffix == ".parquet"]
         columns = _columns(found, current if old else None)
         found.schema = columns if old else None
-        if replace and data.exists():
-            _must_be_kept(data)
+        if not old:
+            _replaceable(data)
         settings = {"recipe": found.recipe, found.recipe: found.settings}
+        inherited = ""
+        if current is not None and not (old or keep_params or _same(found, current)):
+            inherited = _inherited(current)
         if not old:
             settings = {"name": name, **settings, **_others(found, current)}
         settle = partial(_settled, params, {} if keep_params else settings, grow=bool(old))
         settle()  # what does not fit stops us before the data is read
         known = _known(data, old, columns)
+        before = _version_of(data) if not old else ""
         counts: Counter[str] = Counter()
         tables = _new(found, columns, known, counts)
         with ExitStack() as undo:
             with _adding(data) if old else replacing(data) as aside:
                 pieces = table.write(tables, aside, name)
                 text, changed = settle()
+                if not old:
+                    _replaceable(data)  # again: somebody may have put a file there meanwhile
                 if changed:  # params.yaml first: killed before the data is renamed, DVC still keeps all of data/
-                    before = params.read_bytes() if params.exists() else None
+                    old_params = params.read_bytes() if params.exists() else None
                     _put(params, text.encode())
-                    undo.callback(_put, params, before)
+                    undo.callback(_put, params, old_params)
             undo.pop_all()
     print(f"read {sum(counts.values()):,} examples; {counts['new']:,} are new")
     for reason, count in (*counts.items(), *found.skipped.items()):
@@ -91,8 +98,12 @@ def run(
             print(f"skipped {count:,}: {reason}")
     for piece in pieces:
         print(f"wrote {data / piece.name}")
+    if before:
+        print(f"it replaces the version {before} of {data}, which DVC keeps: {data}.dvc as it was brings it back")
     for line in changed:
         print(f"{params}: {line}")
+    if inherited:
+        print(f"{params}: train stays {inherited}; that says nothing of {name}: choose anew, docs/training.md")
     _version(data)
 
 
@@ -147,15 +158,32 @@ def _adding(data: Path) -> Iterator[Path]:
             raise
 
 
-def _must_be_kept(data: Path) -> None:
-    """Raise SlipwayError unless DVC holds all that the folder has."""
+def _replaceable(data: Path) -> None:
+    """Raise SlipwayError unless DVC holds all that the folder has, and data.dvc says so: nothing of it may be lost."""
+    if data.is_symlink():
+        raise SlipwayError(
+            f"{data} is a link, and DVC versions nothing behind one: move the folder here; `dvc cache dir` puts DVC's "
+            "cache, and so the bytes, on another disk"
+        )
+    kept.removable(data)
+    if not data.exists() or not any(data.iterdir()):
+        return
     pointer = data.with_name(data.name + ".dvc")
     try:
-        kept = pointer.exists() and not _dvc().status(targets=[str(pointer)])
+        known = pointer.exists() and not _dvc().status(targets=[str(pointer)])
     except Exception:  # noqa: BLE001 - whatever DVC cannot say, it does not keep
-        kept = False
-    if not kept:
-        raise SlipwayError(f"{data}: holds files that DVC does not keep; run `dvc add {data}` first, or move them away")
+        known = False
+    if not known:
+        raise SlipwayError(f"{data}: is not as {pointer} says; run `dvc add {data}` first, or move the folder away")
+
+
+def _version_of(data: Path) -> str:
+    """Return the digest that data.dvc holds; empty where there is none."""
+    try:
+        (out,) = YAML(typ="safe").load(data.with_name(data.name + ".dvc"))["outs"]
+        return str(out["md5"])
+    except (OSError, YAMLError, KeyError, TypeError, ValueError):
+        return ""
 
 
 def _known(data: Path, files: list[Path], columns: pa.Schema) -> set[tuple[str, str]]:
@@ -231,23 +259,41 @@ def _put(path: Path, content: bytes | None) -> None:
 def _others(source: Source, old: params_module.Params | None) -> dict[str, Any]:
     """Return the source's further settings for a new dataset, and with them the gates as far as these change.
 
-    Gates on what a model costs stay. Those on how good it is stay if the target is of the kind it was and has the
-    metric; the source's own join them.
+    Gates on what a model costs stay. Those on how good it is stay where the dataset is of the same problem: a number
+    that was right for another one says nothing here. The source's own come in their place.
     """
-    recipe = recipes.load(source.recipe)
-    target = recipe.target(recipe.Params.model_validate(source.settings))
-    same = old is None or recipes.load(old.recipe).target(old.task).kind == target.kind
-    own = source.others.get("register", {})
-    known = results.quality(target, old.costs if old else None).union(*(own.get(side, {}) for side in GATES))
+    own, same = source.others.get("register", {}), old is not None and _same(source, old)
     there = old.register_ if old else params_module.Register()
     register = {name: value for name, value in own.items() if name not in GATES}
     for side in GATES:
         limits: dict[str, float] = getattr(there, side)
-        stay = {name: limits[name] for name in limits if results.measures_cost(name) or (same and name in known)}
-        if (gates := own.get(side, {}) | stay) != limits:
+        stay = {name: limit for name, limit in limits.items() if same or results.measures_cost(name)}
+        if (gates := stay if same else own.get(side, {}) | stay) != limits:
             register[side] = gates
     others = {name: value for name, value in source.others.items() if name != "register"}
     return others | ({"register": register} if register else {})
+
+
+def _same(source: Source, old: params_module.Params) -> bool:
+    """Return whether a source is of the problem that params.yaml is of: the same columns, labels and sizes."""
+    if old.recipe != source.recipe:
+        return False
+    try:
+        settled = recipes.load(source.recipe).Params.model_validate(old.task.model_dump(mode="json") | source.settings)
+    except ValidationError:
+        return False
+    return bool(settled == old.task)
+
+
+def _inherited(old: params_module.Params) -> str:
+    """Name the training settings that a new dataset takes over from another one; empty where none was chosen."""
+    default = params_module.Train()
+    chosen = [f"{name}: {_plain(value)}" for name, value in old.train if value != getattr(default, name)]
+    return f"as it was chosen for {old.name} ({', '.join(chosen)})" if chosen else ""
+
+
+def _plain(value: Any) -> str:
+    return str(value.model_dump(exclude_defaults=True) if isinstance(value, BaseModel) else value)
 
 
 def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = "") -> list[str]:

@@ -210,7 +210,7 @@ class Evaluate(Section):
 class Register(Section):
     """The gates to the alias `champion`."""
 
-    minimum: dict[str, float] = {"accuracy": 0.9}  # a metric of evaluate: at least
+    minimum: dict[str, float] = {}  # a metric of evaluate: at least
     maximum: dict[str, float] = {"latency_ms": 50.0, "size_mb": 100.0}  # at most
     margin: Annotated[float, Field(ge=0)] = 0.02  # score (accuracy) that a challenger may lose, in the worst case
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95

@@ -32,6 +32,21 @@ def gates(settings: Register, values: Mapping[str, float]) -> list[dict[str, Any
     return found
 
 
+def above_trivial(found: Mapping[str, str] | None, metric: str) -> dict[str, Any]:
+    """Return the gate that no setting takes away: a model has to be better than the trivial answer.
+
+    `found` is the trivial baseline's row of baselines.csv for the main metric; None: it was not measured. The value is
+    the lower end of the interval of the difference (see docs/evaluation.md), which has to be above 0.
+    """
+    gate: dict[str, Any] = {"metric": "above_trivial", "limit": "> 0", "value": None, "held": False}
+    if found is None:
+        return gate | {"reason": f"it was not compared with the trivial answer in {metric}, which has to be beaten"}
+    better, low, high = (float(found[name]) for name in ("better", "low", "high"))
+    text = f"{metric} is better by {better:+.4g} [{low:+.4g}, {high:+.4g}], and the interval has to lie above 0"
+    reason = f"it does not beat the trivial answer ({found['name'].rstrip('.')}, {float(found['value']):.4g}): {text}"
+    return gate | {"value": round(low, 6) + 0.0, "held": low > 0} | ({} if low > 0 else {"reason": reason})
+
+
 def compare(
     challenger: np.ndarray, champion: np.ndarray, settings: Register, seed: int, blocks: np.ndarray | None = None
 ) -> dict[str, float]:
@@ -70,14 +85,18 @@ def verdict(
 ) -> tuple[bool, str]:
     """Decide on gates and, where there is a champion, on the interval; return the reason too.
 
-    Not worse means non-inferior: the interval's lower end is at least -margin.
+    Not worse means non-inferior: the interval's lower end is at least -margin, and it does not lie wholly below 0.
     """
-    failed = [f"{g['metric']} is {g['value']}, the gate is {g['limit']}" for g in held if not g["held"]]
+    failed = [
+        g.get("reason") or f"{g['metric']} is {g['value']}, the gate is {g['limit']}" for g in held if not g["held"]
+    ]
     if failed:
         return False, "; ".join(failed)
     if difference is None:
         return True, "all gates hold and there was no champion"
     text = f"{name} differs by {difference['mean']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]"
+    if difference["high"] < 0:
+        return False, f"it is worse than the champion: {text}, which lies below 0"
     if difference["low"] < -margin:
         return False, f"it may be worse than the champion: {text}, the margin is {margin:g}"
     return True, f"all gates hold and it is not worse than the champion: {text}, the margin is {margin:g}"

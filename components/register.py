@@ -47,6 +47,7 @@ NEEDED = (  # what `dvc repro` leaves for us
     "training/epochs.csv",
     "training/steps.csv",
     "evaluation/metrics.json",
+    "evaluation/baselines.csv",
     "evaluation/intervals.csv",
     "evaluation/predictions.parquet",
 )
@@ -88,7 +89,8 @@ def _key(params: Params, build: Path, champion: "ModelVersion | None") -> str:
     """Hash what a decision depends on: with the same key it need not be made again."""
     rival = [str(champion.version), champion.tags.get("slipway.model")] if champion is not None else None
     settings = [rival, params.register_.model_dump(), params.seed, params.costs]
-    text = json.dumps([settings, sha256(build / "evaluation" / "predictions.parquet")])
+    evaluated = [sha256(build / "evaluation" / name) for name in ("predictions.parquet", "baselines.csv")]
+    text = json.dumps([settings, evaluated])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -104,6 +106,7 @@ def _settle(
     digest = model_digest(build / "model")
     values = _measured(build, digest)
     gates = promotion.gates(params.register_, values)  # a gate that names nothing fails before anything is made
+    gates.append(promotion.above_trivial(*results.beside_trivial(params, build / "evaluation")))
     client = store.client()
     predictions = pq.read_table(build / "evaluation" / "predictions.parquet")
     proof = sha256(build / "evaluation" / "predictions.parquet")

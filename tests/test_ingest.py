@@ -187,18 +187,69 @@ def test_a_taken_name_and_another_kind_are_refused_and_nothing_changes(repo: Pat
     assert not [path for path in repo.iterdir() if path.name.endswith(".tmp")]
 
 
-def test_replace_needs_what_was_there_to_be_kept_by_dvc(repo: Path) -> None:
+def test_replace_needs_what_was_there_to_be_kept_by_dvc(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ingest.run("images", folder=pictures(repo / "pets", {"cat": 3, "dog": 2}))
-    stray = Path("data/stray.parquet")
-    stray.write_bytes(Path("data/pets.parquet").read_bytes())
-    with pytest.raises(SlipwayError, match="holds files that DVC does not keep"):
-        ingest.run("breast-cancer", replace=True)
+    stray, pets = Path("data/stray.parquet"), Path("data/pets.parquet").read_bytes()
+    for content, said in ((pets + b"2", "does not keep \\(stray.parquet\\)"), (pets, "is not as data.dvc says")):
+        stray.write_bytes(content)
+        with pytest.raises(SlipwayError, match=said):
+            ingest.run("breast-cancer", replace=True)
+        assert stray.read_bytes() == content
     stray.unlink()
+    version = YAML(typ="safe").load(Path("data.dvc"))["outs"][0]["md5"]
+    capsys.readouterr()
     ingest.run("breast-cancer", replace=True)
+    assert f"it replaces the version {version} of data, which DVC keeps" in capsys.readouterr().out
     assert list(contents(Path("data"))) == ["breast-cancer.parquet"]
     settings = params.load()
     assert (settings.name, settings.recipe) == ("breast-cancer", "tabular")
     assert settings.task.labels == ["benign", "malignant"]
+
+
+@pytest.mark.parametrize("data", ["data", "../elsewhere"])
+@pytest.mark.parametrize("replace", [False, True])
+def test_files_of_the_users_in_the_folder_are_never_removed(
+    repo: Path, data: str, replace: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a Parquet file there the folder was taken for none, and all in it was deleted."""
+    files = {"kunden.csv": ANSWERS, "my-notes.csv": "a,b\n", "sub/thesis.txt": "thesis", ".hidden": "too"}
+    for name, text in files.items():
+        Path(data, name).parent.mkdir(parents=True, exist_ok=True)
+        Path(data, name).write_text(text)
+    before = Path("params.yaml").read_bytes()
+    words = ["ingest", "table", f"{data}/kunden.csv", "--label", "kauft", "--data", data]
+    assert main([*words, "--replace"] if replace else words) == 1
+    said = capsys.readouterr().err
+    assert f"error: {data}: holds files that DVC does not keep (.hidden, kunden.csv, my-notes.csv and 1 more)" in said
+    assert {name: Path(data, name).read_text() for name in files} == files
+    assert Path("params.yaml").read_bytes() == before
+    assert not Path("data.dvc").exists()
+
+
+def test_a_file_that_comes_while_an_ingest_reads_stays(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = table.write
+
+    def meanwhile(*arguments: Any) -> Any:
+        Path("data").mkdir()
+        Path("data/new.txt").write_text("here I am")
+        return written(*arguments)
+
+    monkeypatch.setattr(table, "write", meanwhile)
+    with pytest.raises(SlipwayError, match=r"does not keep \(new.txt\)"):
+        ingest.run("digits")
+    assert contents(Path("data")) == {"new.txt": b"here I am"}
+    assert Path("params.yaml").read_text() == PARAMS
+
+
+def test_an_empty_folder_may_go_and_a_link_is_explained(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("kunden.csv").write_text(ANSWERS)
+    Path("disk").mkdir()
+    Path("data").symlink_to("disk", target_is_directory=True)
+    assert main(["ingest", *GERMAN]) == 1
+    assert "error: data is a link, and DVC versions nothing behind one" in capsys.readouterr().err
+    Path("data").unlink()
+    Path("data").mkdir()
+    assert main(["ingest", *GERMAN]) == 0
 
 
 def csv(name: str, text: str) -> None:
@@ -441,22 +492,23 @@ COSTS = {"latency_ms": 20.0, "size_mb": 5.0}
     [
         (NUMBERS, GERMAN, ({"r2": 0.0}, {"mae": 2.0}), ({}, {})),
         (GERMAN, NUMBERS, ({"accuracy": 0.8, "f1_of_ja": 0.5}, {"log_loss": 1.0}), ({"r2": 0.0}, {})),
-        (SERIES, NUMBERS, ({}, {"mase": 1.0, "rmse": 3.0}), ({"r2": 0.0}, {"rmse": 3.0})),
-        (NUMBERS, SERIES, ({"r2": 0.5}, {}), ({"r2": 0.5}, {"mase": 1.0})),
-        (SERIES, SERIES, ({}, {"mase": 0.9}), ({}, {"mase": 0.9})),
-        (ENGLISH, GERMAN, ({"accuracy": 0.8, "roc_auc": 0.7, "f1_of_yes": 0.5, "acuracy": 1.0}, {}), None),
-        (["digits"], GERMAN, ({"accuracy": 0.8, "classical_accuracy": 0.5}, {"train_seconds": 9.0}), "all"),
+        (SERIES, NUMBERS, ({}, {"mase": 1.0, "rmse": 3.0}), ({"r2": 0.0}, {})),
+        (NUMBERS, SERIES, ({"r2": 0.5}, {}), ({}, {"mase": 1.0})),
+        (SERIES, SERIES, ({}, {"mase": 0.9}), ({}, {"mase": 0.9})),  # the same problem: all stay
+        (SERIES, SERIES, ({}, {}), ({}, {})),
+        (GERMAN, GERMAN, ({"accuracy": 0.8, "f1_of_ja": 0.5}, {}), ({"accuracy": 0.8, "f1_of_ja": 0.5}, {})),
+        (ENGLISH, GERMAN, ({"accuracy": 0.8, "roc_auc": 0.7, "f1_of_yes": 0.5}, {}), ({}, {})),
+        (["digits"], GERMAN, ({"accuracy": 0.9}, {"train_seconds": 9.0}), ({}, {"train_seconds": 9.0})),
     ],
 )
-def test_a_new_dataset_keeps_the_gates_that_it_can_have(
+def test_a_dataset_of_another_problem_keeps_only_the_gates_on_cost(
     repo: Path,
     capsys: pytest.CaptureFixture[str],
     first: list[str],
     second: list[str],
     before: tuple[dict[str, float], dict[str, float]],
-    after: Any,
+    after: tuple[dict[str, float], dict[str, float]],
 ) -> None:
-    after = before if after == "all" else after or ({"accuracy": 0.8, "roc_auc": 0.7}, {})
     minimum, maximum = before
     found = _replaced(f"{{minimum: {json.dumps(minimum)}, maximum: {json.dumps(maximum | COSTS)}}}", first, second)
     assert (found["minimum"], found["maximum"]) == (after[0], after[1] | COSTS)
@@ -480,3 +532,22 @@ def test_params_that_are_kept_keep_their_gates(repo: Path) -> None:
     before = Path("params.yaml").read_bytes()
     ingest.run("digits", replace=True, keep_params=True)
     assert Path("params.yaml").read_bytes() == before
+
+
+def test_training_settings_of_another_problem_do_not_pass_silently(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ingest.run("digits", replace=True)
+    yaml = YAML()
+    content = yaml.load(Path("params.yaml"))
+    content["train"] = {"epochs": 7, "batch_size": 128, "schedule": {"name": "cosine", "warmup": 1.0}}
+    yaml.dump(content, Path("params.yaml"))
+    capsys.readouterr()
+    ingest.run("digits", replace=True)
+    assert "train stays" not in capsys.readouterr().out
+    Path("kunden.csv").write_text(ANSWERS)
+    assert main(["ingest", *GERMAN, "--replace"]) == 0
+    said = capsys.readouterr().out
+    assert "train stays as it was chosen for digits (epochs: 7, schedule: {" in said
+    assert "that says nothing of kunden" in said
+    assert "batch_size" not in said  # a default, nobody chose it

@@ -112,6 +112,47 @@ def test_a_disk_that_is_really_full(make: Make, tmp_path: Path) -> None:
     assert done.stdout == ""  # nothing half-written is left
 
 
+@pytest.mark.parametrize("stage", __main__.MAKE_FOLDERS)
+def test_a_folder_that_holds_files_of_the_users_is_not_replaced(
+    make: Make, stage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make()
+    Path("out/sub").mkdir(parents=True)
+    Path("out/sub/mine.txt").write_text("hi")
+    paths = [word for name in __main__.STAGES[stage][1] for word in (f"--{name}", "out" if name == "out" else "data")]
+    assert __main__.main([stage, *paths]) == 1
+    assert "error: out: holds files that DVC does not keep (sub/mine.txt)" in capsys.readouterr().err
+    assert Path("out/sub/mine.txt").read_text() == "hi"
+
+
+def test_every_stage_that_makes_a_folder_is_guarded() -> None:
+    makes = {name for name, (_, paths) in __main__.STAGES.items() if "out" in paths}
+    assert makes - {*__main__.MAKE_FOLDERS} == {"validate", "register"}  # these write file by file
+
+
+def test_what_dvc_keeps_may_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dvc.repo import Repo
+
+    from components import SlipwayError, kept
+
+    monkeypatch.chdir(tmp_path)
+    Path("out/sub").mkdir(parents=True)
+    Path("out/sub/a.txt").write_text("a")
+    with pytest.raises(SlipwayError, match=r"does not keep \(sub/a.txt\)"):  # no repository, so nothing is kept
+        kept.removable(Path("out"))
+    with Repo.init(no_scm=True) as repo:
+        repo.add("out")
+    kept.removable(Path("out"))
+    Path("out/b.txt").write_text("a")  # the same content
+    kept.removable(Path("out"))
+    Path("out/sub/link").symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(SlipwayError, match=r"does not keep \(sub/link\)"):
+        kept.removable(Path("out"))
+    Path("linked").symlink_to("out", target_is_directory=True)
+    with pytest.raises(SlipwayError, match="linked is a link"):
+        kept.removable(Path("linked"))
+
+
 def test_every_stage_reports_its_cost(make: Make) -> None:
     from components.files import read_json
     from tests.conftest import no_quarantine

@@ -31,10 +31,11 @@ from components import (
     tracking,
 )
 from components.__main__ import main
-from components.files import read_json
+from components.files import read_json, write_csv
 from tests import fabricate
 
 ROOT = Path(__file__).parent.parent
+APART = ("better", "low", "high")
 GOOD, POOR = 0.0, 0.8  # noise in the weights: all answers right, and about three in five
 
 
@@ -103,7 +104,7 @@ def test_the_first_model_becomes_champion_and_again_changes_nothing(
     assert first["changed"]
     assert first["aliases"] == ["challenger", "champion"]
     assert first["reason"] == "all gates hold and there was no champion"
-    assert [gate["held"] for gate in first["gates"]] == [True, True, True]
+    assert [gate["held"] for gate in first["gates"]] == [True, True, True, True]
     version = store.client().get_model_version("sides", "1")
     tags = version.tags
     assert tags["slipway.model"] == first["model_digest"] == fabricate.digest(project)
@@ -188,7 +189,7 @@ def test_a_worse_model_is_kept_back_by_the_bootstrap_and_a_better_one_promoted(
     back = run()
     assert back["version"] == "1"
     assert not back["promoted"]
-    assert "may be worse" in back["reason"]
+    assert "it is worse than the champion" in back["reason"]
     assert alias("champion") == "2"
     assert versions() == ["1", "2"]
     assert not run()["changed"]
@@ -225,6 +226,39 @@ def test_a_gate_that_does_not_hold(project: Path, capsys: pytest.CaptureFixture[
     for text in (capsys.readouterr().out, str(version.description)):
         assert let["reason"] in text
         assert "fails" not in text
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_model_that_does_not_beat_the_trivial_answer_is_never_promoted(project: Path) -> None:
+    row = {"baseline": "trivial", "name": "the commonest label", "metric": "accuracy", "value": 0.9772}
+    for low in (0.0, -0.01):
+        write_csv(
+            Path("build/evaluation/baselines.csv"), [row | {"better": 0.0, "low": low, "high": 0.0}], [*row, *APART]
+        )
+        fabricate.versions(project)
+        kept = run()
+        assert not kept["promoted"]
+        assert kept["aliases"] == ["challenger"]
+        assert (
+            "it does not beat the trivial answer (the commonest label, 0.9772): accuracy is better by +0 ["
+            in kept["reason"]
+        )
+        assert kept["gates"][-1]["limit"] == "> 0"
+        assert not kept["gates"][-1]["held"]
+    write_csv(Path("build/evaluation/baselines.csv"), [], [*row, *APART])  # not measured is not better
+    fabricate.versions(project)
+    assert "was not compared with the trivial answer in accuracy" in run()["reason"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "promoted"),
+    [(-0.0172, -0.008, False), (-0.03, 0.01, False), (-0.0172, 0.0, True), (-0.01, 0.02, True), (0.1, 0.2, True)],
+)
+def test_within_the_margin_but_surely_worse_is_worse(low: float, high: float, promoted: bool) -> None:
+    difference = {"mean": (low + high) / 2, "low": low, "high": high}
+    found, reason = promotion.verdict([], difference, 0.02)
+    assert found == promoted
+    assert ("worse than the champion" in reason) == (not promoted or "not worse" in reason)
 
 
 @pytest.mark.usefixtures("quick")
@@ -281,13 +315,13 @@ def test_an_alias_moved_back_by_hand_stays_there(project: Path) -> None:
 def test_a_version_promoted_by_hand_is_not_called_worse(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run()
     model(project, POOR)
-    assert "may be worse" in run()["reason"]
+    assert "it is worse than the champion" in run()["reason"]
     store.client().set_registered_model_alias("sides", "champion", "2")
     capsys.readouterr()
     after = run()
     assert after["promoted"]
     assert after["reason"] == "it is the champion already"
-    assert "may be worse" not in capsys.readouterr().out
+    assert "worse" not in capsys.readouterr().out
     assert run() == after | {"changed": False}
 
 
