@@ -27,8 +27,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
-from components import params, preprocess, recipes, table
-from components.sources import images as pictures
+from components import params, recipes
+from components.data import dataset
+from components.recipes.images import source as pictures
+from components.stages import preprocess
 
 ROOT = Path(__file__).parent.parent
 MNIST_ROWS = 70_000
@@ -85,7 +87,7 @@ def measured(name: str, room: Path, options: argparse.Namespace) -> dict[str, An
     mnist = options.mnist if name == "images" and options.mnist.is_dir() else None
     rows = MNIST_ROWS if mnist else options.rows
     for folder, count in (("small", rows // 10), ("large", rows)):
-        dataset(name, room / folder, count, mnist)
+        make(name, room / folder, count, mnist)
     library, _ = BARE.get(name, (None, None))
     found: dict[str, list[dict[str, float]]] = {"small": [], "stage": [], "bare": []}
     for _ in range(options.runs):
@@ -102,7 +104,7 @@ def measured(name: str, room: Path, options: argparse.Namespace) -> dict[str, An
     return {"recipe": name, "library": library, "rows": rows, "ratios": ratios, **best, "runs": found}
 
 
-def dataset(name: str, folder: Path, rows: int, mnist: Path | None) -> None:
+def make(name: str, folder: Path, rows: int, mnist: Path | None) -> None:
     """Write params.yaml, data/ and an empty quarantine."""
     folder.mkdir()
     recipe = recipes.load(name)
@@ -113,9 +115,9 @@ def dataset(name: str, folder: Path, rows: int, mnist: Path | None) -> None:
     def keyed() -> Iterator[pa.Table]:
         for part in tables:
             whole = part.select(columns.names).cast(columns)
-            yield whole.add_column(0, "id", pa.array(table.ids(whole, columns), pa.string()))
+            yield whole.add_column(0, "id", pa.array(dataset.ids(whole, columns), pa.string()))
 
-    table.write(keyed(), folder / "data", "bench")
+    dataset.write(keyed(), folder / "data", "bench")
     nothing = {"file": pa.array([], pa.string()), "row": pa.array([], pa.int64())}
     pq.write_table(pa.table(nothing), folder / "quarantine.parquet")
 
@@ -168,10 +170,10 @@ def measure(what: str, name: str) -> None:
     else:
         state = json.loads((folder / "arrays" / "manifest.json").read_text())["state"]
         columns = recipes.schema(recipe, settings.task)
-        read = timed("read", partial(table.read, columns=columns, only=columns.names))
+        read = timed("read", partial(dataset.read, columns=columns, only=columns.names))
         _, loop = BARE[settings.recipe]
         started = time.process_time()
-        loop(map(read, table.chunks(folder / "data", columns)), settings.task, state)
+        loop(map(read, dataset.chunks(folder / "data", columns)), settings.task, state)
     seconds = {"seconds": time.process_time() - started, **{f"{part}_seconds": took for part, took in spent.items()}}
     print(json.dumps(seconds | {"peak_memory_mb": _peak()}))
 

@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         for name in paths:
             command.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
         command.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="PATH")
-    from components import find_lr, ingest, predict  # light: they declare their own arguments
+    from components.stages import find_lr, ingest, predict  # light: they declare their own arguments
 
     find_lr.arguments(commands)
     ingest.arguments(commands)
@@ -61,13 +61,14 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.perf_counter()
     signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's stop is a person's Ctrl-C
     try:
-        module = importlib.import_module(f"components.{stage.replace('-', '_')}")
+        module = importlib.import_module(f"components.stages.{stage.replace('-', '_')}")
         if stage not in STAGES:
             return int(module.run(**options) or 0)
-        from components import kept, params
+        from components import params
+        from components.data import versions
 
         if stage in MAKE_FOLDERS:
-            kept.removable(options["out"])  # before the work, not after it
+            versions.removable(options["out"])  # before the work, not after it
         measured = module.run(params.load(options.pop("params")), **options) or {}
         _cost(stage, options["out"], started, measured)
     except SlipwayError as error:

@@ -78,22 +78,24 @@ def model_digest(folder: Path) -> str:
 
 def shipped(recipe: str) -> list[Path]:
     """Return the files of components/ that serving this recipe imports, and nothing else of it."""
-    return _closure([PACKAGE / "__init__.py", PACKAGE / "serving.py", PACKAGE / "recipes" / f"{recipe}.py"])
+    return _closure([PACKAGE / "serving" / "onnx_model.py", PACKAGE / "recipes" / recipe / "example" / "__init__.py"])
 
 
 def code(recipe: str) -> list[Path]:
-    """Return the files that a recipe is made of: its own, that of all recipes, and the helpers that it imports."""
-    return [path for path in _closure([PACKAGE / "recipes" / f"{recipe}.py"]) if path != PACKAGE / "__init__.py"]
+    """Return the files of components/ that a recipe's examples and networks are made of."""
+    folder = PACKAGE / "recipes" / recipe
+    return _closure([folder / "example" / "__init__.py", folder / "networks.py"])
 
 
 def _closure(waiting: list[Path]) -> list[Path]:
-    """Return these files of components/ and those of it that they import."""
+    """Return these files of components/, those of it that they import, and the packages that they stand in."""
     found: list[Path] = []
     while waiting:
         path = waiting.pop()
         if path in found or not path.exists():
             continue
         found.append(path)
+        waiting += [parent / "__init__.py" for parent in path.parents if parent.is_relative_to(PACKAGE)]
         for node in ast.walk(ast.parse(path.read_bytes())):
             names = []
             if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:

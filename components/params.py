@@ -36,7 +36,7 @@ class Validate(Section):
 
 
 class Schedule(Section):
-    """How the learning rate goes over a training; components/schedules.py has the formulas."""
+    """How the learning rate goes over a training; components/training/schedules.py has the formulas."""
 
     name: Literal["constant", "inverse_time", "exponential", "cosine", "one_cycle", "plateau"] = "constant"
     warmup: Annotated[float, Field(ge=0)] = 0.0  # epochs of a linear rise from 0, before the rest
@@ -66,7 +66,7 @@ class Schedule(Section):
 
 
 class Augment(Section):
-    """Random changes of training examples, by the kind of the recipe's inputs; see components/augment.py."""
+    """Random changes of training examples, by the kind of the recipe's inputs; see components/training/augment.py."""
 
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0  # image: up to so many degrees, either way
     flip: Literal["none", "horizontal", "vertical", "both"] = "none"  # image: every second one

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from components import SlipwayError
-from flows import checkout, register, server
-from flows.process import terminable
+from flows.machinery import checkout, register, server
+from flows.machinery.process import terminable
 
 # Prefect's settings for a run at a terminal, where the user has set nothing else. What a run says, it prints;
 # Prefect's console would say it twice. A server that is lost is waited for some seconds, not minutes.

@@ -20,9 +20,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 
-from components import SlipwayError, download, params, recipes, store
+from components import SlipwayError, params, recipes
+from components.data import download
 from components.files import read_json, write_json
-from flows import checkout
+from components.tracking import connection
+from flows.machinery import checkout
 
 EXAMPLES = Path("examples")
 WORKSPACES = Path(".workspaces")
@@ -97,8 +99,8 @@ def run(name: str, folder: Path | None, retrain: Callable[[], object]) -> None:
     process in the workspace. Raises SlipwayError for an unknown example and for files that cannot be had.
     """
     example, home = load(name), Path.cwd()
-    if store.root() != home:
-        raise SlipwayError(f"{home} is a workspace: run this in {store.root()}")
+    if connection.root() != home:
+        raise SlipwayError(f"{home} is a workspace: run this in {connection.root()}")
     folder = folder.expanduser().resolve() if folder is not None else None
     place = home / WORKSPACES / name
     place.parent.mkdir(exist_ok=True)
@@ -112,7 +114,7 @@ def run(name: str, folder: Path | None, retrain: Callable[[], object]) -> None:
             (place / INGESTED).unlink(missing_ok=True)
             _ingest(name, example, found, place)
             write_json(place / INGESTED, made_of)
-        os.environ.setdefault("MLFLOW_TRACKING_URI", store.uri())  # MLflow's own code would look in the workspace
+        os.environ.setdefault("MLFLOW_TRACKING_URI", connection.uri())  # MLflow's own code would look in the workspace
         os.chdir(place)
         retrain()
     outcome = read_json(Path("build/register.json"))
@@ -146,7 +148,7 @@ def _prepare(name: str, place: Path) -> None:
             (place / path).unlink(missing_ok=True)  # of the checkout's own dataset
     _share_cache(place)
     if "MLFLOW_TRACKING_URI" not in os.environ and not Path("mlflow.db").exists():
-        store.check()  # makes the store: two that begin at the same time would both do it
+        connection.check()  # makes the store: two that begin at the same time would both do it
 
 
 def _is_worktree(place: Path) -> bool:
@@ -192,8 +194,12 @@ def _made_of(example: Example, place: Path) -> dict[str, str]:
     """Return what the dataset depends on: the example's words and files, the recipe's columns, the code that reads."""
     settings = params.load(place / "params.yaml")
     columns = str(recipes.schema(recipes.load(settings.recipe), settings.task))
-    code = [*sorted((place / "components/sources").glob("*.py")), place / "components/ingest.py"]
-    read = hashlib.sha256(b"".join(path.read_bytes() for path in (*code, place / "components/table.py"))).hexdigest()
+    code = [place / "components/stages/ingest.py", place / "components/recipes/source.py"]
+    code += [
+        *(place / "components/recipes" / settings.recipe).glob("source*"),
+        *(place / "components/data").glob("*.py"),
+    ]
+    read = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(code))).hexdigest()
     files = json.dumps({name: file.sha256 for name, file in example.files.items()})
     return {"ingest": json.dumps(example.ingest), "files": files, "columns": columns, "code": read}
 
@@ -236,8 +242,8 @@ def _how(name: str, example: Example) -> str:
 
 def _ingest(name: str, example: Example, files: Path, place: Path) -> None:
     """Make the workspace's dataset anew, by the command line of `ingest`."""
-    from components import ingest
     from components.__main__ import parser
+    from components.stages import ingest
 
     words = [word.replace("{files}", str(files)) for word in example.ingest]
     with _inside(place):

@@ -6,8 +6,8 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from components.files import read_json
-from flows import checkout, register, server, stages, summary
-from flows.stages import Outcome, TaskError
+from flows.machinery import checkout, register, server, stages, summary
+from flows.machinery.stages import Outcome, TaskError
 
 
 @flow(name="retrain")

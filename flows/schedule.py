@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from components import SlipwayError
-from flows import logs, server
+from flows.machinery import logs, server
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from components import SlipwayError, tracking
+from components import SlipwayError
 from components.files import write_json
-from flows import logs, server
-from flows.process import Children, Running
+from components.tracking import runs
+from flows.machinery import logs, server
+from flows.machinery.process import Children, Running
 
 REPORT = Path("build/validation/report.html")
 PORTS = {"mlflow": 5000, "prefect": 4200, "report": 8010}  # the next free one, where one is taken
@@ -63,7 +64,7 @@ def _shared() -> dict[str, str]:
 def _commands(ports: Mapping[str, int]) -> dict[str, list[str]]:
     mlflow = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(ports.get("mlflow")), "--workers", "1"]
     commands = {
-        "mlflow": [sys.executable, "-m", *mlflow, "--backend-store-uri", tracking.uri()],
+        "mlflow": [sys.executable, "-m", *mlflow, "--backend-store-uri", runs.uri()],
         "prefect": server.command(ports.get("prefect", 0)),
     }
     return {name: command for name, command in commands.items() if name in ports}

@@ -1,3 +1,4 @@
+import logging
 import os
 import subprocess
 import sys
@@ -12,13 +13,16 @@ import pytest
 from hypothesis import settings
 from ruamel.yaml import YAML
 
-from components import params, recipes, table
+from components import params, recipes
+from components.data import dataset
 
 ROOT = Path(__file__).parent.parent
 # The stages are started as `python`, and servers and stores of the developer's are none of a test's business.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 for _name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PREFECT_API_URL", "DVC_EXP_NAME", "DVC_ROOT"):
     os.environ.pop(_name, None)
+
+logging.getLogger("dvc").setLevel(logging.WARNING)  # its handler writes to the stdout of the test that imported it
 
 settings.register_profile("project", deadline=None)  # the machines that run this are noisy
 settings.load_profile("project")
@@ -46,7 +50,7 @@ def write_dataset(path: Path, settings: params.Params, sample: pa.Table) -> None
     """Write one file of a dataset, ids included, in row groups of 50."""
     columns = recipes.load(settings.recipe).columns(settings.task)
     path.parent.mkdir(exist_ok=True)
-    keyed = sample.add_column(0, "id", pa.array(table.ids(sample, columns), pa.string()))
+    keyed = sample.add_column(0, "id", pa.array(dataset.ids(sample, columns), pa.string()))
     pq.write_table(keyed, path, row_group_size=50)
 
 
@@ -102,7 +106,7 @@ def bare(tmp_path: Path) -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run a real Prefect server on loopback; its API's address."""
-    from flows import server
+    from flows.machinery import server
 
     port, home = server.free_port(), tmp_path_factory.mktemp("prefect")
     environment = os.environ | {"PREFECT_HOME": str(home)}

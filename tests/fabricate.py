@@ -20,8 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
 
-from components import params, recipes, serving, table
+from components import params, recipes
+from components.data import dataset
 from components.files import sha256, write_csv, write_json
+from components.serving import onnx_model
 
 PARAMS = """\
 name: sides
@@ -51,7 +53,7 @@ def data(root: Path, settings: params.Params, rows: int) -> None:
     recipe = recipes.load(settings.recipe)
     _, sample = recipe.sample(rows, 7)
     columns = recipe.columns(settings.task)
-    keys = table.ids(sample, columns)
+    keys = dataset.ids(sample, columns)
     whole = pa.table({"id": keys, **{name: sample[name] for name in columns.names}, "label": sample["label"]})
     # an example stands twice, in two files: the second is set aside
     (root / "data").mkdir(exist_ok=True)
@@ -182,21 +184,21 @@ def target(settings: params.Params) -> dict[str, Any]:
 def examples(root: Path, settings: params.Params) -> tuple[pa.Table, np.ndarray]:
     """All examples that are not set aside, and their splits."""
     columns = recipes.load(settings.recipe).columns(settings.task)
-    parts = [table.read(chunk, columns) for chunk in table.chunks(root / "data", columns)]
+    parts = [dataset.read(chunk, columns) for chunk in dataset.chunks(root / "data", columns)]
     kept = pa.concat_tables(parts)
     kept = kept.append_column("row", pa.array(range(len(kept))))
     mask = [True] * len(kept)
     start = sum(len(part) for part in parts[:3])  # b.parquet begins here
     mask[start] = mask[start + 1] = False
     kept = kept.filter(pa.array(mask))
-    return kept, table.splits(kept, settings.split.test, settings.split.validation, settings.seed)
+    return kept, dataset.splits(kept, settings.split.test, settings.split.validation, settings.seed)
 
 
 def arrays(root: Path, settings: params.Params) -> None:
     kept, splits = examples(root, settings)
     recipe = recipes.load(settings.recipe)
     rows, classes = {}, {}
-    for index, split in enumerate(table.SPLITS):
+    for index, split in enumerate(dataset.SPLITS):
         part = kept.take(pa.array(np.flatnonzero(splits == index)))
         folder = root / "build" / "arrays" / split
         folder.mkdir(parents=True, exist_ok=True)
@@ -227,9 +229,9 @@ def baseline(root: Path, settings: params.Params) -> None:
 
 def evaluation(root: Path, settings: params.Params) -> None:
     build, labels = root / "build", settings.task.labels
-    loaded = serving.load(build / "model")
+    loaded = onnx_model.load(build / "model")
     image, label, ids = (np.load(build / "arrays" / "test" / f"{n}.npy") for n in ("image", "label", "id"))
-    probabilities = serving.outputs(loaded, {"image": image})
+    probabilities = onnx_model.outputs(loaded, {"image": image})
     predicted = probabilities.argmax(1)
     accuracy = float((predicted == label).mean())
     out = build / "evaluation"

@@ -51,7 +51,9 @@ module.encode(sample, settings, module.fit([sample], settings))
 
 
 def test_evaluate_does_not_need_tensorflow() -> None:
-    assert not {"tensorflow", "keras"} & set(loaded("from components import evaluate, serving, tracking, register"))
+    assert not {"tensorflow", "keras"} & set(
+        loaded("from components.stages import evaluate, register; from components.tracking import runs")
+    )
 
 
 def test_help_is_there_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,24 +135,25 @@ def test_every_stage_that_makes_a_folder_is_guarded() -> None:
 def test_what_dvc_keeps_may_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dvc.repo import Repo
 
-    from components import SlipwayError, kept
+    from components import SlipwayError
+    from components.data import versions
 
     monkeypatch.chdir(tmp_path)
     Path("out/sub").mkdir(parents=True)
     Path("out/sub/a.txt").write_text("a")
     with pytest.raises(SlipwayError, match=r"does not keep \(sub/a.txt\)"):  # no repository, so nothing is kept
-        kept.removable(Path("out"))
+        versions.removable(Path("out"))
     with Repo.init(no_scm=True) as repo:
         repo.add("out")
-    kept.removable(Path("out"))
+    versions.removable(Path("out"))
     Path("out/b.txt").write_text("a")  # the same content
-    kept.removable(Path("out"))
+    versions.removable(Path("out"))
     Path("out/sub/link").symlink_to(tmp_path, target_is_directory=True)
     with pytest.raises(SlipwayError, match=r"does not keep \(sub/link\)"):
-        kept.removable(Path("out"))
+        versions.removable(Path("out"))
     Path("linked").symlink_to("out", target_is_directory=True)
     with pytest.raises(SlipwayError, match="linked is a link"):
-        kept.removable(Path("linked"))
+        versions.removable(Path("linked"))
 
 
 def test_every_stage_reports_its_cost(make: Make) -> None:

@@ -1,4 +1,5 @@
 import re
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -78,19 +79,26 @@ def test_labels_that_fit_become_arrays(target: recipes.Target, fit: list[Any], u
     ]
 
 
-def test_the_recipe_of_the_docs_works() -> None:
+def test_the_recipe_of_the_docs_works(monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / "docs" / "recipes.md").read_text()
-    code, _ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    points: Any = ModuleType("points")
-    exec(compile(code, "docs/recipes.md", "exec"), points.__dict__)  # noqa: S102 - it is ours
+    found = {}
+    for name, code in zip(
+        ("example", "networks", "source"), re.findall(r"```python\n(.*?)```", text, re.DOTALL), strict=True
+    ):
+        found[name] = ModuleType(f"components.recipes.points.{name}")
+        monkeypatch.setitem(sys.modules, found[name].__name__, found[name])
+        exec(compile(code, "docs/recipes.md", "exec"), found[name].__dict__)  # noqa: S102 - it is ours
+    points: Any = found["example"]
+    networks: Any = found["networks"]
+    assert set(vars(found["source"])["SOURCES"]) == {"points"}
     section, sample = points.sample(200, 1)
     settings = points.Params.model_validate(section)
     state = points.fit([sample.slice(0, 150), sample.slice(150)], settings)
-    found = points.encode(sample, settings, state)
-    assert found.keys() == points.inputs(settings, state).keys()
-    assert np.abs(found["point"]).max() == pytest.approx(1)
+    arrays = points.encode(sample, settings, state)
+    assert arrays.keys() == points.inputs(settings, state).keys()
+    assert np.abs(arrays["point"]).max() == pytest.approx(1)
     assert points.facts(sample, settings)["distance"].null_count == 0
-    outputs = points.build(settings, state, 0.1).predict(found, verbose=0)
+    outputs = networks.build(settings, state, 0.1).predict(arrays, verbose=0)
     assert outputs.shape == (200, 2)
     assert set(recipes.answers(outputs, points.target(settings))["label"].to_pylist()) <= {"in", "out"}
     with pytest.raises(ValueError, match="missing or infinite"):

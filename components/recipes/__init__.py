@@ -1,23 +1,21 @@
-"""Recipes: one file a task, found by its name; `images` is components/recipes/images.py.
+"""Recipes: a folder for each kind of data, found by its name; `images` is components/recipes/images/.
 
-A recipe is a module with the parts of `Recipe`, and any of the optional ones. Nothing else has to be registered.
+`example` says what an example is, with the parts of `Recipe`: it is shipped with a model. `networks` builds what learns
+(networks.py of this folder), `source` reads raw files (source.py). Nothing has to be registered.
 """
 
 import importlib
 import math
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, cast
+from typing import Annotated, Any, Literal, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, Field
 
 from components import SlipwayError, nearest
-
-if TYPE_CHECKING:
-    import keras
 
 Arrays = dict[str, np.ndarray]  # name of a model input -> array, a row an example
 State = dict[str, Any]  # what was fitted on the training split; plain JSON
@@ -65,27 +63,8 @@ class Input:
     mask: int = 0  # the token that stands for one left out
 
 
-@dataclass(frozen=True)
-class Pretraining:
-    """A task without labels, fitted on the training split before the model's own.
-
-    When it ends, each layer of the recipe's model takes the weights of the layer of the same name here, where
-    their shapes agree: the encoder is built by one function for both. The batch size, optimizer and schedule are
-    those of `train:`. Killed half-way, it goes on from its last epoch too.
-    """
-
-    model: "keras.Model"  # not compiled; any inputs and one output
-    batch: Callable[[Arrays, np.random.Generator], tuple[Arrays, np.ndarray, np.ndarray | None]]
-    """From a batch of encoded examples to (inputs by name, targets, weights); e.g. the tokens with some of them
-    masked, the tokens as they were, and 1 where one was masked. Weights have the shape of the loss before its mean,
-    `(n,)` or `(n, length)` float32; None weighs all alike. All that is random in it comes of the generator."""
-    epochs: int
-    loss: Any = "sparse_categorical_crossentropy"  # a name or an object of keras.losses, on the model's output
-    learning_rate: float | None = None  # None: train.learning_rate
-
-
 class Recipe(Protocol):
-    """What an example is and what a model of it looks like.
+    """What an example is: components/recipes/NAME/example.
 
     Optional parts, used where the module has them (see `part`):
 
@@ -95,9 +74,7 @@ class Recipe(Protocol):
       read: nobody who asks the model has to give them;
     - `baseline(arrays, params, state) -> outputs`: a trivial answer better than the commonest label or the mean;
     - `classical(params) -> estimator`: an unfitted scikit-learn estimator on the DataFrame of `columns`;
-    - `spell(tokens, state) -> list[str]`: the text of each token of one example;
-    - `pretraining(params, state, dropout) -> Pretraining | None`: a task without labels that the model's layers
-      learn first; None where the settings ask for none.
+    - `spell(tokens, state) -> list[str]`: the text of each token of one example.
     """
 
     Params: type[BaseModel]  # its section of params.yaml
@@ -121,23 +98,20 @@ class Recipe(Protocol):
     def inputs(self, params: Any, state: State) -> dict[str, Input]:
         """Say what each input is made of."""
 
-    def build(self, params: Any, state: State, dropout: float) -> "keras.Model":
-        """Build a Keras model from the inputs named by encode to the outputs of the target; see `head`."""
-
     def sample(self, rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:
         """Make a small synthetic dataset: its section of params.yaml, and columns plus label."""
 
 
 def names() -> list[str]:
     """Return the names of all recipes."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
 
 
 def load(name: str, where: str = "recipe") -> Recipe:
     """Import the recipe of that name; SlipwayError names the nearest one there is."""
     if name not in names():
         raise SlipwayError(f"{where}: no recipe {name!r}; {nearest(name, names())}")
-    return cast("Recipe", importlib.import_module(f"{__name__}.{name}"))
+    return cast("Recipe", importlib.import_module(f"{__name__}.{name}.example"))
 
 
 def part(recipe: Recipe, name: str) -> Any:
@@ -146,7 +120,7 @@ def part(recipe: Recipe, name: str) -> Any:
 
 
 def schema(recipe: Recipe, params: Any) -> pa.Schema:
-    """Return the columns of an example and its `label`, as the functions of components.table take them."""
+    """Return the columns of an example and its `label`, as the functions of components.data.dataset take them."""
     return recipe.columns(params).append(pa.field("label", recipe.target(params).type))
 
 
@@ -155,23 +129,6 @@ def asked(recipe: Recipe, params: Any) -> pa.Schema:
     kept = part(recipe, "kept")
     names = kept(params) if kept else ()
     return pa.schema([field for field in recipe.columns(params) if field.name not in names])
-
-
-def head(x: Any, target: Target, state: State) -> Any:
-    """The last layers of a model: `x` (n, features) to what the target asks for, in float32.
-
-    Numbers are predicted in units of the training labels' deviation around their mean (`state["target"]`) and
-    scaled back, so that every loss sees numbers around one.
-    """
-    import keras
-
-    if target.kind == "values":
-        x = keras.layers.Dense(len(target.names), dtype="float32", name="standardised")(x)
-        scale = state["target"]
-        return keras.layers.Rescaling(scale["deviation"], scale["mean"], dtype="float32", name="values")(x)
-    x = keras.layers.Dense(len(target.names), name="logits")(x)
-    kind = "softmax" if target.kind == "label" else "sigmoid"
-    return keras.layers.Activation(kind, dtype="float32", name="probabilities")(x)
 
 
 def answers(outputs: np.ndarray, target: Target, decision: list[Any] | None = None) -> pa.Table:

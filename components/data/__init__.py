@@ -1,0 +1,1 @@
+"""The dataset on disk: its files, ids and splits, what DVC keeps of it, the one CSV reader, downloads."""

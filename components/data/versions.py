@@ -1,0 +1,103 @@
+"""The versions of a folder that DVC keeps: what it does not keep, no command of ours removes."""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from components import SlipwayError
+
+SHOWN = 3  # files that an error names
+
+
+def removable(folder: Path) -> None:
+    """Raise SlipwayError, which names them, where a folder holds files whose content DVC's cache does not have.
+
+    For a folder whose place something new is to take. One that is not there, or empty, may go.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise SlipwayError(f"{folder} is {'a link' if folder.is_symlink() else 'a file'}, where a folder is to be made")
+    if found := sorted(_lost(folder)):
+        names = ", ".join(str(path.relative_to(folder)) for path in found[:SHOWN])
+        more = f" and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
+        raise SlipwayError(
+            f"{folder}: holds files that DVC does not keep ({names}{more}), and they would be gone; "
+            "move them away, or choose another folder"
+        )
+
+
+def _lost(folder: Path) -> Iterator[Path]:
+    """List the files of a folder, its folders included, that are not in DVC's cache by their content."""
+    files = [
+        Path(place, name)
+        for place, folders, names in os.walk(folder)
+        for name in (*names, *(name for name in folders if Path(place, name).is_symlink()))
+    ]
+    if not files:
+        return
+    from dvc.exceptions import NotDvcRepoError
+    from dvc.repo import Repo
+    from dvc_data.hashfile.hash import hash_file
+
+    try:
+        repo = Repo()
+    except NotDvcRepoError:
+        yield from files
+        return
+    with repo:
+        cache = repo.cache.local
+        for path in files:
+            # not a file: a link that leads to a folder or nowhere, or a socket
+            if not path.is_file() or not cache.exists(hash_file(str(path), cache.fs, "md5", state=repo.state)[1].value):
+                yield path
+
+
+def replaceable(data: Path) -> None:
+    """Raise SlipwayError unless DVC holds all that the folder has, and data.dvc says so: nothing of it may be lost."""
+    if data.is_symlink():
+        raise SlipwayError(
+            f"{data} is a link, and DVC versions nothing behind one: move the folder here; `dvc cache dir` puts DVC's "
+            "cache, and so the bytes, on another disk"
+        )
+    removable(data)
+    if not data.exists() or not any(data.iterdir()):
+        return
+    pointer = data.with_name(data.name + ".dvc")
+    try:
+        known = pointer.exists() and not _repo().status(targets=[str(pointer)])
+    except Exception:  # noqa: BLE001 - whatever DVC cannot say, it does not keep
+        known = False
+    if not known:
+        raise SlipwayError(f"{data}: is not as {pointer} says; run `dvc add {data}` first, or move the folder away")
+
+
+def recorded(data: Path) -> str:
+    """Return the digest that data.dvc holds; empty where there is none."""
+    try:
+        (out,) = YAML(typ="safe").load(data.with_name(data.name + ".dvc"))["outs"]
+        return str(out["md5"])
+    except (OSError, YAMLError, KeyError, TypeError, ValueError):
+        return ""
+
+
+def record(data: Path) -> None:
+    """Make a version of a dataset; where DVC cannot, say why and how to do it later."""
+    from dvc.exceptions import DvcException
+
+    try:
+        _repo().add(str(data))
+    except (DvcException, OSError) as error:
+        print(f"not versioned yet; `dvc add {data}` says: {error}")
+    else:
+        print(f"versioned: {data}.dvc; to keep it: git add {data}.dvc params.yaml && git commit")
+
+
+def _repo() -> Any:
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    return Repo()

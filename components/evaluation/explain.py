@@ -1,0 +1,191 @@
+"""Why a model answers as it does, asked of the model that ships: by changing what it sees and asking again.
+
+What it costs is bounded by how often the model is asked, so that the same model gives the same bytes: see
+EVALUATED, POSITIONS and PIECES.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from components.evaluation import metrics
+from components.recipes import Arrays, Input, Recipe, State, part
+from components.recipes import chosen as decided
+
+Ask = Callable[[Arrays], np.ndarray]  # encoded examples -> the model's outputs
+REPEATS = 5  # permutations of a column
+EVALUATED = 100_000  # examples that the permutations of all columns ask of the model, as far as ...
+LEAST = 200  # ... there are this many a permutation
+POSITIONS = 13  # of the patch along a side of a picture; 7 on one larger than SMALL
+SMALL = 64
+PIECES = 128  # of a text that are left out one after the other; a longer one loses several tokens at a time
+NAMED = ("numbers", "codes", "history")
+
+
+def importance(
+    ask: Ask, arrays: Arrays, inputs: dict[str, Input], examples: metrics.Examples, seed: int
+) -> list[dict[str, Any]]:
+    """Permutation importance of each named column: rows of column, importance and spread, the largest first.
+
+    By how much worse the main metric gets, in its own units, when a column's values change places between the
+    examples (Breiman 2001, Random Forests, section 10): mean and standard deviation of five permutations. A
+    column that stands in several inputs under the same name is permuted in all of them alike. At most
+    EVALUATED examples are asked in all, but for LEAST a permutation.
+    """
+    columns: dict[str, list[tuple[str, int]]] = {}
+    for key, entry in inputs.items():
+        for index, name in enumerate(entry.names if entry.kind in NAMED else ()):
+            columns.setdefault(name, []).append((key, index))
+    if not columns:
+        return []
+    random = np.random.default_rng([seed, 1])
+    n = len(examples.outputs)
+    rows = np.sort(random.permutation(n)[: max(LEAST, EVALUATED // (REPEATS * len(columns)))])
+    metric = metrics.main(examples.target, examples.costs)
+    some = {key: np.asarray(array[rows]) for key, array in arrays.items()}
+    base = examples.take(rows)
+    value = metrics.measure(base, ranked=False)[0][metric][0]
+    found = []
+    for name, places in columns.items():
+        drops = []
+        for _ in range(REPEATS):
+            order = random.permutation(len(rows))
+            changed = dict(some)
+            for key, index in places:
+                if changed[key] is some[key]:
+                    changed[key] = some[key].copy()
+                changed[key][..., index] = some[key][order][..., index]
+            again = metrics.measure(base.answered(ask(changed), base.decision), ranked=False)[0][metric][0]
+            drops.append(float(metrics.better(metric, value, again)))
+        spread = float(np.std(drops, ddof=1))
+        found.append(
+            {
+                "column": name,
+                "importance": metrics.rounded(float(np.mean(drops))),
+                "spread": metrics.rounded(spread),
+            }
+        )
+    return sorted(found, key=lambda row: (-row["importance"], row["column"]))
+
+
+def chosen(examples: metrics.Examples, most: int) -> np.ndarray:
+    """Choose examples to explain, `(at most most,)` row numbers: the worst answers, and as many good ones.
+
+    The worst are those that score lowest, the surest of them first; the good ones stand evenly in the better half.
+    """
+    score = metrics.scores(examples.actual, examples.outputs, examples.target, examples.decision, examples.costs)
+    sure = examples.outputs.max(axis=1) if examples.target.kind != "values" else np.zeros(len(score))
+    order = np.lexsort((-sure, score))
+    wrong = order[: most // 2]
+    wrong = wrong[score[wrong] < score.max()]
+    few = min(most, len(order)) - len(wrong)
+    good = np.setdiff1d(order[min(len(order) // 2, len(order) - few) :], wrong)
+    return np.concatenate([wrong, good[np.linspace(0, len(good) - 1, few).astype(int)]])
+
+
+def examples(
+    ask: Ask,
+    arrays: Arrays,
+    recipe: Recipe,
+    params: Any,
+    state: State,
+    measured: metrics.Examples,
+    most: int,
+) -> list[dict[str, Any]]:
+    """Explain up to `most` examples with pictures, spectrograms or texts among their inputs; plain JSON.
+
+    `drop` tells by how much the output that was answered falls when a part of the example is hidden:
+    of the label that was chosen, of the likeliest of several, of the mean of all numbers.
+    """
+    found = []
+    inputs = recipe.inputs(params, state)
+    spell = part(recipe, "spell")
+    seen = {key: entry for key, entry in inputs.items() if entry.kind in ("image", "spectrogram", "tokens")}
+    for row in chosen(measured, most).tolist() if seen else []:
+        one = {key: np.asarray(array[row]) for key, array in arrays.items()}
+        for key, entry in seen.items():
+            explained = {"row": row, "input": key, "kind": entry.kind} | _answer(measured, row)
+            if entry.kind == "tokens":
+                explained |= _tokens(ask, one, key, entry, measured, row)
+                texts = explained.pop("codes")
+                words = spell(np.array(texts, np.int32), state) if spell is not None else [str(code) for code in texts]
+                explained["tokens"] = list(words)
+            else:
+                explained |= _occluded(ask, one, key, measured, row)
+            found.append(explained)
+    return found
+
+
+def _answer(measured: metrics.Examples, row: int) -> dict[str, Any]:
+    names, kind = measured.target.names, measured.target.kind
+    truth, output = measured.actual[row], measured.outputs[row]
+    if kind == "values":
+        said, actual = (np.asarray(numbers, np.float64).ravel().tolist() for numbers in (output, truth))
+        return {"actual": [metrics.rounded(v) for v in actual], "answer": [metrics.rounded(v) for v in said]}
+    best = _best(measured, row)
+    held = names[truth] if kind == "label" else ", ".join(np.array(names)[truth > 0]) or "none"
+    return {"actual": held, "answer": names[best], "probability": metrics.rounded(float(output[best]))}
+
+
+def _best(measured: metrics.Examples, row: int) -> int:
+    """Return the output that is explained; -1 for the mean of all."""
+    if measured.target.kind == "values":
+        return -1
+    one = measured.take(np.array([row]))
+    if measured.target.kind == "labels":
+        return int(one.outputs[0].argmax())
+    return int(decided(one.outputs, one.target, one.decision)[0])
+
+
+def _drops(ask: Ask, arrays: Arrays, measured: metrics.Examples, row: int) -> np.ndarray:
+    best = _best(measured, row)
+    outputs = ask(arrays).astype(np.float64)
+    before = measured.outputs[row].astype(np.float64)
+    found: np.ndarray = before.mean() - outputs.mean(axis=1) if best < 0 else before[best] - outputs[:, best]
+    return found
+
+
+def _repeated(one: Arrays, times: int) -> Arrays:
+    return {key: np.repeat(array[None], times, axis=0) for key, array in one.items()}
+
+
+def _occluded(ask: Ask, one: Arrays, key: str, measured: metrics.Examples, row: int) -> dict[str, Any]:
+    """Hide one patch after the other behind the picture's own mean (Zeiler and Fergus 2014, section 4.2)."""
+    picture = one[key]
+    sides = picture.shape[:2]
+    steps = [min(side, POSITIONS if max(sides) <= SMALL else POSITIONS // 2 + 1) for side in sides]
+    patch = [max(1, -(-side // (POSITIONS // 2 + 1))) for side in sides]
+    tops, lefts = (
+        np.unique(np.linspace(0, side - size, count).round().astype(int))
+        for side, size, count in zip(sides, patch, steps, strict=True)
+    )
+    mean = picture.mean(axis=(0, 1))
+    changed = _repeated(one, len(tops) * len(lefts))
+    for index, (top, left) in enumerate((top, left) for top in tops for left in lefts):
+        changed[key][index, top : top + patch[0], left : left + patch[1]] = mean
+    drops = _drops(ask, changed, measured, row).reshape(len(tops), len(lefts))
+    return {
+        "patch": patch,
+        "tops": tops.tolist(),
+        "lefts": lefts.tolist(),
+        "drop": [[metrics.rounded(float(v)) for v in line] for line in drops],
+    }
+
+
+def _tokens(ask: Ask, one: Arrays, key: str, entry: Input, measured: metrics.Examples, row: int) -> dict[str, Any]:
+    """Leave one token after the other out: put the mask in its place (Li, Monroe and Jurafsky 2016, arXiv:1612.08220).
+
+    A text of more than PIECES tokens loses several neighbours at a time, which share what that tells.
+    """
+    codes = one[key]
+    length = int(np.flatnonzero(codes)[-1]) + 1 if codes.any() else 0
+    if not length:
+        return {"codes": [], "drop": []}
+    width = -(-length // PIECES)
+    starts = range(0, length, width)
+    changed = _repeated(one, len(starts))
+    for index, start in enumerate(starts):
+        changed[key][index, start : min(start + width, length)] = entry.mask
+    drops = np.repeat(_drops(ask, changed, measured, row), width)[:length]
+    return {"codes": codes[:length].tolist(), "drop": [metrics.rounded(float(v)) for v in drops]}

@@ -1,0 +1,102 @@
+"""May a model become the champion? Gates, and a paired comparison with the present one. Numbers only, no MLflow."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from components import SlipwayError, nearest, recipes
+from components.evaluation.slices import LEAST
+from components.params import Params, Register
+
+
+def gates(settings: Register, values: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Hold values against params.yaml's `register.minimum` and `register.maximum`.
+
+    Returns a dict each of metric, limit (such as ">= 0.9"), value and held. Raises SlipwayError for a metric
+    that was not measured, with the nearest one.
+    """
+    found = []
+    for side, sign, limits in (("minimum", ">=", settings.minimum), ("maximum", "<=", settings.maximum)):
+        for metric, limit in limits.items():
+            if metric not in values:
+                hint = nearest(metric, sorted(values))
+                if metric.startswith("worst_slice_") and not any(name.startswith("worst_slice_") for name in values):
+                    hint = f"evaluate.slices names no column with a slice of at least {LEAST} test examples"
+                raise SlipwayError(f"params.yaml: register.{side}.{metric}: no such metric; {hint}")
+            value = float(values[metric])
+            held = value >= limit if side == "minimum" else value <= limit
+            shown = round(value, 6) if math.isfinite(value) else None
+            found.append({"metric": metric, "limit": f"{sign} {limit:g}", "value": shown, "held": held})
+    return found
+
+
+def above_trivial(found: Mapping[str, str] | None, metric: str) -> dict[str, Any]:
+    """Return the gate that no setting takes away: a model has to be better than the trivial answer.
+
+    `found` is the trivial baseline's row of baselines.csv for the main metric; None: it was not measured. The value is
+    the lower end of the interval of the difference (see docs/evaluation.md), which has to be above 0.
+    """
+    gate: dict[str, Any] = {"metric": "above_trivial", "limit": "> 0", "value": None, "held": False}
+    if found is None:
+        return gate | {"reason": f"it was not compared with the trivial answer in {metric}, which has to be beaten"}
+    better, low, high = (float(found[name]) for name in ("better", "low", "high"))
+    text = f"{metric} is better by {better:+.4g} [{low:+.4g}, {high:+.4g}], and the interval has to lie above 0"
+    reason = f"it does not beat the trivial answer ({found['name'].rstrip('.')}, {float(found['value']):.4g}): {text}"
+    return gate | {"value": round(low, 6) + 0.0, "held": low > 0} | ({} if low > 0 else {"reason": reason})
+
+
+def compare(
+    challenger: np.ndarray, champion: np.ndarray, settings: Register, seed: int, blocks: np.ndarray | None = None
+) -> dict[str, float]:
+    """Return mean, low and high of the difference in score, challenger minus champion.
+
+    Both are `(n,)`, a score an example; so is `blocks`, where examples are drawn in blocks. A paired bootstrap with a
+    percentile interval (Efron and Tibshirani 1993, chapter 13). To draw n blocks with replacement is to draw from a
+    multinomial distribution of how often each sum of differences occurs; of single examples, where right and wrong
+    is all there is, of three counts.
+    """
+    differences = challenger.astype(np.float64) - champion.astype(np.float64)
+    place = np.arange(len(differences)) if blocks is None else np.unique(blocks, return_inverse=True)[1]
+    each = np.stack([np.bincount(place, differences), np.bincount(place)])  # of each block: sum, examples
+    (sums, examples), counts = np.unique(each, axis=1, return_counts=True)
+    n = int(counts.sum())
+    random = np.random.default_rng(seed)
+    at_once = max(1, 2**22 // len(counts))  # memory stays in the tens of megabytes
+    sizes = [min(at_once, settings.resamples - start) for start in range(0, settings.resamples, at_once)]
+    draws = (random.multinomial(n, counts / n, size) for size in sizes)
+    means = np.concatenate([(drawn @ sums) / (drawn @ examples) for drawn in draws])
+    tail = (1 - settings.confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return {"mean": float(differences.mean()), "low": float(low), "high": float(high)}
+
+
+def score(params: Params) -> str:
+    """Name what is compared; higher is better."""
+    kind = recipes.load(params.recipe).target(params.task).kind
+    if kind == "label":
+        return "accuracy" if params.costs is None else "minus the mean cost"
+    return "share of labels right" if kind == "labels" else "minus the mean absolute error (in deviations)"
+
+
+def verdict(
+    held: list[dict[str, Any]], difference: dict[str, float] | None, margin: float, name: str = "accuracy"
+) -> tuple[bool, str]:
+    """Decide on gates and, where there is a champion, on the interval; return the reason too.
+
+    Not worse means non-inferior: the interval's lower end is at least -margin, and it does not lie wholly below 0.
+    """
+    failed = [
+        g.get("reason") or f"{g['metric']} is {g['value']}, the gate is {g['limit']}" for g in held if not g["held"]
+    ]
+    if failed:
+        return False, "; ".join(failed)
+    if difference is None:
+        return True, "all gates hold and there was no champion"
+    text = f"{name} differs by {difference['mean']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]"
+    if difference["high"] < 0:
+        return False, f"it is worse than the champion: {text}, which lies below 0"
+    if difference["low"] < -margin:
+        return False, f"it may be worse than the champion: {text}, the margin is {margin:g}"
+    return True, f"all gates hold and it is not worse than the champion: {text}, the margin is {margin:g}"

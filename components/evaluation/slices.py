@@ -1,0 +1,114 @@
+"""Cut the test split by a column or a fact, and measure each part."""
+
+import json
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components import SlipwayError
+from components.evaluation import metrics
+
+MOST = 20  # values of a column that are a slice of their own; the rest are `other`
+QUARTILES = 4
+Row = TypeVar("Row", bound=Mapping[str, Any])
+LEAST = 30  # rows that a slice needs to be called the worst: in fewer, chance alone makes the difference
+
+
+def cut(name: str, column: pa.ChunkedArray) -> dict[str, np.ndarray]:
+    """Cut the rows of a column: what a slice is called -> its rows, as a mask `(n,)`.
+
+    Numbers, dates and times are cut into quartiles where they have more than four values, others by value: the
+    20 commonest, and `other`. A lowest value that a quarter of the rows have stands alone. Rows without a value are
+    `missing`. Several labels, a list of texts, are a value: the set of them, as JSON. Raises SlipwayError for a column
+    of bytes or of other lists.
+    """
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_null(kind):
+        kind = pa.string()
+    if pa.types.is_list(kind) and pa.types.is_string(kind.value_type):
+        sets = [
+            None if value is None else json.dumps(sorted(value), ensure_ascii=False) for value in column.to_pylist()
+        ]
+        column, kind = pa.chunked_array([pa.array(sets, pa.string())]), pa.string()
+    column = column.cast(kind)
+    if pa.types.is_floating(kind):
+        column = pc.if_else(pc.is_nan(column), None, column)
+    there = column.is_valid().to_numpy()
+    counted = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    timed = pa.types.is_temporal(kind)
+    if not (
+        counted or timed or pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    ):
+        raise SlipwayError(f"params.yaml: evaluate.slices: {name} is {kind}; name a number, text, date or yes/no")
+    if (counted or timed) and pc.count_distinct(column).as_py() > QUARTILES:
+        found = _quartiles(column, there)
+    else:
+        found = _values(column)
+    if not there.all():
+        found["missing"] = found.get("missing", False) | ~there
+    return {text: mask for text, mask in found.items() if mask.any()}
+
+
+def _quartiles(column: pa.ChunkedArray, there: np.ndarray) -> dict[str, np.ndarray]:
+    numbers = column.cast(pa.int64()) if pa.types.is_temporal(column.type) else column
+    values = numbers.cast(pa.float64(), safe=False).fill_null(0.0).to_numpy()
+    # edges are values of the column, so that they read as such
+    edges = np.quantile(values[there], np.linspace(0, 1, QUARTILES + 1), method="lower")
+    words = {edge: _text(column[int(np.flatnonzero(there & (values == edge))[0])].as_py()) for edge in edges}
+    if len(set(words.values())) < len(words):  # digits that are not shown tell them apart
+        words = {edge: str(edge) for edge in words}
+    found = {}
+    if edges[0] == edges[1]:  # a quarter of the rows or more have the lowest value
+        found[words[edges[0]]] = there & (values == edges[0])
+    for low, high in pairwise(np.unique(edges)):
+        first = not found
+        above = values >= low if first else values > low
+        found[f"{'' if first else 'over '}{words[low]} to {words[high]}"] = there & above & (values <= high)
+    return found
+
+
+def _values(column: pa.ChunkedArray) -> dict[str, np.ndarray]:
+    values = np.array([None if value is None else _text(value) for value in column.to_pylist()], object)
+    there = np.array([value is not None for value in values])
+    names, counts = np.unique(values[there].astype(str), return_counts=True)
+    common = names[np.lexsort((names, -counts))]
+    found = {str(text): there & (values == text) for text in common[:MOST]}
+    if len(common) > MOST:
+        found["other"] = found.get("other", False) | (there & ~np.any(list(found.values()), axis=0))
+    return found
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def measured(
+    columns: dict[str, pa.ChunkedArray], examples: metrics.Examples, seed: int, resamples: int, confidence: float
+) -> list[dict[str, Any]]:
+    """Measure every slice by the main metric, with its interval: rows for slices.csv, the worst first.
+
+    A slice for which the metric is undefined is left out.
+    """
+    metric = metrics.main(examples.target, examples.costs)
+    rows = []
+    for name, column in columns.items():
+        for text, mask in cut(name, column).items():
+            part = examples.take(np.flatnonzero(mask))
+            value = float(metrics.measure(part, ranked=False)[0][metric][0])
+            if np.isnan(value):  # none of several labels is there, or said
+                continue
+            samples, _ = metrics.resampled(part, seed, resamples, ranked=False)
+            low, high = metrics.interval(samples[metric], confidence)
+            row = {"slice": name, "value": text, "rows": int(mask.sum())}
+            numbers = {metric: value, "low": float(low), "high": float(high)}
+            rows.append(row | {key: metrics.rounded(number) for key, number in numbers.items()})
+    return sorted(rows, key=lambda row: (metrics.better(metric, row[metric], 0.0), row["slice"], row["value"]))
+
+
+def worst(rows: Iterable[Row]) -> Row | None:
+    """Return the worst slice of at least LEAST rows; `rows` are those of slices.csv, the worst first."""
+    return next((row for row in rows if int(row["rows"]) >= LEAST), None)

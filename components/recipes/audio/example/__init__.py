@@ -1,0 +1,320 @@
+"""Recordings, one label each: WAV, FLAC and whatever else libsndfile reads, as log-mel spectrograms."""
+
+import io
+from collections.abc import Iterable
+from fractions import Fraction
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from components.recipes import Arrays, Input, Labels, State, Target
+
+if TYPE_CHECKING:
+    import pandas
+
+requirements = ("scipy", "soundfile")
+FACTS = {
+    "seconds": pa.float64(),
+    "sample_rate": pa.int64(),
+    "channels": pa.int64(),
+    "format": pa.string(),
+    "subtype": pa.string(),
+    "peak": pa.float64(),
+    "level": pa.float64(),
+    "clipped": pa.float64(),
+    "silent": pa.bool_(),
+    "decodable": pa.bool_(),
+}
+RATES = (1_000, 768_000)  # Hz: of a recording; outside of it a header is wrong, and resampling would take for ever
+LOUDEST = 1e6  # where 1 is full scale: above it a float file holds no sound
+BLOCK = 2**20  # samples decoded at a time, over all channels
+CLIPPED = 0.99  # of full scale: 8 bits end at 0.992
+SILENT = -80.0  # dB below full scale, the mean taken off
+FLOOR = 1e-10  # power under which the logarithm is cut: -100 dB
+RANGE = 80.0  # dB below a recording's loudest band that are kept (as librosa's power_to_db: top_db)
+CNN = {"tiny": (8, 16), "small": (16, 32, 64, 128), "medium": (32, 64, 128, 256)}  # filters of each block
+CONFORMER = {"tiny": (24, 2, 2), "small": (96, 4, 4), "medium": (144, 8, 4)}  # width, blocks, attention heads
+KERNEL = 15  # frames that a Conformer's convolution sees
+
+
+class Params(BaseModel):
+    """The section `audio` of params.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    labels: Labels = ["no", "yes"]
+    group: list[str] = []  # columns of text kept beside the recording, to slice the measures by
+    sample_rate: Annotated[int, Field(ge=1_000, le=192_000)] = 16_000  # Hz; other rates are resampled to it
+    seconds: Annotated[float, Field(gt=0, le=60)] = 1.0  # cut or padded with silence to it, around the middle
+    max_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0  # longer recordings are not even decoded
+    window_ms: Annotated[float, Field(gt=0, le=500)] = 25.0  # milliseconds of a frame
+    hop_ms: Annotated[float, Field(gt=0, le=500)] = 10.0  # milliseconds from frame to frame
+    bands: Annotated[int, Field(ge=8, le=256)] = 64  # of the mel scale
+    fmin: Annotated[float, Field(ge=0)] = 20.0  # Hz
+    fmax: Annotated[float, Field(gt=0)] | None = None  # Hz; half of the sample rate
+    scale: Literal["bands", "recording"] = "bands"  # standardised by the training split, or each by itself
+    model: Literal["cnn", "conformer"] = "cnn"
+    size: Literal["tiny", "small", "medium"] = "small"
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Params":
+        if min(_samples(self)) < 1:
+            raise ValueError("window_ms and hop_ms must be a sample at least, at this sample_rate")
+        if self.frames < 1:
+            raise ValueError(f"seconds ({self.seconds:g}) is shorter than window_ms ({self.window_ms:g})")
+        if not self.fmin < self.highest <= self.sample_rate / 2:
+            raise ValueError(
+                f"expected fmin < fmax <= sample_rate / 2, got {self.fmin:g}, {self.highest:g} and "
+                f"{self.sample_rate / 2:g} Hz"
+            )
+        for name in self.group:
+            if name in (*FACTS, "audio", "id", "label", "split") or self.group.count(name) > 1:
+                raise ValueError(f"group: a column cannot be called {name}; the name is taken")
+        return self
+
+    @property
+    def highest(self) -> float:
+        """The upper end of the mel scale in Hz."""
+        return self.sample_rate / 2 if self.fmax is None else self.fmax
+
+    @property
+    def frames(self) -> int:
+        """Frames of a spectrogram."""
+        length, window, hop = _samples(self)
+        return 1 + (length - window) // hop
+
+
+def _samples(params: Params) -> tuple[int, int, int]:
+    """Length of a recording, of a window and of a hop, in samples."""
+    milliseconds = (1000 * params.seconds, params.window_ms, params.hop_ms)
+    length, window, hop = (round(params.sample_rate * time / 1000) for time in milliseconds)
+    return length, window, hop
+
+
+def columns(params: Params) -> pa.Schema:
+    """The file's bytes; and the columns of `group`, which the model does not see."""
+    return pa.schema([("audio", pa.binary()), *((name, pa.string()) for name in params.group)])
+
+
+def kept(params: Params) -> tuple[str, ...]:
+    """The columns of `group`."""
+    return tuple(params.group)
+
+
+def target(params: Params) -> Target:
+    """One of the labels."""
+    return Target("label", tuple(params.labels))
+
+
+def facts(table: pa.Table, params: Params) -> pa.Table:
+    """What the header says (seconds, sample_rate, channels, format, subtype) and what is to be heard.
+
+    peak: the largest sample, 1 is full scale; level: root mean square around the mean, in dB below full scale,
+    at least -120; clipped: the share of samples at 0.99 of full scale or beyond; silent: level under -80 dB;
+    decodable: encode takes it.
+    """
+    rows = [_facts(data, params) for data in table["audio"].to_pylist()]
+    return pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in FACTS.items()})
+
+
+def _facts(data: bytes | None, params: Params) -> dict[str, Any]:
+    known: dict[str, Any] = dict.fromkeys(FACTS) | {"decodable": False}
+    try:
+        sound = _sound(data, params, known)
+    except ValueError:
+        return known
+    rms = float(np.sqrt(np.mean((sound - sound.mean(dtype=np.float64)) ** 2)))
+    level = 20 * np.log10(max(rms, 1e-6))
+    return known | {"level": float(level), "silent": bool(level < SILENT), "decodable": True}
+
+
+def _sound(data: bytes | None, params: Params, known: dict[str, Any]) -> np.ndarray:
+    """Decode all of a file and mix it to mono: `(samples,)` float32 at its own rate, 1 is full scale.
+
+    `known` is given the facts as they become known, so that a broken file has those of its header.
+    """
+    import soundfile
+
+    if not data:
+        raise ValueError("the recording is empty")
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            rate, frames, channels = file.samplerate, file.frames, file.channels
+            known |= {"sample_rate": rate, "channels": channels, "seconds": frames / rate}
+            known |= {"format": file.format, "subtype": file.subtype}
+            if not RATES[0] <= rate <= RATES[1]:
+                raise ValueError(f"the recording has {rate:,} samples a second, not {RATES[0]:,} to {RATES[1]:,}")
+            if frames > params.max_seconds * rate:
+                raise ValueError(f"the recording lasts {frames / rate:,.0f} s, over {params.max_seconds:g}")
+            parts = []
+            peak, clipped, found = 0.0, 0, 0
+            while found < frames and len(block := file.read(BLOCK // channels, dtype="float32", always_2d=True)):
+                found += len(block)
+                size = np.abs(block)
+                peak = float(np.maximum(peak, size.max()))  # unlike max(), keeps a NaN
+                clipped += int((size >= CLIPPED).sum())
+                parts.append(block[:, 0] if channels == 1 else block.mean(axis=1))
+    except ValueError:
+        raise
+    except soundfile.LibsndfileError as error:  # its str() names an address in memory
+        raise ValueError(f"the recording cannot be decoded: {error.error_string}") from None
+    except Exception as error:  # noqa: BLE001 - whatever a hostile file brings about
+        raise ValueError(f"the recording cannot be decoded: {type(error).__name__}") from None
+    if not found:
+        raise ValueError("the recording has no samples")
+    if found < frames or _cut_off(data):
+        raise ValueError("the recording is cut off: its header promises more than there is")
+    if not peak <= LOUDEST:  # NaN and infinity too
+        raise ValueError("the recording has samples that are not finite, or far beyond full scale")
+    known |= {"peak": peak, "clipped": clipped / (found * channels)}
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _cut_off(data: bytes) -> bool:
+    """If a WAV file is shorter than its RIFF header says, of which libsndfile makes nothing.
+
+    A pad byte may be missing; a size of about 2**31 and more is what a recorder writes that streams.
+    """
+    size = int.from_bytes(data[4:8], "little")
+    return data[:4] == b"RIFF" and len(data) + 1 < 8 + size < 0x7FFF0000
+
+
+def fit(tables: Iterable[pa.Table], params: Params) -> State:
+    """Mean and standard deviation of each band in dB, over all frames; nothing for `scale: recording`.
+
+    One pass, merged by Chan, Golub and LeVeque's update (1979), so that memory does not grow.
+    """
+    if params.scale == "recording":
+        return {}
+    count, mean, square = 0, np.zeros(params.bands), np.zeros(params.bands)
+    for table in tables:
+        for data in table["audio"].to_pylist():
+            decibels = _decibels(data, params).astype(np.float64)
+            n, m = len(decibels), decibels.mean(axis=0)
+            square += ((decibels - m) ** 2).sum(axis=0) + (m - mean) ** 2 * (count * n / (count + n))
+            mean += (m - mean) * (n / (count + n))
+            count += n
+    deviation = np.sqrt(square / max(count, 1))
+    return {"mean": mean.tolist(), "deviation": np.where(deviation > 1e-6, deviation, 1.0).tolist()}
+
+
+def encode(table: pa.Table, params: Params, state: State) -> Arrays:
+    """Log-mel spectrograms `(n, frames, bands)` float32, standardised."""
+    data = table["audio"].to_pylist()
+    spectrograms = np.empty((len(data), params.frames, params.bands), np.float32)
+    if params.scale == "bands":
+        mean, deviation = (np.array(state[name], np.float32) for name in ("mean", "deviation"))
+    for row, item in enumerate(data):  # one by one: a recording's bits must not depend on its neighbours
+        decibels = _decibels(item, params)
+        if params.scale == "recording":
+            mean, deviation = decibels.mean(), np.maximum(decibels.std(), np.float32(1e-6))
+        spectrograms[row] = (decibels - mean) / deviation
+    return {"spectrogram": spectrograms}
+
+
+def _decibels(data: bytes | None, params: Params) -> np.ndarray:
+    """Power of a recording's mel bands, `(frames, bands)` float32 in dB, at most RANGE below the loudest."""
+    from scipy.fft import rfft
+
+    known: dict[str, Any] = {}
+    sound = _fitted(_sound(data, params, known), known["sample_rate"], params)
+    _, window, hop = _samples(params)
+    shape, filters = _filters(params.sample_rate, window, params.bands, params.fmin, params.highest)
+    frames = np.lib.stride_tricks.sliding_window_view(sound, window)[::hop] * shape
+    spectrum = rfft(frames, 2 * (len(filters) - 1))
+    power = (spectrum.real**2 + spectrum.imag**2) @ filters
+    decibels: np.ndarray = 10 * np.log10(np.maximum(power, np.float32(FLOOR)))
+    return np.asarray(np.maximum(decibels, decibels.max() - np.float32(RANGE)))
+
+
+def _fitted(sound: np.ndarray, rate: int, params: Params) -> np.ndarray:
+    """Cut around the middle, resample, take the mean off and pad with silence: `(length,)` float32."""
+    length, _, _ = _samples(params)
+    wanted = -(-length * rate // params.sample_rate)
+    start = max(0, (len(sound) - wanted) // 2)
+    sound = sound[start : start + wanted]
+    sound = sound - sound.mean(dtype=np.float64).astype(np.float32)  # else a constant would start and end in a click
+    if rate != params.sample_rate:
+        from scipy.signal import resample_poly
+
+        # an odd rate such as 44,101 Hz is taken for the nearest simple ratio: a filter of its own would be huge
+        ratio = Fraction(params.sample_rate, rate).limit_denominator(1000)
+        sound = resample_poly(sound, ratio.numerator, ratio.denominator)[:length]
+    before = (length - len(sound)) // 2
+    whole = np.zeros(length, np.float32)
+    whole[before : before + len(sound)] = sound
+    return whole
+
+
+@lru_cache(maxsize=8)
+def _filters(rate: int, window: int, bands: int, fmin: float, fmax: float) -> tuple[np.ndarray, np.ndarray]:
+    """A Hann window, and triangles `(bins, bands)` float32 that sum a power spectrum to mel bands.
+
+    The mel scale is HTK's, mel(f) = 2595 log10(1 + f / 700) (Young et al., The HTK Book, 3.4, section 5.4);
+    each triangle reaches from the middle of the band below to the middle of the band above, height 1. The FFT is
+    of the next power of two, doubled until each band has a bin.
+    """
+    from scipy.signal import get_window
+
+    lowest, highest = 2595 * np.log10(1 + np.array([fmin, fmax]) / 700)
+    edges = 700 * (10 ** (np.linspace(lowest, highest, bands + 2) / 2595) - 1)
+    below, middle, above = edges[:-2], edges[1:-1], edges[2:]
+    length = 1 << (window - 1).bit_length()
+    while True:
+        bins = np.linspace(0, rate / 2, length // 2 + 1)[:, None]
+        filters = np.minimum((bins - below) / (middle - below), (above - bins) / (above - middle)).clip(0)
+        if filters.any(axis=0).all() or length >= 2**17:
+            return get_window("hann", window).astype(np.float32), filters.astype(np.float32)
+        length *= 2
+
+
+def inputs(params: Params, state: State) -> dict[str, Input]:  # noqa: ARG001
+    """One spectrogram."""
+    return {"spectrogram": Input("spectrogram")}
+
+
+def classical(params: Params) -> Any:
+    """Logistic regression on each band's mean and deviation over time, and on those of its differences."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+    summary = FunctionTransformer(_summary, kw_args={"params": params})
+    return make_pipeline(summary, StandardScaler(), LogisticRegression(max_iter=1000))
+
+
+def _summary(frame: "pandas.DataFrame", params: Params) -> np.ndarray:
+    """Four numbers a band: `(n, 4 * bands)` float32."""
+    rows = []
+    for data in frame["audio"]:
+        decibels = _decibels(data, params)
+        steps = np.diff(decibels, axis=0, append=decibels[-1:])
+        parts = (decibels.mean(axis=0), decibels.std(axis=0), steps.mean(axis=0), steps.std(axis=0))
+        rows.append(np.concatenate(parts))
+    return np.stack(rows)
+
+
+def sample(rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:
+    """A quarter of a second of noise at 4 kHz with, in 16-bit WAV, two steady tones or one that rises or falls."""
+    import soundfile
+
+    random = np.random.default_rng(seed)
+    time = np.arange(1000) / 4000
+    labels = random.choice(["sweep", "tone"], rows)
+    recordings = []
+    for label in labels:
+        low, high = random.uniform(200, 700), random.uniform(1000, 1800)
+        if label == "tone":
+            sound = np.sin(2 * np.pi * low * time) + np.sin(2 * np.pi * high * time)
+        else:
+            start, end = random.permutation([low, high])
+            sound = 2 * np.sin(2 * np.pi * (start + (end - start) / (2 * time[-1]) * time) * time)
+        sound = 0.2 * sound + random.normal(0, 0.02, len(time))
+        buffer = io.BytesIO()
+        soundfile.write(buffer, sound, 4000, format="WAV", subtype="PCM_16")
+        recordings.append(buffer.getvalue())
+    section: dict[str, Any] = {"sample_rate": 4000, "seconds": 0.25, "window_ms": 32.0, "hop_ms": 16.0, "bands": 16}
+    section |= {"labels": ["sweep", "tone"], "size": "tiny"}
+    return section, pa.table({"audio": pa.array(recordings, pa.binary()), "label": list(labels)})

@@ -1,0 +1,282 @@
+"""Recordings: class folders of WAV or FLAC files, or files whose names tell the label; from a folder or a tar."""
+
+import io
+import math
+import re
+import tarfile
+import zlib
+from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+
+from components import SlipwayError
+from components.recipes.source import BATCH, Command, Source, slug
+
+SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au", ".w64", ".rf64")
+LARGEST = 256 * 2**20  # bytes of a file
+TOGETHER = 64 * 2**20  # bytes in memory at a time, and a file more
+SPEECH = 16_000  # Hz: the highest sample rate that an ingest sets; speech has little above its half
+SECONDS = 10.0  # the longest that an ingest sets
+DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A recording by its path, with what the path tells."""
+
+    label: str
+    split: str | None
+    group: tuple[str, ...]  # values of the columns that are kept
+
+
+def audio(path: Path, pattern: str | None, test: str | None, keep: list[str]) -> Source:
+    """Read recordings of a folder or a tar file, which is never unpacked to disk.
+
+    The label is a folder's name, PATH/LABEL/x.wav or PATH/{train,validation,test}/LABEL/x.wav, or the field
+    `label` of `pattern`, such as {label}_{speaker}_{index}, which a file's name (without its suffix) must match
+    whole. `test`, such as speaker=theo or index=0,1,2, makes recordings of those values the test split, and all
+    others the training split. `keep` names fields that become columns. Raises SlipwayError for a path, an option
+    or an archive that cannot be used.
+    """
+    fields = _Fields(pattern, test, keep)
+    skipped: Counter[str] = Counter()
+    labels: set[str] = set()
+    values: set[str] = set()  # of the field that tells the test split
+    rates: Counter[int] = Counter()
+    lengths: list[float] = []
+    splits: Counter[str | None] = Counter()
+    for name, content in _files(path, skipped):  # a first reading: the labels, and what the recordings are like
+        found = fields.read(name, skipped)
+        if found is not None:
+            labels.add(found.label)
+            splits[found.split] += 1
+            values.update(fields.told(name))
+            _describe(content, rates, lengths)
+    if not labels:
+        reasons = "; ".join(f"skipped {count:,}: {reason}" for reason, count in skipped.items())
+        raise SlipwayError(f"{path}: no recording that can be used; {reasons or 'it is empty'}")
+    if unknown := sorted(fields.wanted - values):
+        raise SlipwayError(f"{path}: --test: no recording has {fields.test}={unknown[0]}; {_some(values)}")
+    if splits[None] and len(splits) > 1:
+        raise SlipwayError(f"{path}: only some recordings lie in a folder of a split; have one kind only there")
+    if fields.test and not splits["train"]:
+        raise SlipwayError(f"{path}: --test: all recordings would be in the test split; name fewer")
+    if not rates:
+        raise SlipwayError(f"{path}: none of the {splits.total():,} recordings can be read")
+    settings: dict[str, Any] = {
+        "labels": sorted(labels),
+        "group": keep,
+        "sample_rate": max(1_000, min(rates.most_common(1)[0][0], SPEECH)),
+        "seconds": _long_enough(lengths),
+    }
+
+    def tables() -> Iterator[pa.Table]:
+        batch: list[tuple[bytes, Found]] = []
+        size = 0
+        again: Counter[str] = Counter()  # counted before
+        for name, content in _files(path, again):
+            if (found := fields.read(name, again)) is None:
+                continue
+            batch.append((content, found))
+            size += len(content)
+            if len(batch) >= BATCH or size >= TOGETHER:
+                yield _table(batch, keep)
+                batch, size = [], 0
+        if batch:
+            yield _table(batch, keep)
+
+    stem = path.resolve().name if path.is_dir() else path.name.split(".")[0]
+    return Source(slug(stem), "audio", settings, tables(), skipped)
+
+
+def _table(batch: list[tuple[bytes, Found]], keep: list[str]) -> pa.Table:
+    columns: dict[str, Any] = {"audio": pa.array([content for content, _ in batch], pa.binary())}
+    for at, name in enumerate(keep):
+        columns[name] = pa.array([found.group[at] for _, found in batch], pa.string())
+    columns["label"] = pa.array([found.label for _, found in batch], pa.string())
+    columns["split"] = pa.array([found.split for _, found in batch], pa.string())
+    return pa.table(columns)
+
+
+class _Fields:
+    """What a path tells of its recording."""
+
+    def __init__(self, pattern: str | None, test: str | None, keep: list[str]) -> None:
+        self.pattern = None if pattern is None else _compiled(pattern)
+        known = [] if self.pattern is None else sorted(self.pattern.groupindex)
+        self.labelled = "label" in known
+        self.keep = keep
+        self.test, given = None, ""
+        if test is not None:
+            self.test, equals, given = test.partition("=")
+            if not equals or not given:
+                raise SlipwayError(f"--test {test}: expected FIELD=VALUE or FIELD=VALUE,VALUE,...")
+        for option, name in (("--test", self.test), *(("--keep", name) for name in keep)):
+            if name is not None and name not in known:
+                has = f"--pattern has {', '.join(known)}" if known else "there is no --pattern that names fields"
+                raise SlipwayError(f"{option}: no field {name!r}; {has}")
+        self.wanted = set(given.split(",")) if self.test else set()
+
+    def told(self, name: PurePosixPath) -> list[str]:
+        """The value of the field that tells the test split."""
+        match = None if self.pattern is None else self.pattern.fullmatch(name.stem)
+        return [match[self.test]] if match and self.test else []
+
+    def read(self, name: PurePosixPath, skipped: Counter[str]) -> Found | None:
+        """Label, split and group of a recording; None, and counted, where its path does not tell them."""
+        folders = list(name.parts[:-1])
+        split = SPLITS.get(folders[0].lower()) if folders else None
+        if split:
+            folders = folders[1:]
+        values: dict[str, str] = {}
+        if self.pattern is not None:
+            match = self.pattern.fullmatch(name.stem)
+            if match is None:
+                skipped["name does not match the pattern"] += 1
+                return None
+            values = match.groupdict()
+        if not self.labelled and not folders:
+            skipped["not in a class folder"] += 1
+            return None
+        if self.test:
+            split = "test" if values[self.test] in self.wanted else "train"
+        label = values["label"] if self.labelled else folders[0]
+        return Found(label, split, tuple(values[field] for field in self.keep))
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """A regular expression of a pattern such as {label}_{speaker}; no field holds what stands between fields."""
+    parts = re.split(r"\{(\w+)\}", pattern)  # text, field, text, field, ..., text
+    fields, between = parts[1::2], parts[0::2]
+    if not fields or "" in between[1:-1] or len(set(fields)) < len(fields) or not all(f.isidentifier() for f in fields):
+        raise SlipwayError(
+            f"--pattern {pattern}: expected fields of different names with text between them, "
+            "such as {label}_{speaker}_{index}"
+        )
+    joints = "|".join(re.escape(text) for text in between[1:-1])
+    one = f"(?:(?!{joints}).)+" if joints else ".+"
+    return re.compile("".join(f"(?P<{p}>{one})" if at % 2 else re.escape(p) for at, p in enumerate(parts)), re.DOTALL)
+
+
+def _files(path: Path, skipped: Counter[str]) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """Paths and contents of all recordings: of a folder in order of their names, of a tar in its own order."""
+    if path.is_dir():
+        yield from _folder(path, skipped)
+    elif path.is_file():
+        yield from _tar(path, skipped)
+    else:
+        raise SlipwayError(f"{path}: no such file or folder")
+
+
+def _folder(path: Path, skipped: Counter[str]) -> Iterator[tuple[PurePosixPath, bytes]]:
+    for file in sorted(path.rglob("*")):
+        name = PurePosixPath(file.relative_to(path).as_posix())
+        if file.is_file() and _wanted(name, file.stat().st_size, skipped):
+            yield name, file.read_bytes()
+
+
+def _tar(path: Path, skipped: Counter[str]) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """Read a tar as a stream; a folder that all of it lies in is left out of the paths.
+
+    Nothing is written to disk and no link is followed, so that a name such as ../../x can do no harm; it is
+    skipped all the same.
+    """
+    try:
+        with tarfile.open(path) as archive:
+            names = [member.name for member in archive if member.isfile()]
+            _must_have_ended(archive)
+            tops = {PurePosixPath(name).parts[:1] for name in names if len(PurePosixPath(name).parts) > 1}
+            flat = any(len(PurePosixPath(name).parts) == 1 and _is_sound(PurePosixPath(name)) for name in names)
+            above = 0 if flat or len(tops - {("__MACOSX",)}) != 1 or _is_split(tops) else 1
+        with tarfile.open(path, "r|*") as archive:
+            for member in archive:
+                name = PurePosixPath(member.name)
+                if member.isdir():
+                    continue
+                if not member.isfile():
+                    skipped["a link or a device in the archive"] += 1
+                elif name.is_absolute() or ".." in name.parts:
+                    skipped["a path that leads out of the archive"] += 1
+                elif _wanted(name, member.size, skipped):
+                    file = archive.extractfile(member)
+                    yield PurePosixPath(*name.parts[above:]), file.read() if file else b""
+    except DAMAGED as error:
+        raise SlipwayError(f"{path}: not a whole tar file ({error}); fetch it again, or give a folder") from None
+
+
+def _must_have_ended(archive: tarfile.TarFile) -> None:
+    """Raise ReadError where tarfile stopped at something else than the end, and where the compressed rest is bad."""
+    stream: Any = archive.fileobj
+    stream.seek(archive.offset)
+    if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):
+        raise tarfile.ReadError("damaged in the middle")
+    while stream.read(2**20):
+        pass
+
+
+def _is_split(tops: Iterable[tuple[str, ...]]) -> bool:
+    return all(top[0].lower() in SPLITS for top in tops)
+
+
+def _is_sound(name: PurePosixPath) -> bool:
+    return name.suffix.lower() in SUFFIXES and not any(part.startswith((".", "__MACOSX")) for part in name.parts)
+
+
+def _wanted(name: PurePosixPath, size: int, skipped: Counter[str]) -> bool:
+    if not _is_sound(name):
+        skipped[f"not a sound file ({name.suffix or name.name})"] += 1
+        return False
+    if size > LARGEST:
+        skipped[f"larger than {LARGEST // 2**20} MB"] += 1
+        return False
+    return True
+
+
+def _describe(content: bytes, rates: Counter[int], lengths: list[float]) -> None:
+    import soundfile
+
+    try:
+        info = soundfile.info(io.BytesIO(content))
+    except Exception:  # noqa: BLE001 - validate sets such a file aside, with a reason
+        return
+    rates[int(info.samplerate)] += 1
+    lengths.append(info.frames / info.samplerate)
+
+
+def _long_enough(lengths: list[float]) -> float:
+    """Seconds, to a tenth, that are enough for 98 in 100 recordings."""
+    ordered = sorted(lengths)
+    enough = ordered[math.ceil(0.98 * len(ordered)) - 1]
+    return min(max(math.ceil(10 * enough) / 10, 0.1), SECONDS)
+
+
+def _some(values: set[str]) -> str:
+    shown = sorted(values)[:10]
+    return f"there are: {', '.join(shown)}{', ...' if len(values) > len(shown) else ''}"
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("path", type=Path, metavar="PATH", help="a folder, or a tar, tar.gz, tar.bz2 or tar.xz file")
+    parser.add_argument("--pattern", metavar="TEXT", help="of the files' names, such as {label}_{speaker}_{index}")
+    parser.add_argument(
+        "--test",
+        "--hold-out",
+        dest="test",
+        metavar="FIELD=VALUES",
+        help="the recordings of the test split, such as index=0,1,2 or speaker=theo; all others are for training",
+    )
+    text = "keep a field of the pattern as a column, to slice the measures by; repeatable"
+    parser.add_argument("--keep", action="append", default=[], metavar="FIELD", help=text)
+
+
+SOURCES = {
+    "audio": Command(
+        "recordings: PATH/LABEL/*.wav, or files that --pattern reads, in a folder or a tar", audio, _arguments
+    )
+}

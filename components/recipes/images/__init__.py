@@ -1,0 +1,1 @@
+"""Images: what an example is (example), its networks, how raw files are read (source)."""

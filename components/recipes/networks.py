@@ -1,0 +1,76 @@
+"""Networks: what a recipe learns with, components/recipes/NAME/networks.py; and the layers that all of them end in.
+
+Only a training imports this: what is served is the export.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import numpy as np
+
+from components import recipes
+from components.recipes import Arrays, State, Target
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """A task without labels, fitted on the training split before the model's own.
+
+    When it ends, each layer of the recipe's model takes the weights of the layer of the same name here, where
+    their shapes agree: the encoder is built by one function for both. The batch size, optimizer and schedule are
+    those of `train:`. Killed half-way, it goes on from its last epoch too.
+    """
+
+    model: "keras.Model"  # not compiled; any inputs and one output
+    batch: Callable[[Arrays, np.random.Generator], tuple[Arrays, np.ndarray, np.ndarray | None]]
+    """From a batch of encoded examples to (inputs by name, targets, weights); e.g. the tokens with some of them
+    masked, the tokens as they were, and 1 where one was masked. Weights have the shape of the loss before its mean,
+    `(n,)` or `(n, length)` float32; None weighs all alike. All that is random in it comes of the generator."""
+    epochs: int
+    loss: Any = "sparse_categorical_crossentropy"  # a name or an object of keras.losses, on the model's output
+    learning_rate: float | None = None  # None: train.learning_rate
+
+
+class Networks(Protocol):
+    """The networks of a recipe.
+
+    Optional, used where the module has it: `pretraining(params, state, dropout) -> Pretraining | None`, a task without
+    labels that the model's layers learn first; None where the settings ask for none.
+    """
+
+    def build(self, params: Any, state: State, dropout: float) -> "keras.Model":
+        """Build a Keras model from the inputs named by encode to the outputs of the target; see `head`."""
+
+
+def load(name: str) -> Networks:
+    """Import the networks of the recipe of that name; SlipwayError names the nearest one there is."""
+    recipes.load(name)
+    return cast("Networks", importlib.import_module(f"components.recipes.{name}.networks"))
+
+
+def pretraining(name: str, params: Any, state: State, dropout: float) -> Pretraining | None:
+    """Return the task without labels of a recipe, None where it has none or its settings ask for none."""
+    part = getattr(load(name), "pretraining", None)
+    return part(params, state, dropout) if part else None
+
+
+def head(x: Any, target: Target, state: State) -> Any:
+    """The last layers of a model: `x` (n, features) to what the target asks for, in float32.
+
+    Numbers are predicted in units of the training labels' deviation around their mean (`state["target"]`) and
+    scaled back, so that every loss sees numbers around one.
+    """
+    import keras
+
+    if target.kind == "values":
+        x = keras.layers.Dense(len(target.names), dtype="float32", name="standardised")(x)
+        scale = state["target"]
+        return keras.layers.Rescaling(scale["deviation"], scale["mean"], dtype="float32", name="values")(x)
+    x = keras.layers.Dense(len(target.names), name="logits")(x)
+    kind = "softmax" if target.kind == "label" else "sigmoid"
+    return keras.layers.Activation(kind, dtype="float32", name="probabilities")(x)

@@ -1,0 +1,367 @@
+"""Series: an example is one forecast origin, its history and the values that follow it; split by time."""
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from components.recipes import Arrays, Input, Names, State, Target
+
+if TYPE_CHECKING:
+    import pandas
+
+requirements = ()
+LARGEST = 1e15  # of a value: its square, summed over a history, must stay in float32
+UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}  # seconds
+MONTHS = {"month": 1, "quarter": 3, "year": 12}
+STEP = re.compile(rf"(?:([1-9]\d{{0,5}}) )?({'|'.join([*UNITS, *MONTHS])})s?")
+Count = Annotated[int, Field(ge=1)]
+
+
+class Params(BaseModel):
+    """The section `series` of params.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    values: Annotated[Names, Field(min_length=1)] = ["value"]  # what is measured and predicted
+    group: bool = False  # several series, told apart by the column `group`
+    history: Annotated[int, Field(ge=2, le=10_000)] = 48  # steps that are known, the origin's included
+    horizon: Annotated[int, Field(ge=1, le=10_000)] = 12  # steps that are predicted
+    every: Count = 1  # steps from one origin to the next, as at the ingest
+    season: Count = 12  # steps of a period: what the seasonal naive forecast repeats; 1 repeats the last value
+    step: str | None = "month"  # between two times, such as day or 10 minutes; null: no calendar for the model
+    model: Literal["seasonal_naive", "linear", "cnn", "transformer"] = "linear"
+    filters: Count = 32  # cnn: channels of its layers
+    kernel: Annotated[int, Field(ge=2)] = 3  # cnn: steps under a filter
+    patch: Annotated[int, Field(ge=2)] = 16  # transformer: steps of a patch; the next begins half a patch later
+    width: Count = 64  # transformer: of a patch's vector
+    heads: Count = 4
+    blocks: Count = 2
+
+    @model_validator(mode="after")
+    def _sizes(self) -> "Params":
+        if self.season > self.history:
+            raise ValueError(f"season is {self.season}, more than a history of {self.history} steps shows")
+        if self.width % self.heads:
+            raise ValueError(f"width is {self.width}, no multiple of heads ({self.heads})")
+        if self.step is not None:
+            distance(self.step)
+        return self
+
+
+def distance(step: str) -> tuple[int, int]:
+    """Read a step such as `month` or `10 minutes`: its whole months and its seconds, one of them 0.
+
+    Raises ValueError for anything else.
+    """
+    found = STEP.fullmatch(step)
+    if not found:
+        raise ValueError(f"step is {step!r}; it may be {', '.join([*UNITS, *MONTHS])}, or such as '10 minutes'")
+    count, unit = int(found[1] or 1), found[2]
+    return count * MONTHS.get(unit, 0), count * UNITS.get(unit, 0)
+
+
+def _lists(params: Params) -> list[str]:
+    """Names of the columns with the histories, in order of `values`."""
+    return ["history"] if len(params.values) == 1 else [f"history_{name}" for name in params.values]
+
+
+def columns(params: Params) -> pa.Schema:
+    """The last known time, the group where there are several, and the values up to that time, the oldest first."""
+    group = [("group", pa.string())] if params.group else []
+    lists = [(name, pa.list_(pa.float64())) for name in _lists(params)]
+    return pa.schema([("time", pa.timestamp("us")), *group, *lists])
+
+
+def target(params: Params) -> Target:
+    """The values of the next steps: h1, h2, ...; of several, those of the first column come first."""
+    several = len(params.values) > 1
+    fronts = [f"{name}_h" if several else "h" for name in params.values]
+    return Target("values", tuple(f"{front}{step}" for front in fronts for step in range(1, params.horizon + 1)))
+
+
+def ordered(params: Params) -> tuple[str, int]:
+    """Split by time; leave out the origins before each cut whose labels would reach past the first one behind it.
+
+    Of origins `every` steps apart, the one k before a cut reaches over it where horizon > k * every.
+    """
+    return "time", (params.horizon - 1) // params.every
+
+
+def facts(table: pa.Table, params: Params) -> pa.Table:
+    """Year and month of the time; steps, gaps and range of the history; gaps of the label.
+
+    NaN is a gap. `finite` is false where a value is infinite or over 1e15. Of several columns: the fewest steps,
+    the most gaps, the whole range; `constant` where all of them are.
+    """
+    each = [_describe(table[name]) for name in _lists(params)]
+    lowest = np.fmin.reduce([one["minimum"] for one in each])
+    highest = np.fmax.reduce([one["maximum"] for one in each])
+    found = {
+        "year": pc.year(table["time"]),
+        "month": pc.month(table["time"]),
+        "steps": pa.array(np.minimum.reduce([one["steps"] for one in each])),
+        "missing": pa.array(np.maximum.reduce([one["missing"] for one in each])),
+        "minimum": pa.array(lowest, from_pandas=True),
+        "maximum": pa.array(highest, from_pandas=True),
+        "finite": _finite(lowest, highest),
+        "constant": pa.array(np.logical_and.reduce([one["minimum"] == one["maximum"] for one in each])),
+    }
+    if "label" in table.column_names:
+        label = _describe(table["label"])
+        found["label_missing"] = pa.array(label["missing"])
+        found["label_finite"] = _finite(label["minimum"], label["maximum"])
+    return pa.table(found)
+
+
+def _finite(lowest: np.ndarray, highest: np.ndarray) -> pa.Array:
+    """Say whether a range is of numbers that can be computed with; one of none is."""
+    with np.errstate(invalid="ignore"):
+        return pa.array(~(np.abs(lowest) > LARGEST) & ~(np.abs(highest) > LARGEST))
+
+
+def _describe(column: Any) -> dict[str, np.ndarray]:
+    """Length, gaps, minimum and maximum `(n,)` of lists of numbers, or of numbers; NaN where there is none."""
+    column = _whole(column)
+    rows = len(column)
+    if pa.types.is_list(column.type):
+        steps = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+        flat = column.flatten()
+    else:
+        steps, flat = np.ones(rows, np.int64), column
+    values = flat.to_numpy(zero_copy_only=False)
+    missing, lowest, highest = np.zeros(rows, np.int64), np.full(rows, np.nan), np.full(rows, np.nan)
+    filled = steps > 0
+    starts = (np.cumsum(steps) - steps)[filled]
+    if len(starts):
+        missing[filled] = np.add.reduceat(np.isnan(values).astype(np.int64), starts)
+        lowest[filled] = np.fmin.reduceat(values, starts)
+        highest[filled] = np.fmax.reduceat(values, starts)
+    return {"steps": steps, "missing": missing, "minimum": lowest, "maximum": highest}
+
+
+def _whole(column: Any) -> Any:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def fit(tables: Iterable[pa.Table], params: Params) -> State:
+    """The names of the groups, and `mase_scale`: of each group, or one number where there are none.
+
+    It is the mean absolute error of the seasonal naive forecast within the training split (Hyndman and Koehler 2006,
+    doi:10.1016/j.ijforecast.2006.03.001), over each time step once: the first value of every label against the one
+    a season before it, and such pairs within the earliest history. Of several columns it is the mean. Where that is 0,
+    as in a series that repeats itself exactly, it is 1: MASE is then MAE.
+    """
+    sums: dict[str, np.ndarray] = {}  # group -> sum of the differences, and their number, of each column
+    earliest: dict[str, tuple[Any, np.ndarray]] = {}  # group -> its first origin, and its history's sums
+    for whole in tables:
+        table = whole.filter(_readable(whole, params))  # what is not is encode's to refuse, by its row
+        histories, labels = _histories(table, params), _labels(table, params)
+        ahead = np.abs(labels[:, :, 0] - histories[:, params.history - params.season])
+        names = _groups(table, params)
+        times = table["time"].to_numpy()
+        for name in np.unique(names):
+            rows = np.flatnonzero(names == name)
+            sums[name] = sums.get(name, 0) + _sum(ahead[rows])
+            first = rows[np.argmin(times[rows])]
+            if name not in earliest or times[first] < earliest[name][0]:
+                within = np.abs(histories[first, params.season :] - histories[first, : -params.season])
+                earliest[name] = times[first], _sum(within)
+    for name, (_, within) in earliest.items():
+        sums[name] = sums[name] + within
+    scales = {str(name): _scale(*sums[name]) for name in sorted(sums)}
+    if params.group:
+        return {"mase_scale": scales, "groups": list(scales)}
+    return {"mase_scale": scales.get("", 1.0)}
+
+
+def _readable(table: pa.Table, params: Params) -> Any:
+    """Say which rows have histories of the right length, and a time."""
+    found = _whole(table["time"]).is_valid()
+    for name in _lists(params):
+        same = pc.equal(pc.list_value_length(_whole(table[name])), params.history)
+        found = pc.and_(found, same.fill_null(fill_value=False))
+    return found
+
+
+def _sum(differences: np.ndarray) -> np.ndarray:
+    """Sum and number, `(2, columns)`, of differences `(n, columns)`; NaN does not count."""
+    return np.stack([np.nansum(differences, axis=0), np.sum(~np.isnan(differences), axis=0)])
+
+
+def _scale(total: np.ndarray, count: np.ndarray) -> float:
+    mean = float(np.mean(total / np.maximum(count, 1)))
+    return mean if 0 < mean < LARGEST else 1.0
+
+
+def _groups(table: pa.Table, params: Params) -> np.ndarray:
+    """Group of each row `(n,)`; empty text where there is none."""
+    if not params.group:
+        return np.full(len(table), "")
+    return np.array(table["group"].fill_null("").to_pylist(), dtype=np.str_)
+
+
+def _histories(table: pa.Table, params: Params) -> np.ndarray:
+    """Return `(n, history, columns)` float64, NaN where a value is missing; ValueError for a wrong length."""
+    stacked = []
+    for name in _lists(params):
+        column = _whole(table[name])
+        steps = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
+        if len(wrong := np.flatnonzero(steps != params.history)):
+            has = f"has {steps[wrong[0]]} values" if steps[wrong[0]] else "is empty"
+            raise ValueError(f"{name} {has}; {params.history} are needed (series.history)")
+        flat = column.flatten().to_numpy(zero_copy_only=False)
+        stacked.append(flat.reshape(len(table), params.history))
+    return np.stack(stacked, axis=2)
+
+
+def _labels(table: pa.Table, params: Params) -> np.ndarray:
+    """Return `(n, columns, horizon)` float64, NaN where a value or a whole label is missing."""
+    column, size = _whole(table["label"]), len(params.values) * params.horizon
+    if not pa.types.is_list(column.type):
+        return np.asarray(column.to_numpy(zero_copy_only=False), np.float64).reshape(-1, 1, 1)
+    found = np.full((len(table), size), np.nan)
+    for row, label in enumerate(column.to_pylist()):
+        if label is not None and len(label) == size:
+            found[row] = label
+    return found.reshape(len(table), len(params.values), params.horizon)
+
+
+def encode(table: pa.Table, params: Params, state: State) -> Arrays:
+    """`history` `(n, history, columns)` float32, `calendar` `(n, 2 * cycles)` float32, `group` `(n, 1)` int32.
+
+    A gap is filled on the straight line between its neighbours, one at an end with the nearest value. The calendar
+    is sine and cosine of the time in the year, the week and the day, as far as `step` is shorter. A group that the
+    training did not see is 0. The seasonal naive model reads the history alone.
+
+    Raises ValueError for a history of another length, without a value, or with one that is not finite or over 1e15.
+    """
+    values = _filled(table, params)
+    arrays: Arrays = {"history": values.astype(np.float32)}
+    if cycles := cycles_of(params):
+        arrays["calendar"] = _calendar(table, cycles)
+    if is_grouped(params):
+        codes = pc.index_in(_whole(table["group"]), value_set=pa.array(state["groups"], pa.string()))
+        arrays["group"] = codes.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)[:, None] + 1
+    return arrays
+
+
+def _filled(table: pa.Table, params: Params) -> np.ndarray:
+    """Return histories `(n, history, columns)` float64 without a gap; ValueError where that cannot be."""
+    values = _histories(table, params)
+    if np.isinf(values).any():
+        raise ValueError("history: a value is infinite")
+    with np.errstate(invalid="ignore"):
+        if (np.abs(values) > LARGEST).any():
+            raise ValueError(f"history: a value is over {LARGEST:g}")
+    steps = np.arange(params.history)
+    for row, column in np.argwhere(np.isnan(values).any(axis=1)):
+        line = values[row, :, column]
+        known = ~np.isnan(line)
+        if not known.any():
+            raise ValueError(f"{_lists(params)[column]}: all values are missing")
+        values[row, :, column] = np.interp(steps, steps[known], line[known])
+    return values
+
+
+def cycles_of(params: Params) -> list[str]:
+    """Name the calendar's cycles that a step is shorter than."""
+    if params.step is None or params.model == "seasonal_naive":
+        return []
+    months, seconds = distance(params.step)
+    length = seconds + months * 30 * UNITS["day"]
+    lengths = {"year": 360 * UNITS["day"], "week": UNITS["week"], "day": UNITS["day"]}
+    return [name for name, whole in lengths.items() if length < whole]
+
+
+def _calendar(table: pa.Table, cycles: list[str]) -> np.ndarray:
+    """Return `(n, 2 * cycles)` float32: sine and cosine of how much of the year, week and day has passed."""
+    if table["time"].null_count:
+        raise ValueError("time is missing")
+    time = table["time"].to_numpy().astype("datetime64[us]")
+    year, day = time.astype("datetime64[Y]"), time.astype("datetime64[D]")
+    passed = (time - day) / np.timedelta64(1, "D")
+    parts = {
+        "year": (time - year) / ((year + 1).astype("datetime64[us]") - year),
+        "week": ((day.astype(np.int64) + 3) % 7 + passed) / 7,  # 1970-01-01 was a Thursday
+        "day": passed,
+    }
+    angles = [2 * np.pi * parts[name] for name in cycles]
+    return np.stack([f(angle) for angle in angles for f in (np.sin, np.cos)], axis=1).astype(np.float32)
+
+
+def is_grouped(params: Params) -> bool:
+    """Return whether the settings name groups, so that several series are told apart."""
+    return params.group and params.model != "seasonal_naive"
+
+
+def inputs(params: Params, state: State) -> dict[str, Input]:  # noqa: ARG001
+    """The history, and as far as the model reads them the calendar and the group."""
+    found = {"history": Input("history", tuple(params.values))}
+    if cycles := cycles_of(params):
+        names = tuple(f"{cycle}_{part}" for cycle in cycles for part in ("sine", "cosine"))
+        found["calendar"] = Input("numbers", names)
+    if is_grouped(params):
+        found["group"] = Input("codes", ("group",))
+    return found
+
+
+def season_of(params: Params) -> list[int]:
+    """Which steps of a history the seasonal naive forecast repeats, one a step of the horizon."""
+    return [params.history - params.season + step % params.season for step in range(params.horizon)]
+
+
+def baseline(arrays: Arrays, params: Params, state: State) -> np.ndarray:  # noqa: ARG001
+    """Seasonal naive: the values of one season ago.
+
+    Hyndman and Athanasopoulos 2021, section 5.2. Returns `(n, names)` float32.
+    """
+    found = arrays["history"][:, season_of(params)]
+    return np.asarray(found).transpose(0, 2, 1).reshape(len(found), -1)
+
+
+def classical(params: Params) -> Any:
+    """A ridge regression on the lags and the calendar, its penalty chosen by leave-one-out (RidgeCV)."""
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+    lags = FunctionTransformer(_lags, kw_args={"params": params})
+    return make_pipeline(lags, StandardScaler(), RidgeCV(alphas=np.logspace(-2, 5, 15)))
+
+
+def _lags(frame: "pandas.DataFrame", params: Params) -> np.ndarray:
+    """Return `(n, history * columns + 2 * cycles)` float64 of a DataFrame of the recipe's columns."""
+    schema = columns(params)
+    table = pa.Table.from_pandas(frame[schema.names], schema, preserve_index=False)
+    parts = [_filled(table, params).reshape(len(table), -1)]
+    if cycles := cycles_of(params):
+        parts.append(_calendar(table, cycles))
+    return np.concatenate(parts, axis=1)
+
+
+def sample(rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:
+    """Two noisy monthly series of a yearly season on two levels, windows of 24 months, a gap here and there."""
+    random = np.random.default_rng(seed)
+    section = {"group": True, "history": 24, "horizon": 3, "season": 12, "step": "month", "model": "linear"}
+    origins = -(-rows // 2)
+    month = np.arange(origins + 26)
+    found: dict[str, list[Any]] = {"time": [], "group": [], "history": [], "label": []}
+    series = {
+        name: level + 5 * np.sin(month * np.pi / 6) + random.normal(0, 0.5, len(month))
+        for name, level in (("north", 10), ("south", 30))
+    }
+    times = np.datetime64("1990-01") + month
+    for at in range(24, 24 + origins):
+        for name, values in series.items():
+            gap = random.integers(0, 60)  # one in some, but for the last step
+            history = [None if step == gap < 23 else value for step, value in enumerate(values[at - 24 : at].tolist())]
+            found["time"].append(times[at - 1].astype("datetime64[us]").item())
+            found["group"].append(name)
+            found["history"].append(history)
+            found["label"].append(values[at : at + 3].tolist())
+    schema = columns(Params.model_validate(section)).append(pa.field("label", pa.list_(pa.float64())))
+    return section, pa.table({field.name: pa.array(found[field.name][:rows], field.type) for field in schema})

@@ -1,0 +1,65 @@
+"""Where datasets come from: each source yields tables of examples and the settings that describe them.
+
+components/recipes/NAME/source.py has the commands of `python -m components ingest` that make a dataset of that recipe.
+"""
+
+import importlib
+import re
+from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from components import recipes
+
+BATCH = 2000  # examples in memory at a time
+TOLD = 10  # lines of one kind that an ingest prints
+
+
+@dataclass
+class Source:
+    """What an ingest reads: examples, table by table, and what params.yaml has to say of them.
+
+    A table holds the recipe's columns, `label` and, where the source has an official one, `split`.
+    """
+
+    name: str
+    recipe: str
+    settings: dict[str, Any]  # of the recipe's section
+    tables: Iterator[pa.Table]
+    skipped: Counter[str] = field(default_factory=Counter)  # reason -> count; filled while reading
+    others: dict[str, Any] = field(default_factory=dict)  # further settings of params.yaml, for a new dataset
+    schema: pa.Schema | None = None  # of the dataset that is added to; set before the tables are read
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command `ingest NAME`: its help, its arguments and the function that they are given to."""
+
+    text: str
+    read: Callable[..., Source]
+    arguments: Callable[[ArgumentParser], object] = lambda parser: parser
+
+
+def tell(lines: list[str], rest: str) -> None:
+    """Print the first lines, and how many more there are of `rest`."""
+    for line in lines[:TOLD]:
+        print(line)
+    if len(lines) > TOLD:
+        print(f"... and {len(lines) - TOLD:,} more {rest}")
+
+
+def slug(name: str, joint: str = "-") -> str:
+    """Make a name that files, experiments and columns can have."""
+    return re.sub(r"[^a-z0-9]+", joint, name.lower()).strip(joint) or "dataset"
+
+
+def commands() -> dict[str, Command]:
+    """Return every command by its name: the SOURCES of components/recipes/NAME/source.py."""
+    found: dict[str, Command] = {}
+    for name in recipes.names():
+        found |= importlib.import_module(f"components.recipes.{name}.source").SOURCES
+    return found

@@ -1,0 +1,336 @@
+"""Rows of numbers, categories, booleans and dates, with gaps anywhere: a class, a number, or several numbers."""
+
+from collections import Counter
+from collections.abc import Iterable
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from components import SlipwayError
+from components.recipes import Arrays, Input, Names, State, Target
+from components.recipes.tabular.example import scaling
+
+requirements = ()
+DATE = pa.timestamp("us")
+FACTS = ("missing", "finite", "dates_valid", "longest")
+FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999  # the years 1 to 9999, in microseconds since 1970
+DAY = 86_400_000_000  # microseconds
+YEAR = 365.2425  # days, of the Gregorian calendar
+DATE_PARTS = ("days", "year", "month", "day", "weekday", "year sin", "year cos", "time sin", "time cos")
+UNSEEN, MISSING, KNOWN = 0, 1, 2  # codes of a category; the known values follow from KNOWN on
+MOST_VALUES = 100_000  # different ones of a category; more are an id or a text
+LONGEST_VALUE = 1000  # characters; a longer text is no category and counts as unseen
+
+Size = Annotated[int, Field(ge=1)]
+
+
+class Params(BaseModel):
+    """The section `tabular` of params.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    numeric: list[str] = []
+    categorical: list[str] = []
+    boolean: list[str] = []
+    dates: list[str] = []
+    labels: Names = []  # a class each; or, instead,
+    targets: Names = []  # what the numbers to predict are called
+    fill: Literal["mean", "median"] = "median"  # in place of a missing number
+    scale: scaling.Kind = "standardise"
+    clip: Annotated[float, Field(gt=0)] | None = None  # bounds of a scaled number, either side of 0
+    rare: Size = 2  # a category's value of fewer training examples counts as unseen
+    model: Literal["linear", "mlp", "transformer"] = "mlp"
+    numeric_embedding: Literal["none", "piecewise", "periodic"] = "piecewise"  # of mlp and transformer
+    bins: Size = 32  # of piecewise, at most
+    frequencies: Size = 16  # of periodic
+    sigma: Annotated[float, Field(gt=0)] = 0.1  # of periodic: the frequencies' initial deviation
+    embedding: Size = 8  # width of a category's vector in the mlp, and of a periodic number's
+    hidden: list[Size] = [256, 128]  # units of the mlp's hidden layers
+    batch_norm: bool = False  # in the mlp
+    width: Size = 64  # of the transformer: of a column's vector,
+    blocks: Size = 2  # its blocks,
+    heads: Size = 4  # and the heads of each
+
+    @model_validator(mode="after")
+    def _columns(self) -> "Params":
+        names = columns(self).names
+        if not names:
+            raise ValueError("no columns: name some under numeric, categorical, boolean or dates")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"named twice: {', '.join(twice)}")
+        if taken := sorted(set(FACTS) & set(names)):
+            raise ValueError(f"a column may not be called {taken[0]}: a fact has that name")
+        return self
+
+    @model_validator(mode="after")
+    def _answers(self) -> "Params":
+        if bool(self.labels) == bool(self.targets):
+            raise ValueError("name either labels (the classes) or targets (the numbers to predict)")
+        if len(self.labels) == 1:
+            raise ValueError("labels: one class only; a model tells two apart at least")
+        return self
+
+    @model_validator(mode="after")
+    def _heads(self) -> "Params":
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} cannot be shared by {self.heads} heads: make it a multiple")
+        return self
+
+
+def columns(params: Params) -> pa.Schema:
+    """Numbers as float64, categories as strings, booleans, dates as timestamp[us]; each may be missing."""
+    return pa.schema(
+        [
+            *((name, pa.float64()) for name in params.numeric),
+            *((name, pa.string()) for name in params.categorical),
+            *((name, pa.bool_()) for name in params.boolean),
+            *((name, DATE) for name in params.dates),
+        ]
+    )
+
+
+def target(params: Params) -> Target:
+    """One of the labels, or a number for each of the targets."""
+    if params.targets:
+        return Target("values", tuple(params.targets))
+    return Target("label", tuple(params.labels))
+
+
+def facts(table: pa.Table, params: Params) -> pa.Table:
+    """The columns themselves and four more.
+
+    missing: the row's gaps, int64. finite: no number is infinite, beyond 1e30 or, other than a gap, not a number.
+    dates_valid: every date is of the years 1 to 9999; one that is not is shown as missing, for neither Python
+    nor most tools can print it. longest: characters of the longest category, int64.
+    """
+    missing = np.zeros(len(table), np.int64)
+    finite, valid = np.ones(len(table), bool), np.ones(len(table), bool)
+    longest = np.zeros(len(table), np.int64)
+    found = {}
+    for name in columns(params).names:
+        found[name] = table[name]
+        missing += table[name].is_null().to_numpy()
+    for name in params.numeric:
+        finite &= pc.less_equal(pc.abs(table[name]), scaling.LIMIT).fill_null(fill_value=True).to_numpy()
+    for name in params.dates:
+        good = _in_range(table[name])
+        valid &= good.fill_null(fill_value=True).to_numpy()
+        found[name] = pc.if_else(good, table[name], pa.scalar(None, DATE))
+    for name in params.categorical:
+        longest = np.maximum(longest, pc.utf8_length(table[name]).fill_null(0).to_numpy())
+    return pa.table(found | dict(zip(FACTS, map(pa.array, (missing, finite, valid, longest)), strict=True)))
+
+
+def _in_range(dates: Any) -> Any:
+    """Return a boolean array: the date is one of the years 1 to 9999; null where it is missing."""
+    count = dates.cast(pa.int64())
+    return pc.and_(pc.greater_equal(count, FIRST), pc.less_equal(count, LAST))
+
+
+def fit(tables: Iterable[pa.Table], params: Params) -> State:
+    """Fill, scale, gaps and known values of the columns.
+
+    One pass; memory holds at most scaling.SAMPLE values of each number (for medians and quantiles, see
+    scaling.Summary) and MOST_VALUES different ones of each category. Raises SlipwayError for a category that
+    has more.
+    """
+    names = number_names(params)
+    summary = scaling.Summary(len(names))
+    counts: dict[str, Counter[str]] = {name: Counter() for name in params.categorical}
+    gaps: Counter[str] = Counter()
+    for table in tables:
+        summary.add(_numbers(table, params))
+        for name, counter in counts.items():
+            for item in pc.value_counts(table[name].drop_null()).to_pylist():
+                if len(item["values"]) <= LONGEST_VALUE:
+                    counter[item["values"]] += item["counts"]
+            if len(counter) > MOST_VALUES:
+                raise SlipwayError(
+                    f"tabular: column {name} has more than {MOST_VALUES:,} different values, as an id or a text has; "
+                    "take it out of tabular.categorical in params.yaml"
+                )
+        gaps.update({name: table[name].null_count for name in (*params.numeric, *params.dates)})
+    ends = dict(zip(names, zip(summary.low, summary.high, strict=True), strict=True))
+    timeless = [name for name in params.dates if ends[f"{name} time cos"] in ((1, 1), (np.inf, -np.inf))]
+    few = set(number_names(params, timeless))
+    kept = [at for at, name in enumerate(names) if name in few]
+    middle = summary.mean if params.fill == "mean" else summary.quantiles([0.5])[0]
+    fitted = scaling.scaler(summary, params.scale)
+    state: State = {
+        "timeless": timeless,  # dates of which no training example has a time of day
+        "gaps": [name for name in (*params.numeric, *params.dates) if gaps[name]],
+        "fill": [float(middle[at]) for at in kept],
+        "scale": {key: value if key == "normal" else [value[at] for at in kept] for key, value in fitted.items()},
+        "values": {
+            name: sorted(value for value, count in counter.items() if count >= params.rare)
+            for name, counter in counts.items()
+        },
+    }
+    if params.numeric_embedding == "piecewise":
+        state["edges"] = [_edges(summary.sample(at), params.bins) for at in kept]
+    return state
+
+
+def _edges(sample: np.ndarray, bins: int) -> list[float]:
+    """Return the edges of at most `bins` bins of as many different training values each; none for a constant column.
+
+    Different ones: where most of a column is 0, quantiles of all values would make one bin of the rest.
+    """
+    edges = np.unique(np.quantile(np.unique(sample), np.linspace(0, 1, bins + 1))) if len(sample) else np.empty(0)
+    return edges.tolist() if len(edges) > 1 else []
+
+
+def number_names(params: Params, timeless: Iterable[str] = ()) -> list[str]:
+    """Return the names of the numbers and of those made of dates, in their order."""
+    made = [f"{name} {part}" for name in params.dates for part in DATE_PARTS[: -2 if name in timeless else None]]
+    return [*params.numeric, *made]
+
+
+def _numbers(table: pa.Table, params: Params, timeless: Iterable[str] = ()) -> np.ndarray:
+    """Return `(n, numbers)` float64 of what `names` names; missing is NaN."""
+    arrays = [table[name].fill_null(float("nan")).to_numpy() for name in params.numeric]
+    for name in params.dates:
+        arrays += list(_parts(table[name]).values())[: -2 if name in timeless else None]
+    return np.stack(arrays, axis=1) if arrays else np.empty((len(table), 0))
+
+
+def _parts(dates: Any) -> dict[str, np.ndarray]:
+    """Make numbers of dates: `(n,)` float64 each, NaN where the date is missing or out of range.
+
+    The day of the year and the time of day go round, so each is a sine and a cosine.
+    """
+    valid = pc.if_else(_in_range(dates), dates, pa.scalar(None, DATE))
+
+    def plain(values: Any) -> np.ndarray:
+        numbers: np.ndarray = values.cast(pa.float64(), safe=False).fill_null(float("nan")).to_numpy()
+        return numbers
+
+    days = plain(valid.cast(pa.int64())) / DAY
+    year = 2 * np.pi * plain(pc.day_of_year(valid)) / YEAR
+    time = 2 * np.pi * (days - np.floor(days))
+    values = (days, plain(pc.year(valid)), plain(pc.month(valid)), plain(pc.day(valid)), plain(pc.day_of_week(valid)))
+    return dict(zip(DATE_PARTS, (*values, np.sin(year), np.cos(year), np.sin(time), np.cos(time)), strict=True))
+
+
+def encode(table: pa.Table, params: Params, state: State) -> Arrays:
+    """Scaled `numeric` float32, gaps filled, and `categorical` int32.
+
+    A code is 0 for a value unseen in training, 1 for a missing one, 2 and up for the known ones (of a boolean:
+    false, true; of the columns `... missing`: not so, so). Raises ValueError for a number that is infinite or
+    beyond 1e30, and for a date out of range.
+    """
+    arrays: Arrays = {}
+    for name in params.dates:
+        if not pc.all(_in_range(table[name]), min_count=0).as_py():
+            raise ValueError(f"{name} is a date out of range: expected the years 1 to 9999")
+    if names := number_names(params, state["timeless"]):
+        numbers = _numbers(table, params, state["timeless"])
+        filled = np.where(np.isnan(numbers), np.array(state["fill"]), numbers)
+        with np.errstate(over="ignore"):
+            scaled = scaling.scale(filled, state["scale"], params.clip).astype(np.float32)
+        if (wrong := ~np.isfinite(scaled) | (np.abs(filled) > scaling.LIMIT)).any():
+            row, column = np.argwhere(wrong)[0]
+            raise ValueError(f"{names[column]} is too large: {filled[row, column]:g}")
+        arrays["numeric"] = scaled
+    codes = [_known(table[name], pa.array(state["values"][name], pa.string())) for name in params.categorical]
+    codes += [_known(table[name], pa.array([False, True])) for name in params.boolean]
+    codes += [KNOWN + table[name].is_null(nan_is_null=True).to_numpy().astype(np.int32) for name in state["gaps"]]
+    if codes:
+        arrays["categorical"] = np.stack(codes, axis=1).astype(np.int32)
+    return arrays
+
+
+def _known(values: Any, known: pa.Array) -> np.ndarray:
+    found = pc.add(pc.index_in(values, value_set=known, skip_nulls=True), KNOWN).fill_null(UNSEEN)
+    codes: np.ndarray = pc.if_else(values.is_null(), MISSING, found).to_numpy()
+    return codes
+
+
+def categories_of(params: Params, state: State) -> dict[str, int]:
+    """Return the columns of `categorical` and how many codes each has."""
+    sizes = {name: KNOWN + len(state["values"][name]) for name in params.categorical}
+    sizes |= dict.fromkeys(params.boolean, KNOWN + 2)
+    return sizes | {f"{name} missing": KNOWN + 2 for name in state["gaps"]}
+
+
+def inputs(params: Params, state: State) -> dict[str, Input]:
+    """The numbers, and the codes of categories, booleans and gaps."""
+    found = {}
+    if names := number_names(params, state["timeless"]):
+        found["numeric"] = Input("numbers", tuple(names))
+    if sizes := categories_of(params, state):
+        found["categorical"] = Input("codes", tuple(sizes))
+    return found
+
+
+def classical(params: Params) -> Any:
+    """Gradient boosting by histograms on the DataFrame of `columns`, gaps as they are; deterministic.
+
+    Ke et al. (2017), LightGBM, as scikit-learn has it: categories are split as such, their 250 commonest values. A
+    number or date that is missing in all the training is 0 throughout: there is nothing to cut into bins.
+    """
+    from sklearn.compose import make_column_transformer
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from sklearn.multioutput import MultiOutputRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
+
+    names = [*params.categorical, *params.boolean]
+    codes = OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan, max_categories=250
+    )
+    plain = make_pipeline(FunctionTransformer(_objects), codes)
+    apart = make_column_transformer(
+        (plain, names),
+        ("passthrough", partial(_chosen, names=params.numeric, empty=False)),
+        (FunctionTransformer(_frame_parts), partial(_chosen, names=params.dates, empty=False)),
+        (FunctionTransformer(_zeros), partial(_chosen, names=[*params.numeric, *params.dates], empty=True)),
+    )
+    coded = list(range(len(names)))
+    settings: dict[str, Any] = {"categorical_features": coded, "early_stopping": False, "random_state": 0}
+    if not params.targets:
+        return make_pipeline(apart, HistGradientBoostingClassifier(**settings))
+    model = HistGradientBoostingRegressor(**settings)
+    return make_pipeline(apart, MultiOutputRegressor(model) if len(params.targets) > 1 else model)
+
+
+def _objects(frame: Any) -> Any:
+    """Categories and booleans of a DataFrame as text, None where missing."""
+    return frame.astype("object").where(frame.notna(), None).map(lambda value: value if value is None else str(value))
+
+
+def _chosen(frame: Any, names: list[str], *, empty: bool) -> list[str]:
+    """Those of the columns that have no value in the frame (empty), or those that have one."""
+    return [name for name in names if frame[name].isna().all() == empty]
+
+
+def _zeros(frame: Any) -> np.ndarray:
+    return np.zeros(frame.shape)
+
+
+def _frame_parts(frame: Any) -> np.ndarray:
+    """Dates of a DataFrame as numbers, as in `encode`: `(n, dates * parts)` float64."""
+    parts = [list(_parts(pa.chunked_array([pa.array(frame[name], DATE)])).values()) for name in frame.columns]
+    return np.stack([values for listed in parts for values in listed], axis=1) if parts else np.empty((len(frame), 0))
+
+
+def sample(rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:
+    """Two numbers, one with gaps, a category, a boolean and a date with gaps; the first three decide the label."""
+    random = np.random.default_rng(seed)
+    x, y = random.normal(size=rows), random.normal(10, 5, rows)
+    colour = random.choice(["red", "green", "blue"], rows)
+    answer = np.where(x + (y - 10) / 5 + 2.0 * (colour == "red") > 0.7, "yes", "no")
+    days = 20_000 + random.integers(0, 1000, rows)
+    table = {
+        "x": x,
+        "y": pa.array(y, mask=random.random(rows) < 0.05),
+        "colour": colour,
+        "member": pa.array(random.random(rows) < 0.5, mask=random.random(rows) < 0.1),
+        "since": pa.array(days * DAY, mask=random.random(rows) < 0.1).cast(DATE),
+        "label": answer,
+    }
+    section = {"numeric": ["x", "y"], "categorical": ["colour"], "boolean": ["member"], "dates": ["since"]}
+    return section | {"labels": ["no", "yes"], "hidden": [16]}, pa.table(table)

@@ -1,0 +1,1 @@
+"""Texts: what an example is (example), its networks, how raw files are read (source)."""

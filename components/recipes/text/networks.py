@@ -1,0 +1,163 @@
+"""Networks of the recipe text: Keras, for training only; what is served is their export."""
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.recipes import Arrays, State
+from components.recipes.networks import Pretraining, head
+from components.recipes.text.example import HIDDEN, SIZES, SPECIAL, Params, ngrams, target, tokenizer_of
+
+if TYPE_CHECKING:
+    import keras
+
+
+def build(params: Params, state: State, dropout: float) -> "keras.Model":
+    """Weighted n-grams, or a Transformer encoder."""
+    answer = _classifier if params.model == "transformer" else _bag
+    return answer(params, state, dropout)
+
+
+def _bag(params: Params, state: State, dropout: float) -> "keras.Model":
+    """Logistic regression on the weights of n-grams, a hidden layer (Joulin 2016), or both side by side.
+
+    With `bayes` a weight is scaled by the n-gram's log-count ratio (Wang and Manning 2012), one for each label.
+    Dropout leaves out n-grams.
+    """
+    import keras
+    from keras import layers
+
+    vocabulary = ngrams.vocabulary(state["grams"], tuple(state["documents"]))
+    rows, outputs = len(vocabulary.names), len(params.labels)
+    ids = keras.Input((params.length,), dtype="int32", name="ids")
+    weights = keras.Input((params.length,), dtype="float32", name="weights")
+    # 0 for n-gram 0 and 1 for any other: what stands for a token left out counts for nothing
+    kept = layers.Rescaling(1.0, dtype="float32", name="number")(ids)
+    kept = layers.ReLU(max_value=1.0, dtype="float32", name="kept")(kept)
+    weight = layers.Multiply(name="weight")([weights, kept])
+    weight = layers.Dropout(dropout, name="dropout")(weight) if dropout else weight
+    parts = []
+    if params.bayes or not params.hidden:
+        x = layers.Embedding(rows, outputs, embeddings_initializer="zeros", name="coefficients")(ids)
+        if params.bayes:
+            scale = layers.Embedding(rows, outputs, embeddings_initializer="zeros", trainable=False, name="ratios")
+            x = layers.Multiply(name="scaled")([x, scale(ids)])
+            scale.set_weights([ngrams.ratios(vocabulary)])
+        parts.append(layers.Dot(axes=1, name="linear")([weight, x]))
+    if params.hidden:
+        x = layers.Embedding(rows, params.hidden, name="vectors")(ids)
+        x = layers.Dot(axes=1, name="mean")([weight, x])
+        parts.append(layers.Activation("relu", name="hidden")(x))
+    x = layers.Concatenate(name="features")(parts) if len(parts) > 1 else parts[0]
+    model = keras.Model({"ids": ids, "weights": weights}, head(x, target(params), state), name="text")
+    if not params.hidden:  # the coefficients are the logits' own
+        model.get_layer("logits").set_weights([np.eye(outputs), np.zeros(outputs)])
+    return model
+
+
+def _classifier(params: Params, state: State, dropout: float) -> "keras.Model":
+    """The encoder, the mean of its vectors or BERT's pooler on the first, dropout and the last layer."""
+    import keras
+    from keras import layers
+
+    tokens, there, x, _ = _encoder(params, state, dropout)
+    if params.pooling == "mean":
+        x = layers.GlobalAveragePooling1D(name="pooled")(x, mask=there)
+    else:
+        x = layers.Dense(x.shape[-1], "tanh", kernel_initializer=_start(), name="pooled")(x[:, 0])
+    x = layers.Dropout(dropout, name="dropout")(x) if dropout else x
+    return keras.Model({"tokens": tokens}, head(x, target(params), state), name="text")
+
+
+def _start() -> Any:
+    """BERT's initialization; a new object for each layer, or all would draw the same numbers."""
+    import keras
+
+    return keras.initializers.TruncatedNormal(stddev=0.02)
+
+
+def _encoder(params: Params, state: State, dropout: float) -> tuple[Any, Any, Any, Any]:
+    """BERT's encoder (Devlin 2019): learned positions, GELU, layer normalisation behind each block.
+
+    With norm: pre it stands before each block (Xiong 2020), and a last one behind all. Returns the input tokens
+    `(n, length)`, where one is no padding, the vectors `(n, length, width)`, and the layer that embeds tokens.
+    """
+    import keras
+    from keras import layers, ops
+
+    depth, width, heads = SIZES[params.size]
+
+    def normal(x: Any, name: str) -> Any:
+        return layers.LayerNormalization(epsilon=1e-6, name=name)(x)
+
+    def drop(x: Any, name: str) -> Any:
+        return layers.Dropout(dropout, name=name)(x) if dropout else x
+
+    pieces = tokenizer_of(state["tokenizer"], params.length).get_vocab_size()
+    tokens = keras.Input((params.length,), dtype="int32", name="tokens")
+    there = ops.not_equal(tokens, 0)
+    places = ops.subtract(ops.cumsum(ops.ones_like(tokens), axis=1), 1)
+    embed = layers.ReversibleEmbedding(pieces, width, embeddings_initializer=_start(), name="token_embedding")
+    place = layers.Embedding(params.length, width, embeddings_initializer=_start(), name="position_embedding")
+    x = layers.Add(name="embedding")([embed(tokens), place(places)])
+    x = drop(normal(x, "embedding_norm"), "embedding_dropout")
+    mask = ops.expand_dims(there, 1)
+    post = params.norm == "post"
+    for number in range(1, depth + 1):
+        y = x if post else normal(x, f"attention_norm_{number}")
+        attend = layers.MultiHeadAttention(
+            heads, width // heads, dropout=dropout, kernel_initializer=_start(), name=f"attention_{number}"
+        )
+        y = drop(attend(y, y, attention_mask=mask), f"attention_dropout_{number}")
+        x = layers.Add(name=f"attention_add_{number}")([x, y])
+        x = normal(x, f"attention_norm_{number}") if post else x
+        y = x if post else normal(x, f"forward_norm_{number}")
+        y = layers.Dense(4 * width, "gelu", kernel_initializer=_start(), name=f"forward_in_{number}")(y)
+        y = layers.Dense(width, kernel_initializer=_start(), name=f"forward_out_{number}")(y)
+        y = drop(y, f"forward_dropout_{number}")
+        x = layers.Add(name=f"forward_add_{number}")([x, y])
+        x = normal(x, f"forward_norm_{number}") if post else x
+    return tokens, there, x if post else normal(x, "last_norm"), embed
+
+
+def pretraining(params: Params, state: State, dropout: float) -> Pretraining | None:
+    """Masked-language modelling (Devlin 2019) on the training split: tell the tokens that are hidden.
+
+    Of each text 15 % of the tokens are to be told: 80 % of these are masked, 10 % replaced by any other, 10 % left.
+    The last layer is the embedding of the tokens, turned round.
+    """
+    import keras
+    from keras import layers, ops
+
+    if params.model != "transformer" or not params.pretraining_epochs:
+        return None
+    most = math.ceil(HIDDEN * (params.length - 2))
+    tokens, _, x, embed = _encoder(params, state, dropout)
+    places = keras.Input((most,), dtype="int32", name="places")
+    x = ops.take_along_axis(x, ops.expand_dims(places, 2), axis=1)
+    x = layers.Dense(x.shape[-1], "gelu", kernel_initializer=_start(), name="told")(x)
+    x = layers.LayerNormalization(epsilon=1e-6, name="told_norm")(x)
+    x = layers.Activation("softmax", dtype="float32", name="told_tokens")(embed(x, reverse=True))
+    model = keras.Model({"tokens": tokens, "places": places}, x, name="masked")
+    return Pretraining(model, partial(_masked, most, embed.input_dim), params.pretraining_epochs)
+
+
+def _masked(
+    most: int, pieces: int, arrays: Arrays, random: np.random.Generator
+) -> tuple[Arrays, np.ndarray, np.ndarray]:
+    """Hide tokens: {tokens, places}, what stood at the places `(n, most)`, weights of mean 1, 0 for unused places."""
+    tokens = arrays["tokens"]
+    eligible = tokens >= len(SPECIAL)
+    count = np.minimum(np.ceil(HIDDEN * eligible.sum(axis=1)), most)
+    places = np.argsort(np.where(eligible, random.random(tokens.shape), 2), axis=1)[:, :most].astype(np.int32)
+    used = np.arange(most) < count[:, None]
+    told = np.take_along_axis(tokens, places, axis=1)
+    draw = random.random(places.shape)
+    other = random.integers(min(len(SPECIAL), pieces - 1), pieces, places.shape, dtype=np.int32)
+    new = np.where(draw < 0.8, np.int32(SPECIAL.index("[MASK]")), np.where(draw < 0.9, other, told))
+    hidden = tokens.copy()
+    np.put_along_axis(hidden, places, np.where(used, new, told), axis=1)
+    weights = used.astype(np.float32) * (used.size / max(int(used.sum()), 1))
+    return {"tokens": hidden, "places": places}, told, weights

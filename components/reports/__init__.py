@@ -1,0 +1,1 @@
+"""What build/ says, for people: the numbers of a model, its card, figures."""

@@ -1,0 +1,184 @@
+"""The process in which a registered model answers, by the code that was shipped with it.
+
+It runs by this file's path and knows nothing of the checkout (components/tracking/isolated.py), so it imports nothing
+of ours.
+"""
+
+import contextlib
+import datetime
+import json
+import re
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow as pa
+
+FILE = "content of a file"  # a column that stands for the only one of the model's signature, or the only binary one
+
+
+def _answer(uri: str, given: str, answered: str) -> None:
+    """Run in the fresh process: load, answer by row group, write."""
+    import mlflow
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    model = mlflow.pyfunc.load_model(uri, suppress_warnings=True)
+    kinds = {"string": pa.string(), "double": pa.float64(), "Array(double)": pa.list_(pa.float64())}
+    kinds["Array(string)"] = pa.list_(pa.string())
+    asked, answer = model.metadata.get_input_schema(), model.metadata.get_output_schema().inputs
+    recipe = (model.metadata.metadata or {}).get("recipe")
+    schema = pa.schema([(column.name, kinds[_kind(column)]) for column in answer])
+    with pq.ParquetFile(given) as file, pq.ParquetWriter(answered, schema) as writer:
+        for batch in file.iter_batches(1024):
+            frame, problems = _asked(batch, asked, recipe)
+            if lacking := _lacking(frame, asked):
+                own = "; a series as it was ingested is read with --time COLUMN" if recipe == "series" else ""
+                sys.exit(lacking + own)
+            answers = model.predict(frame)
+            for row, problem in problems.items():
+                answers.loc[row, schema.names] = [None] * (len(schema) - 1) + [problem]
+            writer.write_table(pa.Table.from_pandas(answers, schema, preserve_index=False))
+
+
+def _lacking(frame: "pandas.DataFrame", schema: Any) -> str:
+    """Say which columns that the model needs are not there; empty where none is lacking."""
+    needed = [column.name for column in schema.inputs if column.required] if schema is not None else []
+    lacking = [name for name in needed if name not in frame.columns]
+    if not lacking:
+        return ""
+    if frame.columns.tolist() == [FILE]:
+        return f"it takes a .csv or .parquet with the columns {', '.join(needed)}, not files of one example each"
+    several = len(lacking) > 1
+    return (
+        f"the column{'s' if several else ''} {', '.join(lacking)} {'are' if several else 'is'} missing; the table has: "
+        f"{', '.join(map(str, frame.columns))}"
+    )
+
+
+def _kind(column: Any) -> str:
+    """Name the type of a column of a signature: string, double, Array(double) ..."""
+    return str(getattr(column.type, "name", None) or repr(column.type))
+
+
+def _asked(
+    batch: "pa.RecordBatch", schema: Any, recipe: str | None = None
+) -> "tuple[pandas.DataFrame, dict[int, str]]":
+    """Make the frame that the model's signature asks for; name the rows whose text is not what it should be.
+
+    A file's content becomes the only column, or the only binary one. Numbers are cast as `ingest` does; the text of a
+    CSV is read as numbers, truths, times or lists of numbers where those are asked for. MLflow would refuse the whole
+    table. NA is a missing category, but a text, or the name of a series, as any.
+    """
+    import pandas
+    import pyarrow as pa
+
+    problems: dict[int, str] = {}
+    columns = list(schema.inputs) if schema is not None else []
+    taking = [column for column in columns if _kind(column) == "binary"] or columns
+    if batch.schema.names == [FILE] and len(taking) == 1:
+        batch = batch.rename_columns([taking[0].name])
+        for column in columns:  # text kept beside the file, such as who speaks, that no model sees
+            if column is not taking[0]:
+                batch = batch.append_column(column.name, pa.array([""] * len(batch), pa.string()))
+    elif len(batch.schema.names) == 1 and len(columns) == 1:  # whatever it is called
+        batch = batch.rename_columns([columns[0].name])
+    written = json.loads((batch.schema.metadata or {}).get(b"written", "{}"))
+    arrow = {"double": pa.float64(), "string": pa.string(), "datetime": pa.timestamp("us")}
+    for column in columns:
+        at, kind = batch.schema.get_field_index(column.name), arrow.get(_kind(column))
+        is_bytes = at >= 0 and pa.types.is_binary(batch.column(at).type)
+        if is_bytes and kind == pa.string():
+            batch = batch.set_column(at, column.name, _decoded(batch.column(at), column.name, problems))
+        elif at >= 0 and kind is not None and not pa.types.is_string(batch.column(at).type):
+            batch = batch.set_column(at, column.name, batch.column(at).cast(kind))
+    frame = batch.to_pandas()
+    for column in columns:
+        given, parse = frame.get(column.name), PARSERS.get(_kind(column))
+        if given is None:
+            continue
+        if pandas.api.types.is_string_dtype(given) and (parse or recipe == "tabular"):
+            words = set(written.get("none" if parse else "missing", ()))  # --not-missing is of texts
+            text = [None if pandas.isna(item) or item in words else item for item in given]
+            found = _parsed(text, column, problems, written) if parse else pandas.Series(text, dtype="object")
+            frame[column.name] = found
+        if _kind(column).startswith("Array"):  # MLflow would refuse the whole table for a row without a list
+            frame[column.name] = [[] if item is None else item for item in frame[column.name]]
+    return frame, problems
+
+
+def _parsed(text: list[str | None], column: Any, problems: dict[int, str], written: dict[str, Any]) -> "pandas.Series":
+    """Read the text of a column as what the signature asks for; what is none becomes missing, and a problem."""
+    import pandas
+
+    noun, function = PARSERS[_kind(column)]
+    numbers = _kind(column) == "double" and written
+    plain = partial(_plain, decimal=written["decimal"] or ".", thousands=written["thousands"]) if numbers else str
+    values = [None if item is None else function(plain(item)) for item in text]
+    for row, (item, value) in enumerate(zip(text, values, strict=True)):
+        if value is None and item is not None:
+            problems.setdefault(row, f"{column.name}: {item[:100]!r} is not {noun}")
+    kind = {"double": "float64", "datetime": "datetime64[us]"}.get(_kind(column), "object")
+    return pandas.Series(values, dtype=kind)
+
+
+def _plain(text: str, decimal: str, thousands: str | None) -> str:
+    """Write a number as Python reads it; empty where these marks make none of it."""
+    if thousands and re.fullmatch(rf"[+-]?\d{{1,3}}({re.escape(thousands)}\d{{3}})+({re.escape(decimal)}\d*)?", text):
+        text = text.replace(thousands, "")
+    if decimal == ".":
+        return text
+    return "" if "." in text else text.replace(decimal, ".")
+
+
+def _decoded(contents: "pa.Array", name: str, problems: dict[int, str]) -> "pa.Array":
+    """Read files' contents as UTF-8 text; one that is none becomes empty, and a problem of its row."""
+    import pyarrow as pa
+
+    texts: list[str | None] = []
+    for row, content in enumerate(contents.to_pylist()):
+        try:
+            texts.append(content.decode("utf-8-sig") if content is not None else None)
+        except UnicodeDecodeError as error:
+            texts.append("")
+            problems[row] = f"{name}: not UTF-8 text (byte {error.start})"
+    return pa.array(texts, pa.string())
+
+
+def _number(text: str) -> float | None:
+    with contextlib.suppress(ValueError):
+        return float(text.strip()) if "_" not in text else None  # Python would read 1_5 as 15
+    return None
+
+
+def _truth(text: str) -> bool | None:
+    return {"true": True, "false": False, "1": True, "0": False}.get(text.strip().lower())
+
+
+def _time(text: str) -> datetime.datetime | None:
+    with contextlib.suppress(ValueError, OverflowError):
+        found = datetime.datetime.fromisoformat(text.strip())
+        return found.astimezone(datetime.UTC).replace(tzinfo=None) if found.tzinfo else found  # as at an ingest
+    return None
+
+
+def _list(text: str) -> list[float] | None:
+    with contextlib.suppress(ValueError, TypeError):
+        return [float("nan") if item is None else float(item) for item in json.loads(text)]
+    return None
+
+
+PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "double": ("a number", _number),
+    "boolean": ("true or false", _truth),
+    "datetime": ("a time such as 2026-01-31 or 2026-01-31T12:00", _time),
+    "Array(double)": ("a list of numbers such as [1, 2.5, null]", _list),
+}
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        _answer(*sys.argv[1:])

@@ -1,0 +1,1 @@
+"""The stages of dvc.yaml and the other commands, a file each: python -m components NAME."""

@@ -1,0 +1,178 @@
+"""Fit what a model has to beat: a trivial answer, and a classical model on the same training split.
+
+A stage of its own: no setting of `train:` runs it again. Any change of the recipe's section does, also of the network
+alone: DVC cannot tell which settings the encoding needs.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components import SlipwayError, recipes
+from components.data import dataset
+from components.files import read_json, replacing, write_json
+from components.params import Params
+from components.recipes import Input, Recipe, Target
+
+BYTES = 2**30  # of the examples on which a classical model is fitted: of large ones it gets fewer
+BATCH = 1024  # encoded examples read at a time
+Read = Callable[[str, np.ndarray], Iterator[Any]]  # split and rows -> what an estimator takes, part by part
+
+
+def run(params: Params, data: Path, arrays: Path, out: Path) -> None:
+    """Write `out`: trivial.npy and classical.npy, outputs `(test examples, names)` float32, and baseline.json.
+
+    The classical model gets at most evaluate.baseline_rows training examples, and as many as BYTES holds.
+    Raises SlipwayError where it cannot be fitted.
+    """
+    recipe = recipes.load(params.recipe)
+    manifest = read_json(arrays / "manifest.json")
+    target, tests = recipe.target(params.task), manifest["rows"]["test"]
+    truth = np.load(arrays / "train" / "label.npy", mmap_mode="r")
+    text, trivial = _trivial(recipe, params, arrays, manifest, truth)
+    own = recipes.part(recipe, "classical")
+    if own is not None:
+        estimator, read = own(params.task), partial(_frames, recipe, params, data, arrays)
+    else:
+        inputs = recipe.inputs(params.task, manifest["state"])
+        estimator, read = plain(inputs, manifest["inputs"], target), partial(_flat, inputs, arrays)
+    rows = _chosen(read, len(truth), params)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            answers = fitted(estimator, read, rows, np.asarray(truth[rows]), tests, target)
+        except (ValueError, TypeError) as error:
+            raise SlipwayError(
+                f"the classical baseline of components/recipes/{params.recipe}/example cannot be fitted: {error}"
+            ) from error
+    name = _name(estimator)
+    if any(entry.category.__name__ == "ConvergenceWarning" for entry in said):
+        name += ", stopped before it converged"
+    with replacing(out) as aside:
+        aside.mkdir(parents=True)
+        np.save(aside / "trivial.npy", trivial.astype(np.float32))
+        np.save(aside / "classical.npy", answers.astype(np.float32))
+        about = {"trivial": text, "classical": name, "rows": len(rows), "of": len(truth)}
+        write_json(aside / "baseline.json", about)
+    few = f" of {len(truth):,}" if len(rows) < len(truth) else ""
+    print(f"trivial: {text}; classical: {name}, fitted on {len(rows):,}{few} training examples", flush=True)
+
+
+def _trivial(
+    recipe: Recipe, params: Params, arrays: Path, manifest: dict[str, Any], truth: np.ndarray
+) -> tuple[str, np.ndarray]:
+    """Say what the trivial answer is, and give it for each test example."""
+    target = recipe.target(params.task)
+    if (own := recipes.part(recipe, "baseline")) is not None:
+        asked = {name: np.load(arrays / "test" / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"]}
+        words = (own.__doc__ or "the recipe's own").strip().splitlines()[0].rstrip(".")
+        return words, np.asarray(own(asked, params.task, manifest["state"]))
+    if target.kind == "label":
+        text, answer = "the commonest label", np.bincount(truth, minlength=len(target.names)) / len(truth)
+    elif target.kind == "labels":
+        text, answer = "how often each label is there", np.mean(truth, axis=0)
+    else:
+        text, answer = "the mean", np.mean(truth, axis=0, dtype=np.float64)
+    return text, np.tile(answer, (manifest["rows"]["test"], 1))
+
+
+def plain(inputs: dict[str, Input], specs: dict[str, Any], target: Target) -> Any:
+    """Return an unfitted estimator on the encoded inputs, flattened side by side: `(n, features)` float32.
+
+    Logistic regression, one for each of several labels, or ridge regression; numbers are scaled to -1..1, codes
+    have a column each, and tokens are counted.
+    """
+    from sklearn.compose import ColumnTransformer
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import MaxAbsScaler, OneHotEncoder
+
+    parts: list[tuple[str, Any, slice]] = []
+    start = 0
+    for name, entry in inputs.items():
+        columns = slice(start, start + int(np.prod(specs[name]["shape"])))
+        start = columns.stop
+        if entry.kind == "tokens":
+            parts.append((name, CountVectorizer(analyzer=_tokens), columns))
+        elif entry.kind == "codes":
+            parts.append((name, OneHotEncoder(handle_unknown="ignore"), columns))
+        else:
+            parts.append((name, MaxAbsScaler(), columns))
+    if target.kind == "values":
+        return make_pipeline(ColumnTransformer(parts), Ridge())
+    logistic = LogisticRegression(max_iter=200)
+    return make_pipeline(
+        ColumnTransformer(parts), logistic if target.kind == "label" else OneVsRestClassifier(logistic)
+    )
+
+
+def _tokens(row: np.ndarray) -> list[int]:
+    return [int(token) for token in row if token]  # 0 is padding
+
+
+def _flat(inputs: dict[str, Input], arrays: Path, split: str, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield encoded examples as `(n, features)` float32."""
+    loaded = [np.load(arrays / split / f"{name}.npy", mmap_mode="r") for name in inputs]
+    for at in range(0, len(rows), BATCH):
+        some = rows[at : at + BATCH]
+        yield np.concatenate([array[some].reshape(len(some), -1).astype(np.float32) for array in loaded], axis=1)
+
+
+def _frames(recipe: Recipe, params: Params, data: Path, arrays: Path, split: str, rows: np.ndarray) -> Iterator[Any]:
+    """Yield raw examples as DataFrames of the recipe's columns."""
+    columns = recipes.schema(recipe, params.task)
+    numbers = np.load(arrays / split / "row.npy", mmap_mode="r")[rows]
+    for found in dataset.gather(dataset.chunks(data, columns), columns, numbers):
+        yield found.select(recipe.columns(params.task).names).to_pandas()
+
+
+def _joined(parts: list[Any]) -> Any:
+    import pandas
+
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    return pandas.concat(parts, ignore_index=True)
+
+
+def _chosen(read: Read, n: int, params: Params) -> np.ndarray:
+    """Choose the training examples that the classical model gets, by their size in memory."""
+    sample = _joined(list(read("train", np.arange(min(n, 100)))))
+    size = sample.nbytes if isinstance(sample, np.ndarray) else int(sample.memory_usage(deep=True).sum())
+    most = min(n, params.evaluate.baseline_rows, max(1, BYTES * len(sample) // size))
+    return np.sort(np.random.default_rng([params.seed, 3]).permutation(n)[:most])
+
+
+def fitted(estimator: Any, read: Read, rows: np.ndarray, truth: np.ndarray, tests: int, target: Target) -> np.ndarray:
+    """Fit an estimator on training examples; return what it says of the test examples, `(tests, names)`.
+
+    `truth` is `(n,)` codes, `(n, names)` of 0 and 1, or numbers. A label that is not among them gets probability 0.
+    """
+    wanted = truth[:, 0] if target.kind == "values" and truth.shape[1] == 1 else truth
+    if target.kind == "label" and len(np.unique(truth)) == 1:  # nothing to tell apart
+        return np.tile(np.arange(len(target.names)) == truth[0], (tests, 1)).astype(np.float64)
+    estimator.fit(_joined(list(read("train", rows))), wanted)
+    ask = estimator.predict if target.kind == "values" else estimator.predict_proba
+    return np.concatenate([_outputs(ask(part), estimator, target) for part in read("test", np.arange(tests))])
+
+
+def _outputs(found: Any, estimator: Any, target: Target) -> np.ndarray:
+    """Bring what an estimator says into the form of a model's outputs, `(n, names)`."""
+    if isinstance(found, list):  # a pair of probabilities a label
+        found = np.stack([pair[:, -1] for pair in found], axis=1)
+    outputs = np.asarray(found, np.float64).reshape(len(found), -1)
+    if target.kind == "label" and outputs.shape[1] < len(target.names):
+        every = np.zeros((len(outputs), len(target.names)))
+        every[:, np.asarray(estimator.classes_, int)] = outputs
+        return every
+    return outputs
+
+
+def _name(estimator: Any) -> str:
+    last = estimator[-1] if hasattr(estimator, "steps") else estimator
+    return type(getattr(last, "estimator", last)).__name__

@@ -1,0 +1,264 @@
+"""Measure the ONNX model, the one that ships, on the test split; no TensorFlow is imported."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components import SlipwayError, nearest, recipes
+from components.data import dataset
+from components.evaluation import explain, metrics, slices
+from components.evaluation.metrics import rounded
+from components.files import model_digest, read_json, replacing, write_csv, write_json
+from components.params import Params
+from components.serving import onnx_model
+
+PLOTTED = 2000  # residuals that residuals.csv holds: enough for a picture
+
+
+def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, out: Path) -> dict[str, Any]:
+    """Write `out`, all of it; docs/evaluation.md lists its files.
+
+    Returns the latency, which is measured and so no part of the pipeline's outputs: the median of
+    single examples, in milliseconds; and the digest of the model that it is of. Raises SlipwayError for a slice that
+    is no column or fact.
+    """
+    from components.tracking import runs
+
+    settings = params.evaluate
+    manifest = read_json(arrays / "manifest.json")
+    loaded = onnx_model.load(model)
+    inputs = {name: np.load(arrays / "test" / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"]}
+    rows = np.load(arrays / "test" / "row.npy")
+    examples = metrics.Examples(
+        actual=np.load(arrays / "test" / "label.npy"),
+        outputs=onnx_model.outputs(loaded, inputs),
+        target=loaded.target,
+        decision=loaded.decision,
+        costs=params.cost_matrix(),
+        scale=_scale(params, data, rows, manifest["state"]),
+        bins=settings.calibration_bins,
+        blocks=dataset.blocks_of(arrays),
+    )
+    ask = partial(onnx_model.outputs, loaded)
+    found, by_name = metrics.measure(examples)
+    samples, by_name_samples = metrics.resampled(examples, params.seed, settings.resamples)
+    beside = _beside(params, examples, found, samples, baseline)
+    cut = slices.measured(_columns(params, data, rows), examples, params.seed, settings.resamples, settings.confidence)
+    inputs_of = loaded.recipe.inputs(loaded.params, loaded.state)
+    with replacing(out) as aside:
+        aside.mkdir(parents=True)
+        numbers = {name: float(value[0]) for name, value in found.items()}
+        numbers |= _extra(metrics.main(loaded.target, examples.costs), beside, cut)
+        numbers |= {"size_mb": (model / "model.onnx").stat().st_size / 1e6, "rows": len(rows)}
+        defined = {name: rounded(value) for name, value in numbers.items() if np.isfinite(value)}
+        write_json(aside / "metrics.json", defined)
+        write_csv(
+            aside / "intervals.csv",
+            _intervals(found, samples, settings.confidence),
+            ["metric", "value", "low", "high"],
+        )
+        _write_by_name(aside, examples, by_name, by_name_samples, settings.confidence)
+        if beside:
+            write_csv(aside / "baselines.csv", beside, list(beside[0]))
+        if cut:
+            write_csv(aside / "slices.csv", cut, list(cut[0]))
+        _write_predictions(aside, arrays, examples)
+        if settings.explain:
+            if important := explain.importance(ask, inputs, inputs_of, examples, params.seed):
+                write_csv(aside / "importance.csv", important, list(important[0]))
+            if why := explain.examples(
+                ask, inputs, loaded.recipe, loaded.params, loaded.state, examples, settings.explain
+            ):
+                write_json(aside / "explanations.json", why)
+    cost: dict[str, Any] = {
+        "latency_ms": round(onnx_model.latency_ms(loaded, inputs), 3),
+        "model_digest": model_digest(model),
+    }
+    _tell(params, out, cost["latency_ms"])
+    runs.evaluated(params, cost["model_digest"], out.parent, cost)
+    return cost
+
+
+def _scale(params: Params, data: Path, rows: np.ndarray, state: recipes.State) -> np.ndarray | None:
+    """Return the in-sample error of the naive forecast for each test example, `(n,)`; None where there is none."""
+    scale = state.get("mase_scale")
+    if scale is None:
+        return None
+    if not isinstance(scale, dict):
+        return np.full(len(rows), float(scale))
+    recipe = recipes.load(params.recipe)
+    columns = recipes.schema(recipe, params.task)
+    groups = [
+        name
+        for part in dataset.gather(dataset.chunks(data, columns), columns, rows, only=["group"])
+        for name in part["group"].to_pylist()
+    ]
+    # a missing group is the empty one, as in recipes/series.py
+    return np.array([scale.get("" if name is None else str(name), np.nan) for name in groups], np.float64)
+
+
+def _columns(params: Params, data: Path, rows: np.ndarray) -> dict[str, pa.ChunkedArray]:
+    """Read the columns and facts that evaluate.slices names, of the test examples, chunk by chunk."""
+    wanted = params.evaluate.slices
+    if not wanted:
+        return {}
+    recipe = recipes.load(params.recipe)
+    columns = recipes.schema(recipe, params.task)
+    own = recipe.columns(params.task).names
+    found: dict[str, list[pa.ChunkedArray]] = {name: [] for name in wanted}
+    alone = {*own, "label"}.issuperset(wanted)  # no facts, which need every column
+    for part in dataset.gather(dataset.chunks(data, columns), columns, rows, only=wanted if alone else None):
+        plain = {name: part[name] for name in (wanted if alone else [*own, "label"])}
+        if not alone:
+            facts = recipe.facts(part.select(own), params.task)
+            plain |= {name: facts[name] for name in facts.column_names if name not in plain}
+        for name in wanted:
+            if name not in plain:
+                raise SlipwayError(f"params.yaml: evaluate.slices: no column or fact {name!r}; {nearest(name, plain)}")
+            found[name].append(plain[name])
+    return {
+        name: pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
+        for name, parts in found.items()
+    }
+
+
+def _beside(
+    params: Params,
+    examples: metrics.Examples,
+    found: metrics.Measures,
+    samples: metrics.Measures,
+    baseline: Path,
+) -> list[dict[str, Any]]:
+    """Measure both baselines as the model was: rows of baselines.csv, one a baseline and metric.
+
+    `better` is by how much the model is better, with the interval of a paired bootstrap: the same examples are
+    drawn for both. Where mistakes have costs and the model weighs its answers (train.threshold), the baselines give
+    the answer that is expected to cost least; where it does not, the likeliest one, as it does.
+    """
+    about = read_json(baseline / "baseline.json")
+    costs = examples.costs if examples.decision is not None else None
+    decision = None if costs is None else (-costs).tolist()
+    rows = []
+    for name in ("trivial", "classical"):
+        outputs = np.load(baseline / f"{name}.npy")
+        if outputs.shape != examples.outputs.shape:
+            raise SlipwayError(f"{baseline}: not of these examples; `dvc repro` fits the baselines anew")
+        other = examples.answered(outputs, decision)
+        theirs, _ = metrics.measure(other)
+        drawn, _ = metrics.resampled(other, params.seed, params.evaluate.resamples)
+        for metric, value in theirs.items():
+            both = min(len(drawn.get(metric, ())), len(samples.get(metric, ())))
+            if not both or not np.isfinite(value[0]) or not np.isfinite(found[metric][0]):
+                continue
+            apart = metrics.better(metric, samples[metric][:both], drawn[metric][:both])
+            low, high = metrics.interval(apart, params.evaluate.confidence)
+            numbers = {
+                "value": float(value[0]),
+                "better": float(metrics.better(metric, found[metric][0], value[0])),
+                "low": float(low),
+                "high": float(high),
+            }
+            row = {"baseline": name, "name": about[name], "metric": metric}
+            rows.append(row | {key: rounded(number) for key, number in numbers.items()})
+    return rows
+
+
+def _extra(main: str, beside: list[dict[str, Any]], cut: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the main metric of the baselines and of the worst slice, for people and for gates."""
+    short = {"trivial": "baseline", "classical": "classical"}
+    found = {f"{short[row['baseline']]}_{main}": row["value"] for row in beside if row["metric"] == main}
+    if (worst := slices.worst(cut)) is not None:
+        found[f"worst_slice_{main}"] = worst[main]
+    return found
+
+
+def _intervals(found: metrics.Measures, samples: metrics.Measures, confidence: float) -> list[dict[str, Any]]:
+    rows = []
+    for name, value in found.items():
+        if np.isfinite(value[0]):
+            low, high = metrics.interval(samples[name], confidence)
+            numbers = {"value": float(value[0]), "low": float(low), "high": float(high)}
+            rows.append({"metric": name} | {key: rounded(number) for key, number in numbers.items()})
+    return rows
+
+
+def _write_by_name(
+    out: Path, examples: metrics.Examples, by_name: metrics.Measures, samples: metrics.Measures, confidence: float
+) -> None:
+    """Write classes.csv, confusion.csv and calibration.csv; of numbers values.csv and residuals.csv."""
+    target, actual = examples.target, examples.actual
+    main = "mae" if target.kind == "values" else "f1"
+    low, high = metrics.interval(samples[main], confidence)
+    columns = {name: values[0] for name, values in by_name.items()} | {f"{main}_low": low, f"{main}_high": high}
+    if target.kind != "values":
+        codes = actual[:, None] == np.arange(len(target.names)) if target.kind == "label" else actual > 0
+        columns["rows"] = codes.sum(axis=0)
+    title = "value" if target.kind == "values" else "label"
+    rows = [
+        {title: name}
+        | {
+            key: int(column[index]) if key == "rows" else rounded(float(column[index]))
+            for key, column in columns.items()
+            if np.isfinite(column[index])
+        }
+        for index, name in enumerate(target.names)
+    ]
+    write_csv(out / ("values.csv" if target.kind == "values" else "classes.csv"), rows, [title, *columns])
+    if target.kind == "values":
+        _write_residuals(out, examples)
+        return
+    if target.kind == "label":
+        names = np.array(target.names)
+        predicted = recipes.chosen(examples.outputs, target, examples.decision)
+        pairs = zip(names[actual], names[predicted], strict=True)
+        write_csv(out / "confusion.csv", ({"actual": a, "predicted": p} for a, p in pairs), ["actual", "predicted"])
+        confidence_of = examples.outputs.max(axis=1)
+        right = examples.outputs.argmax(axis=1) == actual
+    else:
+        confidence_of, right = examples.outputs.ravel(), (actual > 0).ravel()
+    bins = metrics.reliability(confidence_of, right, examples.bins)
+    write_csv(out / "calibration.csv", bins, ["confidence", "accuracy", "rows"])
+
+
+def _write_residuals(out: Path, examples: metrics.Examples) -> None:
+    """Write what was predicted and what is left of the truth, of at most PLOTTED examples, evenly."""
+    outputs = examples.outputs.astype(np.float64)
+    actual = examples.actual.reshape(outputs.shape).astype(np.float64)
+    n, names = outputs.shape
+    few = max(1, PLOTTED // names)
+    some = np.unique(np.linspace(0, n - 1, min(n, few)).astype(int))
+    rows = (
+        {
+            "value": name,
+            "predicted": rounded(float(outputs[row, index])),
+            "residual": rounded(float(actual[row, index] - outputs[row, index])),
+        }
+        for index, name in enumerate(examples.target.names)
+        for row in some
+    )
+    write_csv(out / "residuals.csv", rows, ["value", "predicted", "residual"])
+
+
+def _write_predictions(out: Path, arrays: Path, examples: metrics.Examples) -> None:
+    """Write predictions.parquet: id, `actual`, as the dataset has it, and the columns of recipes.answers."""
+    target, actual = examples.target, examples.actual
+    if target.kind == "label":
+        truth: list[Any] = np.array(target.names)[actual].tolist()
+    elif target.kind == "labels":
+        truth = [[name for name, held in zip(target.names, row, strict=True) if held] for row in actual]
+    else:
+        truth = actual[:, 0].tolist() if len(target.names) == 1 else actual.tolist()
+    ids = pa.array(np.load(arrays / "test" / "id.npy").astype("U32"), pa.string())
+    answers = recipes.answers(examples.outputs, target, examples.decision)
+    answers = answers.add_column(0, "id", ids).add_column(1, "actual", pa.array(truth, target.type))
+    pq.write_table(answers, out / "predictions.parquet", compression="zstd")
+
+
+def _tell(params: Params, out: Path, latency: float) -> None:
+    from components.reports import results
+
+    print("\n".join(results.told(params, out)) + f"; {latency:g} ms an example", flush=True)

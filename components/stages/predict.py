@@ -1,0 +1,176 @@
+"""Predict with a registered model: python -m components predict MODEL INPUT.
+
+Light to import: every command line does.
+"""
+
+import argparse
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.serving.worker import FILE
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the sub-parser `predict`."""
+    text = "answer a file (picture, recording, text), a folder of them, a CSV or a Parquet file with a registered model"
+    command = commands.add_parser(
+        "predict",
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}; the model runs by the code that it was registered with.",
+        epilog="e.g. python -m components predict models:/digits@champion five.png",
+    )
+    command.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="models:/NAME@ALIAS or models:/NAME/VERSION (default: the champion of params.yaml's name)",
+    )
+    text = "a file, a folder, or a table: .csv, .tsv, .jsonl or .parquet"
+    command.add_argument("input", type=Path, metavar="INPUT", help=text)
+    command.add_argument("--out", type=Path, metavar="FILE", help="write the answers to this .csv or .parquet")
+    from components.data import csv_reader
+
+    csv_reader.arguments(command.add_argument_group("of a .csv, as at its ingest"))
+    series = command.add_argument_group("of a series as it was ingested", "forecasts what follows the last time in it")
+    series.add_argument("--time", metavar="COLUMN", help="the column with the time")
+    series.add_argument("--group", metavar="COLUMN", help="the column that tells several series apart")
+    series.add_argument("--format", dest="form", metavar="FORMAT", help="of the time, such as %%d.%%m.%%Y (ISO 8601)")
+
+
+def run(model: str | None, input: Path, out: Path | None, **options: Any) -> None:  # noqa: A002 - the argument's name
+    """Print the answers for INPUT, or write them to `out`; `options` say how a CSV is read.
+
+    Raises SlipwayError for an input that cannot be read, a model that does not exist, and MLflow away.
+    """
+    import pyarrow.parquet as pq
+
+    from components import params
+    from components.tracking import connection, isolated
+
+    if out is not None and out.suffix not in (".csv", ".parquet"):
+        from components import SlipwayError
+
+        raise SlipwayError(f"--out {out}: expected a .csv or .parquet file")
+    connection.check()
+    version = connection.pinned(model or f"models:/{params.load().name}@champion")
+    forecast = {name: options.pop(name) for name in ("time", "group", "form")}
+    if forecast["time"] is None:
+        names, examples = _read(input, **options)
+    else:
+        names, examples = _latest(version, input, options, **forecast)
+    with tempfile.TemporaryDirectory() as folder:
+        given = Path(folder, "examples.parquet")
+        pq.write_table(examples, given)
+        answers = isolated.predict(version, given)
+    answers = answers.add_column(0, "example", [names])
+    if out is None:
+        _show(answers)
+    else:
+        _write(out, answers)
+        print(f"wrote {len(answers):,} answers to {out}")
+
+
+def _read(path: Path, **options: Any) -> "tuple[list[str], pa.Table]":
+    """Read examples and what to call each of them; a table is read as `ingest` does.
+
+    A CSV stays text: the model's signature says which columns are numbers, not the values that this file happens to
+    have. In a column of categories, 007 stays 007. How numbers are written, and which words such as NA may stand for
+    a missing value, is left in the schema's metadata.
+    """
+    import pyarrow as pa
+
+    from components import SlipwayError
+    from components.data import csv_reader
+
+    kind = path.suffix.lower()
+    if kind in (".csv", ".tsv"):
+        how = csv_reader.reading(options)
+        written = {"missing": how.words, "none": csv_reader.MISSING, "decimal": how.decimal, "thousands": how.thousands}
+        table = csv_reader.whole(path, replace(how, words=("",)))
+        table = table.replace_schema_metadata({"written": json.dumps(written)})
+        return [str(row) for row in range(len(table))], table
+    if kind in (".parquet", ".jsonl", ".ndjson"):
+        table = csv_reader.whole(path, csv_reader.Reading()) if kind == ".parquet" else _lines(path)
+        return [str(row) for row in range(len(table))], table
+    if kind in (".gz", ".zip", ".bz2", ".xz"):
+        raise SlipwayError(f"{path}: unpack it first")
+    found = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
+    found = [item for item in found if not item.name.startswith(".")]
+    try:
+        table = pa.table({FILE: pa.array([item.read_bytes() for item in found], pa.binary())})
+    except FileNotFoundError:
+        raise SlipwayError(f"{path}: no such file or folder") from None
+    return [str(item.relative_to(path)) if path.is_dir() else item.name for item in found], table
+
+
+def _lines(path: Path) -> "pa.Table":
+    """Read a table of JSON lines, with the types that its values have."""
+    import pyarrow as pa
+    import pyarrow.json
+
+    from components import SlipwayError
+
+    try:
+        return pa.json.read_json(path)
+    except FileNotFoundError:
+        raise SlipwayError(f"{path}: no such file") from None
+    except pa.ArrowException as error:
+        raise SlipwayError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _latest(version: str, path: Path, options: dict[str, Any], **given: Any) -> "tuple[list[str], pa.Table]":
+    """Read a series as it was ingested: the last window of each group, and what it is called."""
+    from components import SlipwayError
+    from components.data import csv_reader
+    from components.recipes.series import source as series
+    from components.recipes.series.example import Params
+    from components.tracking import connection
+
+    about = connection.about(version)
+    if about.get("recipe") != "series":
+        raise SlipwayError(
+            f"{version}: --time is for a model of series; this one is of {about.get('recipe', 'others')}"
+        )
+    return series.latest(path, Params.model_validate(about["params"]), how=csv_reader.reading(options), **given)
+
+
+def _show(answers: "pa.Table") -> None:
+    rows = answers.to_pylist()
+    width = max([len("example"), *(len(row["example"]) for row in rows)])
+    shown = [name for name in answers.column_names if name not in ("example", "error", "probabilities")]
+    if shown == ["labels"]:
+        shown.append("probabilities")
+    print(f"{'example':<{width}}  {'  '.join(f'{name:<20}' for name in shown).rstrip()}")
+    for row in rows:
+        text = f"error: {row['error']}" if row["error"] else "  ".join(f"{_cell(row[name]):<20}" for name in shown)
+        print(f"{row['example']:<{width}}  {text.rstrip()}")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value)) or "none"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _write(out: Path, answers: "pa.Table") -> None:
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    from components.files import replacing
+
+    with replacing(out) as aside:
+        if out.suffix == ".parquet":
+            pq.write_table(answers, aside)
+            return
+        for at, name in enumerate(answers.column_names):
+            if pa.types.is_list(answers.schema.field(name).type):
+                texts = [None if value is None else json.dumps(value) for value in answers[name].to_pylist()]
+                answers = answers.set_column(at, name, pa.array(texts, pa.string()))
+        pa.csv.write_csv(answers, aside)

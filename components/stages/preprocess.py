@@ -1,0 +1,246 @@
+"""Split the dataset, fit what must be fitted on the training split, and encode all of it to arrays.
+
+The arrays are .npy files that are read memory-mapped; every worker writes its own rows of them, so
+neither this stage nor training holds the dataset in memory.
+"""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from components import SlipwayError, recipes
+from components.data import dataset
+from components.files import replacing, sha256, write_json
+from components.params import Params
+
+SKIP = -1  # in place of a split: a row that was set aside
+
+
+@dataclass(frozen=True)
+class Part:
+    """A chunk, the split of each of its rows, and how many rows come before it: of each split, and of all."""
+
+    chunk: dataset.Chunk
+    splits: np.ndarray
+    offsets: tuple[int, ...]
+    start: int  # rows of the dataset before this chunk
+
+
+def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, Any]:
+    """Write `out` (manifest.json and, per split, an array per input, label.npy, id.npy and row.npy).
+
+    Where the recipe orders its examples, block.npy of the test split says which of them a bootstrap draws as one.
+
+    Raises SlipwayError for an empty split, a label that cannot be and an example that cannot be encoded;
+    each names file and row.
+    """
+    recipe = recipes.load(params.recipe)
+    columns = recipes.schema(recipe, params.task)
+    target = recipe.target(params.task)
+    chunks = dataset.chunks(data, columns)
+    order = _order(params, recipe, chunks, columns)
+    parts = list(_parts(params, order, chunks, columns, dataset.set_aside(quarantine)))
+    rows = {name: sum(int((part.splits == index).sum()) for part in parts) for index, name in enumerate(dataset.SPLITS)}
+    for name, count in rows.items():
+        if not count:
+            total = sum(rows.values())
+            raise SlipwayError(
+                f"{data}: the {name} split is empty ({total} examples in all): add examples, or change split.* in "
+                "params.yaml or the column `split`"
+            )
+    state = recipe.fit(_training(parts, columns), params.task)
+    inputs = _inputs(recipe, params, parts, columns, state)
+    with replacing(out) as aside:
+        specs = {key: (spec["shape"], spec["dtype"]) for key, spec in inputs.items()}
+        specs |= {"label": _label_spec(target), "id": ([], "S32"), "row": ([], "int64")}
+        for name, count in rows.items():
+            (aside / name).mkdir(parents=True)
+            for key, (shape, dtype) in specs.items():
+                _create(aside / name / f"{key}.npy", np.dtype(dtype), (count, *shape))
+        classes: dict[str, Counter[str]] = defaultdict(Counter)
+        write = partial(_encode, params.recipe, params.task, state, aside)
+        with closing(dataset.parallel(write, parts, sum(rows.values()))) as results:
+            for name, counter in (item for counted in results for item in counted.items()):
+                classes[name].update(counter)
+        if order is not None:
+            values, gap = order
+            np.save(aside / "test" / "block.npy", dataset.blocks(values[np.load(aside / "test" / "row.npy")], gap))
+        names = target.names if target.kind != "values" else ()
+        if target.kind == "values":
+            state |= {"target": _scale(np.load(aside / "train" / "label.npy", mmap_mode="r"))}
+        manifest = {
+            "recipe": params.recipe,
+            "digest": sha256(*(aside / name / f"{key}.npy" for name in dataset.SPLITS for key in ("id", "label"))),
+            "rows": rows,
+            "inputs": inputs,
+            "target": {"kind": target.kind, "names": list(target.names)},
+            "state": state,
+            "classes": {name: {label: classes[name][label] for label in names} for name in dataset.SPLITS},
+        }
+        write_json(aside / "manifest.json", manifest)
+    if left_out := sum(part.chunk.rows for part in parts) - sum(rows.values()):
+        print(f"left out {left_out:,} examples: set aside by validate, or between two splits by time")
+    shapes = ", ".join(f"{name} {spec['dtype']} {spec['shape']}" for name, spec in inputs.items())
+    print(f"{rows['train']:,} train, {rows['validation']:,} validation, {rows['test']:,} test examples; {shapes}")
+    return {"rows": sum(rows.values())}
+
+
+def _parts(
+    params: Params,
+    order: tuple[np.ndarray, int] | None,
+    chunks: list[dataset.Chunk],
+    columns: pa.Schema,
+    aside: dict[str, list[int]],
+) -> Iterator[Part]:
+    keys = [dataset.read(chunk, columns, only=("id", "split")) for chunk in chunks]
+    whole = any("validation" in part["split"].to_pylist() for part in keys)
+    by_time = None if order is None else dataset.cuts(order[0], params.split.test, params.split.validation, order[1])
+    offsets = np.zeros(len(dataset.SPLITS), np.int64)
+    start = 0
+    for chunk, part in zip(chunks, keys, strict=True):
+        if by_time is not None:
+            found = by_time[start : start + chunk.rows].copy()
+        else:
+            found = dataset.splits(part, params.split.test, params.split.validation, params.seed, whole_train=whole)
+        dropped = np.array(aside.get(chunk.path.name, []), np.int64) - chunk.start
+        found[dropped[(dropped >= 0) & (dropped < chunk.rows)]] = SKIP
+        yield Part(chunk, found, tuple(offsets.tolist()), start)
+        offsets += [int((found == index).sum()) for index in range(len(dataset.SPLITS))]
+        start += chunk.rows
+
+
+def _order(
+    params: Params, recipe: recipes.Recipe, chunks: list[dataset.Chunk], columns: pa.Schema
+) -> tuple[np.ndarray, int] | None:
+    """Read what the recipe orders its examples by, `(n,)`, and the gap it asks for; None where it does not."""
+    ordered = recipes.part(recipe, "ordered")
+    found = ordered(params.task) if ordered else None
+    if found is None:
+        return None
+    column, gap = found
+    parts = []
+    for chunk in chunks:
+        values = dataset.read(chunk, columns, only=[column])[column]
+        if pa.types.is_timestamp(values.type):
+            values = values.cast(pa.int64())
+        parts.append(values.fill_null(0).to_numpy())  # one without a time is set aside, or stops the encoding
+    return np.concatenate(parts), gap
+
+
+def _training(parts: list[Part], columns: pa.Schema) -> Iterator[pa.Table]:
+    for part in parts:
+        yield dataset.read(part.chunk, columns, only=columns.names).filter(pa.array(part.splits == 0))
+
+
+def _inputs(
+    recipe: recipes.Recipe, params: Params, parts: list[Part], columns: pa.Schema, state: Any
+) -> dict[str, Any]:
+    """Name, shape and dtype of the model's inputs, from the first example that is not set aside."""
+    part = next(part for part in parts if (part.splits != SKIP).any())
+    first = dataset.read(part.chunk, columns).filter(pa.array(part.splits != SKIP)).slice(0, 1)
+    try:
+        arrays = recipe.encode(first, params.task, state)
+    except ValueError as error:
+        raise SlipwayError(f"{part.chunk.path}: the first example cannot be encoded: {error}") from None
+    return {name: {"shape": list(array.shape[1:]), "dtype": array.dtype.name} for name, array in arrays.items()}
+
+
+def _encode(recipe_name: str, task: Any, state: Any, out: Path, part: Part) -> dict[str, Counter[str]]:
+    """Encode one chunk into the arrays; runs in a worker process. Returns the labels counted per split."""
+    recipe = recipes.load(recipe_name)
+    columns, target = recipes.schema(recipe, task), recipe.target(task)
+    examples = dataset.read(part.chunk, columns)
+    counted = {}
+    for index, name in enumerate(dataset.SPLITS):
+        rows = np.flatnonzero(part.splits == index)
+        if not len(rows):
+            continue
+        chosen = examples.take(pa.array(rows))
+        labels = chosen["label"].to_pylist()
+        arrays = {"label": _labels(recipe_name, target, labels, part.chunk, rows)}
+        arrays |= {"id": np.array(chosen["id"].to_pylist(), "S32"), "row": part.start + rows}
+        arrays |= _checked(recipe, chosen, task, state, part.chunk, rows)
+        at = part.offsets[index]
+        for key, array in arrays.items():
+            _write(out / name / f"{key}.npy", at, array)
+        if target.kind != "values":
+            counted[name] = Counter(labels if target.kind == "label" else chain.from_iterable(labels))
+    return counted
+
+
+def _label_spec(target: recipes.Target) -> tuple[list[int], str]:
+    kinds: dict[str, tuple[list[int], str]] = {
+        "label": ([], "int32"),
+        "labels": ([len(target.names)], "uint8"),
+        "values": ([len(target.names)], "float32"),
+    }
+    return kinds[target.kind]
+
+
+def _labels(
+    recipe_name: str, target: recipes.Target, labels: list[Any], chunk: dataset.Chunk, rows: np.ndarray
+) -> np.ndarray:
+    """Labels as `_label_spec` says; SlipwayError names the row of one that cannot be."""
+    wrong = recipes.unfit(labels, target)
+    for row, label, is_wrong in zip(rows, labels, wrong, strict=True):
+        if is_wrong:
+            hint = f"is not in {recipe_name}.labels of params.yaml; add it there, or have"
+            if target.kind == "labels" and label and len(frozenset(label)) < len(label):
+                hint = "names one twice; have"
+            if target.kind == "values":
+                hint = (
+                    f"is not {len(target.names)} finite numbers; have"
+                    if len(target.names) > 1
+                    else "is no number; have"
+                )
+            where = f"{chunk.path}: row {chunk.start + row}"
+            raise SlipwayError(f"{where}: label {label!r} {hint} the expectations set such rows aside")
+    return recipes.encoded(labels, target)
+
+
+def _scale(labels: np.ndarray) -> dict[str, list[float]]:
+    """Mean and deviation of each number over the training split `(n, names)`; 1 where it is constant."""
+    exact = np.asarray(labels, np.float64)
+    deviation = exact.std(axis=0)
+    return {"mean": exact.mean(axis=0).tolist(), "deviation": np.where(deviation > 0, deviation, 1.0).tolist()}
+
+
+def _create(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Make an .npy file of zeros, sparse where the file system can (NEP 1)."""
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + int(np.prod(shape)) * dtype.itemsize)
+
+
+def _write(path: Path, at: int, array: np.ndarray) -> None:
+    """Write rows from row `at` on. Not through a memory map: on a full disk that ends in SIGBUS."""
+    with path.open("r+b") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        file.seek(at * int(np.prod(shape[1:])) * dtype.itemsize, os.SEEK_CUR)
+        file.write(array.astype(dtype, order="C").tobytes())
+
+
+def _checked(
+    recipe: recipes.Recipe, examples: pa.Table, task: Any, state: Any, chunk: dataset.Chunk, rows: np.ndarray
+) -> recipes.Arrays:
+    try:
+        return recipe.encode(examples, task, state)
+    except ValueError as error:
+        for at, row in enumerate(rows):  # one by one, to name the row
+            try:
+                recipe.encode(examples.slice(at, 1), task, state)
+            except ValueError as own:
+                where = f"{chunk.path}: row {chunk.start + row}"
+                raise SlipwayError(f"{where}: {own}; have the expectations set such rows aside") from None
+        raise SlipwayError(f"{chunk.path}: {error}") from None

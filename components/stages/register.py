@@ -1,0 +1,316 @@
+"""Register the model in MLflow, and let it become the champion if it may.
+
+The only stage that changes what others see. Everything is found by the model's digest and done only where it
+is not done yet, so that it may be killed anywhere and run again: run -> logged model -> version -> loaded
+back and asked -> alias `challenger` -> decision -> alias `champion`.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components import SlipwayError, recipes
+from components.data import dataset
+from components.evaluation import metrics, promotion
+from components.files import model_digest, read_json, sha256, write_json
+from components.params import Params
+from components.reports import results
+from components.serving import onnx_model
+from components.tracking import connection, isolated, provenance, registry, runs
+from components.tracking.connection import mask
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+TOLERANCE = 1e-5  # between probabilities of the same model on another batch
+NEEDED = (  # what `dvc repro` leaves for us
+    "validation/quarantine.parquet",
+    "arrays/manifest.json",
+    "model/model.onnx",
+    "model/model.json",
+    "training/epochs.csv",
+    "training/steps.csv",
+    "evaluation/metrics.json",
+    "evaluation/baselines.csv",
+    "evaluation/intervals.csv",
+    "evaluation/predictions.parquet",
+)
+
+
+def run(params: Params, build: Path, data: Path, out: Path) -> None:
+    """Register the model of `build` under params.name and write what came of it to `out`.
+
+    Raises SlipwayError where the pipeline is not up to date, MLflow does not answer, a gate names no metric,
+    or the version that was loaded back answers otherwise than the evaluation did.
+    """
+    missing = [name for name in NEEDED if not (build / name).exists()]
+    if missing:
+        raise SlipwayError(f"{build / missing[0]}: no such file; `dvc repro` makes the model and its evaluation")
+    if reason := provenance.outdated(data):
+        raise SlipwayError(f"the pipeline is not up to date ({reason}): run `dvc repro` first")
+    connection.check()
+    digest = model_digest(build / "model")
+    with connection.plainly("register the model"), registry.alone():
+        run_id = runs.ensure_run(params, build)
+        version = registry.find(params.name, digest)
+        champion = registry.champion(params.name)
+        key = _key(params, build, champion)
+        before = dict(version.tags) if version is not None else {}
+        settled = key in before.get("slipway.decided", "").split()
+        if not settled:
+            version = _settle(params, build, data, run_id, version, champion)
+            # as it was and as it is now: who then moves the alias back by hand is not overruled
+            decided = f"{key} {_key(params, build, registry.champion(params.name))}"
+            registry.tag(version, {"slipway.decided": decided})
+        assert version is not None  # noqa: S101 - for the type checker: found or made
+        outcome = _outcome(params, build, run_id, digest, version.version)
+    outcome |= {"new_version": not before, "changed": not settled}
+    write_json(out, outcome)
+    _tell(outcome)
+
+
+def _key(params: Params, build: Path, champion: "ModelVersion | None") -> str:
+    """Hash what a decision depends on: with the same key it need not be made again."""
+    rival = [str(champion.version), champion.tags.get("slipway.model")] if champion is not None else None
+    settings = [rival, params.register_.model_dump(), params.seed, params.costs]
+    evaluated = [sha256(build / "evaluation" / name) for name in ("predictions.parquet", "baselines.csv")]
+    text = json.dumps([settings, evaluated])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _settle(
+    params: Params,
+    build: Path,
+    data: Path,
+    run_id: str,
+    version: "ModelVersion | None",
+    champion: "ModelVersion | None",
+) -> "ModelVersion":
+    """Do all that is still to be done for the model: version, proof, aliases and decision."""
+    digest = model_digest(build / "model")
+    values = _measured(build, digest)
+    gates = promotion.gates(params.register_, values)  # a gate that names nothing fails before anything is made
+    gates.append(promotion.above_trivial(*results.beside_trivial(params, build / "evaluation")))
+    client = connection.client()
+    predictions = pq.read_table(build / "evaluation" / "predictions.parquet")
+    proof = sha256(build / "evaluation" / "predictions.parquet")
+    with tempfile.TemporaryDirectory() as folder:
+        given = Path(folder, "examples.parquet")
+        _examples(params, build, data, predictions["id"].to_pylist(), given)
+        if version is None:
+            version = registry.add(params, build, run_id, digest, pq.read_table(given).slice(0, 3))
+        rival = champion if champion is not None and str(champion.version) != str(version.version) else None
+        with ThreadPoolExecutor(2) as pool:
+            theirs = pool.submit(_rival, rival, given)
+            if version.tags.get("slipway.proved") != proof:
+                _proved(version, isolated.predict(f"models:/{params.name}/{version.version}", given), predictions)
+                registry.tag(version, {"slipway.proved": proof})
+            answers, problem = theirs.result()
+    client.set_registered_model_alias(params.name, "challenger", version.version)
+    difference, compared = None, None
+    if answers is not None and rival is not None:
+        ours, its = (_scores(params, build, predictions["actual"], given) for given in (predictions, answers))
+        blocks = dataset.blocks_of(build / "arrays")
+        difference = promotion.compare(ours, its, params.register_, params.seed, blocks)
+        compared = {"version": str(rival.version), "score": float(its.mean()), "metrics": {}}
+        if params.costs is None and recipes.load(params.recipe).target(params.task).kind == "label":
+            compared["metrics"] = {"accuracy": float(its.mean())}
+    if champion is not None and rival is None:  # it is the champion: what made it so stays on record
+        promoted, reason = True, "it is the champion already"
+        if version.tags.get("slipway.decision") == "promoted":  # else by hand
+            reason = version.tags.get("slipway.reason", reason)
+        difference = json.loads(version.tags.get("slipway.difference", "null"))
+        compared = json.loads(version.tags.get("slipway.champion", "null"))
+    elif problem:
+        promoted = False
+        compared = {"version": str(rival.version), "metrics": {}} if rival is not None else None
+        reason = (
+            f"the champion cannot be evaluated anew ({problem}); to promote this version all the same, move the "
+            f"alias by hand: MLflow, Models, {params.name}, version {version.version}"
+        )
+    else:
+        promoted, reason = promotion.verdict(gates, difference, params.register_.margin, promotion.score(params))
+    record = {
+        "slipway.reason": reason,
+        "slipway.gates": json.dumps(gates),
+        "slipway.difference": json.dumps(difference),
+        "slipway.champion": json.dumps(compared),
+        "slipway.decision": "promoted" if promoted else "kept",  # last: it says whose the reason is
+    }
+    registry.tag(version, record)
+    shown = _today(gates, reason) if promoted else reason
+    registry.describe(version, params, build, digest, _evidence(gates, difference, compared, params, shown))
+    if promoted and (champion is None or rival is not None):
+        client.set_registered_model_alias(params.name, "champion", version.version)
+    return version
+
+
+def _today(gates: list[dict[str, Any]], reason: str) -> str:
+    """Return why a version is the champion, or that it fails gates which were raised since: it stays all the same."""
+    failed = [gate["metric"] for gate in gates if not gate["held"]]
+    if not failed:
+        return reason
+    return (
+        f"it is the champion already, but fails the gates of today ({', '.join(failed)}); "
+        "move the alias by hand if it should not stay"
+    )
+
+
+def _scores(params: Params, build: Path, actual: pa.ChunkedArray, answers: pa.Table) -> np.ndarray:
+    """Score each answer; one that is missing, or not what is asked for today, scores as the worst there can be."""
+    target = recipes.load(params.recipe).target(params.task)
+    answer = {"label": "label", "labels": "labels", "values": "value" if len(target.names) == 1 else "values"}
+    there = answer[target.kind] in answers.column_names
+    found = answers[answer[target.kind]].to_pylist() if there else [None] * len(actual)
+    fits = ~np.array(recipes.unfit(found, target))
+    truth = recipes.encoded(actual.filter(pa.array(fits)).to_pylist(), target)
+    outputs = recipes.encoded([f for f, fit in zip(found, fits, strict=True) if fit], target)
+    if target.kind == "label":
+        outputs = np.eye(len(target.names))[outputs]
+    costs = params.cost_matrix()
+    deviation = None
+    if target.kind == "values":
+        deviation = np.array(read_json(build / "arrays" / "manifest.json")["state"]["target"]["deviation"])
+    score = metrics.scores(truth, outputs, target, None, costs, deviation)
+    worst = min(score, default=-1.0) if target.kind == "values" else 0.0 if costs is None else -float(costs.max())
+    every = np.full(len(fits), worst)
+    every[fits] = score
+    return every
+
+
+def _rival(champion: "ModelVersion | None", given: Path) -> tuple[pa.Table | None, str]:
+    """Ask the champion anew; a champion that cannot answer is no error of ours, but a reason not to promote."""
+    if champion is None:
+        return None, ""
+    try:
+        return isolated.predict(f"models:/{champion.name}/{champion.version}", given), ""
+    except SlipwayError as error:
+        return None, str(error)
+
+
+def _measured(build: Path, digest: str) -> dict[str, float]:
+    """Collect all that a gate may name; the latency is measured here and now."""
+    cost = results.costs(build, digest).get("evaluate", {})
+    numbers = results.numbers(build, digest, cost)
+    values = {name.removeprefix("test_").removeprefix("cost."): value for name, value in numbers.items()}
+    model = onnx_model.load(build / "model")
+    arrays = {
+        name: np.load(build / "arrays" / "test" / f"{name}.npy", mmap_mode="r")
+        for name in read_json(build / "arrays" / "manifest.json")["inputs"]
+    }
+    return values | {"latency_ms": onnx_model.latency_ms(model, arrays)}
+
+
+def _examples(params: Params, build: Path, data: Path, ids: list[str], out: Path) -> None:
+    """Write the raw examples of the test split, in the evaluation's order, chunk by chunk.
+
+    Raises SlipwayError where data/ does not hold exactly those.
+    """
+    recipe = recipes.load(params.recipe)
+    columns, names = recipes.schema(recipe, params.task), recipe.columns(params.task).names
+    found = 0
+    with pq.ParquetWriter(out, recipe.columns(params.task)) as writer:
+        for part in _kept(build, data, columns, set(ids)):
+            if part["id"].to_pylist() != ids[found : found + len(part)]:
+                break
+            found += len(part)
+            writer.write_table(part.select(names))
+    if found != len(ids):
+        raise SlipwayError(f"{data} does not hold the examples that were evaluated: run `dvc repro` first")
+
+
+def _kept(build: Path, data: Path, columns: pa.Schema, ids: set[str]) -> Iterator[pa.Table]:
+    aside = dataset.set_aside(build / "validation" / "quarantine.parquet")
+    for chunk in dataset.chunks(data, columns):
+        keys = dataset.read(chunk, columns, only=["id"])["id"].to_pylist()
+        skipped = set(aside.get(chunk.path.name, []))
+        rows = [row for row, key in enumerate(keys) if key in ids and chunk.start + row not in skipped]
+        if rows:
+            yield dataset.read(chunk, columns).take(pa.array(rows))
+
+
+def _proved(version: "ModelVersion", answers: pa.Table, predictions: pa.Table) -> None:
+    """Compare what the version answered with what was evaluated; SlipwayError where it differs."""
+    title = f"{version.name} version {version.version}"
+    failed = [error for error in answers["error"].to_pylist() if error]
+    if failed:
+        raise SlipwayError(f"{title}, loaded back, cannot answer {len(failed)} test examples: {failed[0]}")
+    name = next(n for n in ("probabilities", "values", "value") if n in predictions.column_names)
+    theirs, ours = (np.array(t[name].to_pylist(), np.float64).reshape(len(t), -1) for t in (answers, predictions))
+    # numbers are compared in units of their own size
+    scale = np.maximum(np.abs(ours).max(axis=0, initial=0), 1) if name != "probabilities" else 1.0
+    largest = float((np.abs(theirs - ours) / scale).max(initial=0)) if theirs.shape == ours.shape else float("inf")
+    differ = 0
+    if "label" in predictions.column_names and largest <= TOLERANCE:
+        # two probabilities closer than the tolerance may change places
+        top = np.sort(ours, axis=1)[:, -2:]
+        clear = top[:, 1] - top[:, 0] > 2 * TOLERANCE
+        labels = np.array(answers["label"].to_pylist()) == np.array(predictions["label"].to_pylist())
+        differ = int((~labels[clear]).sum())
+    if not largest <= TOLERANCE or differ:
+        raise SlipwayError(
+            f"{title}, loaded back, answers otherwise than build/evaluation/predictions.parquet (largest difference "
+            f"{largest:g}, {differ} other labels): nothing was promoted; `dvc repro -f evaluate` "
+            "evaluates on this machine"
+        )
+
+
+def _evidence(
+    gates: list[dict[str, Any]],
+    difference: dict[str, float] | None,
+    compared: dict[str, Any] | None,
+    params: Params,
+    reason: str,
+) -> list[str]:
+    lines = [f"- {g['metric']} {g['limit']}: {g['value']}, {'held' if g['held'] else '**not held**'}" for g in gates]
+    if difference is not None and compared is not None:
+        lines.append(
+            f"- against version {compared['version']} ({promotion.score(params)} {compared['score']:.4f} on the same "
+            f"examples): {difference['mean']:+.4f}, {params.register_.confidence:.0%} interval "
+            f"[{difference['low']:+.4f}, {difference['high']:+.4f}] by a paired bootstrap"
+        )
+    return [*lines, f"- decision: {reason}"]
+
+
+def _outcome(params: Params, build: Path, run_id: str, digest: str, version: str) -> dict[str, Any]:
+    """Read back from the registry what is so now."""
+    entry = connection.client().get_model_version(params.name, version)
+    aliases = sorted(entry.aliases)
+    tags = entry.tags
+    gates, reason = json.loads(tags.get("slipway.gates", "[]")), tags.get("slipway.reason", "")
+    if "champion" in aliases:
+        reason = _today(gates, reason)
+    elif tags.get("slipway.decision") == "promoted":
+        reason += "; the alias champion has been moved from it since"
+    return {
+        "name": params.name,
+        "version": str(version),
+        "run_id": run_id,
+        "model_digest": digest,
+        "aliases": aliases,
+        "promoted": "champion" in aliases,
+        "reason": reason,
+        "gates": gates,
+        "metrics": read_json(build / "evaluation" / "metrics.json"),
+        "champion": json.loads(tags.get("slipway.champion", "null")),
+        "difference": json.loads(tags.get("slipway.difference", "null")),
+        "score": promotion.score(params),  # what the difference is of
+        "tracking_uri": mask(connection.uri()),
+    }
+
+
+def _tell(outcome: dict[str, Any]) -> None:
+    made = "new version" if outcome["new_version"] else "version"
+    aliases = ", ".join(outcome["aliases"]) or "none"
+    print(f"{outcome['name']}: {made} {outcome['version']}, aliases: {aliases}")
+    if not outcome["changed"]:
+        print("nothing has changed since it was decided:")
+    print(f"{'champion' if outcome['promoted'] else 'not the champion'}: {outcome['reason']}")

@@ -1,0 +1,105 @@
+"""Fit the model; write it twice: .keras to train on, ONNX to predict with.
+
+Killed half-way, it goes on from the last epoch's checkpoint and ends with the same bytes as if undisturbed:
+every batch is a function of the seed, the epoch and its number, and the checkpoint holds every variable.
+"""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components import recipes
+from components.files import code, read_json, sha256, write_csv
+from components.params import Params
+from components.training import (
+    augment,
+    checkpoint,
+    device,
+    export,
+    fitting,
+    pretrained_weights,
+    pretraining,
+)
+
+if TYPE_CHECKING:
+    from components.tracking.runs import Training
+
+
+def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any]:
+    """Write `out` (model.keras, model.onnx, model.json) and `history` (epochs.csv, steps.csv).
+
+    Raises SlipwayError for a device that is not there, settings that do not fit the recipe, weights to start from
+    that cannot be read, an MLflow that does not answer, a loss that is not a number, and two artefacts whose
+    outputs differ by more than 1e-4.
+    """
+    from components.tracking import runs
+    from components.training import loop
+
+    manifest = read_json(arrays / "manifest.json")
+    runs.check()
+    hardware = device.start(params)
+    source = pretrained_weights.read(params.train)
+    key = _key(params, manifest, source.digest if source else "")
+    folder = out.parent / "checkpoints" / key
+    model = fitting.build(params, manifest, mixed=bool(hardware["mixed_precision"]))
+    taken = pretrained_weights.start(model, source, params.train, manifest["state"]) if source else []
+    fitting.compile_to_fit(model, params, manifest)
+    progress = checkpoint.restore(model, folder / "fit")
+    names = ", ".join(f"{name} {value}" for name, value in hardware.items())
+    print(f"{model.count_params():,} parameters; {names}", flush=True)
+    if progress.epochs:
+        print(f"going on after epoch {len(progress.epochs)} of {params.train.epochs}", flush=True)
+    metric = fitting.METRICS[manifest["target"]["kind"]]
+    with runs.training(params, key, manifest, hardware) as live:
+        if not progress.epochs:
+            pretraining.run(model, params, arrays, manifest, folder / "pretraining", live)
+            _show(params, arrays, manifest, live)
+        loop.fit(model, params, arrays, manifest, progress, folder / "fit", live, taken)
+        # computes in float32, and starts a later training afresh
+        shipped = fitting.build(params, manifest)
+        shipped.set_weights(model.get_weights())
+        fitting.compile_to_ship(shipped, params, manifest)
+        started = {"from": source.name, "digest": source.digest, "layers": taken} if source else None
+        digest = export.write(shipped, params, arrays, manifest, out, started)
+        columns = ["loss", metric, "val_loss", f"val_{metric}", "learning_rate"]
+        write_csv(history / "epochs.csv", progress.epochs, ["epoch", *columns])
+        write_csv(history / "steps.csv", progress.steps, ["step", "loss", metric, "learning_rate"])
+        live.done(digest)
+    shutil.rmtree(folder.parent, ignore_errors=True)  # also those of trainings that were given up
+    seen = manifest["rows"]["train"] * len(progress.epochs)
+    return {
+        "fit_seconds": round(progress.seconds, 2),
+        "examples_per_second": round(seen / max(progress.seconds, 1e-9)),
+        **hardware,
+        "training": key,  # by which a run that lost its server is found again
+        "model_digest": digest,
+    }
+
+
+def _key(params: Params, manifest: dict[str, Any], source: str) -> str:
+    """Hash all that the training depends on: a checkpoint of anything else is never taken up.
+
+    `source` is the digest of the weights that it starts from.
+    """
+    training = sorted(Path(str(checkpoint.__file__)).parent.glob("*.py"))
+    own = sha256(Path(__file__), *training, *code(params.recipe))
+    costs = params.costs if params.train.threshold == "cost" else None
+    settings = [params.recipe, params.seed, params.train.model_dump(), params.task.model_dump(), costs, manifest]
+    text = json.dumps([settings, source, own], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _show(params: Params, arrays: Path, manifest: dict[str, Any], live: "Training") -> None:
+    """Give the run a picture of augmented examples, where there are any: those of the first batch."""
+    spec = recipes.load(params.recipe).inputs(params.task, manifest["state"])
+    change = augment.changes(params.train.augment, spec)
+    if change is None:
+        return
+    rows = min(32, manifest["rows"]["train"])
+    before = {name: np.load(arrays / "train" / f"{name}.npy", mmap_mode="r")[:rows] for name in manifest["inputs"]}
+    after, _ = change(before, np.zeros((rows, 1), np.float32), np.random.default_rng([params.seed, 0, 0]))
+    live.figure(*augment.shown(before, after, spec))

@@ -1,0 +1,243 @@
+"""Stage validate: hold the dataset against its expectations; set bad rows aside.
+
+File by file and chunk by chunk: memory holds one file's plain columns and facts, and the ids and labels of
+all files, but never the raw bytes of more than a chunk.
+"""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from components import SlipwayError, recipes
+from components.data import dataset
+from components.data.dataset import Chunk
+from components.files import replacing, write_json
+from components.params import Params
+from components.validation import report, suite
+from components.validation.report import Found
+from components.validation.suite import Result
+
+# Facts beside the recipe's. `copy`: 0 for the first example with an id, then 1, 2, ...; `conflict`: another
+# example has this id and another label; `id_matches`: the id is the hash of the content; `label_known`: the label
+# is one that params.yaml names, or all of several are, or it is as many finite numbers as are predicted (or null).
+COMMON = ("copy", "conflict", "id_matches", "label_known")
+CLASSES = pa.schema({"label": pa.string(), "rows": pa.int64(), "fraction": pa.float64()})
+DATASET = pa.schema({"rows": pa.int64(), "files": pa.int64(), "classes": pa.int64(), "columns": pa.string()})
+ASIDE = pa.schema({"file": pa.string(), "row": pa.int64(), "reasons": pa.string()})
+Bad = dict[str, dict[str, np.ndarray]]  # name of a file -> what is wrong -> rows of the file
+
+
+@dataclass
+class Everywhere:
+    """What only all files together tell about each example, in the order of the chunks."""
+
+    copy: np.ndarray  # (rows,) int64
+    conflict: np.ndarray  # (rows,) bool
+    label: np.ndarray  # (rows,) int32, an index into `labels`, -1 where missing
+    labels: list[str]
+
+
+def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
+    """Write report.html, summary.json and, unless the dataset fails, quarantine.parquet to `out`.
+
+    Raises SlipwayError with a short table where more than `validate.max_bad_fraction` of the rows break an
+    expectation, or what remains of the dataset breaks one.
+    """
+    (out / "quarantine.parquet").unlink(missing_ok=True)  # a former run's must not outlive a failure
+    # Its import takes seconds; meanwhile the workers derive facts.
+    importing = threading.Thread(target=__import__, args=("great_expectations.expectations",), daemon=True)
+    importing.start()
+    recipe = recipes.load(params.recipe)
+    columns, target = recipes.schema(recipe, params.task), recipe.target(params.task)
+    files = dataset.files(data)
+    chunks = [chunk for chunk in dataset.chunks(data, columns) if chunk.rows]
+    total = sum(chunk.rows for chunk in chunks)
+    job = partial(_facts, params.recipe, params.task)
+    with closing(dataset.parallel(job, chunks, total)) as facts:
+        first = next(facts, None)  # asking for it starts the workers
+        everywhere = _everywhere(chunks, columns)
+        known = {"examples": [*job(None).column_names, "copy", "conflict"]}
+        known |= {"classes": CLASSES.names, "dataset": DATASET.names}
+        importing.join()
+        entries = suite.read(expectations, known, params.task.model_dump(mode="json"))
+        results = [Result(entry) for entry in entries]
+        sections = {name: [r for r in results if r.entry.section == name] for name in suite.SECTIONS}
+        _hold_examples(chunks, chain([first], facts), everywhere, sections["examples"])
+    bad = _bad(sections["examples"])
+    classes = _classes(chunks, everywhere, bad, target)
+    suite.hold("the classes", classes, sections["classes"])
+    rows = classes["rows"].to_pylist()
+    row = {
+        "rows": [total - sum(len(_rows(reasons)) for reasons in bad.values())],
+        "files": [len(files)],
+        "classes": [sum(n > 0 for n in rows)],
+        "columns": [", ".join(columns.names)],
+    }
+    suite.hold("the dataset", pa.table(row, DATASET), sections["dataset"])
+
+    counts: Counter[str] = Counter()
+    for reasons in bad.values():
+        counts.update({reason: len(rows) for reason, rows in reasons.items()})
+    found = Found(
+        name=params.name,
+        suite=expectations.name,
+        rows=total,
+        files=len(files),
+        set_aside=sum(len(_rows(reasons)) for reasons in bad.values()),
+        max_bad_fraction=params.validate_.max_bad_fraction,
+        reasons=dict(counts),
+        results=results,
+        classes=classes.to_pylist(),
+    )
+    if found.passed:
+        with replacing(out / "quarantine.parquet") as aside:
+            schema = pa.schema([*ASIDE, *dataset.stored(columns)])
+            with pq.ParquetWriter(aside, schema, compression="zstd") as writer:
+                for table in _set_aside(chunks, columns, bad):
+                    writer.write_table(table.cast(schema))
+    report.write(out / "report.html", found, _set_aside(chunks, columns, bad))
+    write_json(out / "summary.json", found.summary())
+    print(found.text(out / "report.html"))
+    if not found.passed:
+        raise SlipwayError(found.complaint(data, expectations))
+
+
+def _facts(recipe_name: str, task: Any, chunk: Chunk | None) -> pa.Table:
+    """Derive what expectations can be written on from a chunk: plain columns, a row an example."""
+    recipe = recipes.load(recipe_name)
+    columns, target = recipes.schema(recipe, task), recipe.target(task)
+    table = dataset.stored(columns).empty_table() if chunk is None else dataset.read(chunk, columns)
+    facts = recipe.facts(table, task)
+    for name in {*COMMON, "id", "label", "split"} & {*recipe.columns(task).names, *facts.column_names}:
+        raise SlipwayError(f"recipe {recipe_name}: a column cannot be called {name}; the stage uses it itself")
+    plain = [name for name, kind in zip(columns.names, columns.types, strict=True) if not _raw(kind)]
+    names = ["id", "split", *(name for name in plain if name not in {*facts.column_names, "label"})]
+    number = pa.types.is_floating(table["label"].type)
+    whole = table.select(names).add_column(1, "label", table["label"] if number else _text(table["label"]))
+    for name in facts.column_names:
+        whole = whole.append_column(name, facts[name])
+    same = pc.equal(pa.array(dataset.ids(table, columns), pa.string()), table["id"].combine_chunks())
+    whole = whole.append_column("id_matches", same.fill_null(fill_value=False))
+    labels = table["label"].to_pylist()
+    fit = [
+        None if label is None else not wrong for label, wrong in zip(labels, recipes.unfit(labels, target), strict=True)
+    ]
+    return whole.append_column("label_known", pa.array(fit, pa.bool_()))
+
+
+def _raw(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_list(kind))
+
+
+def _text(label: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Labels as text: that itself, or JSON for numbers and for several, whose order means nothing."""
+    if pa.types.is_string(label.type):
+        return label
+    values = label.to_pylist()
+    if pa.types.is_list(label.type) and pa.types.is_string(label.type.value_type):
+        values = [None if value is None else sorted(value, key=lambda name: name or "") for value in values]
+    texts = [None if value is None else json.dumps(value) for value in values]
+    return pa.chunked_array([pa.array(texts, pa.string())])
+
+
+def _everywhere(chunks: list[Chunk], columns: pa.Schema) -> Everywhere:
+    """Find copies and conflicts among the ids and labels of all files."""
+    parts = [dataset.read(chunk, columns, only=["id", "label"]) for chunk in chunks]
+    parts = [part.set_column(1, "label", _text(part["label"])) for part in parts]
+    table = pa.concat_tables([pa.schema({"id": pa.string(), "label": pa.string()}).empty_table(), *parts])
+    ids, label = (table[name].cast(pa.large_string()).combine_chunks().dictionary_encode() for name in ("id", "label"))
+    codes = label.indices.fill_null(-1).to_numpy()
+    # a missing id is no copy of another missing one: each gets a number of its own
+    keys = ids.indices.cast(pa.int64()).fill_null(-1).to_numpy().copy()
+    missing = keys < 0
+    keys[missing] = len(ids.dictionary) + np.arange(missing.sum())
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    copy = np.empty(len(keys), np.int64)
+    copy[order] = np.arange(len(keys)) - np.repeat(starts, np.diff(starts, append=len(keys)))
+    lowest, highest = np.full(len(keys), np.iinfo(np.int32).max), np.full(len(keys), -1)
+    labelled = codes >= 0
+    np.minimum.at(lowest, keys[labelled], codes[labelled])
+    np.maximum.at(highest, keys[labelled], codes[labelled])
+    return Everywhere(copy, (highest > lowest)[keys], codes, label.dictionary.to_pylist())
+
+
+def _hold_examples(
+    chunks: list[Chunk], facts: Iterator[pa.Table], everywhere: Everywhere, results: list[Result]
+) -> None:
+    """Hold one file after another against the expectations of the section `examples`."""
+    start = 0
+    for path, group in groupby(chunks, key=lambda chunk: chunk.path):
+        table = pa.concat_tables([next(facts) for _ in group])
+        rows = slice(start, start + len(table))
+        table = table.append_column("copy", pa.array(everywhere.copy[rows]))
+        table = table.append_column("conflict", pa.array(everywhere.conflict[rows]))
+        suite.hold(path.name, table, results)
+        start += len(table)
+
+
+def _bad(results: list[Result]) -> Bad:
+    """Collect the rows that break an expectation which does not hold."""
+    bad: Bad = {}
+    for result in results:
+        for name, rows in ({} if result.held else result.rows).items():
+            reasons = bad.setdefault(name, {})
+            before = reasons.get(result.entry.reason, rows)
+            reasons[result.entry.reason] = np.union1d(before, rows)
+    return bad
+
+
+def _rows(reasons: dict[str, np.ndarray]) -> np.ndarray:
+    """All bad rows of a file, in order."""
+    return np.unique(np.concatenate([np.empty(0, np.int64), *reasons.values()]))
+
+
+def _classes(chunks: list[Chunk], everywhere: Everywhere, bad: Bad, target: recipes.Target) -> pa.Table:
+    """Count the rows of each label, those set aside left out; a label of params.yaml may have none.
+
+    Where numbers are predicted there are no classes.
+    """
+    kept = everywhere.label >= 0
+    start = 0
+    for chunk in chunks:
+        if chunk.start == 0:
+            kept[start + _rows(bad.get(chunk.path.name, {}))] = False
+        start += chunk.rows
+    counts = np.bincount(everywhere.label[kept], minlength=len(everywhere.labels))
+    rows = dict.fromkeys(target.names if target.kind != "values" else (), 0)
+    for text, count in sorted(zip(everywhere.labels, counts, strict=True)):
+        for name in json.loads(text) if target.kind == "labels" else [text] if target.kind == "label" else []:
+            if count or name in rows:
+                rows[name] = rows.get(name, 0) + int(count)
+    fractions = [count / max(int(kept.sum()), 1) for count in rows.values()]
+    return pa.table({"label": list(rows), "rows": list(rows.values()), "fraction": fractions}, CLASSES)
+
+
+def _set_aside(chunks: list[Chunk], columns: pa.Schema, bad: Bad) -> Iterator[pa.Table]:
+    """Yield the bad rows chunk by chunk: file, row, reasons, then all columns."""
+    names = [field.name for field in dataset.stored(columns)]
+    for path, group in groupby(chunks, key=lambda chunk: chunk.path):
+        reasons = bad.get(path.name, {})
+        all_rows = _rows(reasons)
+        for chunk in group:
+            rows = all_rows[(all_rows >= chunk.start) & (all_rows < chunk.start + chunk.rows)]
+            if len(rows):
+                table = dataset.read(chunk, columns).select(names).take(rows - chunk.start)
+                broken = [np.where(np.isin(rows, found), reason, "") for reason, found in reasons.items()]
+                words = ["; ".join(filter(None, each)) for each in zip(*broken, strict=True)]
+                front: list[Any] = [[path.name] * len(rows), rows, words]
+                for at, (field, values) in enumerate(zip(ASIDE, front, strict=True)):
+                    table = table.add_column(at, field, pa.array(values, field.type))
+                yield table

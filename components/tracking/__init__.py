@@ -1,0 +1,1 @@
+"""MLflow: the connection, runs, the registry, and where a model comes from."""

@@ -1,0 +1,136 @@
+"""Live metrics of a training, sent to MLflow from a thread of its own."""
+
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.tracking.connection import cause
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+PAUSE = 1.0  # seconds between batches of metrics
+WAIT = 5.0  # seconds after a failure
+
+
+class Training:
+    """A run that is under way: metrics go out from a thread of its own, and wait while MLflow is away."""
+
+    def __init__(self, client: "MlflowClient", run: "Run", place: str) -> None:
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        monitor: Any = SystemMetricsMonitor  # untyped
+        self.run_id: str = run.info.run_id
+        self.model_digest = ""
+        self.problem = ""
+        self._client, self._place = client, place
+        # A training that goes on repeats the steps since its checkpoint; those are there already.
+        self._last = {
+            key: max(metric.step for metric in self._client.get_metric_history(self.run_id, key))
+            for key in run.data.metrics
+        }
+        self._waiting: deque[Metric] = deque()
+        self._figures: deque[tuple[str, bytes]] = deque()
+        self._monitor: Any = monitor(self.run_id, tracking_uri=client.tracking_uri)
+        self._samples = 1 + max((s for k, s in self._last.items() if k.startswith("system/")), default=-1)
+        self._started = self._sampled = time.monotonic()
+        self._retry = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True, name="tracking")
+        self._thread.start()
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """Queue metrics of a step and return at once."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        for key, value in metrics.items():
+            if step > self._last.get(key, -1):
+                self._waiting.append(Metric(key, float(value), now, step))
+
+    def figure(self, name: str, content: bytes) -> None:
+        """Queue a file for the run's artefacts, under `figures`, and return at once."""
+        self._figures.append((name, content))
+
+    def done(self, model_digest: str) -> None:
+        """Name the model that came out, by its digest."""
+        self.model_digest = model_digest
+
+    def _work(self) -> None:
+        self._monitor.collect_metrics()  # a thread's first reading of the processor's load is always 0
+        self._forget()
+        while not self._stop.wait(PAUSE):
+            # often in a short training, seldom in a long one; at most once in 30 seconds
+            if time.monotonic() - self._sampled >= min(2 + (self._sampled - self._started) / 100, 30):
+                self._sample()
+            if time.monotonic() >= self._retry:
+                self._send()
+        self._sample()
+
+    def _sample(self) -> None:
+        self._sampled = time.monotonic()
+        self._monitor.collect_metrics()
+        self.log({f"system/{k}": v for k, v in self._monitor.aggregate_metrics().items()}, self._samples)
+        self._samples += 1
+        self._forget()
+
+    def _forget(self) -> None:
+        for part in self._monitor.monitors:
+            part.clear_metrics()
+
+    def _send(self) -> bool:
+        """Send what waits; False where MLflow does not take it now."""
+        while self._waiting:
+            batch = [self._waiting[at] for at in range(min(1000, len(self._waiting)))]
+            try:
+                self._client.log_batch(self.run_id, metrics=batch)
+            except Exception as error:  # noqa: BLE001 - no trouble with MLflow may stop a training
+                self.problem = cause(error)
+                self._retry = time.monotonic() + WAIT
+                return False
+            for _ in batch:
+                self._waiting.popleft()
+        while self._figures:
+            name, content = self._figures[0]
+            try:
+                with tempfile.TemporaryDirectory() as folder:
+                    Path(folder, name).write_bytes(content)
+                    self._client.log_artifact(self.run_id, str(Path(folder, name)), "figures")
+            except Exception as error:  # noqa: BLE001 - as above
+                self.problem = cause(error)
+                self._retry = time.monotonic() + WAIT
+                return False
+            self._figures.popleft()
+        return True
+
+    def close(self, status: str, patience: float) -> None:
+        """Send the rest and end the run; after `patience` seconds without success, warn and leave it."""
+        until = time.monotonic() + patience
+        self._stop.set()
+        self._thread.join(patience)
+        while not self._thread.is_alive():
+            if self._send() and self._finish(status):
+                return
+            if time.monotonic() > until:
+                break
+            time.sleep(0.5)
+        print(
+            f"warning: MLflow at {self._place} was lost ({self.problem}); the training is not harmed, "
+            "`python -m components register` will complete its run",
+            file=sys.stderr,
+        )
+
+    def _finish(self, status: str) -> bool:
+        try:
+            if self.model_digest and status == "FINISHED":
+                self._client.set_tag(self.run_id, "slipway.model", self.model_digest)
+            self._client.set_terminated(self.run_id, status)
+        except Exception as error:  # noqa: BLE001 - as in _send
+            self.problem = cause(error)
+            return False
+        return True

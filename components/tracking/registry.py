@@ -1,0 +1,192 @@
+"""The MLflow registry: models and versions found by the model's digest, so that nothing is made twice.
+
+Only tracking.py and this file do something in MLflow.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from components import SlipwayError, recipes
+from components.files import shipped
+from components.params import Params
+from components.reports import results
+from components.serving import onnx_model
+from components.tracking import connection, provenance
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import ModelSignature
+
+PACKAGE = Path(__file__).parents[1]
+REQUIRED = ("mlflow", "numpy", "onnxruntime", "pandas", "pyarrow", "pydantic")  # of components/serving/onnx_model.py
+SAME = ("mlflow.source.git.commit", "slipway.dirty", "slipway.dvc_experiment")  # as on the run
+KINDS = {"string": "string", "double": "double", "binary": "binary", "bool": "boolean", "timestamp[us]": "datetime"}
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let one `register` at a time of this user on this machine work on a store; others wait.
+
+    Two machines at the same moment are not kept apart: MLflow has no lock to offer. Both would then make a
+    version of the same digest; later runs use the older one.
+    """
+    name = hashlib.sha256(f"{os.getuid()} {connection.uri()}".encode()).hexdigest()[:16]
+    with Path(tempfile.gettempdir(), f"slipway-{name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another register works on this registry; waiting for it ...", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def find(name: str, digest: str) -> "ModelVersion | None":
+    """Return the oldest version of that model digest."""
+    query = f"name = '{name}' and tags.`slipway.model` = '{digest}'"
+    found = connection.client().search_model_versions(query)
+    return min(found, key=lambda version: int(version.version), default=None)
+
+
+def champion(name: str) -> "ModelVersion | None":
+    """Return the version that has the alias `champion`."""
+    model = next(iter(connection.client().search_registered_models(f"name = '{name}'")), None)
+    if model is None or "champion" not in model.aliases:
+        return None
+    return connection.client().get_model_version(name, str(model.aliases["champion"]))
+
+
+def tag(version: "ModelVersion", values: dict[str, str]) -> None:
+    """Set tags on a version; those that it has already are not written again."""
+    for key, value in values.items():
+        if version.tags.get(key) != value:
+            connection.client().set_model_version_tag(version.name, version.version, key, value)
+
+
+def add(params: Params, build: Path, run_id: str, digest: str, example: pa.Table) -> "ModelVersion":
+    """Log the model to its run, where that is still to be done, and register it as a new version."""
+    client = connection.client()
+    model_id = _logged(params, build, run_id, digest, example)
+    if not client.search_registered_models(f"name = '{params.name}'"):
+        client.create_registered_model(
+            params.name, description=f"A model by the recipe `{params.recipe}`, made by Slipway."
+        )
+    of_run = client.get_run(run_id).data.tags
+    tags = {
+        "slipway.model": digest,
+        "slipway.data": provenance.used_data(),
+        "slipway.params": params.digest(),
+        "slipway.run": run_id,
+        **{key: of_run[key] for key in SAME if key in of_run},
+        **provenance.experiment(),  # the run was there before `retrain` saved its experiment
+    }
+    return client.create_model_version(
+        params.name, f"models:/{model_id}", run_id, tags=tags, model_id=model_id, await_creation_for=60
+    )
+
+
+def _logged(params: Params, build: Path, run_id: str, digest: str, example: pa.Table) -> str:
+    """Return the id of the run's logged model of that digest; one that was left half-made is made anew."""
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+    from mlflow.models import Model
+
+    client = connection.client()
+    run = client.get_run(run_id)
+    query = f"source_run_id = '{run_id}' AND tags.`slipway.model` = '{digest}'"
+    for model in client.search_logged_models([run.info.experiment_id], query):
+        if model.status == LoggedModelStatus.READY:
+            return str(model.model_id)
+        client.delete_logged_model(model.model_id)
+    made = client.create_logged_model(
+        run.info.experiment_id,
+        params.name,
+        run_id,
+        tags={"slipway.model": digest},
+        params=run.data.params,
+        model_type="pyfunc",
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        meta = Model(made.artifact_location, run_id, model_uuid=made.model_id, model_id=made.model_id)
+        _save(params, build, example, folder, meta)
+        client.log_model_artifacts(made.model_id, str(folder / "model"))
+    numbers = {k: v for k, v in run.data.metrics.items() if k.startswith(("test_", "cost."))}
+    metrics = [
+        Metric(key, value, run.info.end_time or 0, 0, model_id=made.model_id, run_id=run_id)
+        for key, value in numbers.items()
+    ]
+    client.log_batch(run_id, metrics=metrics[:1000])
+    client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
+    for path in _papers(build):
+        client.log_artifact(run_id, str(path), "build" if build in path.parents else "project")
+    client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
+    return str(made.model_id)
+
+
+def _papers(build: Path) -> list[Path]:
+    """Files that explain or continue the model, for the run's artefacts."""
+    named = ("validation/report.html", "evaluation/metrics.json", "model/model.keras", "model/model.json")
+    found = [build / name for name in named] + [Path("params.yaml"), Path("dvc.yaml"), Path("dvc.lock")]
+    return [path for path in found if path.exists()]
+
+
+def _save(params: Params, build: Path, example: pa.Table, folder: Path, meta: Any) -> None:
+    """Write the MLflow model to folder/model: ONNX, the code that reads it, signature, example, requirements."""
+    import mlflow.pyfunc
+
+    data = folder / "onnx"
+    data.mkdir()
+    for name in ("model.onnx", "model.json"):
+        shutil.copy(build / "model" / name, data / name)
+    for path in shipped(params.recipe):
+        copy = folder / "code" / path.relative_to(PACKAGE.parent)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    recipe = recipes.load(params.recipe)
+    packages = sorted({*REQUIRED, *recipe.requirements})
+    mlflow.pyfunc.save_model(
+        folder / "model",
+        loader_module="components.serving.onnx_model",
+        data_path=str(data),
+        code_paths=[str(folder / "code" / PACKAGE.name)],
+        pip_requirements=[f"{name}=={provenance.version(name)}" for name in packages],
+        signature=_signature(params),
+        input_example=example.select(recipes.asked(recipe, params.task).names).to_pandas(),
+        metadata={"recipe": params.recipe, "params": params.task.model_dump(mode="json")},
+        mlflow_model=meta,
+    )
+
+
+def _signature(params: Params) -> "ModelSignature":
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+    from mlflow.types.schema import Array
+
+    def spec(field: pa.Field, *, required: bool) -> ColSpec:
+        listed = pa.types.is_list(field.type)
+        kind = KINDS.get(str(field.type.value_type if listed else field.type))
+        if kind is None:
+            raise SlipwayError(f"recipe {params.recipe}: column {field.name} is {field.type}; MLflow has no such type")
+        return ColSpec(Array(DataType[kind]) if listed else DataType[kind], field.name, required=required)
+
+    recipe = recipes.load(params.recipe)
+    inputs: list[ColSpec | TensorSpec] = [spec(field, required=True) for field in recipes.asked(recipe, params.task)]
+    # an example that cannot be read has an error and no answer
+    answer = onnx_model.schema(recipe.target(params.task))
+    outputs: list[ColSpec | TensorSpec] = [spec(field, required=False) for field in answer]
+    return ModelSignature(Schema(inputs), Schema(outputs))
+
+
+def describe(version: "ModelVersion", params: Params, build: Path, digest: str, evidence: list[str]) -> None:
+    """Write the version's description: the model's card and why it was or was not promoted."""
+    cost = results.costs(build, digest).get("evaluate", {})
+    text = results.card(params, build, digest, cost) + "\n### Promotion\n" + "\n".join(evidence) + "\n"
+    connection.client().update_model_version(version.name, version.version, text[:5000])

@@ -1,0 +1,211 @@
+"""MLflow's runs: one for each training, found again by what it is made of and never by a stored random id.
+
+Names in a run: an epoch's metrics under the names of build/training/epochs.csv, those within an epoch as
+`step_loss` and `step_accuracy` (of numbers: `step_mae`), both at the optimizer's step; the evaluation as
+`test_<metric>`, what it all took as `cost.<name>`.
+Tags: `slipway.training` (digest of everything the training depends on), `slipway.model` (digest of the model;
+set last, so that a run which has it is complete), `slipway.data`, `slipway.params`, `slipway.evaluated`.
+"""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from components import SlipwayError, recipes
+from components.files import model_digest, read_json, sha256
+from components.params import Params
+from components.reports import results
+from components.tracking import live, provenance
+from components.tracking.connection import check, client, experiment, mask, plainly, uri
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric, Run
+
+__all__ = ["Training", "check", "ensure_run", "evaluated", "training", "uri"]
+Training = live.Training  # what train is given
+PATIENCE = 10.0  # seconds that a finished training waits for a lost server
+
+
+def _find(name: str, **tags: str) -> "Run | None":
+    """Return the newest run of the experiment with these `slipway.` tags."""
+    query = " and ".join(f"tags.`slipway.{key}` = '{value}'" for key, value in tags.items())
+    found = client().search_runs([experiment(name)], query, order_by=["attributes.start_time DESC"])
+    return found[0] if found else None
+
+
+def flat(values: object, prefix: str = "") -> dict[str, Any]:
+    """Flatten nested settings: {"train": {"epochs": 3}} becomes {"train.epochs": 3}."""
+    if not isinstance(values, dict):
+        return {prefix: values}
+    return {
+        key: item for name, value in values.items() for key, item in flat(value, f"{prefix}.{name}".lstrip(".")).items()
+    }
+
+
+def _parameters(params: Params) -> dict[str, Any]:
+    every = params.model_dump(mode="json", by_alias=True)
+    chosen = {key: every[key] for key in ("name", "recipe", "seed", "split", "train")}
+    return flat(chosen | {params.recipe: every["task"]})
+
+
+def _describe(run: "Run", params: Params, manifest: dict[str, Any], tags: dict[str, Any]) -> None:
+    """Log what is known before a training starts; what the run has already is left as it is."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
+
+    values = {k: v if isinstance(v, str) else json.dumps(v) for k, v in _parameters(params).items()}
+    new = [Param(key, value) for key, value in values.items() if key not in run.data.params]
+    every = provenance.tags() | {"slipway.params": params.digest()} | tags
+    for at in range(0, max(len(new), 1), 100):  # MLflow's limit a call
+        client().log_batch(
+            run.info.run_id,
+            params=new[at : at + 100],
+            tags=[RunTag(key, str(value)) for key, value in every.items()] if at == 0 else [],
+        )
+    if run.inputs is not None and run.inputs.dataset_inputs:
+        return
+    columns = recipes.load(params.recipe).columns(params.task)
+    schema = [
+        {"name": field.name, "type": str(field.type), "required": not field.nullable}
+        for field in [*columns, pa.field("label", pa.string(), nullable=False)]
+    ]
+    dataset = Dataset(
+        name=params.name,
+        digest=(provenance.used_data() or "not versioned")[:36],
+        source_type="dvc",
+        source=json.dumps({"file": "data.dvc", **provenance.commit()}),
+        schema=json.dumps({"mlflow_colspec": schema}),
+        profile=json.dumps(
+            {"num_rows": sum(manifest["rows"].values()), **{k: manifest[k] for k in ("rows", "classes")}}
+        ),
+    )
+    context = InputTag("mlflow.data.context", "train, validation, test")
+    client().log_inputs(run.info.run_id, [DatasetInput(dataset, [context])])
+
+
+def _start(params: Params, key: str) -> "Run":
+    return client().create_run(experiment(params.name), run_name=f"{params.recipe}-{key[:8]}")
+
+
+@contextlib.contextmanager
+def training(params: Params, key: str, manifest: dict[str, Any], device: dict[str, Any]) -> Iterator[Training]:
+    """Track a training: a new run, or the unfinished one of the same `key`.
+
+    `key` is a digest of everything the training depends on, `manifest` that of build/arrays, `device` what
+    it runs on. Raises SlipwayError where MLflow does not answer now; one that is lost later is no error.
+    """
+    check()
+    with plainly("start a run"):
+        run = _find(params.name, training=key)
+        if run is None or run.info.status == "FINISHED":
+            run = _start(params, key)
+        else:
+            client().update_run(run.info.run_id, status="RUNNING")
+        tags = {f"hardware.{name}": value for name, value in device.items()}
+        _describe(run, params, manifest, tags | {"slipway.training": key})
+        tracked = Training(client(), run, mask(uri()))
+    try:
+        yield tracked
+    except KeyboardInterrupt:
+        tracked.close("KILLED", 2)
+        raise
+    except BaseException:
+        tracked.close("FAILED", 2)
+        raise
+    tracked.close("FINISHED", PATIENCE)
+
+
+def evaluated(params: Params, model_digest: str, build: Path, cost: dict[str, Any]) -> None:
+    """Add the evaluation's metrics and figures to the run that made the model; only warns if it cannot."""
+    try:
+        check()
+        with plainly("record the evaluation"):
+            run = _find(params.name, model=model_digest)
+            if run is not None:  # a model from DVC's cache gets its run from `register`
+                _evaluate(run, params, build, cost)
+    except SlipwayError as error:
+        print(f"warning: {error}\n  `python -m components register` will complete the run", file=sys.stderr)
+
+
+def ensure_run(params: Params, build: Path) -> str:
+    """Return the id of the run that made the model in `build`; what it lacks is added from the files there.
+
+    Raises SlipwayError where MLflow does not answer.
+    """
+    digest = model_digest(build / "model")
+    trained = results.costs(build, digest).get("train", {})  # here, and not brought from DVC's cache
+    key = str(trained.get("training", digest))
+    with plainly("find or make the run"):
+        run = _find(params.name, model=digest)
+        if run is None:
+            run = _find(params.name, training=key)
+            if run is None or "slipway.model" in run.data.tags:
+                run = _start(params, key)
+            _describe(run, params, read_json(build / "arrays" / "manifest.json"), {"slipway.training": key})
+            _complete(run, params, build)
+            client().set_tag(run.info.run_id, "slipway.model", digest)
+            client().set_terminated(run.info.run_id, "FINISHED")
+        cost = results.costs(build, digest).get("evaluate", {})
+        if run.data.tags.get("slipway.evaluated") != _evaluation(build):
+            _evaluate(run, params, build, cost)
+        else:  # what the evaluation took is known when it has ended, and so not in `evaluated`
+            _record(run, results.numbers(build, digest, cost))
+    return str(run.info.run_id)
+
+
+def _complete(run: "Run", params: Params, build: Path) -> None:
+    """Log the steps and epochs of a training that the run lacks, as train does while it goes on."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    rows = read_json(build / "arrays" / "manifest.json")["rows"]["train"]
+    steps = -(-rows // params.train.batch_size)  # in an epoch
+    wanted = [
+        Metric(f"step_{key}", float(row[key]), now, int(row["step"]))
+        for row in results.read_csv(build / "training" / "steps.csv")
+        for key in row
+        if key not in ("step", "learning_rate")
+    ]
+    wanted += [
+        Metric(key, float(value), now, int(row["epoch"]) * steps)
+        for row in results.read_csv(build / "training" / "epochs.csv")
+        for key, value in row.items()
+    ]
+    there = {
+        (key, metric.step) for key in run.data.metrics for metric in client().get_metric_history(run.info.run_id, key)
+    }
+    _log(run, [metric for metric in wanted if (metric.key, metric.step) not in there])
+
+
+def _log(run: "Run", metrics: "list[Metric]") -> None:
+    for at in range(0, len(metrics), 1000):  # MLflow's limit a call
+        client().log_batch(run.info.run_id, metrics=metrics[at : at + 1000])
+
+
+def _evaluation(build: Path) -> str:
+    return sha256(*sorted((build / "evaluation").iterdir()))
+
+
+def _record(run: "Run", numbers: dict[str, float]) -> None:
+    """Log numbers of the whole run, where it does not have them so already."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    _log(run, [Metric(key, value, now, 0) for key, value in numbers.items() if run.data.metrics.get(key) != value])
+
+
+def _evaluate(run: "Run", params: Params, build: Path, cost: dict[str, Any]) -> None:
+    from components.reports import figures
+
+    digest = model_digest(build / "model")
+    _record(run, results.numbers(build, digest, cost))
+    with figures.drawn(build) as folder:
+        client().log_artifacts(run.info.run_id, str(folder), "figures")
+    note = results.card(params, build, digest, cost)
+    client().set_tag(run.info.run_id, "mlflow.note.content", note[:8000])  # MLflow's limit
+    client().set_tag(run.info.run_id, "slipway.evaluated", _evaluation(build))

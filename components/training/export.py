@@ -1,0 +1,202 @@
+"""The model's two artefacts: .keras to train on, ONNX to predict with; the same model is the same bytes."""
+
+import json
+import logging
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components import SlipwayError
+from components.files import code, model_digest, replacing, sha256, write_json
+from components.params import Params
+from components.training import fitting, thresholds
+
+if TYPE_CHECKING:
+    import keras
+
+LARGEST_DIFFERENCE = 1e-4  # between probabilities of the two artefacts; between numbers, in deviations of the label
+COMPARED = 1000  # validation examples on which they are compared
+
+
+def write(
+    model: "keras.Model",
+    params: Params,
+    arrays: Path,
+    manifest: dict[str, Any],
+    out: Path,
+    pretrained: dict[str, Any] | None = None,
+) -> str:
+    """Write both artefacts and model.json, compare them; return the model's digest.
+
+    `pretrained` says what the training started from, if anything.
+    """
+    with replacing(out) as aside:
+        aside.mkdir(parents=True)
+        rows = min(COMPARED, manifest["rows"]["validation"])
+        sample = {
+            name: np.load(arrays / "validation" / f"{name}.npy", mmap_mode="r")[:rows] for name in manifest["inputs"]
+        }
+        outputs = model.predict(sample, batch_size=256, verbose=0)
+        model.save(aside / "saved.keras")
+        _repack(aside / "saved.keras", aside / "model.keras")
+        values = manifest["target"]["kind"] == "values"
+        _export(model, aside / "model.onnx", "values" if values else "probabilities")
+        scale = np.array(manifest["state"]["target"]["deviation"]) if values else np.ones(1)
+        difference = float((np.abs(_answers(aside / "model.onnx", sample) - outputs) / scale).max())
+        if not difference <= LARGEST_DIFFERENCE:
+            raise SlipwayError(
+                f"the ONNX model differs from the Keras model by {difference:g} in an output, over "
+                f"{LARGEST_DIFFERENCE:g}: a layer of recipes/{params.recipe}/networks.py has no faithful export"
+            )
+        description = {
+            "recipe": params.recipe,
+            "params": params.task.model_dump(mode="json"),
+            "state": manifest["state"],
+            "target": manifest["target"],
+            "decision": _decision(params, arrays, manifest, aside / "model.onnx"),
+            "pretrained": pretrained,
+            "code": sha256(*code(params.recipe)),
+            "largest_difference": difference,
+        }
+        write_json(aside / "model.json", description)
+        digest = model_digest(aside)
+    print(f"wrote {out}: Keras and ONNX agree to {difference:.1e} on {rows:,} examples", flush=True)
+    return digest
+
+
+def _export(model: "keras.Model", path: Path, name: str) -> None:
+    """Export to ONNX; its output is called `name` and its first dimension `examples`."""
+    import onnx
+
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    _teach_erfc()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # np.object, in keras.export
+        model.export(path, format="onnx", verbose=False)
+    exported = onnx.load(path)
+    (output,) = exported.graph.output
+    _rename(exported.graph, _ordered(exported.graph, {value.name: value.name for value in exported.graph.input}, name))
+    for value in (*exported.graph.input, output):
+        value.type.tensor_type.shape.dim[0].dim_param = "examples"
+    exported.graph.doc_string = ""  # the name of a function, numbered too
+    onnx.checker.check_model(exported)
+    path.write_bytes(exported.SerializeToString(deterministic=True))
+
+
+def _teach_erfc() -> None:
+    """Give tf2onnx the complementary error function, 1 - erf(x): Keras's exact GELU on TensorFlow is made of it."""
+    from tf2onnx.handler import tf_op
+
+    def erfc(context: Any, node: Any, **_: Any) -> None:
+        dtype, shape = context.get_dtype(node.output[0]), context.get_shape(node.output[0])
+        erf = context.make_node("Erf", [node.input[0]], dtypes=[dtype], shapes=[shape]).output[0]
+        one = context.make_const(f"{node.name}_one", np.array(1, np.float32)).output[0]
+        context.remove_node(node.name)
+        context.make_node("Sub", [one, erf], outputs=node.output, name=node.name, dtypes=[dtype], shapes=[shape])
+
+    tf_op.register_handler(erfc, 9, ["Erfc"], "", {})
+
+
+def _ordered(graph: Any, names: dict[str, str], output: str) -> dict[str, str]:
+    """Put nodes and constants in the order in which the output needs them; return names that number them so.
+
+    tf2onnx goes through sets, and of equal nodes keeps any: its order and its names differ from call to call.
+    """
+    import copy
+
+    made = {name: node for node in graph.node for name in node.output if name}
+    stored = {value.name: value for value in graph.initializer}
+    nodes, constants = [], []
+    waiting, seen = [(graph.output[0].name, False)], set(names)
+    while waiting:
+        name, ready = waiting.pop()
+        if ready:
+            nodes.append(copy.deepcopy(made[name]))
+        elif name in stored and name not in seen:
+            constants.append(copy.deepcopy(stored[name]))
+        elif name in made and name not in seen:
+            waiting.append((name, True))
+            waiting += [(need, False) for need in reversed(_needs(made[name]))]
+            seen.update(made[name].output)
+        seen.add(name)
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(constants)
+    names = names | {graph.output[0].name: output}
+    names |= {value.name: f"constant_{number}" for number, value in enumerate(constants)}
+    for number, node in enumerate(nodes):
+        for place, old in enumerate(node.output):
+            if old and old not in names:
+                names[old] = f"{node.op_type.lower()}_{number}" + (f"_{place}" if place else "")
+    return names
+
+
+def _needs(node: Any) -> list[str]:
+    """Names that a node and the graphs inside it take."""
+    inner = [graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs)]
+    return [*node.input, *(name for graph in inner for part in graph.node for name in _needs(part))]
+
+
+def _rename(graph: Any, names: dict[str, str]) -> None:
+    """Take the exporter's numbers, which count on through the life of a process, out of all names."""
+
+    def new(old: str) -> str:
+        if old and old not in names:
+            stem = re.sub(r"__\d+", "", old)
+            taken, number = set(names.values()), 0
+            while (name := f"{stem}__{number}" if number else stem) in taken:
+                number += 1
+            names[old] = name
+        return names.get(old, "")
+
+    for value in (*graph.input, *graph.initializer, *graph.output, *graph.value_info):
+        value.name = new(value.name)
+    for node in graph.node:
+        node.input[:], node.output[:] = [new(name) for name in node.input], [new(name) for name in node.output]
+        node.name = node.output[0]
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                _rename(inner, names)
+
+
+def _repack(source: Path, target: Path) -> None:
+    """Write a .keras archive again without the time of day in it, so that the same model is the same bytes."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in sorted(old.namelist()):
+            content = old.read(name)
+            if name == "metadata.json":
+                content = json.dumps(json.loads(content) | {"date_saved": "1980-01-01@00:00:00"}).encode()
+            elif name == "config.json":  # Python's id() of shared objects: number them instead
+                text = content.decode()
+                for number, old_id in enumerate(dict.fromkeys(re.findall(r'"shared_object_id": (\d+)', text))):
+                    text = text.replace(f'"shared_object_id": {old_id}', f'"shared_object_id": {number}')
+                content = text.encode()
+            new.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    source.unlink()
+
+
+def _decision(params: Params, arrays: Path, manifest: dict[str, Any], onnx: Path) -> list[Any] | None:
+    """Choose how answers are decided, on the validation split, with the model that ships."""
+    if params.train.threshold is None:
+        return None
+    stored = {name: np.load(arrays / "validation" / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"]}
+    labels = np.load(arrays / "validation" / "label.npy")
+    target = fitting.target(manifest)
+    return thresholds.choose(params.train.threshold, _answers(onnx, stored), labels, target, params.cost_matrix())
+
+
+def _answers(onnx: Path, sample: dict[str, np.ndarray]) -> np.ndarray:
+    """Run the exported model on examples, 1,024 at a time."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    rows = len(next(iter(sample.values())))
+    parts = [
+        session.run(None, {name: np.ascontiguousarray(array[at : at + 1024]) for name, array in sample.items()})[0]
+        for at in range(0, rows, 1024)
+    ]
+    return np.concatenate(parts)

@@ -1,0 +1,1 @@
+"""The contract with the data: expectations by Great Expectations, and the report."""

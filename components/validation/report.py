@@ -1,0 +1,141 @@
+"""What validate found, in words: for the terminal, for build/validation/summary.json and as an HTML page."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from components.files import replacing
+from components.validation.suite import SECTIONS, Result
+
+SHOWN = 100  # rows set aside that the page lists
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of holding a dataset against its expectations."""
+
+    name: str
+    suite: str
+    rows: int
+    files: int
+    set_aside: int
+    max_bad_fraction: float
+    reasons: dict[str, int]  # what is wrong -> rows, a row counted under each of its reasons
+    results: list[Result]
+    classes: list[dict[str, Any]]  # label, rows, fraction of what is not set aside
+
+    @property
+    def bad_fraction(self) -> float:
+        """The share of all rows that break an expectation."""
+        return self.set_aside / max(self.rows, 1)
+
+    @property
+    def too_many(self) -> bool:
+        """If more rows are bad than may be set aside."""
+        return self.bad_fraction > self.max_bad_fraction
+
+    @property
+    def failed(self) -> list[Result]:
+        """The expectations that stop the run."""
+        return [r for r in self.results if not r.held and (self.too_many or r.entry.section != "examples")]
+
+    @property
+    def passed(self) -> bool:
+        """If the dataset, less what is set aside, may be used."""
+        return not self.failed
+
+    def summary(self) -> dict[str, Any]:
+        """Numbers for `dvc metrics`; an expectation counts as failed also if its rows could be set aside."""
+        return {
+            "rows": self.rows,
+            "files": self.files,
+            "set_aside": self.set_aside,
+            "bad_fraction": round(self.bad_fraction, 6),
+            "expectations": len(self.results),
+            "failed_expectations": sum(not result.held for result in self.results),
+            "passed": self.passed,
+            "reasons": dict(sorted(self.reasons.items())),
+        }
+
+    def text(self, page: Path) -> str:
+        """Tell it in a few lines for the terminal."""
+        held = sum(result.held for result in self.results)
+        lines = [
+            f"rows          {self.rows:,} in {_files(self.files)}",
+            f"expectations  {held} of {len(self.results)} hold",
+            f"{'set aside' if self.passed else 'bad rows':13} {self.share()}",
+            *(f"              {rows:,}  {reason}" for reason, rows in self.ranked()),
+            f"report        {page}",
+        ]
+        return "\n".join(lines)
+
+    def share(self) -> str:
+        """How many rows are bad, beside the limit."""
+        if not self.set_aside:
+            return "none"
+        return f"{self.set_aside:,} ({self.bad_fraction:.2%}; at most {self.max_bad_fraction:.2%} may be)"
+
+    def ranked(self) -> list[tuple[str, int]]:
+        """Return the reasons, the most frequent first."""
+        return sorted(self.reasons.items(), key=lambda item: (-item[1], item[0]))
+
+    def complaint(self, data: Path, expectations: Path) -> str:
+        """Compose the error message: which expectations stop the run, how many rows, three examples of each."""
+        lines = [f"{data}: the dataset does not meet {expectations}"]
+        if self.too_many:
+            lines.append(f"rows that break an expectation: {self.share()}, see validate.max_bad_fraction")
+        table, notes = [("expectation", "rows", "for example")], [""]
+        for result in self.failed:
+            if self.too_many and result.entry.section != "examples":
+                continue  # about what is left, which then says little
+            shown = "; ".join(f"{place}: {value}" for place, value in result.examples)
+            if result.observed:
+                shown = f"found: {result.observed}"
+            title = "".join(text for text, _ in result.entry.words)
+            count = "" if result.observed else f"{result.unexpected:,}"
+            table.append((_cut(title, 60), count, shown))
+            notes.append("" if self.too_many else result.entry.notes)
+        wide, narrow = (max(len(row[column]) for row in table) for column in (0, 1))
+        for (a, b, c), note in zip(table, notes, strict=True):
+            lines += [f"  {a:{wide}}  {b:>{narrow}}  {c}", *([f"    {note}"] if note else [])]
+        return "\n".join([*lines, "mend the data, or what is expected of it"])
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def _files(number: int) -> str:
+    return "1 file" if number == 1 else f"{number:,} files"
+
+
+def write(page: Path, found: Found, set_aside: Iterator[pa.Table]) -> None:
+    """Write a page that needs no network; the same bytes for the same findings."""
+    import jinja2
+
+    rows: list[dict[str, Any]] = []
+    for table in set_aside:
+        rows += table.select(["file", "row", "id", "label", "split", "reasons"]).to_pylist()
+        if len(rows) >= SHOWN:
+            break
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
+    sections = [
+        (name, text, [result for result in found.results if result.entry.section == name])
+        for name, text in SECTIONS.items()
+    ]
+    html = template.render(
+        found=found,
+        files=_files(found.files),
+        sections=sections,
+        rows=rows[:SHOWN],
+        gx=version("great-expectations"),
+    )
+    with replacing(page) as aside:
+        aside.write_text(html, encoding="utf-8")

@@ -1,0 +1,36 @@
+"""The flow's last task: the state of the workspace as a DVC experiment, its model in the registry."""
+
+import sys
+from pathlib import Path
+
+from components.files import read_json
+from flows.machinery import experiment, stages
+from flows.machinery.checkout import Checkout
+from flows.machinery.process import Running
+
+OUT = Path("build/register.json")
+COMMAND = ["-m", "components", "register", "--build", "build", "--data", "data", "--out", str(OUT)]
+
+
+def run(work: Checkout, *, changed: bool) -> str:
+    """Register the model of build/, the body of its task; `changed`: a stage has run. Returns what was done."""
+    running = work.early
+    if changed or running is None:
+        running = start(work)
+    stages.follow("register", running, work.children)
+    return "ran" if read_json(OUT)["changed"] else "unchanged"
+
+
+def start(work: Checkout) -> Running:
+    """Start to register the model, under the name of the workspace's experiment."""
+    name = experiment.save(work.repo)
+    return work.children.start([sys.executable, *COMMAND], {"DVC_EXP_NAME": name})
+
+
+def start_early(work: Checkout) -> None:
+    """Start to register at once where no stage has anything to do.
+
+    It takes two seconds to import what it needs, and does so while this process imports Prefect.
+    """
+    if all(stages.unchanged(work, stage) for stage, _ in stages.nodes(work.repo)):
+        work.early = start(work)

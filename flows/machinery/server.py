@@ -1,0 +1,152 @@
+"""Which Prefect server a flow reports to: the configured one, that of `make ui`, or a temporary one."""
+
+import atexit
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
+
+from components import SlipwayError
+from components.tracking import connection
+from flows.machinery import logs
+from flows.machinery.process import Running
+
+UI = Path(".prefect/ui.json")  # what `make ui` serves, while it does: {"prefect": address, ...}
+STARTUP_SECONDS = 180.0
+_temporary: list[Running] = []  # the server of this process
+
+
+class LostError(SlipwayError):
+    """The server was there, and then no longer."""
+
+
+def command(port: int, *options: str) -> list[str]:
+    """Return the command that starts Prefect's server on loopback."""
+    options = ("--host", "127.0.0.1", "--port", str(port), *options)
+    return [sys.executable, "-m", "prefect", "server", "start", *options]
+
+
+def free_port(port: int = 0) -> int:
+    """Return the first free port from `port` up; any free one for 0."""
+    for candidate in range(port, 65536) if port else (0,):
+        with socket.socket() as test:
+            test.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port just closed is free
+            try:
+                test.bind(("127.0.0.1", candidate))
+            except OSError:
+                continue
+            return int(test.getsockname()[1])
+    raise SlipwayError(f"no free port from {port} up")
+
+
+def answers(url: str, seconds: float = 2.0) -> bool:
+    """Return whether a server answers this address with success."""
+    try:
+        with build_opener(ProxyHandler({})).open(url, timeout=seconds) as response:  # loopback: no proxy
+            return bool(response.status < 400)
+    except (URLError, OSError, ValueError):
+        return False
+
+
+def served() -> dict[str, str]:
+    """Return the addresses that `make ui` serves at this moment; empty where it does not run."""
+    try:
+        addresses: dict[str, str] = json.loads((connection.root() / UI).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return addresses if answers(f"{addresses.get('prefect')}/api/health") else {}
+
+
+def configured() -> bool:
+    """Return whether the user has said which server to use: by environment, .env or a profile.
+
+    Only guesses, without importing Prefect (a second); where it says yes, Prefect decides.
+    """
+    names = ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH", "PREFECT_HOME")
+    dotenv = Path(".env")
+    return (
+        any(os.environ.get(name) for name in names)
+        or (Path.home() / ".prefect" / "profiles.toml").exists()
+        or (dotenv.is_file() and "PREFECT_" in dotenv.read_text(encoding="utf-8", errors="replace"))
+    )
+
+
+def api() -> Callable[[], None]:
+    """Choose the server, start a temporary one if none is there; return what waits until it answers.
+
+    To be called before Prefect is imported: both then start at the same time. The temporary server has the
+    same database as that of `make ui`, and ends with this process, after Prefect has sent it the last lines;
+    what it says is in the log `server`. What is returned raises SlipwayError where the server does not answer.
+    """
+    if configured():
+        return _check
+    if url := served().get("prefect"):
+        os.environ["PREFECT_API_URL"] = f"{url}/api"
+        return _check
+    port = free_port()
+    process = subprocess.Popen(
+        command(port, "--no-ui"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,  # Ctrl-C must not end it before the run has been reported as ended
+    )
+    _temporary.append(process)
+    threading.Thread(target=_follow, args=(process, logs.teller("server")), daemon=True).start()
+    atexit.register(stop)
+    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+
+    def ready() -> None:
+        until = time.monotonic() + STARTUP_SECONDS
+        while not answers(f"http://127.0.0.1:{port}/api/health"):
+            if process.poll() is not None or time.monotonic() > until:
+                raise SlipwayError(f"Prefect's temporary server did not start; it says why in {logs.path('server')}")
+            time.sleep(0.05)
+
+    return ready
+
+
+def _follow(process: Running, line: logs.Tell) -> None:
+    for text in process.stdout or ():
+        line(text.rstrip(), quiet=process not in _temporary)  # it is being stopped
+
+
+def temporary() -> bool:
+    """Return whether this process has started a server of its own."""
+    return bool(_temporary)
+
+
+def stop() -> None:
+    """End the temporary server, if there is one."""
+    while _temporary:
+        process = _temporary.pop()
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _check() -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.settings import get_current_settings
+
+    url = get_current_settings().api.url
+    if url is None:
+        return  # a profile without an address: Prefect starts a temporary server itself
+    with get_client(sync_client=True, httpx_settings={"timeout": 5.0}) as client:
+        if error := client.api_healthcheck():
+            raise SlipwayError(
+                f"Prefect's server at {url} does not answer ({type(error).__name__}: {error}); "
+                "start it, or unset PREFECT_API_URL to run with a server of this project's own"
+            )

@@ -1,0 +1,163 @@
+"""DVC's graph as Prefect tasks; dvc.yaml alone says which stages there are.
+
+What is up to date is decided in this process (milliseconds a stage); what is not runs in a child
+(step.py), whose lines reach the terminal and the log of the task as they come.
+"""
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components import SlipwayError
+from flows.machinery.checkout import Checkout
+from flows.machinery.process import Children, Running
+from flows.machinery.step import CODES
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+    from dvc.stage import Stage
+    from prefect.futures import PrefectFuture
+
+STATES = {code: state for state, code in CODES.items()}
+LAST_LINES = 12  # of what a failing stage said, for the error of its task
+_deciding = threading.Lock()  # DVC's repository is one thread's at a time
+
+
+class TaskError(SlipwayError):
+    """A child process failed; the message is what it said."""
+
+    seconds = 0.0  # that its task took
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one task: ran, restored (from DVC's run cache), unchanged, pulled, versioned, ...
+
+    ... failed or not run; `error` is the message of a failed one.
+    """
+
+    name: str
+    state: str
+    seconds: float = 0.0
+    error: str = ""
+
+
+def nodes(repo: "Repo") -> list[tuple["Stage", list[str]]]:
+    """Return what `dvc repro` would visit, in its order: stages and data sources, each with its upstream."""
+    from dvc.repo.reproduce import get_active_graph, plan_repro
+
+    graph = get_active_graph(repo.index.graph)
+    order = plan_repro(graph, repo.stage.collect("dvc.yaml"))
+    return [(stage, [upstream.addressing for upstream in graph.successors(stage)]) for stage in order]
+
+
+def run(work: Checkout, *, force: bool = False) -> list[Outcome]:
+    """Bring every node up to date, as tasks of the flow run that calls; side by side where the graph allows.
+
+    What depends on a failed node is not run; the outcomes say so.
+    """
+    futures: dict[str, PrefectFuture[Outcome]] = {}
+    for stage, upstream in nodes(work.repo):
+        futures[stage.addressing] = submit(
+            stage.addressing,
+            partial(_bring, work, stage, force=force),
+            description=stage.desc,
+            after=[futures[name] for name in upstream],
+        )
+    return outcomes(futures)
+
+
+def submit(
+    name: str,
+    body: Callable[[], str],
+    description: str | None = None,
+    after: Iterable["PrefectFuture[Outcome]"] = (),
+) -> "PrefectFuture[Outcome]":
+    """Start a function, which returns its state, as a task of this flow run, once those before it have succeeded."""
+    from prefect import Task
+    from prefect.cache_policies import NO_CACHE
+
+    def timed() -> Outcome:
+        started = time.perf_counter()
+        try:
+            return Outcome(name, body(), time.perf_counter() - started)
+        except TaskError as error:
+            error.seconds = time.perf_counter() - started
+            raise
+
+    task = Task(timed, name=name, task_run_name=name, description=description, cache_policy=NO_CACHE)
+    return task.submit(wait_for=list(after), return_state=False)
+
+
+def outcomes(futures: Mapping[str, "PrefectFuture[Outcome]"]) -> list[Outcome]:
+    """Wait for tasks; return what became of each."""
+    from prefect.futures import wait
+
+    wait(list(futures.values()))
+    found = []
+    for name, future in futures.items():
+        state = future.state
+        if state.is_completed():
+            found.append(future.result())
+        elif state.name == "NotReady":  # one before it failed
+            found.append(Outcome(name, "not run"))
+        else:
+            error = state.result(raise_on_failure=False)
+            if not isinstance(error, SlipwayError):
+                raise error if isinstance(error, BaseException) else TaskError(f"{name}: {state.message}")
+            seconds = error.seconds if isinstance(error, TaskError) else 0.0
+            found.append(Outcome(name, "failed", seconds, str(error)))
+    return found
+
+
+def follow(name: str, running: Running, children: Children) -> int:
+    """Log and print a child's lines as they come; return its exit code.
+
+    Raises TaskError, with the child's last words, for a code that is none of step.py's.
+    """
+    from prefect import get_run_logger
+
+    logger = get_run_logger()
+    last: deque[str] = deque(maxlen=LAST_LINES)
+
+    def line(text: str) -> None:
+        last.append(text)
+        logger.info(text)
+        print(f"{name}: {text}" if text else "", flush=True)
+
+    code = children.follow(running, line)
+    if code not in STATES:
+        raise TaskError(f"{name}: {_last_words(list(last)) or f'ended with code {code}, without a word'}")
+    return code
+
+
+def _last_words(lines: list[str]) -> str:
+    """Return a child's message: from its last line that begins with `error:`, else its last lines."""
+    starts = [number for number, text in enumerate(lines) if text.startswith("error:")]
+    return "\n".join(lines[starts[-1] :] if starts else lines[-5:]).strip()
+
+
+def unchanged(work: Checkout, stage: "Stage") -> bool:
+    """Ask DVC, as `dvc repro` does, whether there is nothing to do; no, if another process holds its locks."""
+    from dvc.lock import LockError
+
+    try:
+        with _deciding, work.repo.lock:
+            return not stage.changed()
+    except LockError:
+        return False  # the child waits, and says for whom
+
+
+def _bring(work: Checkout, stage: "Stage", *, force: bool) -> str:
+    """Bring one node up to date, the body of its task; return what was done."""
+    if not force and unchanged(work, stage):
+        return "unchanged"
+    command = [sys.executable, "-P", str(Path(__file__).with_name("step.py")), stage.addressing]
+    running = work.children.start([*command, "--force"] if force else command)
+    return STATES[follow(stage.addressing, running, work.children)]

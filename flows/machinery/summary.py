@@ -1,0 +1,112 @@
+"""What a run says at its end: on the terminal, and as markdown for Prefect's page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from components import params
+from components.files import read_json
+from components.reports import results
+from flows.machinery.stages import Outcome
+
+Block = str | list[list[str]]  # a paragraph, or a table whose first row is its head
+
+# How `make ui` opens what the summary speaks of; the addresses while it runs.
+PLACES = {"mlflow": "runs, metrics and the registry", "prefect": "flow runs and their logs", "report": "data"}
+
+
+def blocks(outcomes: Sequence[Outcome], registered: dict[str, Any], served: dict[str, str]) -> list[Block]:
+    """Return the summary's parts, from the tasks' outcomes and the files that the stages left in build/."""
+    table = [["task", "state", "seconds"]]
+    table += [[outcome.name, outcome.state, f"{outcome.seconds:.1f}"] for outcome in outcomes]
+    parts: list[Block] = [table]
+    if any(outcome.state in ("failed", "not run") for outcome in outcomes):
+        return parts
+    if all(outcome.state == "unchanged" for outcome in outcomes):
+        parts.append("nothing changed: no stage ran, no new version")
+    parts += [
+        f"{outcome.name} changed: `git add {outcome.name}` and commit to keep this version of the data"
+        for outcome in outcomes
+        if outcome.state == "versioned"
+    ]
+    parts += _data(Path("build/validation/summary.json"))
+    parts += _model(registered) if registered else []
+    parts += _measured(Path("build/evaluation"))
+    parts.append(_places(registered, served))
+    return parts
+
+
+def _data(path: Path) -> list[Block]:
+    if not path.exists():
+        return []
+    found = read_json(path)
+    text = f"data: {found['rows']} rows in {found['files']} files validated, {found['set_aside']} set aside"
+    reasons = ", ".join(f"{reason}: {rows}" for reason, rows in found.get("reasons", {}).items())
+    return [f"{text} ({reasons})" if reasons else text]
+
+
+def _measured(evaluation: Path) -> list[Block]:
+    """Say how sure the metrics are, whether the model beats its baselines, and where it is worst."""
+    if not (evaluation / "intervals.csv").exists():
+        return []
+    return ["\n".join(results.told(params.load(), evaluation))]
+
+
+def _model(registered: dict[str, Any]) -> list[Block]:
+    champion = registered["champion"] or {"version": None, "metrics": {}}
+    gates = {gate["metric"]: gate for gate in registered["gates"]}
+    values = {name: gate["value"] for name, gate in gates.items()} | registered["metrics"]
+    head = f"champion (version {champion['version']})" if champion["version"] else "champion (none)"
+    table = [["test metric", "this model", head, "gate"]]
+    for name, value in values.items():
+        if isinstance(value, int | float):
+            held = f"{gates[name]['limit']} {'held' if gates[name]['held'] else 'NOT HELD'}" if name in gates else ""
+            table.append([name, _number(value), _number(champion["metrics"].get(name)), held])
+    aliases = ", ".join(registered["aliases"]) or "no alias"
+    version = f"{registered['name']} version {registered['version']}"
+    parts: list[Block] = [table]
+    if difference := registered["difference"]:
+        low, high = _number(difference["low"]), _number(difference["high"])
+        parts.append(f"{registered['score']} beside the champion's: {_number(difference['mean'])} ({low} to {high})")
+    parts.append(
+        f"{version}{' (new)' if registered['new_version'] else ''}: {aliases}; "
+        f"{'promoted' if registered['promoted'] else 'not promoted'}: {registered['reason']}"
+    )
+    return parts
+
+
+def _places(registered: dict[str, Any], served: dict[str, str]) -> Block:
+    if not served:
+        return "to look at all of it: `make ui` opens MLflow, Prefect and the data report"
+    links = {name: f"{served[name]}  {text}" for name, text in PLACES.items() if name in served}
+    if "mlflow" in links and registered:
+        name, version = registered["name"], registered["version"]
+        links["mlflow"] = f"{served['mlflow']}/#/models/{name}/versions/{version}  {PLACES['mlflow']}"
+    return "\n".join(f"{name}: {link}" for name, link in links.items())
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def text(parts: list[Block]) -> str:
+    """Return the summary for a terminal."""
+    return "\n\n".join(part if isinstance(part, str) else _aligned(part) for part in parts)
+
+
+def markdown(parts: list[Block]) -> str:
+    """Return the summary for Prefect's page."""
+    return "\n\n".join(part.replace("\n", "  \n") if isinstance(part, str) else _markdown(part) for part in parts)
+
+
+def _aligned(table: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _markdown(table: list[list[str]]) -> str:
+    head, *rows = table
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))

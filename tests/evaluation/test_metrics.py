@@ -1,0 +1,308 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from components.data import dataset
+from components.evaluation import metrics
+from components.evaluation.metrics import Examples, measure, resampled, scores
+from components.recipes import Target
+
+ABC = Target("label", ("a", "b", "c"))
+BINARY = Target("label", ("no", "yes"))
+
+
+def answers(rows: int, names: int, seed: int, ties: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Codes and probabilities that know something of them; rounded, so that some are equal."""
+    random = np.random.default_rng(seed)
+    actual = random.integers(0, names, rows)
+    outputs = random.dirichlet(np.ones(names), rows)
+    outputs[np.arange(rows), actual] += 0.3
+    outputs = outputs.round(1) + 0.01 if ties else outputs
+    return actual, outputs / outputs.sum(axis=1, keepdims=True)
+
+
+def single(examples: Examples) -> dict[str, float]:
+    return {name: float(value[0]) for name, value in measure(examples)[0].items()}
+
+
+def test_scores_by_hand() -> None:
+    outputs = np.array([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]], np.float32)
+    actual = np.array([0, 1, 1])
+    costs = np.array([[0.0, 1.0], [5.0, 0.0]])
+    assert scores(actual, outputs, BINARY).tolist() == [1, 1, 0]
+    assert scores(actual, outputs, BINARY, costs=costs).tolist() == [0, 0, -5]
+    # the least expected cost: yes wherever its probability is above 1/6
+    assert scores(actual, outputs, BINARY, (-costs).tolist(), costs).tolist() == [0, 0, 0]
+    labels = Target("labels", ("a", "b", "c", "d"))
+    held = np.array([[1, 0, 0, 1]], np.uint8)
+    assert scores(held, np.array([[0.9, 0.2, 0.6, 0.5]]), labels).tolist() == [0.75]
+    assert scores(held, np.array([[0.9, 0.2, 0.6, 0.5]]), labels, [0.5, 0.5, 0.7, 0.5]).tolist() == [1]
+    values = Target("values", ("x", "y"))
+    found = scores(np.array([[1.0, 10.0]]), np.array([[2.0, 14.0]]), values, deviation=np.array([1.0, 4.0]))
+    assert found == pytest.approx([-1.0])
+
+
+def test_a_label_by_hand() -> None:
+    actual = np.array([0, 0, 0, 1, 1, 2])
+    chosen = np.array([0, 0, 1, 1, 2, 2])
+    outputs = np.full((6, 3), 0.1)
+    outputs[np.arange(6), chosen] = 0.8
+    costs = np.array([[0, 2, 0], [0, 0, 5], [1, 1, 0.0]])
+    found, by_name = measure(Examples(actual, outputs, ABC, costs=costs))
+    assert found["accuracy"] == pytest.approx(4 / 6)
+    assert by_name["precision"][0] == pytest.approx([1, 1 / 2, 1 / 2])
+    assert by_name["recall"][0] == pytest.approx([2 / 3, 1 / 2, 1])
+    assert found["f1_macro"] == pytest.approx((0.8 + 0.5 + 2 / 3) / 3)
+    assert found["f1_weighted"] == pytest.approx((3 * 0.8 + 2 * 0.5 + 2 / 3) / 6)
+    assert found["log_loss"] == pytest.approx(-(4 * np.log(0.8) + 2 * np.log(0.1)) / 6)
+    assert found["ece"] == pytest.approx(abs(0.8 - 4 / 6))
+    assert found["cost"] == pytest.approx((2 + 5) / 6)
+
+
+@given(st.integers(1, 60), st.integers(2, 5), st.integers(0, 10**6))
+def test_a_label_is_measured_as_scikit_learn_does(rows: int, names: int, seed: int) -> None:
+    actual, outputs = answers(rows, names, seed)
+    target = Target("label", tuple("abcde"[:names]))
+    found, by_name = measure(Examples(actual, outputs, target))
+    predicted, codes = outputs.argmax(axis=1), np.arange(names)
+    assert found["accuracy"][0] == pytest.approx(sk.accuracy_score(actual, predicted))
+    assert found["log_loss"][0] == pytest.approx(sk.log_loss(actual, outputs, labels=codes))
+    for average in ("macro", "weighted"):
+        expected = sk.precision_recall_fscore_support(actual, predicted, average=average, zero_division=0)
+        for name, value in zip(("precision", "recall", "f1"), expected, strict=False):
+            assert found[f"{name}_{average}"][0] == pytest.approx(value)
+    roc, pr = [], []
+    for code in codes:
+        held = actual == code
+        if 0 < held.sum() < rows:
+            roc.append(sk.roc_auc_score(held, outputs[:, code]))
+            pr.append(sk.average_precision_score(held, outputs[:, code]))
+            assert by_name["roc_auc"][0, code] == pytest.approx(roc[-1])
+            assert by_name["pr_auc"][0, code] == pytest.approx(pr[-1])
+        else:
+            assert np.isnan(by_name["roc_auc"][0, code])
+    if names == 2 and roc:
+        assert found["roc_auc"][0] == pytest.approx(sk.roc_auc_score(actual, outputs[:, 1]))
+        assert found["pr_auc"][0] == pytest.approx(sk.average_precision_score(actual, outputs[:, 1]))
+    elif roc:
+        assert found["roc_auc"][0] == pytest.approx(np.mean(roc))
+
+
+@given(st.integers(1, 40), st.integers(2, 4), st.integers(0, 10**6))
+def test_several_labels_are_measured_as_scikit_learn_does(rows: int, names: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    held = random.integers(0, 2, (rows, names)).astype(np.uint8)
+    outputs = np.clip(0.3 * held + random.random((rows, names)).round(1) * 0.7, 0.01, 0.99)
+    target = Target("labels", tuple("abcd"[:names]))
+    found = single(Examples(held, outputs, target, decision=[0.4] * names))
+    predicted = outputs >= 0.4
+    assert found["exact"] == pytest.approx(sk.accuracy_score(held, predicted))
+    assert found["hamming"] == pytest.approx(sk.hamming_loss(held, predicted))
+    assert found["accuracy"] == pytest.approx(1 - found["hamming"])
+    assert found["f1_micro"] == pytest.approx(sk.f1_score(held, predicted, average="micro", zero_division=0))
+    macro = sk.f1_score(held, predicted, average="macro", zero_division=np.nan)
+    assert found["f1_macro"] == pytest.approx(macro, nan_ok=True)
+    assert found["log_loss"] == pytest.approx(
+        np.mean([sk.log_loss(held[:, i], outputs[:, i], labels=[0, 1]) for i in range(names)])
+    )
+    areas = [sk.roc_auc_score(held[:, i], outputs[:, i]) for i in range(names) if 0 < held[:, i].sum() < rows]
+    if areas:
+        assert found["roc_auc"] == pytest.approx(np.mean(areas))
+
+
+@given(st.integers(2, 40), st.integers(1, 3), st.integers(0, 10**6), st.sampled_from([0.0, 1e6]))
+def test_numbers_are_measured_as_scikit_learn_does(rows: int, names: int, seed: int, far: float) -> None:
+    random = np.random.default_rng(seed)
+    actual = random.normal(far, 3, (rows, names))
+    outputs = actual + random.normal(0, 1, (rows, names))
+    found = single(Examples(actual, outputs, Target("values", tuple("abc"[:names]))))
+    assert found["mse"] == pytest.approx(sk.mean_squared_error(actual, outputs))
+    assert found["rmse"] == pytest.approx(np.sqrt(sk.mean_squared_error(actual, outputs)))
+    assert found["mae"] == pytest.approx(sk.mean_absolute_error(actual, outputs))
+    assert found["r2"] == pytest.approx(sk.r2_score(actual, outputs), rel=1e-6, abs=1e-6)
+    assert found["mape"] == pytest.approx(sk.mean_absolute_percentage_error(actual, outputs))
+
+
+def test_numbers_by_hand() -> None:
+    actual, outputs = np.array([[0.0], [2.0], [4.0], [0.0]]), np.array([[0.0], [1.0], [6.0], [1.0]])
+    target = Target("values", ("x",))
+    found = single(Examples(actual, outputs, target, scale=np.array([1, 0.5, 2, np.nan])))
+    assert found["mape"] == pytest.approx((1 / 2 + 2 / 4) / 2)  # of those whose truth is not 0
+    assert found["smape"] == pytest.approx((0 + 2 / 3 + 4 / 10 + 2) / 4)
+    assert found["mase"] == pytest.approx((0 + 2 + 1) / 3)  # of those whose scale is known
+    constant = single(Examples(np.ones((3, 1)), np.zeros((3, 1)), target))
+    assert np.isnan(constant["r2"])
+    assert np.isnan(single(Examples(np.zeros((3, 1)), np.ones((3, 1)), target))["mape"])
+
+
+def test_a_seasonal_naive_forecast_has_a_mase_of_one() -> None:
+    """Hyndman and Koehler 2006: the error in units of the naive forecast's own, in-sample."""
+    series = np.cumsum(np.random.default_rng(1).normal(size=400))
+    naive = np.abs(np.diff(series)).mean()
+    examples = Examples(
+        series[1:, None], series[:-1, None], Target("values", ("h1",)), scale=np.full(len(series) - 1, naive)
+    )
+    assert single(examples)["mase"] == pytest.approx(1)
+
+
+def test_a_perfect_model_of_a_part_that_lacks_most_labels_is_perfect() -> None:
+    ten, codes = tuple("abcdefghij"), np.full(40, 3)
+    one = Examples(codes, np.eye(10)[codes], Target("label", ten))
+    several = Examples(np.eye(10)[codes], np.eye(10)[codes], Target("labels", ten))
+    for examples in (one, several):
+        samples, _ = resampled(examples, 1, 100)
+        for metric in ("precision_macro", "recall_macro", "f1_macro"):
+            assert single(examples)[metric] == 1
+            assert metrics.interval(samples[metric], 0.95) == (1, 1)
+    assert np.isnan(single(Examples(np.zeros((4, 10)), np.zeros((4, 10)), Target("labels", ten)))["f1_macro"])
+
+
+def test_what_is_never_predicted_or_never_there_does_not_fail() -> None:
+    found, by_name = measure(Examples(np.array([0, 0]), np.array([[0.9, 0.1, 0], [0.6, 0.4, 0]]), ABC))
+    assert found["accuracy"] == 1
+    np.testing.assert_array_equal(by_name["precision"][0], [1, np.nan, np.nan])
+    assert np.isnan(found["roc_auc"][0])
+    assert np.isfinite(found["log_loss"][0])
+    samples, _ = resampled(Examples(np.array([0, 0]), np.array([[0.9, 0.1, 0], [0.6, 0.4, 0]]), ABC), 1, 100)
+    assert np.isnan(metrics.interval(samples["roc_auc"], 0.95)).all()
+    assert metrics.interval(samples["accuracy"], 0.95) == (1, 1)
+
+
+@given(st.sampled_from(["label", "labels", "values"]), st.integers(3, 30), st.integers(0, 10**6))
+@settings(max_examples=60)
+def test_weights_are_copies_of_examples(kind: str, rows: int, seed: int) -> None:
+    """What the bootstrap rests on: to weight an example by three is to have it three times."""
+    random = np.random.default_rng(seed)
+    weights = random.integers(0, 4, rows)
+    weights[0] += 1
+    outputs = random.random((rows, 3)).round(1) + 0.05
+    if kind == "label":
+        examples = Examples(random.integers(0, 3, rows), outputs, ABC, costs=random.random((3, 3)))
+    elif kind == "labels":
+        examples = Examples(random.integers(0, 2, (rows, 3)), outputs / 2, Target("labels", ABC.names))
+    else:
+        scale = random.random(rows) + 1
+        examples = Examples(random.normal(size=(rows, 3)), outputs, Target("values", ABC.names), scale=scale)
+    weighted, by_name = measure(examples, weights[:, None])
+    copied, copied_by_name = measure(examples.take(np.repeat(np.arange(rows), weights)))
+    for name in copied:
+        assert weighted[name] == pytest.approx(copied[name], nan_ok=True, rel=1e-6, abs=1e-9), name
+    for name in copied_by_name:
+        assert by_name[name][0] == pytest.approx(copied_by_name[name][0], nan_ok=True, rel=1e-6, abs=1e-9), name
+
+
+def test_the_bootstrap_is_the_same_for_the_same_seed_and_independent_of_its_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    actual, outputs = answers(50, 3, 1)
+    first, by_name = resampled(Examples(actual, outputs, ABC), 7, 200)
+    monkeypatch.setattr(metrics, "BLOCK", 170)  # three resamples at a time
+    again, by_name_again = resampled(Examples(actual, outputs, ABC), 7, 200)
+    for one, two in ((first, again), (by_name, by_name_again)):
+        for name in one:
+            np.testing.assert_allclose(one[name], two[name], rtol=1e-12)
+    repeated, _ = resampled(Examples(actual, outputs, ABC), 7, 200)
+    assert all(np.array_equal(again[name], repeated[name], equal_nan=True) for name in again)
+    other, _ = resampled(Examples(actual, outputs, ABC), 8, 200)
+    assert not np.array_equal(first["accuracy"], other["accuracy"])
+
+
+def test_windows_that_overlap_are_drawn_in_blocks_and_their_intervals_cover_the_truth() -> None:
+    """Errors of 12-step forecasts from every origin: a moving sum, correlated over 11 steps."""
+    covered = {"alone": 0, "in blocks": 0}
+    for seed in range(200):
+        shocks = np.random.default_rng(seed).normal(size=(600 + 11))
+        error = np.abs(np.convolve(shocks, np.ones(12), "valid"))[:, None]
+        alone = Examples(error, np.zeros_like(error), Target("values", ("h12",)))
+        shuffled = np.random.default_rng(seed).permutation(len(error))  # files need not be in order of time
+        blocks = dataset.blocks(np.arange(len(error)), 11)
+        in_blocks = replace(alone, blocks=blocks).take(shuffled)
+        truth = np.sqrt(12 * 2 / np.pi)
+        for name, examples in (("alone", alone), ("in blocks", in_blocks)):
+            low, high = metrics.interval(resampled(examples, 1, 300)[0]["mae"], 0.95)
+            covered[name] += low <= truth <= high
+    assert covered["alone"] < 120  # 60 %
+    assert covered["in blocks"] > 170  # 85 %: what is left of 95 are the blocks' edges and their number
+
+
+def test_blocks_of_one_are_examples() -> None:
+    actual, outputs = answers(50, 3, 1)
+    alone, _ = resampled(Examples(actual, outputs, ABC), 7, 100)
+    ones, _ = resampled(Examples(actual, outputs, ABC, blocks=np.arange(50) * 3), 7, 100)
+    assert all(np.array_equal(alone[name], ones[name], equal_nan=True) for name in alone)
+
+
+def test_areas_get_fewer_resamples_where_they_cost_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    actual, outputs = answers(50, 3, 1)
+    monkeypatch.setattr(metrics, "RANKED", 1)
+    monkeypatch.setattr(metrics, "BLOCK", 500)
+    found, _ = resampled(Examples(actual, outputs, ABC), 7, 300)
+    assert len(found["accuracy"]) == 300
+    assert len(found["roc_auc"]) == metrics.FEWEST
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    """Of 95 % intervals for an accuracy of 0.8 from 200 examples, about 95 % hold 0.8 (here of 400 data sets)."""
+    random = np.random.default_rng(5)
+    outputs = np.tile([0.9, 0.1], (200, 1))
+    covered = 0
+    for trial in range(400):
+        actual = (random.random(200) > 0.8).astype(int)
+        samples, _ = resampled(Examples(actual, outputs, BINARY), trial, 400, ranked=False)
+        low, high = metrics.interval(samples["accuracy"], 0.95)
+        covered += low <= 0.8 <= high
+    assert 0.90 <= covered / 400 <= 0.98
+
+
+def test_an_interval_of_a_mean_is_that_of_the_normal_distribution() -> None:
+    actual = np.random.default_rng(1).normal(0, 2, (2000, 1))
+    samples, _ = resampled(Examples(actual, np.zeros((2000, 1)), Target("values", ("x",))), 3, 2000)
+    low, high = metrics.interval(samples["mse"], 0.95)
+    half = 1.96 * (actual**2).std() / np.sqrt(2000)
+    assert (low, high) == pytest.approx(((actual**2).mean() - half, (actual**2).mean() + half), abs=half / 5)
+
+
+def test_models_of_the_same_examples_are_compared_in_pairs() -> None:
+    """Two models that are wrong in nearly the same places differ by far less than either varies."""
+    actual, outputs = answers(500, 3, 1, ties=False)
+    other = outputs.copy()
+    other[0] = np.roll(np.eye(3)[actual[0]], 1)
+    ours, theirs = (resampled(Examples(actual, o, ABC), 1, 300, ranked=False)[0]["accuracy"] for o in (outputs, other))
+    assert np.ptp(ours - theirs) <= 6 / 500
+    assert np.ptp(ours) > 20 / 500
+
+
+def test_calibration_by_hand() -> None:
+    outputs = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]])
+    right = outputs.argmax(axis=1) == [0, 1, 1, 1]
+    first, second = metrics.reliability(outputs.max(axis=1), right, 10)
+    assert first == {"confidence": pytest.approx(0.6), "accuracy": 1.0, "rows": 2}
+    assert second == {"confidence": pytest.approx(0.9), "accuracy": 0.5, "rows": 2}
+
+
+@given(st.integers(1, 200), st.integers(2, 6), st.integers(2, 30), st.integers(0, 1000))
+def test_every_example_stands_in_one_bin(rows: int, classes: int, bins: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    outputs = random.dirichlet(np.ones(classes) * 0.3, rows)
+    actual = random.integers(0, classes, rows)
+    right = outputs.argmax(axis=1) == actual
+    found = metrics.reliability(outputs.max(axis=1), right, bins)
+    assert sum(row["rows"] for row in found) == rows
+    confidences = [row["confidence"] for row in found]
+    assert confidences == sorted(confidences)
+    apart = sum(abs(row["confidence"] - row["accuracy"]) * row["rows"] for row in found) / rows
+    target = Target("label", tuple("abcdef"[:classes]))
+    assert single(Examples(actual, outputs, target, bins=bins))["ece"] == pytest.approx(apart, abs=1e-7)
+
+
+def test_the_main_metric_and_its_direction() -> None:
+    assert metrics.main(ABC) == "accuracy"
+    assert metrics.main(ABC, {}) == "cost"
+    assert metrics.main(Target("labels", ("a",))) == "f1_macro"
+    assert metrics.main(Target("values", ("a",))) == "mae"
+    assert metrics.better("accuracy", 0.9, 0.8) == pytest.approx(0.1)
+    assert metrics.better("mae", 0.9, 0.8) == pytest.approx(-0.1)

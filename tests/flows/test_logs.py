@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+
+from components import SlipwayError
+from flows import ui
+from flows.machinery import logs
+from flows.machinery.process import Children
+
+LINES = """\
+ ___ ___ ___ ___
+20:53:05.123 | INFO    | prefect.server - all is well
+20:53:05.124 | WARNING | prefect.server.services - slow
+2026/11/27 20:53:05 WARNING mlflow.store: old
+2026/11/27 20:53:05 INFO mlflow.store.db.utils: Creating initial MLflow database tables...
+INFO:     127.0.0.1:5 - "GET /WARNING HTTP/1.1" 200
+[2026-11-27 20:53:05 +0000] [7] [ERROR] gone
+ERROR:    Exception in ASGI application
+Traceback (most recent call last):
+  File "a.py", line 1, in f
+    raise KeyError
+KeyError: 'a'
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "b.py", line 1, in g
+sqlalchemy.exc.InvalidRequestError: Can't evaluate bulk DML statement
+INFO:     and on
+Traceback of nothing"""
+
+
+def test_warnings_errors_and_what_ended_a_traceback_are_loud() -> None:
+    shown = logs.loud()
+    assert [line for line in LINES.splitlines() if shown(line)] == [
+        "20:53:05.124 | WARNING | prefect.server.services - slow",
+        "2026/11/27 20:53:05 WARNING mlflow.store: old",
+        "[2026-11-27 20:53:05 +0000] [7] [ERROR] gone",
+        "ERROR:    Exception in ASGI application",
+        "KeyError: 'a'",
+        "sqlalchemy.exc.InvalidRequestError: Can't evaluate bulk DML statement",
+    ]
+
+
+def test_a_log_holds_all_and_the_terminal_what_is_loud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tell = logs.teller("prefect")
+    for line in LINES.splitlines():
+        tell(line)
+    tell("ERROR: while it is stopped", quiet=True)
+    assert logs.path("prefect").read_text() == f"{LINES}\nERROR: while it is stopped\n"
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 6
+    assert told[0].endswith("slow  (more in .prefect/logs/prefect.log)")
+
+
+def test_a_log_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logs, "MAX_BYTES", 1000)
+    tell = logs.teller("mlflow")
+    for number in range(1000):
+        tell(f"INFO: {number}")
+    assert sum(path.stat().st_size for path in logs.FOLDER.iterdir()) <= 4000
+    assert logs.path("mlflow").read_text().endswith("INFO: 999\n")
+
+
+def test_the_servers_of_the_ui_are_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["python", "-c", "print('INFO: fine'); print('12:00:00.1 | ERROR   | scheduler - failed'); exit(3)"]
+    with Children() as children, pytest.raises(SlipwayError, match="prefect ended by itself"):
+        ui._serve(children, {"prefect": command}, {"prefect": "http://127.0.0.1:9"})
+    assert capsys.readouterr().err.startswith("prefect: 12:00:00.1 | ERROR   | scheduler - failed  (more in ")
+    assert "INFO: fine" in logs.path("prefect").read_text()

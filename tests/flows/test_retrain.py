@@ -1,0 +1,205 @@
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.machinery import server
+from tests.flowing import command, flows, repository, status, until
+
+pytestmark = pytest.mark.e2e  # each starts whole flow runs
+
+STAGES: dict[str, dict[str, Any]] = {
+    "first": {"cmd": "cat data/* params.yaml > first", "deps": ["data"], "params": ["x"], "outs": ["first"]},
+    "second": {
+        "cmd": "mkdir -p build; echo '{\"n\": 1}' > build/m.json; cp first second",
+        "deps": ["first"],
+        "outs": ["second"],
+        "metrics": [{"build/m.json": {"cache": False}}],
+    },
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo/params.yaml").write_text("x: 1\n")
+    return repository(tmp_path / "repo", STAGES, data="1")
+
+
+def finished(process: "subprocess.Popen[str]") -> str:
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out
+    return str(out)
+
+
+def table(out: str) -> dict[str, str]:
+    """Return the states in a summary."""
+    rows = [line.split() for line in out.partition("task ")[2].splitlines()[1:]]
+    return {row[0]: row[1] for row in rows[: [*rows, []].index([])] if row[0] != "error:"}
+
+
+def test_a_run_a_second_one_and_what_they_leave(path: Path, prefect_server: str, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    bare = {"HOME": str(tmp_path / "home"), "GIT_CONFIG_NOSYSTEM": "1", "EMAIL": ""}
+    before = [command(path, "git", *words.split()) for words in ("rev-parse HEAD", "diff --cached", "branch -a")]
+    out = finished(flows(path, "retrain", PREFECT_API_URL=prefect_server, **bare))
+    assert table(out) == {"data.dvc": "unchanged", "first": "ran", "second": "ran", "register": "ran"}
+    assert "not promoted: accuracy is below the gate" in out and "champion (version 2)" in out
+    assert "NOT HELD" in out and "make ui" in out
+
+    # The experiment: a commit on the checkout's own, that touches neither branch nor index.
+    (experiment,) = command(path, "git", "for-each-ref", "--format=%(refname)", "refs/exps").splitlines()
+    head = before[0]
+    name = experiment.rpartition("/")[2]
+    assert experiment == f"refs/exps/{head[:2]}/{head[2:]}/{name}"
+    assert before == [
+        command(path, "git", *words.split()) for words in ("rev-parse HEAD", "diff --cached", "branch -a")
+    ]
+    assert command(path, "git", "rev-parse", f"{experiment}^") == head
+    assert "md5" in command(path, "git", "show", f"{experiment}:dvc.lock")
+    assert json.loads(command(path, "git", "show", f"{experiment}:build/m.json")) == {"n": 1}
+    shown = json.loads(command(path, "dvc", "exp", "show", "--json"))
+    ((found,),) = ([e["revs"][0] for e in row["experiments"]] for row in shown if row["experiments"])
+    assert found["name"] == name and found["data"]["metrics"]["build/m.json"]["data"] == {"n": 1}
+    assert f"registered as {name}" in out
+
+    out = finished(flows(path, "retrain", PREFECT_API_URL=prefect_server, **bare))
+    assert set(table(out).values()) == {"unchanged"}
+    assert "nothing changed: no stage ran, no new version" in out
+    assert len(command(path, "git", "for-each-ref", "refs/exps").splitlines()) == 1
+
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
+        (artifact, *_) = client.request("POST", "/artifacts/filter", json={"sort": "CREATED_DESC"}).json()
+        assert artifact["key"] == "retrain" and "| second | unchanged |" in artifact["data"]
+
+
+def test_another_parameter_is_another_experiment_which_can_be_applied(path: Path, prefect_server: str) -> None:
+    finished(flows(path, "retrain", PREFECT_API_URL=prefect_server))
+    (path / "params.yaml").write_text("x: 2\n")
+    out = finished(flows(path, "retrain", PREFECT_API_URL=prefect_server))
+    assert table(out)["first"] == "ran"
+    first, second = command(path, "git", "for-each-ref", "--format=%(refname:lstrip=4)", "refs/exps").split()
+    other = next(n for n in (first, second) if "x: 1" in command(path, "git", "show", f"{_ref(path, n)}:params.yaml"))
+    somebody = {f"GIT_{who}_{what}": "a@b.c" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    command(path, "dvc", "exp", "apply", "-q", other, env=somebody)  # DVC stashes, and git wants to know who
+    assert (path / "params.yaml").read_text() == "x: 1\n"
+    assert (path / "first").read_text() == "1x: 1\n"
+
+
+def _ref(path: Path, name: str) -> str:
+    return command(path, "git", "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{name}")
+
+
+def test_new_data_is_versioned_and_to_be_committed(path: Path, prefect_server: str) -> None:
+    (path / "data/b.txt").write_text("2")
+    out = finished(flows(path, "retrain", PREFECT_API_URL=prefect_server))
+    assert table(out)["data.dvc"] == "versioned"
+    assert "`git add data.dvc` and commit" in out
+
+
+def test_a_failing_stage_ends_the_run_with_its_message(tmp_path: Path, prefect_server: str) -> None:
+    cmd = "echo 'error: data/x.parquet: no column label' >&2; exit 1"
+    path = repository(
+        tmp_path, {"a": {"cmd": cmd, "outs": ["a"]}, "b": {"cmd": "cp a b", "deps": ["a"], "outs": ["b"]}}
+    )
+    process = flows(path, "retrain", PREFECT_API_URL=prefect_server)
+    out, _ = process.communicate()
+    assert process.returncode == 1
+    assert out.endswith("error: a: error: data/x.parquet: no column label\n")
+    assert table(out) == {"a": "failed", "b": "not"}
+    assert float(re.findall(r"a +failed +(\S+)", out)[0]) > 0  # the seconds until it failed
+    assert "Traceback" not in out
+
+
+def test_a_second_run_waits_and_says_for_whom(tmp_path: Path, prefect_server: str) -> None:
+    cmd = "echo started; while [ ! -e go ]; do sleep 0.05; done; echo 1 > a"
+    path = repository(tmp_path, {"a": {"cmd": cmd, "outs": ["a"]}})
+    first = flows(path, "retrain", PREFECT_API_URL=prefect_server)
+    until(first, "a: started")
+    second = flows(path, "retrain", PREFECT_API_URL=prefect_server)
+    assert f"process {first.pid}, since 20" in until(second, "another run")
+    (path / "go").touch()
+    assert table(finished(first))["a"] == "ran"
+    assert table(finished(second))["a"] == "unchanged"
+
+
+def test_a_server_that_is_down_is_said_in_seconds(path: Path) -> None:
+    started = time.monotonic()
+    url = f"http://127.0.0.1:{server.free_port()}/api"
+    process = flows(path, "retrain", PREFECT_API_URL=url)
+    out, _ = process.communicate()
+    assert process.returncode == 1
+    assert time.monotonic() - started < 15
+    assert f"Prefect's server at {url} does not answer" in out and "unset PREFECT_API_URL" in out
+    assert "Traceback" not in out
+
+
+def test_no_repository_no_schedule_no_commit(tmp_path: Path, prefect_server: str) -> None:
+    process = flows(tmp_path, "retrain", PREFECT_API_URL=prefect_server)
+    out, _ = process.communicate()
+    assert process.returncode == 1 and "is no DVC repository" in out
+
+    process = flows(tmp_path, "retrain", "--cron", "whenever", PREFECT_API_URL=prefect_server)
+    out, _ = process.communicate()
+    assert process.returncode == 1 and out == 'error: "whenever" is no schedule; "0 3 * * *" is every night at three\n'
+
+    new = tmp_path / "new"
+    repository(new, {"a": {"cmd": "echo 1 > a", "outs": ["a"]}})
+    command(new, "git", "update-ref", "-d", "HEAD")
+    process = flows(new, "retrain", PREFECT_API_URL=prefect_server)
+    out, _ = process.communicate()
+    assert process.returncode == 1 and "git has no commit yet" in out.splitlines()[-1]
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Give an environment that names no server: a home with no profile."""
+    (tmp_path / "home").mkdir()
+    yield {"HOME": str(tmp_path / "home")}
+
+
+def test_with_a_temporary_server(path: Path, temporary: dict[str, str]) -> None:
+    out = finished(flows(path, "retrain", **temporary))
+    assert table(out)["second"] == "ran"
+    assert "rror" not in out
+    assert not (Path(temporary["HOME"]) / ".prefect").exists()
+    with sqlite3.connect(path / ".prefect/prefect.db") as database:
+        assert database.execute("select name, state_type from task_run order by name").fetchall() == [
+            (name, "COMPLETED") for name in ("data.dvc", "first", "register", "second")
+        ]
+        logs = [message for (message,) in database.execute("select message from log")]
+    assert any(message.startswith("registered as") for message in logs)
+
+
+def test_a_server_lost_half_way_loses_no_stage(path: Path, tmp_path: Path) -> None:
+    (path / "dvc.yaml").write_text(
+        "stages:\n  a: {cmd: echo 1 > a, outs: [a]}\n"
+        "  b: {cmd: 'echo started; while [ ! -e go ]; do sleep 0.05; done; cp a b', deps: [a], outs: [b]}\n"
+    )
+    port = server.free_port()
+    environment = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect")}
+    own = subprocess.Popen(server.command(port, "--no-ui"), env=environment, stdout=subprocess.DEVNULL)
+    try:
+        while not server.answers(f"http://127.0.0.1:{port}/api/health"):
+            time.sleep(0.2)
+        process = flows(path, "retrain", PREFECT_API_URL=f"http://127.0.0.1:{port}/api")
+        until(process, "b: started")
+    finally:
+        own.kill()
+        own.wait()
+    (path / "go").touch()
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, out
+    assert "Prefect's server" in out.splitlines()[-1] and "Traceback" not in out
+    assert (path / "b").read_text() == "1\n"
+    assert status(path) == {}

@@ -1,0 +1,94 @@
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import schedule
+from flows.machinery import server
+from tests.flowing import end, flows, repository, until
+
+STAGES: dict[str, dict[str, Any]] = {"first": {"cmd": "cat data/* > first", "deps": ["data"], "outs": ["first"]}}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return repository(tmp_path / "repo", STAGES, data="1")
+
+
+@contextmanager
+def serving(home: Path, port: int, **settings: str) -> Iterator[str]:
+    """Run a Prefect server with settings of its own; its API's address."""
+    home.mkdir(exist_ok=True)
+    environment = os.environ | {"PREFECT_HOME": str(home)} | settings
+    with (home / "log").open("a") as log:
+        process = subprocess.Popen(server.command(port, "--no-ui"), env=environment, stdout=log, stderr=log)
+    try:
+        while not server.answers(f"http://127.0.0.1:{port}/api/health"):
+            assert process.poll() is None, (home / "log").read_text()
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/api"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_the_next_moment_of_a_schedule() -> None:
+    noon = datetime(2026, 11, 27, 12, tzinfo=UTC)
+    assert schedule._after("* * * * *", noon) == noon.replace(minute=1)  # not the moment itself
+    assert schedule._after("0 3 * * 1", noon) == datetime(2026, 11, 30, 3, tzinfo=UTC)
+
+
+@pytest.mark.e2e
+def test_a_run_comes_by_itself_when_it_is_due(path: Path, prefect_server: str) -> None:
+    """Prefect's own scheduler makes the run, nobody else: waiting is all that this test does."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    process = flows(path, "retrain", "--cron", "* * * * *", PREFECT_API_URL=prefect_server)
+    said = until(process, "registered as")
+    assert "the next run is due at" in said
+    with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
+        made = [run for run in client.read_flow_runs() if run.auto_scheduled]
+        late = [run.start_time - run.expected_start_time for run in made if run.start_time and run.expected_start_time]
+        assert late and max(late) < schedule.GRACE, said
+        out = end(process, signal.SIGINT)
+        assert process.returncode in (0, 130), out
+        assert client.read_deployment_by_name("retrain/schedule").paused  # nothing is due that nobody would run
+    assert (path / "first").read_text() == "1"
+    assert "Traceback" not in said + out
+    assert "prefect.runner" in (path / ".prefect/logs/schedule.log").read_text()
+
+
+@pytest.mark.e2e
+def test_a_server_that_schedules_nothing_is_an_error_after_a_minute(path: Path, tmp_path: Path) -> None:
+    settings = {"PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false"}
+    with serving(tmp_path / "prefect", server.free_port(), **settings) as url:
+        started = time.monotonic()
+        out, _ = flows(path, "retrain", "--cron", "0 3 * * *", PREFECT_API_URL=url).communicate(timeout=150)
+    assert out.splitlines()[-1].startswith("error: nothing is scheduled")
+    assert re.search(r"has made no run for 20\d\d-\d\d-\d\d 03:00 UTC", out)
+    assert time.monotonic() - started > 55
+    assert "Traceback" not in out
+
+
+@pytest.mark.e2e
+def test_a_server_that_goes_away_is_told_and_waited_for(path: Path, tmp_path: Path) -> None:
+    port = server.free_port()
+    with serving(tmp_path / "prefect", port) as url:
+        process = flows(path, "retrain", "--cron", "0 3 1 * *", PREFECT_API_URL=url, PREFECT_RUNNER_POLL_FREQUENCY="1")
+        said = until(process, "the next run is due at")
+    said += until(process, "does not answer: nothing runs until it does")
+    with serving(tmp_path / "prefect", port):
+        said += until(process, "answers again")
+        time.sleep(3)  # it serves again
+        assert process.poll() is None
+        said += end(process, signal.SIGINT)
+    assert "Traceback" not in said

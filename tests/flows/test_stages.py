@@ -1,0 +1,238 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.machinery import checkout, stages
+from flows.machinery.stages import Outcome
+from tests.flowing import GIT, command, end, flows, gone, repository, status, until
+
+Run = Callable[..., list[Outcome]]
+# Writes when it began and when it ended, a second and a half later.
+TIMED = "date +%s.%N > {0}; sleep 1.5; date +%s.%N >> {0}"
+DIAMOND: dict[str, dict[str, Any]] = {
+    "join": {"cmd": "cat left right > join", "deps": ["left", "right"], "outs": ["join"]},
+    "left": {"cmd": TIMED.format("left"), "deps": ["top"], "outs": ["left"]},
+    "right": {"cmd": TIMED.format("right"), "deps": ["top"], "outs": ["right"]},
+    "top": {"cmd": "cat data/* > top", "deps": ["data"], "outs": ["top"]},
+}
+
+READS: dict[str, dict[str, Any]] = {"top": DIAMOND["top"]}
+
+
+@pytest.fixture
+def run(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Bring a repository up to date in a flow run of this process."""
+    from prefect import flow
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    @flow
+    def trial(force: bool = False) -> list[Outcome]:
+        with checkout.opened() as work:
+            return stages.run(work, force=force)
+
+    def _run(path: Path, force: bool = False) -> list[Outcome]:
+        monkeypatch.chdir(path)
+        return trial(force=force)
+
+    with temporary_settings({PREFECT_API_URL: prefect_server, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield _run
+
+
+def states(outcomes: list[Outcome]) -> dict[str, str]:
+    return {outcome.name: outcome.state for outcome in outcomes}
+
+
+def test_the_graph_is_dvcs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository(tmp_path, DIAMOND, data="1"))
+    with checkout.opened() as work:
+        found = {stage.addressing: set(upstream) for stage, upstream in stages.nodes(work.repo)}
+    assert found == {
+        "data.dvc": set(),
+        "top": {"data.dvc"},
+        "left": {"top"},
+        "right": {"top"},
+        "join": {"left", "right"},
+    }
+    order = list(found)
+    assert all(order.index(above) < order.index(name) for name, upstream in found.items() for above in upstream)
+
+
+@pytest.mark.e2e
+def test_ran_unchanged_restored(tmp_path: Path, run: Run) -> None:
+    path = repository(tmp_path, DIAMOND, data="1")
+    assert states(run(path)) == {
+        "data.dvc": "unchanged", "top": "ran", "left": "ran", "right": "ran", "join": "ran"
+    }  # fmt: skip
+    (began, ended), (other_began, other_ended) = (
+        map(float, (path / name).read_text().split()) for name in ("left", "right")
+    )
+    assert began < other_ended and other_began < ended, "left and right did not run side by side"
+    assert set(states(run(path)).values()) == {"unchanged"}
+    assert status(path) == {}
+
+    (path / "dvc.lock").unlink()
+    for name in ("top", "left", "right", "join"):
+        (path / name).unlink()
+    assert set(states(run(path)).values()) == {"unchanged", "restored"}
+    assert states(run(path, force=True))["join"] == "ran"
+
+
+@pytest.mark.e2e
+def test_a_new_parameter_runs_only_what_reads_it(tmp_path: Path, run: Run) -> None:
+    path = repository(
+        tmp_path,
+        {
+            "a": {"cmd": "echo 1 > a", "outs": ["a"]},
+            "b": {"cmd": "cat a params.yaml > b", "deps": ["a"], "params": ["x"], "outs": ["b"]},
+        },
+    )
+    (path / "params.yaml").write_text("x: 1\n")
+    run(path)
+    (path / "params.yaml").write_text("x: 2\n")
+    assert states(run(path)) == {"a": "unchanged", "b": "ran"}
+
+
+@pytest.mark.e2e
+def test_a_failing_stage_says_why_and_stops_what_depends_on_it(
+    tmp_path: Path, run: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    failing = "echo much; echo 'error: data/x.parquet: not a Parquet file' >&2; echo 'make it anew' >&2; exit 1"
+    path = repository(
+        tmp_path,
+        {
+            "bad": {"cmd": failing, "outs": ["bad"]},
+            "after": {"cmd": "cp bad after", "deps": ["bad"], "outs": ["after"]},
+            "later": {"cmd": "cp after later", "deps": ["after"], "outs": ["later"]},
+            "aside": {"cmd": "echo 1 > aside", "outs": ["aside"]},
+            "silent": {"cmd": "false", "outs": ["silent"]},
+            "unkept": {"cmd": "true", "outs": ["unkept"]},
+        },
+    )
+    outcomes = {outcome.name: outcome for outcome in run(path)}
+    assert states(list(outcomes.values())) == {
+        "bad": "failed", "after": "not run", "later": "not run", "aside": "ran",
+        "silent": "failed", "unkept": "failed",
+    }  # fmt: skip
+    assert outcomes["bad"].error == "bad: error: data/x.parquet: not a Parquet file\nmake it anew"
+    assert outcomes["bad"].seconds > 0.3  # until it failed
+    assert outcomes["after"].seconds == 0
+    assert outcomes["silent"].error.startswith("silent: > false")
+    assert "unkept" in outcomes["unkept"].error and "does not exist" in outcomes["unkept"].error
+    assert "bad: much" in capfd.readouterr().out
+
+
+@pytest.mark.e2e
+def test_data_is_pulled_where_it_is_missing(tmp_path: Path, run: Run) -> None:
+    path = repository(tmp_path / "repo", READS, data="1")
+    command(path, "dvc", "remote", "add", "-q", "-d", "store", str(tmp_path / "store"))
+    command(path, "dvc", "push", "-q")
+    shutil.rmtree(path / "data")
+    shutil.rmtree(path / ".dvc/cache")
+    assert states(run(path))["data.dvc"] == "pulled"
+    assert (path / "top").read_text() == "1"
+
+
+@pytest.mark.e2e
+def test_changed_data_is_versioned(tmp_path: Path, run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    path = repository(tmp_path, READS, data="1")
+    run(path)
+    before = (path / "data.dvc").read_text()
+    (path / "data/b.txt").write_text("2")
+    assert states(run(path))["data.dvc"] == "versioned"
+    assert (path / "top").read_text() == "12"
+    after = (path / "data.dvc").read_text()
+    assert after != before
+    (md5,) = (word for word in after.split() if word.endswith(".dir"))
+    assert f"versioned as {md5}" in capfd.readouterr().out
+    assert status(path) == {}
+
+
+@pytest.mark.e2e
+def test_lost_data_is_an_error_and_no_new_version(tmp_path: Path, run: Run) -> None:
+    path = repository(tmp_path, READS, data="1")
+    (path / "data/b.txt").write_text("2")
+    run(path)
+    before = (path / "data.dvc").read_text()
+    (path / "data/b.txt").unlink()
+    (path / "data/c.txt").write_text("3")
+    first, *others = run(path)
+    assert first.state == "failed" and "data/b.txt: gone" in first.error and "dvc checkout data.dvc" in first.error
+    assert {outcome.state for outcome in others} == {"not run"}
+    assert (path / "data.dvc").read_text() == before
+
+
+@pytest.mark.e2e
+def test_lines_arrive_while_the_stage_runs(tmp_path: Path, prefect_server: str) -> None:
+    waits = "echo first; for i in $(seq 600); do [ -e go ] && break; sleep 0.05; done; mv go a"
+    path = repository(tmp_path, {"a": {"cmd": waits, "outs": ["a"]}})
+    process = flows(path, "retrain", PREFECT_API_URL=prefect_server)
+    until(process, "a: first")
+    (path / "go").touch()
+    out, _ = process.communicate()
+    assert process.returncode == 0, out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.e2e
+def test_to_end_a_run_ends_all_it_started(
+    tmp_path: Path, prefect_server: str, number: signal.Signals, code: int
+) -> None:
+    cmd = "bash -c 'echo $$ $PPID > pids; echo started; sleep 600; true'; true"
+    path = repository(tmp_path, {"a": {"cmd": cmd, "outs": ["a"]}})
+    process = flows(path, "retrain", PREFECT_API_URL=prefect_server)
+    until(process, "a: started")
+    out = end(process, number)
+    assert process.returncode == code, out
+    assert "Traceback" not in out
+    assert all(gone(int(pid), 1) for pid in (path / "pids").read_text().split())
+    (path / "dvc.yaml").write_text("stages: {a: {cmd: echo 1 > a, outs: [a]}}")
+    said = command(path, "dvc", "repro", env=GIT)
+    assert "Running stage 'a'" in said and "had been killed" not in said
+
+
+@pytest.mark.e2e
+def test_a_stage_that_ignores_signals_is_killed(tmp_path: Path, prefect_server: str) -> None:
+    cmd = "trap '' INT TERM; echo $$ > pids; echo started; while true; do sleep 1; done"
+    path = repository(tmp_path, {"a": {"cmd": cmd, "outs": ["a"]}})
+    process = flows(path, "retrain", PREFECT_API_URL=prefect_server)
+    until(process, "a: started")
+    end(process, signal.SIGINT)
+    assert process.returncode == 130
+    assert gone(int((path / "pids").read_text()), 1)
+    assert "deleted" in str(status(path))
+
+
+@pytest.mark.e2e
+def test_a_stage_that_dvc_runs_by_hand_is_waited_for(tmp_path: Path, prefect_server: str) -> None:
+    cmd = "echo by hand; while [ ! -e go ]; do sleep 0.05; done; echo 1 > a"
+    path = repository(tmp_path, {"a": {"cmd": cmd, "outs": ["a"]}})
+    hand = subprocess.Popen(["dvc", "repro"], cwd=path, stdout=subprocess.PIPE, text=True)
+    until(hand, "by hand")
+    process = flows(path, "retrain", PREFECT_API_URL=prefect_server)
+    said = until(process, "a: waiting")
+    assert f"PID {hand.pid}" in said and "dvc repro" in said
+    (path / "go").touch()
+    hand.communicate()
+    out, _ = process.communicate()
+    assert process.returncode == 0, out
+    assert "a " in out and "unchanged" in out
+
+
+def test_the_environment_of_children_finds_this_python() -> None:
+    from flows.machinery.process import environment
+
+    assert environment()["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+
+
+@pytest.mark.e2e
+def test_what_a_stage_leaves_running_holds_nothing_up(tmp_path: Path, run: Run) -> None:
+    path = repository(tmp_path, {"a": {"cmd": "sleep 600 & echo $! > pid; echo 1 > a", "outs": ["a"]}})
+    assert states(run(path)) == {"a": "ran"}
+    assert gone(int((path / "pid").read_text()))

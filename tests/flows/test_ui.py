@@ -1,0 +1,92 @@
+import json
+import signal
+import socket
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import psutil
+import pytest
+
+from flows import ui
+from flows.machinery import server
+from tests.flowing import end, flows, gone, repository, until
+
+
+def test_the_report_and_nothing_else_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    port = server.free_port()
+    with ui._report(port):
+        with pytest.raises(HTTPError, match="404") as error:
+            urlopen(f"http://127.0.0.1:{port}/")
+        assert b"make run" in error.value.read()
+        (tmp_path / "build/validation").mkdir(parents=True)
+        (tmp_path / "build/validation/report.html").write_text("<p>the report")
+        with urlopen(f"http://127.0.0.1:{port}/") as answer:
+            assert answer.read() == b"<p>the report"
+        for path in ("/params.yaml", "/../params.yaml", "/build/validation/report.html"):
+            with pytest.raises(HTTPError, match="404"):
+                urlopen(f"http://127.0.0.1:{port}{path}")
+    assert not server.answers(f"http://127.0.0.1:{port}/")
+
+
+def test_what_others_serve_is_named_and_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example.org")
+    monkeypatch.setenv("PREFECT_API_URL", "http://prefect.example.org/api")
+    assert ui._shared() == {"mlflow": "http://mlflow.example.org", "prefect": "http://prefect.example.org"}
+    assert ui._commands({"report": 8010}) == {}
+
+
+def test_a_taken_port_is_passed_over() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert server.free_port(port) > port
+
+
+@pytest.mark.e2e
+def test_all_are_served_on_loopback_and_end_together(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    path = repository(tmp_path / "repo", {"a": {"cmd": "echo 1 > a", "outs": ["a"]}})
+    home = {"HOME": str(tmp_path / "home")}
+    process = flows(path, "ui", **home)
+    said = until(process, "Ctrl-C")
+    addresses = json.loads((path / ".prefect/ui.json").read_text())
+    for name, address in addresses.items():
+        assert address in said
+        if name != "report":  # none has been made here
+            assert server.answers(f"{address}/"), name
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    listening = [c for p in family for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
+    assert len(listening) >= 3
+    assert {c.laddr.ip for c in listening} == {"127.0.0.1"}
+
+    other = flows(path, "ui", **home)
+    out, _ = other.communicate()
+    assert other.returncode == 0 and out.startswith("already served") and addresses["mlflow"] in out
+
+    run = flows(path, "retrain", **home)  # finds it without being told
+    out, _ = run.communicate()
+    assert run.returncode == 0 and addresses["prefect"] in out, out
+    kept = {log.name: log.read_text() for log in (path / ".prefect/logs").iterdir()}
+    assert sorted(kept) == ["mlflow.log", "prefect.log"]  # no temporary server
+    assert "startup complete" in kept["mlflow.log"]
+
+    end(process, signal.SIGINT)
+    assert process.returncode == 0
+    assert all(gone(member.pid, 1) for member in family)
+    assert not (path / ".prefect/ui.json").exists()
+
+
+@pytest.mark.e2e
+def test_one_that_dies_takes_the_others_along(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    process = flows(tmp_path, "ui", HOME=str(tmp_path / "home"))
+    until(process, "Ctrl-C")
+    family = psutil.Process(process.pid).children(recursive=True)
+    next(member for member in family if "mlflow" in member.cmdline()).kill()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "error: mlflow ended by itself" in out and "startup complete" in out
+    assert all(gone(member.pid, 1) for member in family)

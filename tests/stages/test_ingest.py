@@ -1,0 +1,558 @@
+import gzip
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from dvc.repo import Repo
+from PIL import Image
+from ruamel.yaml import YAML
+
+from components import SlipwayError, params
+from components.__main__ import main
+from components.data import dataset
+from components.stages import ingest
+from tests.conftest import ROOT
+
+PARAMS = "# kept\nname: old\nrecipe: images\nimages:\n  height: 8  # kept too\n  width: 8\n"
+MNIST = ROOT.parent / "shared" / "datasets" / "mnist"
+
+
+@pytest.fixture
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A real DVC repository with a params.yaml and no data."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(PARAMS)
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    Repo.init()
+    return tmp_path
+
+
+def pictures(folder: Path, classes: dict[str, int], seed: int = 1, size: tuple[int, int] = (9, 7)) -> Path:
+    random = np.random.default_rng(seed)
+    for label, count in classes.items():
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            pixels = random.integers(0, 255, size).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{seed}-{number}.png")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_the_starter_can_be_made_again_with_the_same_bytes(repo: Path) -> None:
+    ingest.run("digits")
+    made = hashlib.md5(Path("data/digits.parquet").read_bytes()).hexdigest()  # noqa: S324 - DVC's own
+    assert (ROOT / "starter" / "files" / "md5" / made[:2] / made[2:]).exists()
+    assert (repo / "data.dvc").read_text() == (ROOT / "data.dvc").read_text()
+    assert pq.read_metadata("data/digits.parquet").num_rows == 1797
+
+
+def test_class_folders_become_a_dataset_and_params_follow(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = pictures(repo / "My pets", {"cat": 3, "dog": 2})
+    (folder / "cat" / "notes.txt").write_text("no picture")
+    (folder / "dog" / ".DS_Store").write_text("")
+    (folder / "dog" / "cut.png").write_bytes(b"\x89PNG")
+    for name in ("b.png", "a.txt"):
+        (folder / name).write_text("loose")
+    (folder / "dog" / "copy.png").write_bytes((folder / "dog" / "1-0.png").read_bytes())
+    ingest.run("images", folder=folder)
+    said = capsys.readouterr().out
+    assert "read 7 examples; 6 are new" in said
+    assert "skipped 2: not in a class folder: a.txt, b.png\n" in said
+    assert f"{folder / 'dog' / 'cut.png'}: cannot be opened as a picture; validate will set it aside" in said
+    assert "skipped 1: identical to another with the same label" in said
+    assert "skipped 1: not an image file (.txt)" in said
+    found = pq.read_table("data/my-pets.parquet")
+    assert sorted(found["label"].to_pylist()) == ["cat"] * 3 + ["dog"] * 3
+    settings = params.load()
+    assert (settings.name, settings.task.labels) == ("my-pets", ["cat", "dog"])
+    assert (settings.task.height, settings.task.width, settings.task.channels) == (9, 7, 1)
+    text = Path("params.yaml").read_text()
+    assert "# kept\n" in text
+    assert "# kept too" in text
+    assert "data" in Path("data.dvc").read_text()
+
+
+def test_pictures_with_several_labels_are_listed_in_a_file(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = pictures(repo / "pets", {"in": 2, "out": 2})
+    lines = ["\ufeffFile,Labels,Split", "in/1-0.png,cat; dog;cat,train", "in/1-1.png,,test", '"out/1-0.png",dog,', ""]
+    (folder / "labels.csv").write_text("\r\n".join([*lines, "out\\1-1.png,horse;cat,val"]), encoding="utf-8")
+    ingest.run("images", folder=folder, labels=folder / "labels.csv")
+    assert "skipped" not in capsys.readouterr().out
+    found = pq.read_table("data/pets.parquet")
+    assert found["label"].to_pylist() == [["cat", "dog"], [], ["dog"], ["cat", "horse"]]
+    assert found["split"].to_pylist() == ["train", "test", None, "validation"]
+    settings = params.load()
+    assert (settings.task.several, settings.task.labels) == (True, ["cat", "dog", "horse"])
+    dataset.chunks(Path("data"), _columns(settings))  # it is a dataset of this recipe
+    with pytest.raises(SlipwayError, match=r"its label is string, the dataset's is list.*--replace"):
+        ingest.run("images", folder=pictures(repo / "more", {"cat": 2, "dog": 2}, seed=5))
+    assert sorted(contents(Path("data"))) == ["pets.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", r"no column 'file' \(there are: none\)"),
+        ("picture,labels\na.png,x", r"no column 'file' \(there are: picture, labels\)"),
+        ("file,labels\n", "lists no picture"),
+        ("file,labels\na.png\n", "line 2: expected 2 values"),
+        ("file,labels\na.png,x,y\n", "line 2: expected 2 values between commas"),
+        ("file,labels\na.png,x;y\nc.png,x", r"line 3: c\.png is not in pets"),
+        ("file,labels\na.png,x;y\n../pets/b.png,x", r"line 3: \.\./pets/b\.png is not"),
+        ("file,labels\na.png,x;y\nnotes.txt,x", r"line 3: notes\.txt is not an image file"),
+        ("file,labels\na.png,x;y\n./a.png,x", r"line 3: a\.png is listed in line 2 already"),
+        ("file,labels\na.png,x;y", r"1 of the 2 pictures in pets are not listed, such as b\.png"),
+        ("file,labels\na.png,x\nb.png,x", "1 label in all of it"),
+        ("file,labels,split\na.png,x,half\nb.png,y,", "line 2: split 'half' is none of train, validation, test"),
+        ('file,labels\n"a.png,x\nb.png,y', "cannot be read as CSV"),
+        ("file,labels\na.png,\xe4\nb.png,y", "cannot be read as CSV in UTF-8"),
+    ],
+)
+def test_a_list_of_labels_that_cannot_be_used_says_why(repo: Path, text: str, expected: str) -> None:
+    Path("pets").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("L", (3, 3)).save(Path("pets", name))
+    Path("pets/notes.txt").write_text("no picture")
+    Path("list.csv").write_text(text, encoding="latin-1")
+    with pytest.raises(SlipwayError, match=expected):
+        ingest.run("images", folder=Path("pets"), labels=Path("list.csv"))
+    assert not Path("data").exists()
+
+
+def test_the_size_of_a_model_follows_the_pictures(repo: Path) -> None:
+    folder = pictures(repo / "same", {"cat": 3, "dog": 2})
+    noise = np.random.default_rng(1).integers(0, 256, (30, 2000, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(folder / "cat" / "wide.png")
+    ingest.run("images", folder=folder, name="same")
+    task = params.load().task
+    assert (task.height, task.width, task.channels, task.model) == (9, 7, 3, "cnn")  # the commonest; one has colours
+    for number, size in enumerate([(300, 900), (600, 1200), (900, 1500)]):
+        Path("mixed", "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        exif = Image.Exif()
+        exif[274] = 6  # lies on its side
+        Image.new("L", size, number).save(Path("mixed", "ab"[number % 2], f"{number}.jpg"), exif=exif)
+    ingest.run("images", folder=Path("mixed"), replace=True)
+    task = params.load().task
+    assert (task.height, task.width) == (112, 224)  # 1200 x 600 is in the middle; at most 224
+
+
+def test_an_official_split_of_folders_is_kept(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = repo / "pets"
+    pictures(folder / "train", {"cat": 3, "dog": 3}, 1)
+    pictures(folder / "test", {"cat": 2, "dog": 2}, 2)
+    for number in range(4):
+        (folder / "test" / f"{number}.png").write_text("loose")
+    ingest.run("images", folder=folder)
+    assert "skipped 4: not in a class folder: test/0.png, test/1.png, test/2.png, ..." in capsys.readouterr().out
+    assert pq.read_table("data/pets.parquet")["split"].to_pylist().count("test") == 4
+
+
+def test_new_data_is_one_more_file_and_only_what_is_new(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = pictures(repo / "first", {"cat": 3, "dog": 2})
+    ingest.run("images", folder=folder)
+    before = contents(Path("data"))
+    pictures(folder, {"cow": 2}, seed=2)
+    capsys.readouterr()
+    ingest.run("images", folder=folder, name="second")
+    assert "read 7 examples; 2 are new" in capsys.readouterr().out
+    after = contents(Path("data"))
+    assert {name: after[name] for name in before} == before
+    assert pq.read_table("data/second.parquet")["label"].to_pylist() == ["cow", "cow"]
+    settings = params.load()
+    assert settings.task.labels == ["cat", "dog", "cow"]  # the old ones keep their places
+    assert settings.name == "first"
+    ingest.run("images", folder=pictures(repo / "calves", {"cow": 2}, seed=8))  # one class, and already known
+    assert params.load().task.labels == ["cat", "dog", "cow"]
+    ingest.run("images", folder=folder, name="third")
+    assert "third.parquet" not in contents(Path("data"))
+
+
+def test_a_taken_name_and_another_kind_are_refused_and_nothing_changes(repo: Path) -> None:
+    ingest.run("images", folder=pictures(repo / "pets", {"cat": 3, "dog": 2}))
+    before = contents(Path("data")), Path("params.yaml").read_text()
+    with pytest.raises(SlipwayError, match=r"pets\.parquet exists with other examples"):
+        ingest.run("images", folder=pictures(repo / "more" / "pets", {"cat": 3, "dog": 2}, seed=5))
+    with pytest.raises(SlipwayError, match=r"of the recipe images, this source makes one of tabular.*--replace"):
+        ingest.run("breast-cancer")
+    assert (contents(Path("data")), Path("params.yaml").read_text()) == before
+    assert not [path for path in repo.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_replace_needs_what_was_there_to_be_kept_by_dvc(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ingest.run("images", folder=pictures(repo / "pets", {"cat": 3, "dog": 2}))
+    stray, pets = Path("data/stray.parquet"), Path("data/pets.parquet").read_bytes()
+    for content, said in ((pets + b"2", "does not keep \\(stray.parquet\\)"), (pets, "is not as data.dvc says")):
+        stray.write_bytes(content)
+        with pytest.raises(SlipwayError, match=said):
+            ingest.run("breast-cancer", replace=True)
+        assert stray.read_bytes() == content
+    stray.unlink()
+    version = YAML(typ="safe").load(Path("data.dvc"))["outs"][0]["md5"]
+    capsys.readouterr()
+    ingest.run("breast-cancer", replace=True)
+    assert f"it replaces the version {version} of data, which DVC keeps" in capsys.readouterr().out
+    assert list(contents(Path("data"))) == ["breast-cancer.parquet"]
+    settings = params.load()
+    assert (settings.name, settings.recipe) == ("breast-cancer", "tabular")
+    assert settings.task.labels == ["benign", "malignant"]
+
+
+@pytest.mark.parametrize("data", ["data", "../elsewhere"])
+@pytest.mark.parametrize("replace", [False, True])
+def test_files_of_the_users_in_the_folder_are_never_removed(
+    repo: Path, data: str, replace: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a Parquet file there the folder was taken for none, and all in it was deleted."""
+    files = {"kunden.csv": ANSWERS, "my-notes.csv": "a,b\n", "sub/thesis.txt": "thesis", ".hidden": "too"}
+    for name, text in files.items():
+        Path(data, name).parent.mkdir(parents=True, exist_ok=True)
+        Path(data, name).write_text(text)
+    before = Path("params.yaml").read_bytes()
+    words = ["ingest", "table", f"{data}/kunden.csv", "--label", "kauft", "--data", data]
+    assert main([*words, "--replace"] if replace else words) == 1
+    said = capsys.readouterr().err
+    assert f"error: {data}: holds files that DVC does not keep (.hidden, kunden.csv, my-notes.csv and 1 more)" in said
+    assert {name: Path(data, name).read_text() for name in files} == files
+    assert Path("params.yaml").read_bytes() == before
+    assert not Path("data.dvc").exists()
+
+
+def test_a_file_that_comes_while_an_ingest_reads_stays(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = dataset.write
+
+    def meanwhile(*arguments: Any) -> Any:
+        Path("data").mkdir()
+        Path("data/new.txt").write_text("here I am")
+        return written(*arguments)
+
+    monkeypatch.setattr(dataset, "write", meanwhile)
+    with pytest.raises(SlipwayError, match=r"does not keep \(new.txt\)"):
+        ingest.run("digits")
+    assert contents(Path("data")) == {"new.txt": b"here I am"}
+    assert Path("params.yaml").read_text() == PARAMS
+
+
+def test_an_empty_folder_may_go_and_a_link_is_explained(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("kunden.csv").write_text(ANSWERS)
+    Path("disk").mkdir()
+    Path("data").symlink_to("disk", target_is_directory=True)
+    assert main(["ingest", *GERMAN]) == 1
+    assert "error: data is a link, and DVC versions nothing behind one" in capsys.readouterr().err
+    Path("data").unlink()
+    Path("data").mkdir()
+    assert main(["ingest", *GERMAN]) == 0
+
+
+def csv(name: str, text: str) -> None:
+    Path(f"{name}.csv").write_text(text)
+    ingest.run("table", file=Path(f"{name}.csv"), label=["target"])
+
+
+def test_more_rows_may_name_the_columns_in_another_order_but_must_have_them(repo: Path) -> None:
+    csv("one", "age,colour,target\n30,red,yes\n31,blue,no\n")
+    csv("two", "target,colour,age\nyes,red,30\nno,green,40\n")
+    assert pq.read_table("data/two.parquet")["age"].to_pylist() == [40.0]  # the first row was known
+    with pytest.raises(SlipwayError, match="three: column colour is missing"):
+        csv("three", "age,target\n30,yes\n50,no\n")
+    assert sorted(contents(Path("data"))) == ["one.parquet", "two.parquet"]
+    columns = _columns(params.load())
+    for chunk in dataset.chunks(Path("data"), columns):
+        read = dataset.read(chunk, columns)
+        assert dataset.ids(read, columns) == read["id"].to_pylist()
+
+
+def test_broken_params_stop_an_ingest_before_anything(repo: Path) -> None:
+    Path("params.yaml").write_text("name: [")
+    with pytest.raises(SlipwayError, match="not valid YAML"):
+        ingest.run("digits")
+    assert not Path("data").exists()
+    Path("params.yaml").write_text("name: old\nrecipe: images\nimages:\n")
+    ingest.run("digits")
+    assert params.load().task.height == 8
+
+
+def test_numbers_that_are_too_large_and_folders_of_two_kinds_are_refused(repo: Path) -> None:
+    with pytest.raises(SlipwayError, match=r"column age: .*--drop age"):
+        csv("large", f"age,target\n{2**60 + 1},yes\n1,no\n")
+    pictures(repo / "mixed" / "train", {"cat": 1, "dog": 1})
+    pictures(repo / "mixed" / "extra", {"cat": 1})
+    (repo / "mixed" / "__MACOSX").mkdir()
+    with pytest.raises(SlipwayError, match="train/ is a split and extra/ is none"):
+        ingest.run("images", folder=repo / "mixed")
+
+
+def test_a_table_is_read_with_its_types(repo: Path) -> None:
+    Path("people.csv").write_text("age,colour,ok,target\n30,red,true,1\n?,blue,false,0\n41.5,,true,1\n")
+    ingest.run("table", file=Path("people.csv"), label=["target"], missing=["?"])
+    found = pq.read_table("data/people.parquet").to_pydict()
+    assert found["age"] == [30.0, None, 41.5]
+    assert found["colour"] == ["red", "blue", None]
+    assert found["ok"] == [True, False, True]
+    assert found["label"] == ["1", "0", "1"]
+    settings = params.load()
+    assert (settings.task.numeric, settings.task.categorical, settings.task.boolean) == (["age"], ["colour"], ["ok"])
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "expected"),
+    [
+        ("a,b\n1,2\n3,4\n", "c", r"no column 'c' \(there are: a, b\)"),
+        ("id,b\n1,2\n3,4\n", "b", r"may not be called 'id'.*--drop id"),
+        ("a,b\n1,2\n3,2\n", "b", "has 1 different values"),
+        ("a,b\n1,2\n3\n", "b", "cannot be read"),
+        ("", "b", "cannot be read"),
+    ],
+)
+def test_a_table_that_cannot_be_used_says_why(repo: Path, text: str, label: str, expected: str) -> None:
+    Path("t.csv").write_text(text)
+    with pytest.raises(SlipwayError, match=expected):
+        ingest.run("table", file=Path("t.csv"), label=[label])
+    assert not Path("data").exists()
+
+
+def test_folders_that_cannot_be_used_say_why(repo: Path) -> None:
+    with pytest.raises(SlipwayError, match="no such folder"):
+        ingest.run("images", folder=Path("nowhere"))
+    Path("empty").mkdir()
+    with pytest.raises(SlipwayError, match="no class folders"):
+        ingest.run("images", folder=Path("empty"))
+    Path("empty/cat").mkdir()
+    with pytest.raises(SlipwayError, match="no image files in its 1 class folders"):
+        ingest.run("images", folder=Path("empty"))
+    Image.new("L", (3, 3)).save("empty/cat/b.png")
+    with pytest.raises(SlipwayError, match="one class only"):
+        ingest.run("images", folder=Path("empty"))
+    Path("empty/cat/b.png").unlink()
+    Path("empty/cat/a.png").write_text("no picture")
+    with pytest.raises(SlipwayError, match="none of the 1 image files can be read"):
+        ingest.run("images", folder=Path("empty"))
+
+
+OTHER = gzip.compress(b"other content", mtime=0)  # the same bytes each time: they name the test
+
+
+@pytest.mark.parametrize("content", [b"not gzip", OTHER, gzip.compress(b"x" * 100, mtime=0)[:20]])
+def test_a_damaged_mnist_file_is_refused(repo: Path, content: bytes) -> None:
+    Path("raw").mkdir()
+    with pytest.raises(SlipwayError, match=r"train-images-idx3-ubyte\.gz: no such file"):
+        ingest.run("mnist", origin="raw")
+    Path("raw/train-images-idx3-ubyte.gz").write_bytes(content)
+    with pytest.raises(SlipwayError, match=r"train-images-idx3-ubyte\.gz: (damaged|not the original)"):
+        ingest.run("mnist", origin="raw")
+    assert not Path("data").exists()
+
+
+def test_an_address_that_does_not_answer_is_an_error_that_names_the_way_out(repo: Path) -> None:
+    with pytest.raises(SlipwayError, match="--from FOLDER"):
+        ingest.run("mnist", origin="http://127.0.0.1:9/mnist")
+
+
+@pytest.mark.skipif(not MNIST.exists(), reason="the four MNIST files are not on this machine")
+@pytest.mark.e2e
+def test_mnist_is_read_whole_with_its_official_test_set(repo: Path) -> None:
+    ingest.run("mnist", origin=str(MNIST))
+    found = pq.read_table("data/mnist.parquet", columns=["id", "label", "split"])
+    assert found["split"].value_counts().to_pylist() == [
+        {"values": "train", "counts": 60000},
+        {"values": "test", "counts": 10000},
+    ]
+    assert len(set(found["id"].to_pylist())) == 70000
+    assert found["label"].to_pylist()[:5] == ["5", "0", "4", "1", "9"]
+    assert {label: found["label"].to_pylist().count(label) for label in ("1", "5")} == {"1": 7877, "5": 6313}
+    settings = params.load()
+    first = dataset.read(dataset.chunks(Path("data"), _columns(settings))[0], _columns(settings)).slice(0, 1)
+    from components.recipes.images import example as images
+
+    assert images.encode(first, settings.task, {})["image"].astype(int).sum() == 27525  # the first 5 of MNIST
+
+
+def _columns(settings: params.Params):
+    from components import recipes
+
+    return recipes.schema(recipes.load(settings.recipe), settings.task)
+
+
+def test_parquet_text_that_is_not_utf8_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    places = np.arange(0, 121, 2, dtype=np.int32)
+    content = b"ok" * 59 + b"\xff\xfe"
+    bad = pa.Array.from_buffers(pa.string(), 60, [None, pa.py_buffer(places), pa.py_buffer(content)])
+    pq.write_table(pa.table({"word": bad, "answer": ["a", "b"] * 30}), "bad.parquet")
+    assert main(["ingest", "table", "bad.parquet", "--label", "answer"]) == 1
+    assert not Path("data").exists()
+
+
+def state(repo: Path) -> dict[str, bytes]:
+    """All that an ingest may change, and what it may leave behind."""
+    return {
+        str(path.relative_to(repo)): path.read_bytes()
+        for path in sorted(repo.rglob("*"))
+        if path.is_file() and not {".git", ".dvc"} & set(path.relative_to(repo).parts)
+    }
+
+
+ANSWERS = "age,kauft\n30,ja\n31,nein\n33,ja\n"
+
+
+@pytest.fixture
+def weighted(repo: Path) -> Path:
+    """A dataset of yes and no whose params.yaml weighs them, and kunden.csv with other labels."""
+    csv("customers", "age,target\n30,yes\n31,no\n")
+    with Path("params.yaml").open("a") as file:
+        file.write('train:\n  class_weights: {"yes": 2.0}\n')
+    Path("kunden.csv").write_text(ANSWERS)
+    return repo
+
+
+def test_settings_that_do_not_go_with_new_data_stop_before_anything_is_changed(
+    weighted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = state(weighted)
+    capsys.readouterr()
+    words = ["ingest", "table", "kunden.csv", "--label", "kauft", "--replace"]
+    for _ in range(2):  # the second time is no other
+        assert main(words) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("error: params.yaml: train.class_weights: no label 'yes'; there are: ja, nein\n")
+        assert "nothing was changed: remove it from params.yaml, or change it to what fits both, and ingest" in said
+        assert state(weighted) == before
+    Path("params.yaml").write_text(Path("params.yaml").read_text().replace('{"yes": 2.0}', "balanced"))
+    assert main(words) == 0
+    assert list(contents(Path("data"))) == ["kunden.parquet"]
+    assert params.load().task.labels == ["ja", "nein"]
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_dataset_that_cannot_be_put_in_place_leaves_params_as_they_were(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, replace: bool
+) -> None:
+    calves = pictures(repo / "calves", {"cow": 2, "cat": 2}, seed=8)
+    ingest.run("images", folder=pictures(repo / "pets", {"cat": 3, "dog": 2}))
+    before = state(repo)
+    renamed = Path.rename
+
+    def refused(path: Path, target: Path) -> Path:
+        if Path("data") in (path, target.parent):
+            assert Path("params.yaml").read_bytes() != before["params.yaml"]  # the data is put in place last
+            raise PermissionError(path)
+        return renamed(path, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(PermissionError):
+        ingest.run("images", folder=calves, replace=replace)
+    assert state(repo) == before
+
+
+def test_a_kill_before_the_data_is_in_place_does_not_block_the_next_ingest(repo: Path) -> None:
+    ingest.run("images", folder=pictures(repo / "pets", {"cat": 3, "dog": 2}))
+    Path("kunden.csv").write_text(ANSWERS)
+    words = "import os\nfrom pathlib import Path\nfrom components.__main__ import main\n"
+    words += "renamed = Path.rename\n"  # a killed process tidies nothing up
+    words += "Path.rename = lambda path, to: os._exit(9) if path == Path('data') else renamed(path, to)\n"
+    words += "main(['ingest', 'table', 'kunden.csv', '--label', 'kauft', '--name', 'k', '--replace'])"
+    killed = subprocess.run([sys.executable, "-c", words], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    assert killed.returncode == 9
+    assert params.load().name == "k"
+    ingest.run("table", file=Path("kunden.csv"), label=["kauft"], replace=True)
+    assert list(contents(Path("data"))) == ["kunden.parquet"]
+    assert params.load().name == "kunden"
+
+
+def _replaced(gates: str, *sources: list[str]) -> dict[str, Any]:
+    """The section `register` after one source was ingested, these gates were written, and the next took its place."""
+    Path("numbers.csv").write_text("age,target\n30,1.5\n31,2.5\n33,4.5\n")
+    Path("series.csv").write_text("day,kg\n" + "".join(f"2020-01-{day:02d},{day % 5}\n" for day in range(1, 20)))
+    Path("kunden.csv").write_text(ANSWERS)
+    Path("answers.csv").write_text("age,target\n30,yes\n31,no\n")
+    first, second = sources
+    assert main(["ingest", *first]) == 0
+    yaml = YAML()
+    content = yaml.load(Path("params.yaml"))
+    content["register"] = yaml.load(gates)
+    yaml.dump(content, Path("params.yaml"))
+    assert main(["ingest", *second, "--replace"]) == 0
+    return dict(YAML(typ="safe").load(Path("params.yaml"))["register"])
+
+
+NUMBERS = ["table", "numbers.csv", "--label", "target"]
+SERIES = ["series", "series.csv", "--time", "day", "--value", "kg", "--history", "4", "--horizon", "1"]
+GERMAN = ["table", "kunden.csv", "--label", "kauft"]
+ENGLISH = ["table", "answers.csv", "--label", "target"]
+COSTS = {"latency_ms": 20.0, "size_mb": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "before", "after"),
+    [
+        (NUMBERS, GERMAN, ({"r2": 0.0}, {"mae": 2.0}), ({}, {})),
+        (GERMAN, NUMBERS, ({"accuracy": 0.8, "f1_of_ja": 0.5}, {"log_loss": 1.0}), ({"r2": 0.0}, {})),
+        (SERIES, NUMBERS, ({}, {"mase": 1.0, "rmse": 3.0}), ({"r2": 0.0}, {})),
+        (NUMBERS, SERIES, ({"r2": 0.5}, {}), ({}, {"mase": 1.0})),
+        (SERIES, SERIES, ({}, {"mase": 0.9}), ({}, {"mase": 0.9})),  # the same problem: all stay
+        (SERIES, SERIES, ({}, {}), ({}, {})),
+        (GERMAN, GERMAN, ({"accuracy": 0.8, "f1_of_ja": 0.5}, {}), ({"accuracy": 0.8, "f1_of_ja": 0.5}, {})),
+        (ENGLISH, GERMAN, ({"accuracy": 0.8, "roc_auc": 0.7, "f1_of_yes": 0.5}, {}), ({}, {})),
+        (["digits"], GERMAN, ({"accuracy": 0.9}, {"train_seconds": 9.0}), ({}, {"train_seconds": 9.0})),
+    ],
+)
+def test_a_dataset_of_another_problem_keeps_only_the_gates_on_cost(
+    repo: Path,
+    capsys: pytest.CaptureFixture[str],
+    first: list[str],
+    second: list[str],
+    before: tuple[dict[str, float], dict[str, float]],
+    after: tuple[dict[str, float], dict[str, float]],
+) -> None:
+    minimum, maximum = before
+    found = _replaced(f"{{minimum: {json.dumps(minimum)}, maximum: {json.dumps(maximum | COSTS)}}}", first, second)
+    assert (found["minimum"], found["maximum"]) == (after[0], after[1] | COSTS)
+    said = capsys.readouterr().out.rpartition("examples; ")[2]  # of the second ingest
+    assert (f"params.yaml: register.minimum: {minimum} -> {after[0]}" in said) == (minimum != after[0])
+    assert ("params.yaml: register.maximum: " in said) == (maximum != after[1])
+
+
+def test_gates_that_stay_keep_their_comments_and_those_by_default_are_not_written(repo: Path) -> None:
+    gates = "maximum:  # of it\n  mase: 1.0  # goes\n  latency_ms: 20  # a promise\nmargin: 0.1\n"
+    assert _replaced(gates, SERIES, NUMBERS) == {"maximum": {"latency_ms": 20}, "minimum": {"r2": 0.0}, "margin": 0.1}
+    text = Path("params.yaml").read_text()
+    assert "maximum: # of it\n    latency_ms: 20 # a promise\n" in text
+    Path("params.yaml").write_text(PARAMS)
+    ingest.run("digits", replace=True)
+    assert "register" not in Path("params.yaml").read_text()
+
+
+def test_params_that_are_kept_keep_their_gates(repo: Path) -> None:
+    csv("numbers", "age,target\n30,1.5\n31,2.5\n")
+    before = Path("params.yaml").read_bytes()
+    ingest.run("digits", replace=True, keep_params=True)
+    assert Path("params.yaml").read_bytes() == before
+
+
+def test_training_settings_of_another_problem_do_not_pass_silently(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ingest.run("digits", replace=True)
+    yaml = YAML()
+    content = yaml.load(Path("params.yaml"))
+    content["train"] = {"epochs": 7, "batch_size": 128, "schedule": {"name": "cosine", "warmup": 1.0}}
+    yaml.dump(content, Path("params.yaml"))
+    capsys.readouterr()
+    ingest.run("digits", replace=True)
+    assert "train stays" not in capsys.readouterr().out
+    Path("kunden.csv").write_text(ANSWERS)
+    assert main(["ingest", *GERMAN, "--replace"]) == 0
+    said = capsys.readouterr().out
+    assert "train stays as it was chosen for digits (epochs: 7, schedule: {" in said
+    assert "that says nothing of kunden" in said
+    assert "batch_size" not in said  # a default, nobody chose it

@@ -1,0 +1,740 @@
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mlflow.models import Model
+
+from components import SlipwayError, params, recipes
+from components.__main__ import main
+from components.evaluation import promotion
+from components.files import read_json, write_csv
+from components.serving import onnx_model, worker
+from components.stages import predict, register
+from components.tracking import connection, isolated, provenance, registry, runs
+from tests import fabricate
+from tests.conftest import ROOT
+
+APART = ("better", "low", "high")
+GOOD, POOR = 0.0, 0.8  # noise in the weights: all answers right, and about three in five
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("register")
+    fabricate.project(root, GOOD)
+    fabricate.store(root)
+    return root
+
+
+@pytest.fixture
+def project(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(template, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+def model(root: Path, noise: float, **changes: str) -> None:
+    """Put another model into the project, and other settings."""
+    text = fabricate.PARAMS
+    for old, new in changes.items():
+        text = text.replace(f"{old}: ", f"{old}: {new} # ")
+    fabricate.project(root, noise, text=text)
+
+
+def run() -> dict[str, Any]:
+    register.run(params.load(), Path("build"), Path("data"), Path("build/register.json"))
+    found: dict[str, Any] = read_json(Path("build/register.json"))
+    return found
+
+
+def asked(uri: str, given: Path) -> pa.Table:
+    """Ask the registered model in this process: where the fresh one is not what is tried, it takes seconds."""
+    from mlflow.artifacts import download_artifacts
+
+    try:
+        folder = Path(download_artifacts(uri, tracking_uri=runs.uri()))
+        examples = pq.read_table(given)
+        if examples.column_names == [worker.FILE]:
+            examples = examples.rename_columns(["image"])
+        return onnx_model.predict(onnx_model.load(next(folder.rglob("model.onnx")).parent), examples)
+    except SlipwayError as error:
+        raise SlipwayError(f"{uri}: the model does not answer: {error}") from None
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolated, "predict", asked)
+
+
+def versions() -> list[str]:
+    return sorted(str(v.version) for v in connection.client().search_model_versions("name = 'sides'"))
+
+
+def alias(name: str) -> str:
+    return str(connection.client().get_model_version_by_alias("sides", name).version)
+
+
+def test_the_first_model_becomes_champion_and_again_changes_nothing(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run()
+    assert first["new_version"]
+    assert first["promoted"]
+    assert first["changed"]
+    assert first["aliases"] == ["challenger", "champion"]
+    assert first["reason"] == "all gates hold and there was no champion"
+    assert [gate["held"] for gate in first["gates"]] == [True, True, True, True]
+    version = connection.client().get_model_version("sides", "1")
+    tags = version.tags
+    assert tags["slipway.model"] == first["model_digest"] == fabricate.digest(project)
+    assert tags["slipway.data"] == fabricate.folder_digest(project / "data")
+    assert tags["slipway.params"] == params.load().digest()
+    assert tags["slipway.run"] == version.run_id == first["run_id"]
+    for text in ("### Cost", "### Promotion", "By label", "accuracy >= 0.6"):
+        assert text in str(version.description)
+    # no isolated process, no new version, no write
+    monkeypatch.setattr(isolated, "predict", None)
+    before = hashlib.sha256((project / "mlflow.db").read_bytes()).hexdigest()
+    again = run()
+    assert again == first | {"new_version": False, "changed": False}
+    assert "nothing has changed" in capsys.readouterr().out
+    assert hashlib.sha256((project / "mlflow.db").read_bytes()).hexdigest() == before
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.e2e
+def test_what_was_registered_answers_alone(tmp_path: Path) -> None:
+    """In a process without the checkout: raw examples in, answers out, an error where one cannot be read."""
+    run()
+    images = pq.read_table("data/a.parquet")["image"].to_pylist()[:3]
+    given = tmp_path / "given.parquet"
+    pq.write_table(pa.table({"image": pa.array([*images, b"no image"], pa.binary())}), given)
+    answers = isolated.predict("models:/sides@champion", given).to_pylist()
+    assert [row["label"] for row in answers[:3]] == pq.read_table("data/a.parquet")["label"].to_pylist()[:3]
+    assert answers[3]["label"] is None
+    assert "decoded" in answers[3]["error"]
+    place = Path(connection.client().get_model_version_download_uri("sides", "1").removeprefix("file://"))
+    if not place.exists():
+        model_id = connection.client().get_model_version("sides", "1").model_id
+        assert model_id is not None
+        place = Path(connection.client().get_logged_model(model_id).artifact_location.removeprefix("file://"))
+    code = {str(path.relative_to(place / "code")) for path in (place / "code").rglob("*.py")}
+    assert code == {
+        f"components/{name}.py" for name in ("__init__", "files", "serving", "recipes/__init__", "recipes/images")
+    }
+    pinned = (place / "requirements.txt").read_text().split()
+    assert f"onnxruntime=={provenance.version('onnxruntime')}" in pinned
+    assert f"pillow=={provenance.version('pillow')}" in pinned
+    assert all("==" in line for line in pinned)
+    assert not any(line.startswith(("tensorflow", "keras", "dvc")) for line in pinned)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.e2e
+def test_an_empty_store_gets_everything_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run()
+    (project / "new").mkdir()
+    fabricate.store(project / "new")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/new/mlflow.db")
+    second = run()
+    assert second["new_version"]
+    assert second["promoted"]
+    assert second["run_id"] != first["run_id"]
+    assert second["model_digest"] == first["model_digest"]
+    assert versions() == ["1"]
+
+
+@pytest.mark.e2e
+def test_a_worse_model_is_kept_back_by_the_bootstrap_and_a_better_one_promoted(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model(project, POOR)
+    with monkeypatch.context() as patch:
+        patch.setattr(isolated, "predict", asked)
+        poor = run()
+    assert poor["promoted"]
+    model(project, GOOD)
+    good = run()
+    assert good["promoted"]
+    assert good["version"] == "2"
+    accuracy = poor["metrics"]["accuracy"]
+    assert good["champion"] == {"version": "1", "score": accuracy, "metrics": {"accuracy": accuracy}}
+    gain = good["metrics"]["accuracy"] - poor["metrics"]["accuracy"]
+    assert good["difference"]["mean"] == pytest.approx(gain)
+    assert 0 < good["difference"]["low"] < gain < good["difference"]["high"]
+    # the poor one again: it is version 1 still, and not promoted
+    monkeypatch.setattr(isolated, "predict", asked)
+    model(project, POOR)
+    back = run()
+    assert back["version"] == "1"
+    assert not back["promoted"]
+    assert "it is worse than the champion" in back["reason"]
+    assert alias("champion") == "2"
+    assert versions() == ["1", "2"]
+    assert not run()["changed"]
+
+
+@pytest.mark.e2e
+@pytest.mark.usefixtures("quick")
+def test_a_gate_that_does_not_hold(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model(project, POOR, minimum="{accuracy: 0.95}")
+    kept = run()
+    assert not kept["promoted"]
+    assert kept["aliases"] == ["challenger"]
+    assert "the gate is >= 0.95" in kept["reason"]
+    assert "not the champion" in capsys.readouterr().out
+    # a lower gate is a new decision about the same version
+    model(project, POOR, minimum="{accuracy: 0.5}")
+    let = run()
+    assert let["promoted"]
+    assert not let["new_version"]
+    assert let["changed"]
+    # a higher one takes no alias away
+    model(project, POOR, minimum="{accuracy: 0.95}")
+    still = run()
+    assert still["promoted"]
+    assert "fails the gates of today (accuracy)" in still["reason"]
+    assert "fails the gates of today" in str(connection.client().get_model_version("sides", "1").description)
+    capsys.readouterr()
+    # lowered again, what made it the champion is told again
+    model(project, POOR, minimum="{accuracy: 0.5}")
+    again = run()
+    assert again["reason"] == let["reason"] == "all gates hold and there was no champion"
+    version = connection.client().get_model_version("sides", "1")
+    assert version.tags["slipway.reason"] == let["reason"]
+    for text in (capsys.readouterr().out, str(version.description)):
+        assert let["reason"] in text
+        assert "fails" not in text
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_model_that_does_not_beat_the_trivial_answer_is_never_promoted(project: Path) -> None:
+    row = {"baseline": "trivial", "name": "the commonest label", "metric": "accuracy", "value": 0.9772}
+    for low in (0.0, -0.01):
+        write_csv(
+            Path("build/evaluation/baselines.csv"), [row | {"better": 0.0, "low": low, "high": 0.0}], [*row, *APART]
+        )
+        fabricate.versions(project)
+        kept = run()
+        assert not kept["promoted"]
+        assert kept["aliases"] == ["challenger"]
+        assert (
+            "it does not beat the trivial answer (the commonest label, 0.9772): accuracy is better by +0 ["
+            in kept["reason"]
+        )
+        assert kept["gates"][-1]["limit"] == "> 0"
+        assert not kept["gates"][-1]["held"]
+    write_csv(Path("build/evaluation/baselines.csv"), [], [*row, *APART])  # not measured is not better
+    fabricate.versions(project)
+    assert "was not compared with the trivial answer in accuracy" in run()["reason"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "promoted"),
+    [(-0.0172, -0.008, False), (-0.03, 0.01, False), (-0.0172, 0.0, True), (-0.01, 0.02, True), (0.1, 0.2, True)],
+)
+def test_within_the_margin_but_surely_worse_is_worse(low: float, high: float, promoted: bool) -> None:
+    difference = {"mean": (low + high) / 2, "low": low, "high": high}
+    found, reason = promotion.verdict([], difference, 0.02)
+    assert found == promoted
+    assert ("worse than the champion" in reason) == (not promoted or "not worse" in reason)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_gate_on_nothing_names_the_nearest_and_makes_nothing(project: Path) -> None:
+    model(project, GOOD, minimum="{acuracy: 0.95}")
+    with pytest.raises(SlipwayError, match=r"register\.minimum\.acuracy: no such metric; did you mean accuracy\?"):
+        run()
+    assert versions() == []
+
+
+def test_a_gate_on_the_worst_slice_says_where_there_is_none() -> None:
+    gate = params.Register(minimum={"worst_slice_accuracy": 0.8})
+    with pytest.raises(SlipwayError, match=r"evaluate\.slices names no column with a slice of at least 30"):
+        promotion.gates(gate, {"baseline_accuracy": 0.9})
+    with pytest.raises(SlipwayError, match=r"did you mean worst_slice_cost\?"):
+        promotion.gates(gate, {"worst_slice_cost": 0.9})
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.e2e
+def test_a_champion_that_cannot_answer_is_told_and_stays(project: Path) -> None:
+    model(project, POOR)
+    run()
+    for path in (project / "mlartifacts").rglob("model.onnx"):
+        path.write_bytes(b"damaged")
+    model(project, GOOD)
+    kept = run()
+    assert not kept["promoted"]
+    assert "cannot be evaluated anew" in kept["reason"]
+    assert "by hand" in kept["reason"]
+    assert alias("champion") == "1"
+    # by hand, then
+    connection.client().set_registered_model_alias("sides", "champion", "2")
+    assert run()["promoted"]
+
+
+@pytest.mark.e2e
+@pytest.mark.usefixtures("quick")
+def test_an_alias_moved_back_by_hand_stays_there(project: Path) -> None:
+    model(project, POOR)
+    run()
+    model(project, GOOD)
+    assert run()["promoted"]
+    connection.client().set_registered_model_alias("sides", "champion", "1")
+    after = run()
+    assert not after["promoted"]
+    assert not after["changed"]
+    assert "moved" in after["reason"]
+    assert alias("champion") == "1"
+
+
+@pytest.mark.e2e
+@pytest.mark.usefixtures("quick")
+def test_a_version_promoted_by_hand_is_not_called_worse(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run()
+    model(project, POOR)
+    assert "it is worse than the champion" in run()["reason"]
+    connection.client().set_registered_model_alias("sides", "champion", "2")
+    capsys.readouterr()
+    after = run()
+    assert after["promoted"]
+    assert after["reason"] == "it is the champion already"
+    assert "worse" not in capsys.readouterr().out
+    assert run() == after | {"changed": False}
+
+
+@pytest.mark.e2e
+@pytest.mark.usefixtures("quick")
+def test_a_version_that_answers_otherwise_moves_no_alias(project: Path) -> None:
+    """The predictions that were evaluated are not this model's."""
+    path = project / "build" / "evaluation" / "predictions.parquet"
+    table = pq.read_table(path)
+    other = pa.array([[0.4, 0.6]] * len(table), pa.list_(pa.float32()))
+    at = table.column_names.index("probabilities")
+    pq.write_table(table.set_column(at, "probabilities", other), path)
+    fabricate.versions(project)
+    with pytest.raises(SlipwayError, match="answers otherwise"):
+        run()
+    assert connection.client().get_registered_model("sides").aliases == {}
+
+
+class Killed(BaseException):
+    """As good as SIGKILL: nothing catches it."""
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        "MlflowClient.log_model_artifacts",
+        "MlflowClient.finalize_logged_model",
+        "MlflowClient.create_registered_model",
+        "MlflowClient.create_model_version",
+        "isolated.predict",
+        "registry.tag",
+        "MlflowClient.update_model_version",
+        "MlflowClient.set_registered_model_alias",
+    ],
+)
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.usefixtures("project", "quick")
+@pytest.mark.e2e
+def test_killed_anywhere_it_goes_on(monkeypatch: pytest.MonkeyPatch, at: str, after: bool) -> None:
+    """The end is the same as if nothing had happened, and nothing is there twice."""
+    from mlflow import MlflowClient
+
+    owner, name = at.split(".")
+    holder = {"MlflowClient": MlflowClient, "predict": predict, "registry": registry}[owner]
+    real = getattr(holder, name)
+
+    def dies(*arguments: Any, **options: Any) -> None:
+        if after:
+            real(*arguments, **options)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(holder, name, dies)
+        with pytest.raises(Killed):
+            run()
+    done = run()
+    assert done["version"] == "1"
+    assert done["aliases"] == ["challenger", "champion"]
+    assert done["reason"] == "all gates hold and there was no champion"
+    assert versions() == ["1"]
+    client = connection.client()
+    experiment = connection.experiment("sides")
+    assert len(client.search_runs([experiment])) == 1
+    assert len(client.search_logged_models([experiment])) == 1
+    assert not run()["changed"]
+
+
+def other_data() -> None:
+    text = Path("data.dvc").read_text()
+    Path("data.dvc").write_text(text.replace(fabricate.folder_digest(Path("data")), "0" * 32 + ".dir"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda: shutil.rmtree("build"), "dvc repro"),
+        (lambda: Path("build/evaluation/metrics.json").unlink(), r"metrics\.json: no such file; `dvc repro`"),
+        (lambda: Path("dvc.lock").unlink(), "not up to date .dvc.lock does not list"),
+        (lambda: Path("build/model/model.onnx").write_bytes(b"x"), "build/model is not what dvc.lock lists"),
+        (other_data, "data.dvc names other data than dvc.lock"),
+        (lambda: shutil.rmtree("data"), "no such dataset"),
+        (lambda: Path("data/a.parquet").unlink(), "does not hold the examples that were evaluated"),
+    ],
+)
+@pytest.mark.usefixtures("project", "quick")
+def test_a_pipeline_that_is_not_up_to_date(spoil: Callable[[], None], message: str) -> None:
+    spoil()
+    with pytest.raises(SlipwayError, match=message):
+        run()
+    assert versions() == []
+
+
+@pytest.mark.usefixtures("project")
+def test_no_server_and_no_password_in_what_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:hunter22@127.0.0.1:{fabricate.free_port()}")
+    with pytest.raises(SlipwayError, match=r"MLflow at http://\*\*\*@127.* does not answer") as error:
+        run()
+    assert "hunter22" not in str(error.value)
+
+
+@pytest.mark.e2e
+def test_a_server_with_a_password_in_its_address(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The whole way over HTTP; the password is nowhere afterwards."""
+    port = fabricate.free_port()
+    with fabricate.server(project, tmp_path, port):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:hunter22@127.0.0.1:{port}")
+        assert run()["promoted"]
+        assert not run()["changed"]
+    assert "hunter22" not in capsys.readouterr().out
+    for path in [*tmp_path.rglob("*.json"), tmp_path / "store.db", *(tmp_path / "artifacts").rglob("*")]:
+        if path.is_file():
+            assert b"hunter22" not in path.read_bytes(), path
+
+
+@pytest.mark.e2e
+def test_two_at_once_make_one_version(project: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "components", "register", "--build", "build", "--data", "data", "--out"]
+    both = [
+        subprocess.Popen([*command, f"build/{n}.json"], env=environment, stdout=subprocess.PIPE, text=True)
+        for n in (1, 2)
+    ]
+    told = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert versions() == ["1"]
+    made = [read_json(project / "build" / f"{n}.json")["new_version"] for n in (1, 2)]
+    assert sorted(made) == [False, True]
+
+
+@pytest.mark.usefixtures("project")
+def test_the_lock_is_of_one_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the user has no name, as in a container."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    entered = threading.Event()
+
+    def other() -> None:
+        with registry.alone():
+            entered.set()
+
+    with registry.alone():
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert not entered.wait(0.3)
+    assert entered.wait(5)
+    thread.join()
+
+
+@pytest.mark.usefixtures("project", "quick")
+def test_the_command_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run()
+    images = pq.read_table("data/a.parquet").slice(0, 2).to_pylist()
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, row in enumerate(images):
+        (folder / f"{number}.png").write_bytes(row["image"])
+    (folder / "notes.txt").write_text("no picture")
+    assert main(["predict", str(folder)]) == 0
+    told = capsys.readouterr().out
+    assert f"0.png      {images[0]['label']}" in told
+    assert "notes.txt  error: " in told
+    assert main(["predict", "models:/sides/1", "data/a.parquet", "--out", "answers.csv"]) == 0
+    lines = Path("answers.csv").read_text().splitlines()
+    assert lines[0] == '"example","label","probability","probabilities","error"'
+    assert len(lines) == 151
+    for arguments, message in {
+        ("models:/sides@chmpion", str(folder)): "there are: sides, sides@challenger, sides@champion",
+        ("digits", str(folder)): "expected models:/NAME@ALIAS",
+        (str(tmp_path / "nothing"),): "no such file or folder",
+        ("data/a.parquet", "--out", "answers.txt"): "expected a .csv or .parquet",
+        ("dvc.lock", "--out", "answers.parquet"): "",
+    }.items():
+        assert main(["predict", *arguments]) == (1 if message else 0)
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.e2e
+def test_a_model_of_numbers_answers_a_table_and_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through MLflow's signature: missing values are answered, a CSV's text too, and a bad value costs one row."""
+    monkeypatch.chdir(tmp_path)
+    recipe = recipes.load("tabular")
+    section, sample = recipe.sample(40, 5)
+    Path("params.yaml").write_text(f"name: table\nrecipe: tabular\ntabular: {json.dumps(section)}\n")
+    settings = params.load()
+    fabricate.table_model(tmp_path / "model", settings, recipe.fit([sample], settings.task))
+    columns = recipe.columns(settings.task)
+    colours = [None if row % 7 == 0 else value for row, value in enumerate(sample["colour"].to_pylist())]
+    raw = sample.select(columns.names).set_column(2, "colour", pa.array(colours, pa.string())).cast(columns)
+    assert raw["y"].null_count
+    (tmp_path / "out").mkdir()
+    registry._save(settings, tmp_path, raw.slice(0, 3), tmp_path / "out", Model())
+    expected = onnx_model.predict(onnx_model.load(tmp_path / "model"), raw)
+    text = pa.table({name: raw[name].cast(pa.string()) for name in raw.column_names})
+    spoilt = text.set_column(0, "x", pa.array(["two", *text["x"].to_pylist()[1:]]))
+    pq.write_table(raw, "typed.parquet")
+    pq.write_table(spoilt, "text.parquet")
+    assert isolated.predict(str(tmp_path / "out" / "model"), Path("typed.parquet")).equals(expected)
+    answers = isolated.predict(str(tmp_path / "out" / "model"), Path("text.parquet"))
+    assert answers.slice(1).equals(expected.slice(1))
+    first = {"label": None, "probability": None, "probabilities": None, "error": "x: 'two' is not a number"}
+    assert answers.slice(0, 1).to_pylist() == [first]
+
+
+@pytest.fixture
+def mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> params.Params:
+    """Make a model of two numbers and a category; the registered one answers in this process."""
+    monkeypatch.chdir(tmp_path)
+    section = {"numeric": ["x", "y"], "categorical": ["code"], "labels": ["no", "yes"], "hidden": [4]}
+    Path("params.yaml").write_text(f"name: table\nrecipe: tabular\ntabular: {json.dumps(section)}\n")
+    settings = params.load()
+    seen = pa.table({"x": [-1.0, 1.0], "y": [-1.0, 1.0], "code": ["007", "7"]})
+    state = recipes.load("tabular").fit([seen], settings.task)
+    fabricate.table_model(tmp_path / "model", settings, state)
+    return settings
+
+
+def test_a_csv_is_read_as_it_was_ingested(mixed: params.Params) -> None:
+    """Missing values as at its ingest; what is a number is asked of the signature, not of this file."""
+    Path("a.csv").write_text("code,x,y,when\n007,1,-2.5,2020-01-01\nNA,?,nan,\n7,two,3,2020-01-02\n")
+    names, table = predict._read(Path("a.csv"), missing=["?"])
+    assert names == ["0", "1", "2"]
+    assert table["code"].to_pylist() == ["007", "NA", "7"]
+    (batch,) = table.combine_chunks().to_batches()
+    inputs = registry._signature(mixed).inputs
+    frame, problems = worker._asked(batch, inputs, "tabular")
+    assert frame["code"].fillna("missing").tolist() == ["007", "missing", "7"]
+    assert frame["y"].dropna().tolist() == [-2.5, 3.0]
+    assert frame["x"].isna().tolist() == [False, True, True]
+    assert problems == {2: "x: 'two' is not a number"}
+    assert worker._lacking(frame, inputs) == ""
+    (kept,) = predict._read(Path("a.csv"), missing=["?"], not_missing=["NA"])[1].combine_chunks().to_batches()
+    assert worker._asked(kept, inputs, "tabular")[0]["code"].tolist() == ["007", "NA", "7"]
+    lacking = "the columns x, code are missing; the table has: y, when"
+    assert worker._lacking(frame[["y", "when"]], inputs) == lacking
+    picture = pa.RecordBatch.from_pydict({worker.FILE: [b"1"]})
+    frame, _ = worker._asked(picture, inputs)
+    assert "a .csv or .parquet with the columns x, y, code" in worker._lacking(frame, inputs)
+    with pytest.raises(SlipwayError, match=r"b\.csv: no such file"):
+        predict._read(Path("b.csv"))
+
+
+@pytest.mark.parametrize("numbers", [pa.int64(), pa.bool_(), pa.float32(), pa.null()])
+@pytest.mark.parametrize("codes", [pa.bool_(), pa.string(), pa.dictionary(pa.int8(), pa.string()), pa.null()])
+def test_a_parquet_file_of_other_types_is_cast(mixed: params.Params, numbers: pa.DataType, codes: pa.DataType) -> None:
+    """Through MLflow's own enforcement of the signature."""
+    from mlflow.models.utils import _enforce_schema
+
+    plain = pa.array([True, None, False]).cast(numbers) if numbers != pa.null() else pa.nulls(3)
+    given = [True, None, True] if codes == pa.bool_() else ["true", None, "true"]
+    code = pa.nulls(3) if codes == pa.null() else pa.array(given, codes)
+    pq.write_table(pa.table({"x": plain, "y": [1, 2, 3], "code": code, "more": [b"", b"", b""]}), "a.parquet")
+    (batch,) = predict._read(Path("a.parquet"))[1].to_batches()
+    inputs = registry._signature(mixed).inputs
+    frame, problems = worker._asked(batch, inputs)
+    assert problems == {}
+    checked = _enforce_schema(frame, inputs)
+    expected = [None] * 3 if numbers == pa.null() else [1.0, None, 0.0]
+    assert [None if value != value else value for value in checked["x"]] == expected  # noqa: PLR0124 - NaN
+    assert checked["y"].tolist() == [1.0, 2.0, 3.0]
+    texts = [None if not isinstance(value, str) else value for value in checked["code"]]
+    assert texts == ([None] * 3 if codes == pa.null() else ["true", None, "true"])
+    loaded = onnx_model.load(Path("model"))
+    answers = onnx_model.Pyfunc(loaded).predict(checked)
+    assert answers["error"].isna().all()
+
+
+SETTINGS = params.Register()
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=200), st.integers(0, 100))
+def test_equal_models_do_not_differ(right: list[bool], seed: int) -> None:
+    one = np.array(right)
+    assert promotion.compare(one, one, SETTINGS, seed) == {"mean": 0.0, "low": 0.0, "high": 0.0}
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=5, max_size=300), st.integers(0, 100))
+def test_the_interval_holds_the_mean_and_turns_with_the_order(pairs: list[tuple[bool, bool]], seed: int) -> None:
+    one, two = np.array(pairs).T
+    found = promotion.compare(one, two, SETTINGS, seed)
+    assert found["low"] - 1e-12 <= found["mean"] <= found["high"] + 1e-12
+    turned = promotion.compare(two, one, SETTINGS, seed)
+    assert turned["mean"] == -found["mean"]
+    assert found == promotion.compare(one, two, SETTINGS, seed)
+
+
+def test_the_bootstrap_is_that_of_naive_resampling() -> None:
+    random = np.random.default_rng(5)
+    one, two = random.random(400) < 0.9, random.random(400) < 0.87
+    settings = params.Register(resamples=4000)
+    found = promotion.compare(one, two, settings, 1)
+    rows = random.integers(0, 400, (4000, 400))
+    means = (one[rows].astype(int) - two[rows].astype(int)).mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    assert found["low"] == pytest.approx(low, abs=0.004)
+    assert found["high"] == pytest.approx(high, abs=0.004)
+
+
+def test_blocks_are_drawn_as_one() -> None:
+    random = np.random.default_rng(5)
+    one, two = random.normal(0.1, 1, (40, 1)) + np.zeros((40, 10)), random.normal(0, 1, (40, 10))
+    blocks = np.repeat(np.arange(40), 10)
+    settings = params.Register(resamples=4000)
+    found = promotion.compare(one.ravel(), two.ravel(), settings, 1, blocks)
+    means = (one - two).mean(axis=1)[random.integers(0, 40, (4000, 40))].mean(axis=1)
+    assert [found["low"], found["high"]] == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.02)
+    alone = promotion.compare(one.ravel(), two.ravel(), settings, 1)
+    assert alone["high"] - alone["low"] < 0.6 * (found["high"] - found["low"])
+    assert alone == promotion.compare(one.ravel(), two.ravel(), settings, 1, np.arange(400))
+
+
+def test_gates_and_numbers_that_are_none() -> None:
+    settings = params.Register(minimum={"accuracy": 0.9}, maximum={})
+    (gate,) = promotion.gates(settings, {"accuracy": float("nan")})
+    assert gate == {"metric": "accuracy", "limit": ">= 0.9", "value": None, "held": False}
+    assert json.dumps(gate, allow_nan=False)
+
+
+def test_digest_is_that_of_dvc(tmp_path: Path) -> None:
+    """Of a folder with folders in it, added by DVC itself."""
+    folder = tmp_path / "things"
+    for name in ("b.txt", "a/z.txt", "a-b/é.txt", "a.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    for line in (["init", "--no-scm", "--quiet"], ["add", "things", "--quiet"]):
+        subprocess.run([sys.executable, "-m", "dvc", *line], cwd=tmp_path, check=True)
+    text = (tmp_path / "things.dvc").read_text()
+    assert f"md5: {provenance.dvc_digest(folder)}\n" in text
+    (single,) = (tmp_path / "things").glob("b.txt")
+    assert provenance.dvc_digest(single) == hashlib.md5(b"b.txt", usedforsecurity=False).hexdigest()
+
+
+def test_text_of_a_csv_is_read_by_the_signature() -> None:
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Array
+
+    specs = [ColSpec(DataType.boolean, "owner"), ColSpec(DataType.datetime, "since")]
+    inputs = Schema([*specs, ColSpec(Array(DataType.double), "history")])
+    batch = pa.record_batch(
+        {
+            "owner": ["true", "0", None, "perhaps"],
+            "since": ["2026-01-31", "2026-01-31T14:00+02:00", None, "31 January"],
+            "history": ["[1, 2.5, null]", "[]", None, "1;2"],
+        }
+    )
+    frame, problems = worker._asked(batch, inputs)
+    assert frame["owner"].tolist() == [True, False, None, None]
+    assert [str(day)[:16] for day in frame["since"][:2]] == ["2026-01-31 00:00", "2026-01-31 12:00"]
+    assert frame["history"][0][:2] == [1.0, 2.5]
+    assert frame["history"].tolist()[1:] == [[], [], []]  # MLflow refuses a table in which a list is missing
+    assert problems == {3: "owner: 'perhaps' is not true or false"}
+    lists = pa.record_batch({"history": pa.array([[1.0], None])})
+    frame, _ = worker._asked(lists, Schema([ColSpec(Array(DataType.double), "history")]))
+    assert [list(found) for found in frame["history"]] == [[1.0], []]
+
+
+def test_the_content_of_a_file_is_asked_beside_columns_that_no_model_sees() -> None:
+    from mlflow.types import ColSpec, DataType, Schema
+
+    inputs = Schema([ColSpec(DataType.binary, "audio"), ColSpec(DataType.string, "speaker")])
+    batch = pa.record_batch({worker.FILE: pa.array([b"RIFF", b"fLaC"], pa.binary())})
+    frame, problems = worker._asked(batch, inputs)
+    assert frame["audio"].tolist() == [b"RIFF", b"fLaC"]
+    assert frame["speaker"].tolist() == ["", ""]
+    assert not problems
+
+
+def test_a_word_for_missing_is_a_text_as_any_to_a_model_of_texts(tmp_path: Path) -> None:
+    from mlflow.types import ColSpec, DataType, Schema
+
+    (tmp_path / "a.csv").write_text("text,more\nNA,null\nnull,1\n,2\n")
+    (batch,) = predict._read(tmp_path / "a.csv")[1].combine_chunks().to_batches()
+    frame, _ = worker._asked(batch, Schema([ColSpec(DataType.string, "text")]))
+    assert frame["text"].fillna("missing").tolist() == ["NA", "null", "missing"]
+    frame, _ = worker._asked(batch.select(["more"]), Schema([ColSpec(DataType.string, "text")]))
+    assert frame["text"].fillna("missing").tolist() == ["null", "1", "2"]  # the only column, whatever it is called
+    columns = Schema([ColSpec(DataType.string, "text"), ColSpec(DataType.double, "more")])
+    frame, problems = worker._asked(batch, columns)
+    assert frame["text"].fillna("missing").tolist() == ["NA", "null", "missing"]  # such as the name of a series
+    assert frame["more"].isna().tolist() == [True, False, False]
+    assert not problems
+
+
+def test_a_decimal_comma_is_read_in_numbers_and_left_in_categories(mixed: params.Params) -> None:
+    Path("a.tsv").write_text("code\tx\ty\n1,5\t1,5\t1.234,5\n2,0\t-2,25\t1.5\n")
+    (batch,) = predict._read(Path("a.tsv"), decimal=",", thousands=".")[1].combine_chunks().to_batches()
+    frame, problems = worker._asked(batch, registry._signature(mixed).inputs, "tabular")
+    assert frame["code"].tolist() == ["1,5", "2,0"]
+    assert frame["x"].tolist() == [1.5, -2.25]
+    assert frame["y"].fillna(0).tolist() == [1234.5, 0]
+    assert problems == {1: "y: '1.5' is not a number"}
+
+
+def test_other_tables_are_read_too_and_what_is_packed_is_refused(mixed: params.Params) -> None:
+    Path("a.JSONL").write_text('{"code": "7", "x": 1, "y": null}\n{"code": null, "x": 2.5, "y": 3}\n')
+    names, table = predict._read(Path("a.JSONL"))
+    assert names == ["0", "1"]
+    (batch,) = table.combine_chunks().to_batches()
+    frame, problems = worker._asked(batch, registry._signature(mixed).inputs, "tabular")
+    assert frame["x"].tolist() == [1, 2.5] and frame["y"].isna().tolist() == [True, False] and not problems
+    Path("a.CSV").write_text("code,x,y\n7,1,2\n")
+    assert predict._read(Path("a.CSV"))[1].column_names == ["code", "x", "y"]
+    Path("b.jsonl").write_text("{")
+    for name, message in {
+        "a.csv.gz": "unpack it first",
+        "b.jsonl": "cannot be read",
+        "c.jsonl": "no such file",
+    }.items():
+        with pytest.raises(SlipwayError, match=message):
+            predict._read(Path(name))
+
+
+def test_a_file_is_the_only_column_of_the_signature() -> None:
+    from mlflow.types import ColSpec, DataType, Schema
+
+    batch = pa.record_batch({worker.FILE: pa.array([b"good", b"\xff", "schön".encode()], pa.binary())})
+    frame, problems = worker._asked(batch, Schema([ColSpec(DataType.string, "text")]))
+    assert frame["text"].tolist() == ["good", "", "schön"]
+    assert problems == {1: "text: not UTF-8 text (byte 0)"}
+    frame, problems = worker._asked(batch, Schema([ColSpec(DataType.binary, "audio")]))
+    assert frame["audio"].tolist()[1] == b"\xff"
+    assert not problems

@@ -1,0 +1,512 @@
+"""The stage validate, with Great Expectations and Parquet files as they are."""
+
+import inspect
+import io
+import re
+import struct
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+
+from components import SlipwayError, params, recipes
+from components.data import dataset
+from components.files import read_json
+from components.stages import validate
+from tests.conftest import ROOT
+
+SUITES = ROOT / "expectations"
+ROWS = 200
+
+
+class Case:
+    """A dataset in `folder`/data made of `tables` by file name, and what validate needs to check it."""
+
+    def __init__(self, folder: Path, recipe: str, rows: int = ROWS, max_bad_fraction: float = 0.05) -> None:
+        self.folder, self.recipe = folder, recipes.load(recipe)
+        self.section, table = self.recipe.sample(rows, 1)
+        self.columns = self.recipe.columns(self.recipe.Params(**self.section))
+        self.suite = SUITES / f"{recipe}.yaml"
+        self.data, self.out = folder / "data", folder / "build" / "validation"
+        self.settings: dict[str, Any] = {"name": "trial", "recipe": recipe, recipe: self.section}
+        self.settings["validate"] = {"max_bad_fraction": max_bad_fraction}
+        half = rows // 2
+        self.tables = {"a.parquet": self.whole(table[:half]), "b.parquet": self.whole(table[half:])}
+
+    def whole(self, table: pa.Table) -> pa.Table:
+        """Add ids, and give all columns their types."""
+        schema = recipes.schema(self.recipe, self.recipe.Params(**self.section))
+        table = table.select(schema.names).cast(schema)
+        return table.add_column(0, "id", pa.array(dataset.ids(table, self.columns), pa.string()))
+
+    def change(self, file: str, row: int, again: bool = True, **values: Any) -> None:
+        """Give a row other values; its id follows unless `again` is false."""
+        table = self.tables[file]
+        rows = table.to_pylist()
+        rows[row] |= values
+        table = pa.Table.from_pylist(rows, table.schema)
+        self.tables[file] = self.whole(table) if again else table
+
+    def run(self, row_group_size: int | None = None) -> None:
+        """Write the files and run the stage."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        for name, table in self.tables.items():
+            pq.write_table(table, self.data / name, row_group_size=row_group_size)
+        self.check()
+
+    def check(self) -> None:
+        path = self.folder / "params.yaml"
+        YAML().dump(self.settings, path)
+        validate.run(params.load(path), self.data, self.suite, self.out)
+
+    def suite_of(self, text: str) -> None:
+        self.suite = self.folder / "suite.yaml"
+        self.suite.write_text(text)
+
+    @property
+    def summary(self) -> Any:
+        return read_json(self.out / "summary.json")
+
+    @property
+    def quarantine(self) -> dict[tuple[str, int], str]:
+        rows = pq.read_table(self.out / "quarantine.parquet").to_pylist()
+        return {(row["file"], row["row"]): row["reasons"] for row in rows}
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Case:
+    return Case(tmp_path, "images")
+
+
+@pytest.fixture
+def tabular(tmp_path: Path) -> Case:
+    return Case(tmp_path, "tabular")
+
+
+def picture(width: int, height: int, mode: str = "L", kind: str = "png") -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, (width, height)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def bomb(side: int) -> bytes:
+    """A PNG of a few bytes that claims `side` x `side` pixels."""
+
+    def part(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    pixels = zlib.compress(bytes(100))
+    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", header) + part(b"IDAT", pixels) + part(b"IEND", b"")
+
+
+@pytest.mark.parametrize("recipe", recipes.names())
+def test_a_clean_dataset_passes_with_the_shipped_expectations(
+    recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = Case(tmp_path, recipe)
+    case.run()
+    assert case.summary["passed"] is True
+    assert case.summary["failed_expectations"] == 0
+    assert case.summary["expectations"] > 10
+    assert (case.summary["rows"], case.summary["files"], case.summary["set_aside"]) == (ROWS, 2, 0)
+    empty = pq.read_table(case.out / "quarantine.parquet")
+    assert len(empty) == 0
+    assert empty.column_names == ["file", "row", "reasons", "id", *case.columns.names, "label", "split"]
+    assert sorted(path.name for path in case.out.iterdir()) == ["quarantine.parquet", "report.html", "summary.json"]
+    printed = capsys.readouterr()
+    assert "rows          200 in 2 files" in printed.out
+    assert str(case.out / "report.html") in printed.out
+    assert printed.err == ""
+
+
+BROKEN: dict[str, tuple[dict[str, Any], str]] = {
+    "no picture": ({"image": b"no picture"}, "undecodable image"),
+    "empty": ({"image": b""}, "undecodable image"),
+    "missing": ({"image": None}, "undecodable image"),
+    "cut off": ({"image": picture(6, 6)[:44]}, "undecodable image"),
+    "narrow": ({"image": picture(2, 6)}, "too narrow; blank picture"),
+    "low": ({"image": picture(6, 2)}, "too low; blank picture"),
+    "blank": ({"image": picture(9, 6)}, "blank picture"),
+    "32 bits": ({"image": picture(6, 6, "F", "tiff")}, "undecodable image; colour mode not supported"),
+    "bomb": ({"image": bomb(60_000)}, "undecodable image; too many pixels"),
+    "never seen": ({"label": "up"}, "unknown label"),
+    "no label": ({"label": None}, "label is missing"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_bad_picture_is_set_aside_with_its_reason(name: str, images: Case) -> None:
+    values, reasons = BROKEN[name]
+    images.change("b.parquet", 7, **values)
+    images.run()
+    assert images.quarantine == {("b.parquet", 7): reasons}
+    assert images.summary["passed"] is True
+    assert images.summary["set_aside"] == 1
+    assert images.summary["bad_fraction"] == 1 / ROWS
+    assert images.summary["reasons"] == dict.fromkeys(reasons.split("; "), 1)
+    kept = pq.read_table(images.out / "quarantine.parquet").to_pylist()[0]
+    written = images.tables["b.parquet"].to_pylist()[7]
+    assert {key: kept[key] for key in written} == written
+
+
+def test_wrong_and_missing_ids_and_an_unknown_split(images: Case) -> None:
+    images.change("a.parquet", 3, again=False, id="0" * 32)
+    images.change("a.parquet", 4, again=False, id=None)
+    images.change("a.parquet", 5, again=False, id=None)
+    for name, table in images.tables.items():
+        given = [None, "test", "train", "validation", "tset"][: 5 if name == "b.parquet" else 4]
+        split = pa.array(given + [None] * (len(table) - len(given)), pa.string())
+        images.tables[name] = table.append_column("split", split)
+    images.run()
+    missing = "id is missing; id is not the hash of the content"  # and no copy of the other missing one
+    assert images.quarantine == {
+        ("a.parquet", 3): "id is not the hash of the content",
+        ("a.parquet", 4): missing,
+        ("a.parquet", 5): missing,
+        ("b.parquet", 4): "unknown split",
+    }
+
+
+@pytest.mark.parametrize("recipe", recipes.names())
+def test_copies_and_conflicts_are_found_across_files(recipe: str, tmp_path: Path) -> None:
+    case = Case(tmp_path, recipe)
+    first = {name: case.tables["a.parquet"][name][0].as_py() for name in (*case.columns.names, "label")}
+    second = {name: case.tables["a.parquet"][name][1].as_py() for name in (*case.columns.names, "label")}
+    if isinstance(second["label"], list):
+        second["label"] = [number + 1 for number in second["label"]]
+    else:
+        labels = case.section["labels"]
+        second["label"] = labels[1 - labels.index(second["label"])]
+    case.change("a.parquet", 50, **first)
+    case.change("b.parquet", 10, **first)
+    case.change("b.parquet", 11, **second)
+    case.run()
+    copied, conflict = "copy of an earlier example", "same content under two labels"
+    assert case.quarantine == {
+        ("a.parquet", 1): conflict,
+        ("a.parquet", 50): copied,
+        ("b.parquet", 10): copied,
+        ("b.parquet", 11): f"{copied}; {conflict}",
+    }
+
+
+def test_several_labels_are_the_same_in_any_order() -> None:
+    given = [["a", "b"], ["b", "a"], ["a", None], [], None]
+    found = validate._text(pa.chunked_array([pa.array(given, pa.list_(pa.string()))])).to_pylist()
+    assert found == ['["a", "b"]', '["a", "b"]', '[null, "a"]', "[]", None]
+    numbers = pa.chunked_array([pa.array([[2.0, 1.0]], pa.list_(pa.float64()))])
+    assert validate._text(numbers).to_pylist() == ["[2.0, 1.0]"]
+
+
+def test_a_missing_label_is_no_conflict(images: Case) -> None:
+    image = images.tables["a.parquet"]["image"][0].as_py()
+    images.change("b.parquet", 0, image=image, label=None)
+    images.run()
+    assert images.quarantine == {("b.parquet", 0): "copy of an earlier example; label is missing"}
+
+
+def test_numbers_not_finite_and_rows_full_of_gaps(tabular: Case) -> None:
+    tabular.change("a.parquet", 2, x=float("inf"))
+    tabular.change("a.parquet", 3, x=float("nan"))
+    text = tabular.suite.read_text()
+    assert "max_value: 5" in text
+    tabular.suite_of(text.replace("max_value: 5", "max_value: 3"))
+    tabular.change("b.parquet", 4, x=None, y=None, member=None, since=None)
+    tabular.run()
+    assert tabular.quarantine == {
+        ("a.parquet", 2): "a number is not finite",
+        ("a.parquet", 3): "a number is not finite",
+        ("b.parquet", 4): "too many values are missing",
+    }
+
+
+def test_too_many_bad_rows_stop_the_run_with_a_table_and_a_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = Case(tmp_path, "images", max_bad_fraction=0.01)
+    case.run()
+    assert (case.out / "quarantine.parquet").exists()
+    for row in (3, 8, 90, 91):
+        case.change("b.parquet", row, label="up")
+    case.change("a.parquet", 5, image=picture(2, 6))
+    with pytest.raises(SlipwayError) as raised:
+        case.run()
+    message = str(raised.value)
+    assert "5 (2.50%; at most 1.00% may be)" in message
+    labels = next(line for line in message.splitlines() if "label_known values must belong to this set" in line)
+    assert re.search(r" 4  b.parquet row 3: False; b.parquet row 8: False; b.parquet row 90: False$", labels)
+    width = next(line for line in message.splitlines() if "width values" in line)
+    assert width.endswith(" 1  a.parquet row 5: 2")
+    assert not (case.out / "quarantine.parquet").exists(), "a former run's quarantine must not be taken for this one's"
+    assert case.summary["passed"] is False
+    assert case.summary["reasons"] == {"unknown label": 4, "too narrow": 1, "blank picture": 1}
+    page = (case.out / "report.html").read_text()
+    assert "Failed" in page
+    assert "b.parquet row 8" in page
+    assert "report.html" in capsys.readouterr().out
+
+
+def test_a_limit_that_is_computed_is_shown_in_six_digits(tmp_path: Path) -> None:
+    case = Case(tmp_path, "images")
+    case.suite_of("""
+dataset:
+  - type: expect_column_max_to_be_between
+    kwargs: {column: files, max_value: {$PARAMETER: "0.05 * height"}}
+  - type: expect_column_values_to_be_in_set
+    kwargs: {column: files, value_set: [{$PARAMETER: "width / 9"}]}
+""")
+    assert 0.05 * case.section["height"] == 0.30000000000000004
+    with pytest.raises(SlipwayError) as raised:
+        case.run()
+    for text in (str(raised.value), (case.out / "report.html").read_text()):
+        assert "0.3" in text and "0.666667" in text
+        assert not re.search(r"\d\.\d{7}", text)
+
+
+def test_exactly_the_limit_is_still_set_aside(tmp_path: Path) -> None:
+    case = Case(tmp_path, "images", max_bad_fraction=0.01)
+    for row in (3, 8):
+        case.change("b.parquet", row, label="up")
+    case.run()
+    assert case.summary["set_aside"] == 2
+
+
+def test_a_class_without_rows_stops_the_run(images: Case) -> None:
+    images.section["labels"].append("down")
+    with pytest.raises(SlipwayError, match=r"(?s)rows values must be .* 1  down: 0\n.*fraction values .*down: 0"):
+        images.run()
+    assert images.summary["passed"] is False
+
+
+def test_balance_counts_what_is_left(tmp_path: Path) -> None:
+    """The only rows of a class are bad ones: without them it has none."""
+    case = Case(tmp_path, "images", max_bad_fraction=0.9)
+    table = case.tables["a.parquet"]
+    for row, label in enumerate(table["label"].to_pylist()):
+        if label == "right":
+            case.change("a.parquet", row, image=b"no picture %d" % row)
+    right = case.tables["b.parquet"].filter(pa.compute.equal(case.tables["b.parquet"]["label"], "left"))
+    case.tables["b.parquet"] = right
+    with pytest.raises(SlipwayError, match="right: 0"):
+        case.run()
+    case.settings["validate"]["max_bad_fraction"] = 0.0  # then what is left is not worth a word
+    with pytest.raises(SlipwayError, match="decodable") as raised:
+        case.check()
+    assert "right: 0" not in str(raised.value)
+
+
+def test_too_few_rows_and_none(tmp_path: Path) -> None:
+    case = Case(tmp_path, "images", rows=20)
+    with pytest.raises(SlipwayError, match=r"rows values must be .* 50.*found: 20"):
+        case.run()
+    case.tables = {name: table[:0] for name, table in case.tables.items()}
+    with pytest.raises(SlipwayError, match="found: 0"):
+        case.run()
+    assert case.summary["rows"] == 0
+    assert "Class balance" in (case.out / "report.html").read_text()
+
+
+def test_files_that_are_no_dataset(images: Case) -> None:
+    images.run()
+    path = images.data / "b.parquet"
+    good = path.read_bytes()
+    path.write_bytes(good[: len(good) // 2])
+    with pytest.raises(SlipwayError, match=r"b.parquet: not a whole Parquet file"):
+        images.check()
+    pq.write_table(images.tables["b.parquet"].drop(["label"]), path)
+    with pytest.raises(SlipwayError, match=r"b.parquet: column label is missing"):
+        images.check()
+    pq.write_table(images.tables["b.parquet"].set_column(1, "image", pa.array(range(100))), path)
+    with pytest.raises(SlipwayError, match=r"b.parquet: column image is int64"):
+        images.check()
+    path.write_bytes(good)
+    (images.data / "notes.txt").write_text("foreign")
+    with pytest.raises(SlipwayError, match=r"notes.txt"):
+        images.check()
+
+
+def test_damage_inside_a_file_names_it(images: Case) -> None:
+    images.run()
+    path = images.data / "b.parquet"
+    damaged = bytearray(path.read_bytes())
+    damaged[100:400] = bytes(300)
+    path.write_bytes(damaged)
+    with pytest.raises(SlipwayError, match=r"b.parquet"):
+        images.check()
+
+
+BAD_SUITES = {
+    "examples: [": "not valid YAML",
+    "- type: x": "expected the sections",
+    "exmples: []": "exmples: unknown section; did you mean examples",
+    "examples: []": "there is no expectation",
+    "examples: {type: x}": "expected a list",
+    "examples:\n  - kwargs: {column: id}": "line 2: expected `type: expect_...`",
+    "examples:\n  - type: expect_column_values_to_be_in_sett\n    kwargs: {column: id}": (
+        "line 2: expect_column_values_to_be_in_sett: no such expectation; "
+        "did you mean expect_column_values_to_be_in_set?"
+    ),
+    "examples:\n\n  - type: expect_column_values_to_be_in_set\n    kwargs: {column: id, value_sett: [a]}": (
+        "line 3: expect_column_values_to_be_in_set: value_sett: unknown argument; did you mean value_set?"
+    ),
+    "examples:\n  - {type: expect_column_values_to_not_be_null, kwargs: {column: id, meta: {}}}": (
+        "meta: unknown argument"
+    ),
+    "examples:\n  - {type: expect_column_values_to_not_be_null, kwarg: {column: id}}": (
+        "kwarg: unknown key; did you mean kwargs?"
+    ),
+    "examples:\n  - {type: expect_column_values_to_not_be_null}": "column: field required",
+    "examples:\n  - {type: expect_column_values_to_not_be_null, kwargs: {column: widht}}": (
+        "no column widht in examples; did you mean width?"
+    ),
+    "examples:\n  - {type: expect_column_values_to_not_be_null, kwargs: {column: image}}": "no column image",
+    "classes:\n  - {type: expect_column_values_to_not_be_null, kwargs: {column: row}}": (
+        "no column row in classes; did you mean rows?"
+    ),
+    "examples:\n  - {type: expect_column_values_to_be_in_set, kwargs: {column: id, value_set: {$PARAMETER: lables}}}": (
+        "no value lables; did you mean labels?"
+    ),
+    "examples:\n  - {type: expect_column_values_to_be_in_set, kwargs: {column: id, value_set: {$PARAMETER: width}}}": (
+        "value_set: "
+    ),
+    "examples:\n  - {type: expect_table_row_count_to_be_between, kwargs: {min_value: 1}}": (
+        "not about single rows, .* move it to `dataset:`"
+    ),
+    "examples:\n  - {type: expect_column_mean_to_be_between, kwargs: {column: width, min_value: 1}}": (
+        "not about single rows"
+    ),
+    "examples:\n  - {type: expect_column_values_to_be_unique, kwargs: {column: id}}": "column `copy`",
+    "examples:\n  - {type: expect_column_values_to_be_between, kwargs: {column: label, min_value: 1}}": (
+        "line 2: expect_column_values_to_be_between: cannot be computed on a.parquet"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", BAD_SUITES)
+def test_an_expectation_file_that_is_not_valid(text: str, images: Case) -> None:
+    images.suite_of(text)
+    with pytest.raises(SlipwayError, match=BAD_SUITES[text]) as raised:
+        images.run()
+    assert "suite.yaml" in str(raised.value)
+
+
+def test_an_error_ends_the_work_that_is_under_way(images: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a typo in the expectations is told, and then the workers finish all files."""
+    started = []
+    whole = dataset.parallel
+
+    def parallel(*arguments: Any) -> Any:
+        started.append(whole(*arguments))
+        return started[0]
+
+    monkeypatch.setattr(dataset, "parallel", parallel)
+    images.suite_of("exmples: []")
+    with pytest.raises(SlipwayError):
+        images.run(row_group_size=10)
+    assert inspect.getgeneratorstate(started[0]) == inspect.GEN_CLOSED
+
+
+def test_no_expectation_file(images: Case) -> None:
+    images.suite = images.folder / "none.yaml"
+    with pytest.raises(SlipwayError, match=r"none.yaml: no such file"):
+        images.run()
+
+
+def test_other_expectations(images: Case) -> None:
+    """Arithmetic on parameters; `mostly` over all files; pairs of columns; aggregates; a reason by default."""
+    images.suite_of("""
+examples:
+  - type: expect_column_values_to_be_between
+    kwargs: {column: pixels, max_value: {$PARAMETER: "width * height"}}
+  - type: expect_column_values_to_be_in_set
+    kwargs: {column: mode, value_set: [L], mostly: 0.99}
+  - type: expect_column_pair_values_to_be_equal
+    kwargs: {column_A: width, column_B: height}
+    meta: {reason: not square, notes: [Only, squares.]}
+classes:
+  - type: expect_column_distinct_values_to_equal_set
+    kwargs: {column: label, value_set: {$PARAMETER: labels}}
+dataset:
+  - type: expect_table_row_count_to_equal
+    kwargs: {value: 1}
+  - type: expect_column_max_to_be_between
+    kwargs: {column: files, max_value: 2}
+""")
+    images.change("a.parquet", 1, image=picture(6, 7))
+    images.change("a.parquet", 2, image=picture(5, 5, "RGB"))  # 2 of 200: tolerated, though 2 % of its file
+    images.change("a.parquet", 3, image=picture(6, 6, "RGB"))
+    images.run()
+    assert images.quarantine == {("a.parquet", 1): "pixels: expect_column_values_to_be_between; not square"}
+    assert images.summary["failed_expectations"] == 2
+    page = (images.out / "report.html").read_text()
+    assert "Only squares." in page
+    images.change("a.parquet", 4, image=picture(4, 4, "RGB"))  # 3 of 200 are too many
+    images.run()
+    assert [row for _, row in images.quarantine] == [1, 2, 3, 4]
+
+
+def test_the_report_is_self_contained_and_the_same_everywhere(tmp_path: Path) -> None:
+    found = []
+    for folder in ("one", "another/place"):
+        case = Case(tmp_path / folder, "images")
+        case.change("a.parquet", 1, label="<script>alert(1)</script>")
+        case.run()
+        found.append({path.name: path.read_bytes() for path in sorted(case.out.iterdir())})
+    assert found[0] == found[1]
+    page = found[0]["report.html"].decode()
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//|url\(|@import|<script""", page, re.IGNORECASE)
+    assert "&lt;script&gt;" in page
+    assert str(tmp_path) not in page
+    assert "Great Expectations" in page
+    for text in ("200", "Passed, with rows set aside", "unknown label", "must belong to this set", "a.parquet row 1"):
+        assert text in page
+
+
+def test_pictures_are_read_chunk_by_chunk(images: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No read of raw bytes is larger than a row group, and each row is read once."""
+    whole = dataset.read
+    rows = []
+
+    def read(chunk: dataset.Chunk, columns: pa.Schema, only: Iterable[str] | None = None) -> pa.Table:
+        table = whole(chunk, columns, only)
+        if "image" in table.column_names:
+            rows.append(len(table))
+        return table
+
+    monkeypatch.setattr(dataset, "read", read)
+    images.run(row_group_size=30)
+    assert rows == [30, 30, 30, 10, 30, 30, 30, 10]
+
+
+@pytest.mark.e2e
+def test_worker_processes_find_the_same(tmp_path: Path) -> None:
+    found = []
+    for folder, size in (("many", 500), ("one", None)):
+        case = Case(tmp_path / folder, "tabular", rows=6000)
+        case.change("a.parquet", 2999, x=float("inf"))
+        case.change("b.parquet", 1234, label="perhaps")
+        case.run(row_group_size=size)
+        found.append(case.quarantine)
+    assert (
+        found[0]
+        == found[1]
+        == {
+            ("a.parquet", 2999): "a number is not finite",
+            ("b.parquet", 1234): "unknown label",
+        }
+    )
+
+
+def test_a_column_must_not_take_a_name_of_the_stage(tmp_path: Path) -> None:
+    case = Case(tmp_path, "tabular")
+    case.section["numeric"][0] = "copy"
+    case.tables = {name: table.rename_columns({"x": "copy"}) for name, table in case.tables.items()}
+    with pytest.raises(SlipwayError, match="cannot be called copy"):
+        case.run()
