@@ -1,4 +1,3 @@
-import logging
 import os
 import subprocess
 import sys
@@ -21,8 +20,6 @@ ROOT = Path(__file__).parent.parent
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 for _name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PREFECT_API_URL", "DVC_EXP_NAME", "DVC_ROOT"):
     os.environ.pop(_name, None)
-
-logging.getLogger("dvc").setLevel(logging.WARNING)  # its handler writes to the stdout of the test that imported it
 
 settings.register_profile("project", deadline=None)  # the machines that run this are noisy
 settings.load_profile("project")

@@ -1,5 +1,6 @@
 """Small real DVC repositories, with stages of shell and Python, for the tests of the flows."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -57,6 +58,14 @@ def repository(path: Path, stages: dict[str, dict[str, Any]], data: str = "") ->
     command(path, "git", "add", "-A")
     command(path, "git", "commit", "-qm", "start", env=GIT)
     return path
+
+
+def initialised(path: Path) -> None:
+    """Make a DVC repository without git."""
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # its handler may hold the closed stdout of an earlier test
+    Repo.init(str(path), no_scm=True).close()
 
 
 def status(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pytest
 
 from components import __main__, recipes
 from tests.conftest import ROOT, Make
+from tests.flowing import initialised
 
 HEAVY = [
     "tensorflow",
@@ -143,7 +144,8 @@ def test_what_dvc_keeps_may_be_replaced(tmp_path: Path, monkeypatch: pytest.Monk
     Path("out/sub/a.txt").write_text("a")
     with pytest.raises(SlipwayError, match=r"does not keep \(sub/a.txt\)"):  # no repository, so nothing is kept
         versions.removable(Path("out"))
-    with Repo.init(no_scm=True) as repo:
+    initialised(tmp_path)
+    with Repo() as repo:
         repo.add("out")
     versions.removable(Path("out"))
     Path("out/b.txt").write_text("a")  # the same content

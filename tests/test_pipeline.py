@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from components import __main__, files, params, recipes
 from tests.conftest import ROOT
-from tests.flowing import status
+from tests.flowing import initialised, status
 
 PIPELINE: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")
 STAGES: dict[str, Any] = PIPELINE["stages"]
@@ -167,7 +167,7 @@ def test_bytecode_is_no_dependency(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     from dvc.repo import Repo
 
     monkeypatch.chdir(tmp_path)
-    Repo.init(str(tmp_path), no_scm=True).close()
+    initialised(tmp_path)
     (tmp_path / ".dvcignore").write_text((ROOT / ".dvcignore").read_text())
     (tmp_path / "code/sub/__pycache__").mkdir(parents=True)
     (tmp_path / "code/sub/a.py").write_text("x = 1")
