@@ -4,6 +4,7 @@ import argparse
 import ast
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,22 @@ def test_every_recipe_has_expectations_and_a_section() -> None:
         assert module.target(module.Params.model_validate(section)).names
 
 
+def test_the_map_names_every_room_and_nothing_that_is_gone() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    rooms = {"/".join(path.split("/")[:2]) for path in listed if re.match(r"components/\w+/\w+|flows/machinery/", path)}
+    for room in sorted(rooms):
+        assert f"| `{room}/` |" in text, f"docs/architecture.md does not name {room}/"
+    for path in re.findall(r"`((?:components|flows|expectations|tests|dvc)[\w/.]*)`", text):
+        assert (ROOT / path).exists(), f"docs/architecture.md names {path}, which is not there"
+
+
+def test_tests_stand_where_the_code_does() -> None:
+    folders = {path.name for path in (ROOT / "tests").iterdir() if (path / "__init__.py").exists()}
+    rooms = {path.parent.name for path in (ROOT / "components").glob("*/__init__.py")}
+    assert folders <= rooms | {"flows", "e2e"}
+
+
 def test_the_stages_of_the_command_line_are_those_of_dvc_and_register() -> None:
     assert set(__main__.STAGES) == {*STAGES, "register"}
     choices = next(
@@ -134,8 +151,6 @@ def test_the_locks_hold_hashes_and_no_address() -> None:
 
 
 def test_no_file_names_a_secret_or_an_address_of_a_machine() -> None:
-    import subprocess
-
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     for name in listed:
         path = ROOT / name
