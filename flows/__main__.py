@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
                 return ui.main()
             if options.flow == "example":
                 return _example(options.name, options.folder)
-            if options.cron:
+            if options.cron is not None:
                 from flows import schedule
 
                 schedule.run(options.cron, options.force)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
 import signal
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components import SlipwayError
@@ -27,9 +29,15 @@ CHECK_SECONDS = 5.0
 def run(cron: str, force: bool) -> None:
     """Serve `retrain` on a schedule, such as "0 3 * * *", by the Prefect server of `server.api`; UTC.
 
-    A server that goes away is told, and waited for. Raises SlipwayError for a schedule that is none, and where the
-    server has not scheduled the next run within a minute: it would never run.
+    A server that goes away is told, and waited for. Raises SlipwayError for a schedule that is none or never comes, for
+    a second one in the same checkout, and where the server has not scheduled the next run within a minute: it would
+    never run.
     """
+    with _only_one():
+        _run(cron, force)
+
+
+def _run(cron: str, force: bool) -> None:
     ready = server.api()
     from prefect.client.schemas.schedules import CronSchedule
     from prefect.settings import get_current_settings
@@ -37,9 +45,15 @@ def run(cron: str, force: bool) -> None:
     from flows.retrain import retrain
 
     try:
+        if not cron.startswith("@") and len(cron.split()) != 5:  # a sixth field would be seconds
+            raise ValueError(cron)
         CronSchedule(cron=cron)
     except ValueError:
         raise SlipwayError(f'"{cron}" is no schedule; "0 3 * * *" is every night at three') from None
+    try:
+        _after(cron, datetime.now(UTC))
+    except ValueError:  # such as the 31st of February
+        raise SlipwayError(f'"{cron}" never comes; "0 3 * * *" is every night at three') from None
     ready()
     url = get_current_settings().api.url
     if url is None:
@@ -59,6 +73,23 @@ def run(cron: str, force: bool) -> None:
             if failed:
                 raise SlipwayError(failed[0])
             return
+
+
+@contextlib.contextmanager
+def _only_one() -> Iterator[None]:
+    """Let one schedule at a time run in this checkout: both would be the same deployment, and pause each other's."""
+    path = Path(".prefect/schedule.lock")
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise SlipwayError(f"a schedule runs in this checkout already ({file.read()}): end it first") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        file.flush()
+        yield
 
 
 def _wait_for(url: str) -> None:
@@ -128,6 +159,7 @@ def _watch(cron: str, over: threading.Event, end: Callable[[str], None]) -> None
         try:
             with get_client(sync_client=True, httpx_settings={"timeout": 10.0}) as client:
                 planned = _planned(client, due)
+                paused = not planned and client.read_deployment_by_name(f"retrain/{NAME}").paused
         except Exception as error:  # noqa: BLE001 - a server that is away: `_wait_for` tells it
             logging.getLogger(__name__).info("cannot ask for the runs that are planned: %s", error)
             started = now
@@ -143,7 +175,10 @@ def _watch(cron: str, over: threading.Event, end: Callable[[str], None]) -> None
             )
             return
         if not planned and now - due > GRACE:
-            _say(f"ERROR: no run was scheduled for {due:%Y-%m-%d %H:%M} UTC, and none has run; see {logs.FOLDER}/")
+            why = f"see {logs.FOLDER}/"
+            if paused:
+                why = "it is paused in Prefect, by its page or by another schedule of that name: start this one anew"
+            _say(f"ERROR: no run was scheduled for {due:%Y-%m-%d %H:%M} UTC, and none has run; {why}")
         if now - due > (timedelta(0) if planned else GRACE):
             due = _after(cron, max(due, now - GRACE))
 

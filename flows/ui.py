@@ -88,7 +88,9 @@ def _serve(children: Children, commands: Mapping[str, list[str]], addresses: Map
         time.sleep(0.2)
     name = next(name for name, process in running.items() if process.poll() is not None)
     time.sleep(0.5)  # for its last lines
-    raise SlipwayError("\n".join((f"{name} ended by itself; its last lines:", *last[name])))
+    code = running[name].returncode
+    how = f"by signal {-code}" if code < 0 else f"with code {code}"
+    raise SlipwayError("\n".join((f"{name} ended by itself, {how}; its last lines:", *last[name])))
 
 
 def _follow(children: Children, name: str, process: Running, last: deque[str]) -> None:

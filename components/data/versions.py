@@ -25,8 +25,8 @@ def removable(folder: Path) -> None:
         names = ", ".join(str(path.relative_to(folder)) for path in found[:SHOWN])
         more = f" and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
         raise SlipwayError(
-            f"{folder}: holds files that DVC does not keep ({names}{more}), and they would be gone; "
-            "move them away, or choose another folder"
+            f"{folder}: holds files that DVC does not keep ({names}{more}), and they would be gone; move them away, or "
+            "choose another folder (of a stage's own earlier results, `dvc commit` keeps them)"
         )
 
 
@@ -56,15 +56,19 @@ def _lost(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def replaceable(data: Path) -> None:
-    """Raise SlipwayError unless DVC holds all that the folder has, and data.dvc says so: nothing of it may be lost."""
+def versionable(data: Path) -> None:
+    """Raise SlipwayError where DVC could make no version of a folder."""
     if data.is_symlink():
         raise SlipwayError(
             f"{data} is a link, and DVC versions nothing behind one: move the folder here; `dvc cache dir` puts DVC's "
             "cache, and so the bytes, on another disk"
         )
+
+
+def replaceable(data: Path) -> None:
+    """Raise SlipwayError unless DVC holds all that the folder has, and data.dvc says so: nothing of it may be lost."""
     removable(data)
-    if not data.exists() or not any(data.iterdir()):
+    if not any(path.is_file() for path in data.rglob("*")):
         return
     pointer = data.with_name(data.name + ".dvc")
     try:

@@ -62,6 +62,7 @@ def run(
     with other content, a dataset to be replaced that DVC does not keep, and settings that do not fit the new one.
     """
     current = params_module.load(params) if params.exists() else None  # a mistake there stops us before anything
+    versions.versionable(data)
     found = commands()[source].read(**options)
     name = slug(name) if name else found.name
     with _alone(data):
@@ -99,13 +100,13 @@ def run(
             print(f"skipped {count:,}: {reason}")
     for piece in pieces:
         print(f"wrote {data / piece.name}")
-    if before:
-        print(f"it replaces the version {before} of {data}, which DVC keeps: {data}.dvc as it was brings it back")
     for line in changed:
         print(f"{params}: {line}")
     if inherited:
         print(f"{params}: train stays {inherited}; that says nothing of {name}: choose anew, docs/training.md")
     versions.record(data)
+    if before and before != versions.recorded(data):
+        print(f"it replaces the version {before} of {data}, which DVC keeps: {data}.dvc as it was brings it back")
 
 
 @contextmanager

@@ -92,3 +92,28 @@ def test_a_server_that_goes_away_is_told_and_waited_for(path: Path, tmp_path: Pa
         assert process.poll() is None
         said += end(process, signal.SIGINT)
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("cron", "said"),
+    [("0 0 31 2 *", "never comes"), ("* * * * * *", "is no schedule"), ("", "is no schedule"), ("H 3 * * *", "is no")],
+)
+@pytest.mark.e2e
+def test_a_schedule_that_never_runs_is_refused(path: Path, prefect_server: str, cron: str, said: str) -> None:
+    process = flows(path, "retrain", "--cron", cron, PREFECT_API_URL=prefect_server)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert out.startswith(f'error: "{cron}" {said}') and out.count("\n") == 1
+
+
+@pytest.mark.e2e
+def test_one_schedule_at_a_time_in_a_checkout(path: Path, prefect_server: str) -> None:
+    """Two would be one deployment for Prefect, which the one that ends pauses."""
+    first = flows(path, "retrain", "--cron", "0 3 1 * *", PREFECT_API_URL=prefect_server)
+    until(first, "on the schedule")
+    out, _ = flows(path, "retrain", "--cron", "* * * * *", PREFECT_API_URL=prefect_server).communicate(timeout=60)
+    assert re.match(rf"error: a schedule runs in this checkout already \(process {first.pid}, since 20", out)
+    end(first, signal.SIGINT)
+    third = flows(path, "retrain", "--cron", "0 3 1 * *", PREFECT_API_URL=prefect_server)
+    until(third, "on the schedule")
+    end(third, signal.SIGINT)

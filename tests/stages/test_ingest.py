@@ -247,11 +247,15 @@ def test_an_empty_folder_may_go_and_a_link_is_explained(repo: Path, capsys: pyte
     Path("kunden.csv").write_text(ANSWERS)
     Path("disk").mkdir()
     Path("data").symlink_to("disk", target_is_directory=True)
-    assert main(["ingest", *GERMAN]) == 1
-    assert "error: data is a link, and DVC versions nothing behind one" in capsys.readouterr().err
+    for replace in ([], ["--replace"]):
+        assert main(["ingest", *GERMAN, *replace]) == 1
+        assert "error: data is a link, and DVC versions nothing behind one" in capsys.readouterr().err
     Path("data").unlink()
-    Path("data").mkdir()
+    Path("data/empty").mkdir(parents=True)
     assert main(["ingest", *GERMAN]) == 0
+    capsys.readouterr()
+    assert main(["ingest", *GERMAN, "--replace"]) == 0
+    assert "it replaces" not in capsys.readouterr().out  # by the same
 
 
 def csv(name: str, text: str) -> None:
