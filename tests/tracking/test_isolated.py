@@ -32,4 +32,4 @@ def test_a_model_of_an_older_version_still_answers(
     answers = isolated.predict("models:/old/1", Path("given.parquet")).to_pylist()
     assert [row["label"] for row in answers] == ["2", "8", "9", None]
     assert [row["error"] is None for row in answers] == [True, True, True, False]
-    assert min(row["probability"] for row in answers[:3]) > 0.9
+    assert min(row["probability"] for row in answers[:3]) > 0.8
