@@ -69,6 +69,7 @@ COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-ha
 lock: $(READY)
 	@$(COMPILE) --group dev pyproject.toml -o requirements/lock.txt
 	@$(COMPILE) --group dev --extra gpu pyproject.toml -o requirements/gpu.txt
+	@python requirements/versions.py
 
 clean:
 	@rm -rf build

@@ -3,6 +3,7 @@
 import argparse
 import ast
 import re
+import runpy
 import shlex
 import subprocess
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.flowing import initialised, status
 
 PIPELINE: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")
 STAGES: dict[str, Any] = PIPELINE["stages"]
+VERSIONS = runpy.run_path(str(ROOT / "requirements/versions.py"))
 SETTINGS = params.load(ROOT / "params.yaml")
 
 
@@ -59,8 +61,29 @@ def test_code_and_data_of_a_stage_are_there_or_made_before(name: str) -> None:
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_names_real_parameters(name: str) -> None:
     known = {"task" if key == "task" else key for key in SETTINGS.model_dump(by_alias=True)} | {SETTINGS.recipe}
-    for key in paths(STAGES[name]["params"]):
-        assert key.split(".")[0] in known
+    for key in STAGES[name]["params"]:
+        if isinstance(key, str):
+            assert filled(key).split(".")[0] in known
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_depends_on_the_versions_of_packages_that_the_lock_has(name: str) -> None:
+    (found,) = (entry for entry in STAGES[name]["params"] if isinstance(entry, dict))
+    ((file, packages),) = found.items()
+    assert file == "requirements/versions.yaml"
+    written = (ROOT / file).read_text()
+    assert written == VERSIONS["text"]((ROOT / "requirements/lock.txt").read_text())  # make lock
+    assert {*packages} <= YAML(typ="safe").load(written).keys()
+    assert packages == sorted(packages)
+
+
+def test_a_version_that_depends_on_the_python_is_written_with_it() -> None:
+    lock = "numpy==2.4.6 ; python_full_version < '3.12' \\\n    --hash=sha256:0\n"
+    lock += "numpy==2.5.5 ; python_full_version >= '3.12' \\\n    --hash=sha256:1\n"
+    assert VERSIONS["versions"](lock + "keras==3.15.1 \\\n    --hash=sha256:1\n") == {
+        "keras": "3.15.1",
+        "numpy": "2.4.6 (python_full_version < '3.12') / 2.5.5 (python_full_version >= '3.12')",
+    }
 
 
 @pytest.mark.parametrize(
@@ -70,7 +93,7 @@ def test_every_params_yaml_has_the_keys_that_stages_depend_on(path: str) -> None
     """DVC stops at a key that is not there, though we have a default for it."""
     written = YAML(typ="safe").load(ROOT / path)
     for stage in STAGES.values():
-        for key in stage["params"]:
+        for key in filter(lambda entry: isinstance(entry, str), stage["params"]):
             found: Any = written
             for part in key.replace("${recipe}", written["recipe"]).split("."):
                 assert part in found, f"{path}: write out {key}"

@@ -7,6 +7,8 @@ every batch is a function of the seed, the epoch and its number, and the checkpo
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +45,7 @@ def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any
     runs.check()
     hardware = device.start(params)
     source = pretrained_weights.read(params.train)
-    key = _key(params, manifest, source.digest if source else "")
+    key = _key(params, manifest, source.digest if source else "", hardware)
     folder = out.parent / "checkpoints" / key
     model = fitting.build(params, manifest, mixed=bool(hardware["mixed_precision"]))
     taken = pretrained_weights.start(model, source, params.train, manifest["state"]) if source else []
@@ -80,16 +82,19 @@ def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any
     }
 
 
-def _key(params: Params, manifest: dict[str, Any], source: str) -> str:
+def _key(params: Params, manifest: dict[str, Any], source: str, hardware: Mapping[str, object]) -> str:
     """Hash all that the training depends on: a checkpoint of anything else is never taken up.
 
-    `source` is the digest of the weights that it starts from.
+    `source` is the digest of the weights that it starts from, `hardware` what device.start says: another device or
+    precision, or another version of what computes, would not end with the bytes of an undisturbed training.
     """
     training = sorted(Path(str(checkpoint.__file__)).parent.glob("*.py"))
     own = sha256(Path(__file__), *training, *code(params.recipe))
     costs = params.costs if params.train.threshold == "cost" else None
     settings = [params.recipe, params.seed, params.train.model_dump(), params.task.model_dump(), costs, manifest]
-    text = json.dumps([settings, source, own], sort_keys=True)
+    computes = [hardware[name] for name in ("device", "device_name", "mixed_precision")]
+    computes += [version(name) for name in ("keras", "numpy", "tensorflow")]
+    text = json.dumps([settings, source, own, computes], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,20 +155,30 @@ def test_an_interrupted_training_goes_on_and_ends_with_the_same_bytes(
     assert found[0].info.status == "FINISHED"
 
 
-def test_a_checkpoint_of_anything_else_is_not_taken_up(make: Make) -> None:
+def test_a_checkpoint_of_anything_else_is_not_taken_up(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = prepare(make)
     manifest = read_json(ARRAYS / "manifest.json")
-    key = train._key(settings, manifest, "")
-    assert train._key(settings, manifest, "") == key
-    assert train._key(settings.model_copy(update={"evaluate": None, "name": "other"}), manifest, "") == key
+    cpu = {"device": "cpu", "device_name": "a", "gpus": 0, "cores": 2, "memory_gb": 8, "mixed_precision": 0}
+
+    def key(settings=settings, manifest=manifest, source="", **hardware: Any) -> str:
+        return train._key(settings, manifest, source, cpu | hardware)
+
+    first = key()
+    assert key() == first
+    assert key(settings.model_copy(update={"evaluate": None, "name": "other"})) == first
+    assert key(cores=4, memory_gb=16) == first
     others = [
-        (settings.model_copy(update={"seed": 2}), manifest),
-        (settings.model_copy(update={"train": settings.train.model_copy(update={"learning_rate": 0.5})}), manifest),
-        (settings.model_copy(update={"task": settings.task.model_copy(update={"hidden": [3]})}), manifest),
-        (settings, manifest | {"digest": "of other examples"}),
-        (settings, manifest, "other weights"),
+        key(settings.model_copy(update={"seed": 2})),
+        key(settings.model_copy(update={"train": settings.train.model_copy(update={"learning_rate": 0.5})})),
+        key(settings.model_copy(update={"task": settings.task.model_copy(update={"hidden": [3]})})),
+        key(manifest=manifest | {"digest": "of other examples"}),
+        key(source="other weights"),
+        key(device="gpu"),
+        key(device_name="b"),
+        key(mixed_precision=1),
     ]
-    assert len({key, *(train._key(*other, *[""][: 3 - len(other)]) for other in others)}) == 6
+    monkeypatch.setattr(train, "version", lambda name: f"another {name}")
+    assert len({first, *others, key()}) == 10
 
 
 @pytest.mark.e2e
