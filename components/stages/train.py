@@ -39,11 +39,12 @@ def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any
     outputs differ by more than 1e-4.
     """
     from components.tracking import runs
-    from components.training import loop
 
     manifest = read_json(arrays / "manifest.json")
     runs.check()
     hardware = device.start(params)
+    from components.training import loop  # after the start: it imports Keras, which is set up there
+
     source = pretrained_weights.read(params.train)
     key = _key(params, manifest, source.digest if source else "", hardware)
     folder = out.parent / "checkpoints" / key

@@ -131,10 +131,10 @@ def test_what_was_registered_answers_alone(tmp_path: Path) -> None:
         model_id = connection.client().get_model_version("sides", "1").model_id
         assert model_id is not None
         place = Path(connection.client().get_logged_model(model_id).artifact_location.removeprefix("file://"))
-    code = {str(path.relative_to(place / "code")) for path in (place / "code").rglob("*.py")}
-    assert code == {
-        f"components/{name}.py" for name in ("__init__", "files", "serving", "recipes/__init__", "recipes/images")
-    }
+    code = {str(path.relative_to(place / "code/components")) for path in (place / "code").rglob("*.py")}
+    recipe = {"recipes/__init__.py", "recipes/images/__init__.py", "recipes/images/example/__init__.py"}
+    assert code == {"__init__.py", "files.py", "serving/__init__.py", "serving/onnx_model.py", *recipe}
+    assert not any("import keras" in (place / "code/components" / path).read_text() for path in code)
     pinned = (place / "requirements.txt").read_text().split()
     assert f"onnxruntime=={provenance.version('onnxruntime')}" in pinned
     assert f"pillow=={provenance.version('pillow')}" in pinned
@@ -357,7 +357,7 @@ def test_killed_anywhere_it_goes_on(monkeypatch: pytest.MonkeyPatch, at: str, af
     from mlflow import MlflowClient
 
     owner, name = at.split(".")
-    holder = {"MlflowClient": MlflowClient, "predict": predict, "registry": registry}[owner]
+    holder = {"MlflowClient": MlflowClient, "isolated": isolated, "registry": registry}[owner]
     real = getattr(holder, name)
 
     def dies(*arguments: Any, **options: Any) -> None:
