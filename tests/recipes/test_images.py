@@ -303,6 +303,7 @@ def test_facts_of_a_picture() -> None:
     assert (third["pixels"], third["decodable"]) == (3_600_000_000, False)
 
 
+@pytest.mark.e2e
 def test_standardised_pixels_have_the_statistics_of_the_training_split_in_the_model() -> None:
     import keras
 
