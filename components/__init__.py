@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class SlipwayError(Exception):
-    """A mistake that the user can mend; its message says what is wrong, where, and what to do."""
+    """A mistake that the user can fix; its message says what is wrong, where, and what to do."""
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:

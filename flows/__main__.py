@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
             os._exit(1)  # Prefect would try for minutes to send what it has left
         return 1
     except KeyboardInterrupt:
-        print(f"{options.flow}: interrupted; what was finished is kept, the next run goes on", file=sys.stderr)
+        print(f"{options.flow}: interrupted; what was finished is kept, the next run resumes", file=sys.stderr)
         return 130
 
 

@@ -119,7 +119,8 @@ def run(name: str, folder: Path | None, retrain: Callable[[], object]) -> None:
         retrain()
     outcome = read_json(Path("build/register.json"))
     alias = "champion" if "champion" in outcome["aliases"] else "challenger"
-    print(f"to ask it: python -m components predict models:/{name}@{alias} FILE; more on examples/{name}/README.md")
+    model = f"models:/{name}@{alias}"
+    print(f"to predict with it: python -m components predict {model} FILE; more on examples/{name}/README.md")
 
 
 def _prepare(name: str, place: Path) -> None:

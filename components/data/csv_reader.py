@@ -165,7 +165,7 @@ def unreadable(file: Path, how: Reading, error: Exception) -> SlipwayError:
         row, wanted, got, start = found.groups()
         return SlipwayError(
             f"{file}: cannot be read: line {row} has {got} values where {wanted} are expected: {start[:100]!r}; "
-            "mend it, name another --delimiter, or leave out last lines that are no data: --footer 1"
+            "fix it, name another --delimiter, or leave out last lines that are no data: --footer 1"
         )
     if "straddling" in text:
         text = f"a line of more than {BLOCK // 2**20} MB; a quote that is never closed?"
@@ -265,7 +265,7 @@ def look(tables: Iterator[pa.Table], how: Reading) -> dict[str, Kind]:
 
 
 def cast(column: pa.ChunkedArray, wanted: pa.DataType, how: Reading, form: str | None = None) -> pa.ChunkedArray:
-    """Turn text into numbers, truths or dates (`form` as in strptime), other types into the one wanted.
+    """Turn text into numbers, booleans or dates (`form` as in strptime), other types into the one wanted.
 
     Raises ValueError with the value that cannot be one.
     """
@@ -290,7 +290,7 @@ def cast(column: pa.ChunkedArray, wanted: pa.DataType, how: Reading, form: str |
     try:
         return column.cast(wanted)
     except pa.ArrowInvalid:
-        noun = {pa.float64(): "number", pa.bool_(): "truth (true or false)"}.get(wanted, str(wanted))
+        noun = {pa.float64(): "number", pa.bool_(): "boolean (true or false)"}.get(wanted, str(wanted))
         raise ValueError(f"{_first(column, wanted)!r} is no {noun}") from None
 
 

@@ -17,7 +17,7 @@ Ask = Callable[[Arrays], np.ndarray]  # encoded examples -> the model's outputs
 REPEATS = 5  # permutations of a column
 EVALUATED = 100_000  # examples that the permutations of all columns ask of the model, as far as ...
 LEAST = 200  # ... there are this many a permutation
-POSITIONS = 13  # of the patch along a side of a picture; 7 on one larger than SMALL
+POSITIONS = 13  # of the patch along a side of an image; 7 on one larger than SMALL
 SMALL = 64
 PIECES = 128  # of a text that are left out one after the other; a longer one loses several tokens at a time
 NAMED = ("numbers", "codes", "history")
@@ -93,7 +93,7 @@ def examples(
     measured: metrics.Examples,
     most: int,
 ) -> list[dict[str, Any]]:
-    """Explain up to `most` examples with pictures, spectrograms or texts among their inputs; plain JSON.
+    """Explain up to `most` examples with images, spectrograms or texts among their inputs; plain JSON.
 
     `drop` tells by how much the output that was answered falls when a part of the example is hidden:
     of the label that was chosen, of the likeliest of several, of the mean of all numbers.
@@ -151,7 +151,7 @@ def _repeated(one: Arrays, times: int) -> Arrays:
 
 
 def _occluded(ask: Ask, one: Arrays, key: str, measured: metrics.Examples, row: int) -> dict[str, Any]:
-    """Hide one patch after the other behind the picture's own mean (Zeiler and Fergus 2014, section 4.2)."""
+    """Hide one patch after the other behind the image's own mean (Zeiler and Fergus 2014, section 4.2)."""
     picture = one[key]
     sides = picture.shape[:2]
     steps = [min(side, POSITIONS if max(sides) <= SMALL else POSITIONS // 2 + 1) for side in sides]

@@ -22,7 +22,7 @@ def cut(name: str, column: pa.ChunkedArray) -> dict[str, np.ndarray]:
     """Cut the rows of a column: what a slice is called -> its rows, as a mask `(n,)`.
 
     Numbers, dates and times are cut into quartiles where they have more than four values, others by value: the
-    20 commonest, and `other`. A lowest value that a quarter of the rows have stands alone. Rows without a value are
+    20 most frequent, and `other`. A lowest value that a quarter of the rows have stands alone. Rows without a value are
     `missing`. Several labels, a list of texts, are a value: the set of them, as JSON. Raises SlipwayError for a column
     of bytes or of other lists.
     """

@@ -72,7 +72,7 @@ class Recipe(Protocol):
       distinct values before each cut, for labels that reach into the future;
     - `kept(params) -> tuple[str, ...]`: columns that are kept with an example, for slices, but that encode does not
       read: nobody who asks the model has to give them;
-    - `baseline(arrays, params, state) -> outputs`: a trivial answer better than the commonest label or the mean;
+    - `baseline(arrays, params, state) -> outputs`: a trivial answer better than the most frequent class or the mean;
     - `classical(params) -> estimator`: an unfitted scikit-learn estimator on the DataFrame of `columns`;
     - `spell(tokens, state) -> list[str]`: the text of each token of one example.
     """

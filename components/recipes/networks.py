@@ -23,7 +23,7 @@ class Pretraining:
 
     When it ends, each layer of the recipe's model takes the weights of the layer of the same name here, where
     their shapes agree: the encoder is built by one function for both. The batch size, optimizer and schedule are
-    those of `train:`. Killed half-way, it goes on from its last epoch too.
+    those of `train:`. Killed half-way, it resumes from its last epoch too.
     """
 
     model: "keras.Model"  # not compiled; any inputs and one output

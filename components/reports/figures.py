@@ -279,7 +279,7 @@ def _importance(build: Path) -> "Figure":
 
 
 def _occlusion(build: Path) -> "dict[str, Figure]":
-    """Draw the explained pictures and spectrograms, each beside itself with what matters in it."""
+    """Draw the explained images and spectrograms, each beside itself with what matters in it."""
     path = build / "evaluation" / "explanations.json"
     entries = [e for e in read_json(path) if e["kind"] in ("image", "spectrogram")] if path.exists() else []
     if not entries:

@@ -70,7 +70,7 @@ def _asked(
     """Make the frame that the model's signature asks for; name the rows whose text is not what it should be.
 
     A file's content becomes the only column, or the only binary one. Numbers are cast as `ingest` does; the text of a
-    CSV is read as numbers, truths, times or lists of numbers where those are asked for. MLflow would refuse the whole
+    CSV is read as numbers, booleans, times or lists of numbers where those are asked for. MLflow would refuse the whole
     table. NA is a missing category, but a text, or the name of a series, as any.
     """
     import pandas

@@ -72,7 +72,7 @@ def _trivial(
         words = (own.__doc__ or "the recipe's own").strip().splitlines()[0].rstrip(".")
         return words, np.asarray(own(asked, params.task, manifest["state"]))
     if target.kind == "label":
-        text, answer = "the commonest label", np.bincount(truth, minlength=len(target.names)) / len(truth)
+        text, answer = "the most frequent class", np.bincount(truth, minlength=len(target.names)) / len(truth)
     elif target.kind == "labels":
         text, answer = "how often each label is there", np.mean(truth, axis=0)
     else:

@@ -16,7 +16,7 @@ from components.files import model_digest, read_json, replacing, write_csv, writ
 from components.params import Params
 from components.serving import onnx_model
 
-PLOTTED = 2000  # residuals that residuals.csv holds: enough for a picture
+PLOTTED = 2000  # residuals that residuals.csv holds: enough for a figure
 
 
 def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, out: Path) -> dict[str, Any]:

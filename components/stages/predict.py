@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the sub-parser `predict`."""
-    text = "answer a file (picture, recording, text), a folder of them, a CSV or a Parquet file with a registered model"
+    text = "answer a file (image, recording, text), a folder of them, a CSV or a Parquet file with a registered model"
     command = commands.add_parser(
         "predict",
         help=text,

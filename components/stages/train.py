@@ -1,6 +1,6 @@
 """Fit the model; write it twice: .keras to train on, ONNX to predict with.
 
-Killed half-way, it goes on from the last epoch's checkpoint and ends with the same bytes as if undisturbed:
+Killed half-way, it resumes from the last epoch's checkpoint and ends with the same bytes as if undisturbed:
 every batch is a function of the seed, the epoch and its number, and the checkpoint holds every variable.
 """
 
@@ -55,7 +55,7 @@ def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any
     names = ", ".join(f"{name} {value}" for name, value in hardware.items())
     print(f"{model.count_params():,} parameters; {names}", flush=True)
     if progress.epochs:
-        print(f"going on after epoch {len(progress.epochs)} of {params.train.epochs}", flush=True)
+        print(f"resuming after epoch {len(progress.epochs)} of {params.train.epochs}", flush=True)
     metric = fitting.METRICS[manifest["target"]["kind"]]
     with runs.training(params, key, manifest, hardware) as live:
         if not progress.epochs:
@@ -100,7 +100,7 @@ def _key(params: Params, manifest: dict[str, Any], source: str, hardware: Mappin
 
 
 def _show(params: Params, arrays: Path, manifest: dict[str, Any], live: "Training") -> None:
-    """Give the run a picture of augmented examples, where there are any: those of the first batch."""
+    """Give the run an image of augmented examples, where there are any: those of the first batch."""
     spec = recipes.load(params.recipe).inputs(params.task, manifest["state"])
     change = augment.changes(params.train.augment, spec)
     if change is None:

@@ -29,7 +29,7 @@ class Training:
         self.model_digest = ""
         self.problem = ""
         self._client, self._place = client, place
-        # A training that goes on repeats the steps since its checkpoint; those are there already.
+        # A training that resumes repeats the steps since its checkpoint; those are there already.
         self._last = {
             key: max(metric.step for metric in self._client.get_metric_history(self.run_id, key))
             for key in run.data.metrics

@@ -159,7 +159,7 @@ def ensure_run(params: Params, build: Path) -> str:
 
 
 def _complete(run: "Run", params: Params, build: Path) -> None:
-    """Log the steps and epochs of a training that the run lacks, as train does while it goes on."""
+    """Log the steps and epochs of a training that the run lacks, as train does while it runs."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)

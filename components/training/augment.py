@@ -143,7 +143,7 @@ def _rand_augment(image: np.ndarray, strength: float, random: Random) -> np.ndar
     def enhanced(kind: Any, p: Any, s: float) -> Any:
         return kind(p).enhance(1 + 0.9 * s)
 
-    operations: list[Callable[[Any, float], Any]] = [  # of the picture and a strength from -1 to 1
+    operations: list[Callable[[Any, float], Any]] = [  # of the image and a strength from -1 to 1
         lambda p, s: p,  # noqa: ARG005
         lambda p, s: ImageOps.autocontrast(p),  # noqa: ARG005
         lambda p, s: ImageOps.equalize(p),  # noqa: ARG005
@@ -246,7 +246,7 @@ def _cutmix(arrays: Arrays, labels: np.ndarray, settings: Augment, random: Rando
 def shown(before: Arrays, after: Arrays, inputs: dict[str, Input]) -> tuple[str, bytes]:
     """Draw examples before and after: (augmented.png, its bytes) for images and spectrograms, else augmented.csv.
 
-    A picture has a pair an example: above as it is, below changed.
+    An image has a pair an example: above as it is, below changed.
     """
     from PIL import Image
 

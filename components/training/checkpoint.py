@@ -1,4 +1,4 @@
-"""What a training has come to, kept on disk after each epoch, so that it goes on when it was killed."""
+"""What a training has come to, kept on disk after each epoch, so that it resumes when it was killed."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -60,7 +60,7 @@ def initialise(model: "keras.Model", name: str | None, seed: int) -> None:
     full = {"normal": "random_normal", "uniform": "random_uniform"}.get(name, name)
     for layer, variable in kernels(model):
         own = int.from_bytes(hashlib.sha256(f"{seed} {variable.path}".encode()).digest()[:4])
-        if isinstance(layer, keras.layers.EinsumDense):  # Keras would take its first axes for those of a picture
+        if isinstance(layer, keras.layers.EinsumDense):  # Keras would take its first axes for those of an image
             groups, fan_in, fan_out = _fans(layer.equation, variable.shape)
             parts = []
             for group in range(groups):

@@ -70,7 +70,7 @@ def share(schedule: Schedule, step: Any, steps: int, total: float) -> Any:
 def plateau(schedule: Schedule, losses: Sequence[float]) -> float:
     """Return the share of the learning rate after epochs with these validation losses.
 
-    A function of what the checkpoint keeps, so that a training that was killed goes on alike.
+    A function of what the checkpoint keeps, so that a training that was killed resumes alike.
     """
     best, waited, value = math.inf, 0, 1.0
     for loss in losses:

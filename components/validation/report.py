@@ -102,7 +102,7 @@ class Found:
         wide, narrow = (max(len(row[column]) for row in table) for column in (0, 1))
         for (a, b, c), note in zip(table, notes, strict=True):
             lines += [f"  {a:{wide}}  {b:>{narrow}}  {c}", *([f"    {note}"] if note else [])]
-        return "\n".join([*lines, "mend the data, or what is expected of it"])
+        return "\n".join([*lines, "fix the data, or what is expected of it"])
 
 
 def _cut(text: str, length: int) -> str:

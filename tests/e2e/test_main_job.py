@@ -204,7 +204,7 @@ def test_killed_half_way_a_rerun_goes_on(clone: Callable[[str], Clone], number: 
     assert not working_in(project.path)
     assert not (project.path / "build/model").exists()
     said = project.run(*RETRAIN)
-    assert "going on after epoch" in said
+    assert "resuming after epoch" in said
     assert project.versions() == {"digits 1": {"champion", "challenger"}}
     runs = project.client().search_runs(["1"])
     assert [run.info.status for run in runs] == ["FINISHED"]

@@ -57,7 +57,7 @@ REFUSED = {
     "missing": None,
     "empty": b"",
     "text": b"this is no recording at all",
-    "a picture": b"\x89PNG\r\n\x1a\n" + bytes(500),
+    "an image": b"\x89PNG\r\n\x1a\n" + bytes(500),
     "half a header": WAV[:20],
     "a header without samples": WAV[:44],
     "zero frames": sound(TONE[:0]),

@@ -1,4 +1,4 @@
-"""The recipe of pictures: decoding, hostile files, models and their export."""
+"""The recipe of images: decoding, hostile files, models and their export."""
 
 import io
 import struct
@@ -71,7 +71,7 @@ def floats(value: float) -> bytes:
 def zipped() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("picture.png", picture((6, 6), "L"))
+        archive.writestr("image.png", picture((6, 6), "L"))
     return buffer.getvalue()
 
 
@@ -96,7 +96,7 @@ def endless_tiff() -> bytes:
 REFUSED: dict[str, tuple[Callable[[], bytes | None], str]] = {
     "missing": (lambda: None, "the image is empty"),
     "empty": (lambda: b"", "the image is empty"),
-    "text": (lambda: b"no picture", "no known format"),
+    "text": (lambda: b"no image", "no known format"),
     "svg": (lambda: b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "no known format"),
     "zip called png": (zipped, "no known format"),
     "postscript": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(%pipe%id) run", "no known format"),
@@ -361,7 +361,7 @@ def test_a_model_is_exported_faithfully_with_names_and_loads_again(
     export._export(model, tmp_path / "model.onnx", "probabilities")
     (found,) = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(None, x)
     assert np.abs(found - expected).max() < 1e-5
-    assert np.ptp(expected, axis=0).max() > 1e-4  # the pictures do matter
+    assert np.ptp(expected, axis=0).max() > 1e-4  # the images do matter
     model.save(tmp_path / "model.keras")
     assert np.allclose(keras.models.load_model(tmp_path / "model.keras").predict(x, verbose=0), expected, atol=1e-6)
     again = networks.build(params, scale, 0.1)
@@ -392,11 +392,11 @@ def test_a_large_model_has_the_size_that_its_paper_gives(section: dict[str, Any]
 @pytest.mark.parametrize(
     ("section", "expected"),
     [
-        ({"model": "cnn", "filters": [8] * 5, "height": 9, "width": 20}, "filters: 5 blocks halve a picture of 20 x 9"),
+        ({"model": "cnn", "filters": [8] * 5, "height": 9, "width": 20}, "filters: 5 blocks halve an image of 20 x 9"),
         ({"model": "cnn", "filters": []}, "at least 1 item"),
-        ({"model": "resnet", "depth": 18, "height": 7}, "a picture of 28 x 7 is too small for ResNet-18"),
+        ({"model": "resnet", "depth": 18, "height": 7}, "an image of 28 x 7 is too small for ResNet-18"),
         ({"model": "resnet", "height": 3}, "ResNet-20, which needs 4 pixels a side"),
-        ({"model": "vit", "patch": 32}, "patch: 32 is larger than a picture of 28 x 28"),
+        ({"model": "vit", "patch": 32}, "patch: 32 is larger than an image of 28 x 28"),
         ({"labels": ["a", "b", "a"]}, r"labels\n.*named twice: a"),
         ({"depth": 34}, "Input should be 20, 18 or 50"),
     ],

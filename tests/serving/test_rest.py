@@ -24,7 +24,7 @@ pytestmark = pytest.mark.e2e
 FINITE = "the model's output is not finite"
 BAD: dict[str, list[tuple[dict[str, Any], str]]] = {
     "audio": [({"audio": b"no recording"}, "the recording")],
-    "images": [({"image": b"no picture"}, "the image cannot be decoded")],
+    "images": [({"image": b"no image"}, "the image cannot be decoded")],
     "series": [({"history": [1.0, 2.0]}, "history has 2 values"), ({"history": [1e14] * 24}, FINITE)],
     "tabular": [({"x": 1e300}, "x is too large"), ({"x": 1e29}, FINITE)],
     "text": [({"text": " "}, "the text")],

@@ -59,7 +59,7 @@ def test_the_starter_can_be_made_again_with_the_same_bytes(repo: Path) -> None:
 
 def test_class_folders_become_a_dataset_and_params_follow(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = pictures(repo / "My pets", {"cat": 3, "dog": 2})
-    (folder / "cat" / "notes.txt").write_text("no picture")
+    (folder / "cat" / "notes.txt").write_text("no image")
     (folder / "dog" / ".DS_Store").write_text("")
     (folder / "dog" / "cut.png").write_bytes(b"\x89PNG")
     for name in ("b.png", "a.txt"):
@@ -69,7 +69,7 @@ def test_class_folders_become_a_dataset_and_params_follow(repo: Path, capsys: py
     said = capsys.readouterr().out
     assert "read 7 examples; 6 are new" in said
     assert "skipped 2: not in a class folder: a.txt, b.png\n" in said
-    assert f"{folder / 'dog' / 'cut.png'}: cannot be opened as a picture; validate will set it aside" in said
+    assert f"{folder / 'dog' / 'cut.png'}: cannot be opened as an image; validate will set it aside" in said
     assert "skipped 1: identical to another with the same label" in said
     assert "skipped 1: not an image file (.txt)" in said
     found = pq.read_table("data/my-pets.parquet")
@@ -104,15 +104,15 @@ def test_pictures_with_several_labels_are_listed_in_a_file(repo: Path, capsys: p
     ("text", "expected"),
     [
         ("", r"no column 'file' \(there are: none\)"),
-        ("picture,labels\na.png,x", r"no column 'file' \(there are: picture, labels\)"),
-        ("file,labels\n", "lists no picture"),
+        ("image,labels\na.png,x", r"no column 'file' \(there are: image, labels\)"),
+        ("file,labels\n", "lists no image"),
         ("file,labels\na.png\n", "line 2: expected 2 values"),
         ("file,labels\na.png,x,y\n", "line 2: expected 2 values between commas"),
         ("file,labels\na.png,x;y\nc.png,x", r"line 3: c\.png is not in pets"),
         ("file,labels\na.png,x;y\n../pets/b.png,x", r"line 3: \.\./pets/b\.png is not"),
         ("file,labels\na.png,x;y\nnotes.txt,x", r"line 3: notes\.txt is not an image file"),
         ("file,labels\na.png,x;y\n./a.png,x", r"line 3: a\.png is listed in line 2 already"),
-        ("file,labels\na.png,x;y", r"1 of the 2 pictures in pets are not listed, such as b\.png"),
+        ("file,labels\na.png,x;y", r"1 of the 2 images in pets are not listed, such as b\.png"),
         ("file,labels\na.png,x\nb.png,x", "1 label in all of it"),
         ("file,labels,split\na.png,x,half\nb.png,y,", "line 2: split 'half' is none of train, validation, test"),
         ('file,labels\n"a.png,x\nb.png,y', "cannot be read as CSV"),
@@ -123,7 +123,7 @@ def test_a_list_of_labels_that_cannot_be_used_says_why(repo: Path, text: str, ex
     Path("pets").mkdir()
     for name in ("a.png", "b.png"):
         Image.new("L", (3, 3)).save(Path("pets", name))
-    Path("pets/notes.txt").write_text("no picture")
+    Path("pets/notes.txt").write_text("no image")
     Path("list.csv").write_text(text, encoding="latin-1")
     with pytest.raises(SlipwayError, match=expected):
         ingest.run("images", folder=Path("pets"), labels=Path("list.csv"))
@@ -136,7 +136,12 @@ def test_the_size_of_a_model_follows_the_pictures(repo: Path) -> None:
     Image.fromarray(noise).save(folder / "cat" / "wide.png")
     ingest.run("images", folder=folder, name="same")
     task = params.load().task
-    assert (task.height, task.width, task.channels, task.model) == (9, 7, 3, "cnn")  # the commonest; one has colours
+    assert (task.height, task.width, task.channels, task.model) == (
+        9,
+        7,
+        3,
+        "cnn",
+    )  # the most frequent; one has colours
     for number, size in enumerate([(300, 900), (600, 1200), (900, 1500)]):
         Path("mixed", "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
         exif = Image.Exif()
@@ -338,7 +343,7 @@ def test_folders_that_cannot_be_used_say_why(repo: Path) -> None:
     with pytest.raises(SlipwayError, match="one class only"):
         ingest.run("images", folder=Path("empty"))
     Path("empty/cat/b.png").unlink()
-    Path("empty/cat/a.png").write_text("no picture")
+    Path("empty/cat/a.png").write_text("no image")
     with pytest.raises(SlipwayError, match="none of the 1 image files can be read"):
         ingest.run("images", folder=Path("empty"))
 

@@ -116,7 +116,7 @@ def test_an_example_that_cannot_be_encoded_is_refused_with_its_row(make: Make) -
     settings = make()
     _, sample = recipes.load("images").sample(20, 9)
     columns = sample.to_pydict()
-    columns["image"][13] = b"no picture"
+    columns["image"][13] = b"no image"
     write_dataset(Path("data/b.parquet"), settings, pa.table(columns))
     with pytest.raises(SlipwayError, match=r"b\.parquet: row 13: the image cannot be decoded"):
         run(settings)

@@ -222,7 +222,7 @@ def test_a_gate_that_does_not_hold(project: Path, capsys: pytest.CaptureFixture[
 
 @pytest.mark.usefixtures("quick")
 def test_a_model_that_does_not_beat_the_trivial_answer_is_never_promoted(project: Path) -> None:
-    row = {"baseline": "trivial", "name": "the commonest label", "metric": "accuracy", "value": 0.9772}
+    row = {"baseline": "trivial", "name": "the most frequent class", "metric": "accuracy", "value": 0.9772}
     for low in (0.0, -0.01):
         write_csv(
             Path("build/evaluation/baselines.csv"), [row | {"better": 0.0, "low": low, "high": 0.0}], [*row, *APART]
@@ -232,7 +232,7 @@ def test_a_model_that_does_not_beat_the_trivial_answer_is_never_promoted(project
         assert not kept["promoted"]
         assert kept["aliases"] == ["challenger"]
         assert (
-            "it does not beat the trivial answer (the commonest label, 0.9772): accuracy is better by +0 ["
+            "it does not beat the trivial answer (the most frequent class, 0.9772): accuracy is better by +0 ["
             in kept["reason"]
         )
         assert kept["gates"][-1]["limit"] == "> 0"
@@ -473,7 +473,7 @@ def test_the_command_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     folder.mkdir()
     for number, row in enumerate(images):
         (folder / f"{number}.png").write_bytes(row["image"])
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     assert main(["predict", str(folder)]) == 0
     told = capsys.readouterr().out
     assert f"0.png      {images[0]['label']}" in told

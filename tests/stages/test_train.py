@@ -143,7 +143,7 @@ def test_an_interrupted_training_goes_on_and_ends_with_the_same_bytes(
     capsys.readouterr()
     train.run(settings, ARRAYS, MODEL, HISTORY)
     said = capsys.readouterr().out
-    assert "going on after epoch 2 of 4" in said
+    assert "resuming after epoch 2 of 4" in said
     assert "epoch 3/4" in said
     assert "epoch 2/4" not in said
     assert outputs() == undisturbed
@@ -398,7 +398,7 @@ def test_what_cannot_be_started_from_is_an_error(make: Make) -> None:
 
 
 def autoencoder(params, state, dropout):
-    """Learns to tell how bright the picture's left half is."""
+    """Learns to tell how bright the image's left half is."""
     import keras
 
     image = keras.Input((6, 6, 1), dtype="uint8", name="image")

@@ -127,13 +127,13 @@ def test_a_clean_dataset_passes_with_the_shipped_expectations(
 
 
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
-    "no picture": ({"image": b"no picture"}, "undecodable image"),
+    "no image": ({"image": b"no image"}, "undecodable image"),
     "empty": ({"image": b""}, "undecodable image"),
     "missing": ({"image": None}, "undecodable image"),
     "cut off": ({"image": picture(6, 6)[:44]}, "undecodable image"),
-    "narrow": ({"image": picture(2, 6)}, "too narrow; blank picture"),
-    "low": ({"image": picture(6, 2)}, "too low; blank picture"),
-    "blank": ({"image": picture(9, 6)}, "blank picture"),
+    "narrow": ({"image": picture(2, 6)}, "too narrow; blank image"),
+    "low": ({"image": picture(6, 2)}, "too low; blank image"),
+    "blank": ({"image": picture(9, 6)}, "blank image"),
     "32 bits": ({"image": picture(6, 6, "F", "tiff")}, "undecodable image; colour mode not supported"),
     "bomb": ({"image": bomb(60_000)}, "undecodable image; too many pixels"),
     "never seen": ({"label": "up"}, "unknown label"),
@@ -246,7 +246,7 @@ def test_too_many_bad_rows_stop_the_run_with_a_table_and_a_report(
     assert width.endswith(" 1  a.parquet row 5: 2")
     assert not (case.out / "quarantine.parquet").exists(), "a former run's quarantine must not be taken for this one's"
     assert case.summary["passed"] is False
-    assert case.summary["reasons"] == {"unknown label": 4, "too narrow": 1, "blank picture": 1}
+    assert case.summary["reasons"] == {"unknown label": 4, "too narrow": 1, "blank image": 1}
     page = (case.out / "report.html").read_text()
     assert "Failed" in page
     assert "b.parquet row 8" in page
@@ -291,7 +291,7 @@ def test_balance_counts_what_is_left(tmp_path: Path) -> None:
     table = case.tables["a.parquet"]
     for row, label in enumerate(table["label"].to_pylist()):
         if label == "right":
-            case.change("a.parquet", row, image=b"no picture %d" % row)
+            case.change("a.parquet", row, image=b"no image %d" % row)
     right = case.tables["b.parquet"].filter(pa.compute.equal(case.tables["b.parquet"]["label"], "left"))
     case.tables["b.parquet"] = right
     with pytest.raises(SlipwayError, match="right: 0"):

@@ -64,7 +64,7 @@ def test_maps_stay_within_what_is_set(rotate: float, crop: float, shift: float, 
     settings = Augment(rotate=rotate, crop=crop, shift=shift, zoom=zoom)
     maps = augment.warps(settings, (50, 20, 40, 3), np.random.default_rng(seed))
     linear, moved = maps[:, :, :2], maps[:, :, 2]
-    size = np.sqrt(np.linalg.det(linear))  # how much of the old picture the new one shows
+    size = np.sqrt(np.linalg.det(linear))  # how much of the old image the new one shows
     assert size.min() >= (1 - crop) / (1 + zoom) - 1e-9
     assert size.max() <= 1 / (1 - zoom) + 1e-9
     angle = np.rad2deg(np.arctan2(linear[:, 1, 0], linear[:, 0, 0]))

@@ -273,7 +273,7 @@ def test_a_label_that_every_example_has_keeps_some_weight() -> None:
 
 
 def imbalanced(folder: Path, train: Train) -> tuple[Params, dict[str, Any]]:
-    """100 pictures of 2 x 2 of three classes on disk, as preprocess leaves them."""
+    """100 images of 2 x 2 of three classes on disk, as preprocess leaves them."""
     random = np.random.default_rng(0)
     labels = random.permutation(np.repeat([0, 1, 2], list(COUNTS.values()))).astype(np.int32)
     for split in ("train", "validation"):

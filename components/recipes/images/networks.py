@@ -76,7 +76,7 @@ def _cnn(x: Any, params: Params, dropout: float) -> Any:
 
 
 def _resnet(x: Any, params: Params, dropout: float) -> Any:
-    """ResNet v2, full pre-activation (He and others 2016, arXiv 1603.05027); a small picture has the stem of CIFAR."""
+    """ResNet v2, full pre-activation (He and others 2016, arXiv 1603.05027); a small image has the stem of CIFAR."""
     import keras
 
     filters, stages, bottleneck = RESNETS[params.depth]

@@ -1,4 +1,4 @@
-"""Pictures: scikit-learn's digits, MNIST's files, class folders."""
+"""Images: scikit-learn's digits, MNIST's files, class folders."""
 
 import csv
 import gzip
@@ -21,7 +21,7 @@ from components.recipes.source import BATCH, Command, Source, slug, tell
 
 LONGEST = 224  # pixels: of the longer side of a model's input, unless params.yaml says otherwise
 SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
-Found = tuple[Path, str | list[str], str | None]  # a picture, its label or labels, its split
+Found = tuple[Path, str | list[str], str | None]  # an image, its label or labels, its split
 
 MNIST = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 # SHA-256 of the uncompressed files of LeCun, Cortes and Burges: gzip's wrapping differs between mirrors.
@@ -100,8 +100,8 @@ def _png(picture: np.ndarray) -> bytes:
 def images(folder: Path, labels: Path | None = None) -> Source:
     """Read class folders, FOLDER/LABEL/*.png, or with an official split FOLDER/{train,validation,test}/LABEL/*.
 
-    With `labels` any number of labels a picture: a CSV with the columns file (relative to the folder), labels
-    (between semicolons; none is fine) and, where there is an official one, split. It must list every picture there is.
+    With `labels` any number of labels an image: a CSV with the columns file (relative to the folder), labels
+    (between semicolons; none is fine) and, where there is an official one, split. It must list every image there is.
     """
     if not folder.is_dir():
         raise SlipwayError(f"{folder}: no such folder")
@@ -130,7 +130,7 @@ def images(folder: Path, labels: Path | None = None) -> Source:
 
 
 def _in_classes(folder: Path, skipped: Counter[str]) -> list[Found]:
-    """Find the pictures of class folders."""
+    """Find the images of class folders."""
     tops = _folders(folder)
     official = {top.name: SPLITS[top.name.lower()] for top in tops if top.name.lower() in SPLITS}
     if official and len(official) < len(tops):
@@ -159,7 +159,7 @@ def _in_classes(folder: Path, skipped: Counter[str]) -> list[Found]:
 
 
 def _listed(folder: Path, labels: Path, skipped: Counter[str]) -> list[Found]:
-    """Find the pictures that a CSV lists, in its order, and their labels."""
+    """Find the images that a CSV lists, in its order, and their labels."""
     content = _read_list(labels)
     there = {path.relative_to(folder).as_posix(): path for path in _pictures_in(folder, skipped, but=labels)}
     found: list[Found] = []
@@ -168,7 +168,7 @@ def _listed(folder: Path, labels: Path, skipped: Counter[str]) -> list[Found]:
         name = PurePosixPath(row["file"].strip().replace("\\", "/")).as_posix()
         where = f"{labels}, line {number}"
         if name in seen:
-            raise SlipwayError(f"{where}: {name} is listed in line {seen[name]} already; have one line a picture")
+            raise SlipwayError(f"{where}: {name} is listed in line {seen[name]} already; have one line an image")
         seen[name] = number
         if name not in there:
             known = (folder / name).is_file()
@@ -181,7 +181,7 @@ def _listed(folder: Path, labels: Path, skipped: Counter[str]) -> list[Found]:
         found.append((there[name], held, split and SPLITS[split.lower()]))
     if unlisted := [name for name in there if name not in seen]:
         raise SlipwayError(
-            f"{labels}: {len(unlisted)} of the {len(there)} pictures in {folder} are not listed, such as "
+            f"{labels}: {len(unlisted)} of the {len(there)} images in {folder} are not listed, such as "
             f"{', '.join(unlisted[:3])}; list each (its labels may be empty), or move it away"
         )
     return found
@@ -213,7 +213,7 @@ def _read_list(labels: Path) -> list[tuple[int, dict[str, str]]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SlipwayError(f"{labels}: cannot be read as CSV in UTF-8: {error}") from None
     if not content:
-        raise SlipwayError(f"{labels}: lists no picture")
+        raise SlipwayError(f"{labels}: lists no image")
     return content
 
 
@@ -239,7 +239,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _describe(folder: Path, found: list[Path]) -> dict[str, Any]:
-    """Choose the model's picture: the commonest size, or the middle one where sizes differ; grey if all are.
+    """Choose the model's image: the most frequent size, or the middle one where sizes differ; grey if all are.
 
     At most 224 pixels a side, as models of photographs commonly have; larger ones are made smaller. Tells the paths of
     files that cannot be opened, which the dataset does not keep.
@@ -256,7 +256,7 @@ def _describe(folder: Path, found: list[Path]) -> dict[str, Any]:
                 sizes[image.size[::-1] if turned else image.size] += 1
                 grey = grey and image.mode in ("1", "L", "LA", "I", "F", "I;16")
         except Exception:  # noqa: BLE001 - validate sets such a file aside, with a reason
-            unreadable.append(f"{path}: cannot be opened as a picture; validate will set it aside")
+            unreadable.append(f"{path}: cannot be opened as an image; validate will set it aside")
     if not sizes:
         raise SlipwayError(f"{folder}: none of the {len(found)} image files can be read")
     tell(unreadable, "files that cannot be opened")
@@ -275,7 +275,7 @@ def _mnist_arguments(parser: ArgumentParser) -> None:
 
 def _folder(parser: ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER")
-    text = "several labels a picture: a CSV with the columns file and labels (A;B), and split if there is one"
+    text = "several labels an image: a CSV with the columns file and labels (A;B), and split if there is one"
     parser.add_argument("--labels", type=Path, metavar="FILE.csv", help=text)
 
 

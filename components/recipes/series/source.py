@@ -294,7 +294,7 @@ def _number(text: str, missing: set[str], decimal: str) -> float:
 
 
 def _step(rows: Rows, file: Path) -> str:
-    """Find the distance of the times: whole months where no month has two of them, else the commonest distance."""
+    """Find the distance of the times: whole months where no month has two of them, else the most frequent distance."""
     times = np.unique(rows.time)
     if len(times) < 2:
         raise SlipwayError(f"{file}: only one time ({_text(times[0])}); a series has more")

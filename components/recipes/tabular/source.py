@@ -60,7 +60,7 @@ def tabular(
     rename: Sequence[str] = (),
     **options: Any,
 ) -> Source:
-    """Read a CSV or Parquet file: numbers, categories, truths and dates, and what is to be predicted.
+    """Read a CSV or Parquet file: numbers, categories, booleans and dates, and what is to be predicted.
 
     Block by block, and more than once: to see what the columns are, and to make examples of them. `test` is a file
     of the same columns, which becomes the split `test`. Raises SlipwayError for what cannot be read or is no table;
@@ -153,7 +153,7 @@ def _stored(file: Path, column: pa.Field) -> pa.DataType:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
         return pa.string()
     raise SlipwayError(
-        f"{file}: column {column.name} is {column.type}, neither number, text, truth nor date; --drop {column.name}"
+        f"{file}: column {column.name} is {column.type}, neither number, text, boolean nor date; --drop {column.name}"
     )
 
 
@@ -163,7 +163,7 @@ def _type(file: Path, name: str, how: Reading, kind: Kind, *, comma: bool) -> pa
     Raises SlipwayError where nearly all of them, but not all, are numbers or dates: a mistake, or a text that stands
     for missing, must not make categories of them.
     """
-    found = {"number": (pa.float64(), "numbers"), "date": (DATE, "dates"), "truth": (pa.bool_(), "truths")}
+    found = {"number": (pa.float64(), "numbers"), "date": (DATE, "dates"), "truth": (pa.bool_(), "booleans")}
     for pattern, (wanted, noun) in found.items():
         key = "comma" if comma and pattern == "number" else pattern
         share = kind.matches[key] / kind.count if kind.count else 0.0

@@ -1,4 +1,4 @@
-"""Pictures, one label each or several: the encoded bytes of a file, any size, grey or in colours."""
+"""Images, one label each or several: the encoded bytes of a file, any size, grey or in colours."""
 
 import io
 import math
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 requirements = ("pillow",)
 Side = Annotated[int, Field(ge=1, le=8192)]
 Units = Annotated[int, Field(ge=1)]
-# What is read; the commonest first, since each is asked in turn. Left out are formats for which Pillow starts
+# What is read; the most frequent first, since each is asked in turn. Left out are formats for which Pillow starts
 # another program (EPS, WMF) or has no decoder of its own (BUFR, GRIB, HDF5, MPEG), and icons and sprites.
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM", "QOI", "TGA", "PCX", "SGI")
-CLASSICAL_SIDE = 16  # pixels: the longer side of the pictures that the classical baseline sees
+CLASSICAL_SIDE = 16  # pixels: the longer side of the images that the classical baseline sees
 # Width, layers, heads and the factor of the MLP. `mini` is about ViT-Lite-6 (Hassani and others 2021) at half its
 # width, tiny and small are those of DeiT (Touvron and others 2021), base is ViT-B (Dosovitskiy and others 2021).
 VITS = {"mini": (128, 6, 4, 2), "tiny": (192, 12, 3, 4), "small": (384, 12, 6, 4), "base": (768, 12, 12, 4)}
@@ -38,22 +38,22 @@ class Params(BaseModel):
     width: Side = 28
     channels: Literal[1, 3] = 1  # grey or RGB
     labels: Labels = [str(digit) for digit in range(10)]
-    several: bool = False  # a picture may have any number of the labels
+    several: bool = False  # an image may have any number of the labels
     resize: Literal["stretch", "pad", "crop"] = "stretch"  # pad with black, or crop the middle: both keep the aspect
     scale: Literal["unit", "standardise"] = "unit"  # to 0..1, or by each channel's mean and deviation in training
-    max_pixels: Annotated[int, Field(ge=1)] = 50_000_000  # larger pictures are not even decoded
+    max_pixels: Annotated[int, Field(ge=1)] = 50_000_000  # larger images are not even decoded
     model: Literal["mlp", "cnn", "resnet", "vit"] = "cnn"
     hidden: list[Units] = [512]  # mlp: units of each hidden layer
     filters: Annotated[list[Units], Field(min_length=1)] | None = (
-        None  # cnn: of each block, the picture halved between; null: as the size asks for
+        None  # cnn: of each block, the image halved between; null: as the size asks for
     )
-    depth: Literal[20, 18, 50] = 20  # resnet: 20 for small pictures, 18 and 50 for photographs
+    depth: Literal[20, 18, 50] = 20  # resnet: 20 for small images, 18 and 50 for photographs
     size: Literal["mini", "tiny", "small", "base"] = "mini"  # vit
     patch: Side | None = None  # vit: pixels of a patch's side; null: as the size asks for
 
     @model_validator(mode="after")
     def _fits(self) -> "Params":
-        shortest, picture = min(self.height, self.width), f"a picture of {self.width} x {self.height}"
+        shortest, picture = min(self.height, self.width), f"an image of {self.width} x {self.height}"
         if self.model == "cnn" and shortest < (need := 2 ** (len(filters_of(self)) - 1)):
             raise ValueError(
                 f"filters: {len(filters_of(self))} blocks halve {picture} till nothing is left; it needs {need} pixels "
@@ -77,7 +77,7 @@ def target(params: Params) -> Target:
 
 
 def facts(table: pa.Table, params: Params) -> pa.Table:
-    """What the file says of the picture, if all of it can be read, and how bright its pixels are.
+    """What the file says of the image, if all of it can be read, and how bright its pixels are.
 
     width, height (as it is shown), pixels, mode (Pillow's), format, frames (more than one: it moves, or has pages),
     decodable, brightness and contrast (mean and standard deviation of the grey levels 0..255). Null where unknown.
@@ -111,7 +111,7 @@ def _facts(data: bytes | None, params: Params) -> dict[str, Any]:
             levels, counts = np.arange(256), np.array(_plain(upright, "L").histogram())
             mean = float(levels @ counts) / known["pixels"]
             deviation = math.sqrt(float((levels - mean) ** 2 @ counts) / known["pixels"])
-            # a camera's MPO holds previews of the one picture; asked last, since it may read on in the file
+            # a camera's MPO holds previews of the one image; asked last, since it may read on in the file
             known["frames"] = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             known |= {"brightness": round(mean, 3), "contrast": round(deviation, 3), "decodable": True}
     except Exception:  # noqa: BLE001, S110 - Pillow's plugins raise anything on a hostile file
@@ -120,7 +120,7 @@ def _facts(data: bytes | None, params: Params) -> dict[str, Any]:
 
 
 def _open(data: bytes | None) -> "Image.Image":
-    """Open a picture and read its header; pixels are decoded later."""
+    """Open an image and read its header; pixels are decoded later."""
     from PIL import Image
 
     if not data:
@@ -130,7 +130,7 @@ def _open(data: bytes | None) -> "Image.Image":
 
 
 def _upright(image: "Image.Image") -> "Image.Image":
-    """Turn a picture as its EXIF orientation says (CIPA DC-008, tag 274); a camera lying on its side sets it."""
+    """Turn an image as its EXIF orientation says (CIPA DC-008, tag 274); a camera lying on its side sets it."""
     # Pillow's own test costs as much as decoding a digit: ask only where something can be found
     if image.format == "TIFF" or not image.info.keys().isdisjoint(("exif", "Raw profile type exif", "xmp")):
         from PIL import ImageOps
@@ -178,7 +178,7 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
 def encode(table: pa.Table, params: Params, state: State) -> Arrays:  # noqa: ARG001
     """Pixels `(n, height, width, channels)` uint8; other sizes are resized, other modes converted.
 
-    Of a moving picture or one of several pages the first is taken. Raises ValueError for a picture that is empty,
+    Of a moving image or one of several pages the first is taken. Raises ValueError for an image that is empty,
     of no format that is read, damaged, larger than max_pixels, or of 32 bits a pixel.
     """
     data = table["image"].to_pylist()
@@ -189,7 +189,7 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:  # noqa: AR
 
 
 def _pixels(data: bytes | None, params: Params) -> np.ndarray:
-    """Decode one picture: `(height, width, channels)` uint8."""
+    """Decode one image: `(height, width, channels)` uint8."""
     mode: Literal["L", "RGB"] = "L" if params.channels == 1 else "RGB"
     try:
         image = _open(data)
@@ -210,7 +210,7 @@ def _pixels(data: bytes | None, params: Params) -> np.ndarray:
 
 
 def _complaint(error: Exception) -> str:
-    """Say what is wrong with a picture."""
+    """Say what is wrong with an image."""
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):  # its own message names an address in memory
@@ -242,12 +242,12 @@ def _resize(picture: "Image.Image", params: Params) -> "Image.Image":
 
 
 def inputs(params: Params, state: State) -> dict[str, Input]:  # noqa: ARG001
-    """One picture."""
+    """One image."""
     return {"image": Input("image")}
 
 
 def filters_of(params: Params) -> list[int]:
-    """Of the CNN's blocks; by default 16, doubled up to 256, until the picture is halved to less than 8 pixels."""
+    """Of the CNN's blocks; by default 16, doubled up to 256, until the image is halved to less than 8 pixels."""
     if params.filters is not None:
         return params.filters
     blocks = max(1, int(math.log2(min(params.height, params.width))) - 1)
@@ -263,7 +263,7 @@ def patch_of(params: Params) -> int:
 
 
 def classical(params: Params) -> Any:
-    """Logistic regression on the pixels of small pictures, standardised; one for each label where there are several."""
+    """Logistic regression on the pixels of small images, standardised; one for each label where there are several."""
     from functools import partial
 
     from sklearn.linear_model import LogisticRegression
@@ -286,7 +286,7 @@ def _small(frame: "pandas.DataFrame", params: Params) -> np.ndarray:
 
 
 def sample(rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:
-    """Noisy 6 x 6 pictures in PNG: a bright left half is `left`, a bright right half `right`."""
+    """Noisy 6 x 6 images in PNG: a bright left half is `left`, a bright right half `right`."""
     from PIL import Image
 
     random = np.random.default_rng(seed)

@@ -269,7 +269,7 @@ def inputs(params: Params, state: State) -> dict[str, Input]:
 def classical(params: Params) -> Any:
     """Gradient boosting by histograms on the DataFrame of `columns`, gaps as they are; deterministic.
 
-    Ke et al. (2017), LightGBM, as scikit-learn has it: categories are split as such, their 250 commonest values. A
+    Ke et al. (2017), LightGBM, as scikit-learn has it: categories are split as such, their 250 most frequent values. A
     number or date that is missing in all the training is 0 throughout: there is nothing to cut into bins.
     """
     from sklearn.compose import make_column_transformer

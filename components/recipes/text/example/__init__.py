@@ -36,7 +36,7 @@ class Params(BaseModel):
     max_chars: Annotated[int, Field(ge=1)] = 20_000  # a longer text is refused
     normalisation: Normalisation = Normalisation()
     model: Literal["ngrams", "transformer"] = "ngrams"
-    vocabulary: Annotated[int, Field(ge=10, le=2_000_000)] = 30_000  # n-grams or pieces, the commonest
+    vocabulary: Annotated[int, Field(ge=10, le=2_000_000)] = 30_000  # n-grams or pieces, the most frequent
     length: Annotated[int, Field(ge=4, le=16_384)] = 512  # n-grams (those of most weight) or pieces (the first) kept
     # ngrams
     words: Lengths | None = [1, 2]  # shortest and longest n-gram of words; a Han character is a word
