@@ -186,14 +186,14 @@ class Train(Section):
             if wrong := next((name for name, value in own.items() if value), None):
                 raise ValueError(f"train.{wrong} is for labels, and the recipe predicts numbers")
         if target.kind == "labels" and self.resample != "none":
-            raise ValueError("train.resample is for one label an example; class_weights does it for several")
+            raise ValueError("train.resample is for one label per example; class_weights does it for several")
         if target.kind == "labels" and self.threshold == "cost":
-            raise ValueError("train.threshold: cost is for one label an example; f1 and youden do for several")
+            raise ValueError("train.threshold: cost is for one label per example; f1 and youden do for several")
         if isinstance(self.class_weights, dict) and (unknown := sorted({*self.class_weights} - {*target.names})):
             raise ValueError(f"train.class_weights: no label {unknown[0]!r}; there are: {', '.join(target.names[:20])}")
 
 
-TASKS = {"label": "one label an example", "labels": "several labels an example", "values": "numbers"}
+TASKS = {"label": "one label per example", "labels": "several labels per example", "values": "numbers"}
 
 
 class Evaluate(Section):

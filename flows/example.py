@@ -28,7 +28,7 @@ from flows.machinery import checkout
 
 EXAMPLES = Path("examples")
 WORKSPACES = Path(".workspaces")
-FILES = WORKSPACES / "files"  # what was downloaded: a folder an example
+FILES = WORKSPACES / "files"  # what was downloaded: a folder per example
 INGESTED = Path(".dvc/tmp/slipway-ingested.json")  # in a workspace: what its data/ was made of
 OWN = ("params.yaml", "data.dvc", "dvc.lock")  # a workspace's own, beside the expectations
 

@@ -1,4 +1,4 @@
-"""The dataset: a folder of Parquet files, a row an example.
+"""The dataset: a folder of Parquet files, a row per example.
 
 Columns: `id` (the hash of the example's own columns), those of the recipe, `label`, and, where the data
 has an official one, `split`. The functions take `columns` as recipes.schema gives them: the recipe's and `label`.

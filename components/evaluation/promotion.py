@@ -52,7 +52,7 @@ def compare(
 ) -> dict[str, float]:
     """Return mean, low and high of the difference in score, challenger minus champion.
 
-    Both are `(n,)`, a score an example; so is `blocks`, where examples are drawn in blocks. A paired bootstrap with a
+    Both are `(n,)`, a score per example; so is `blocks`, where examples are drawn in blocks. A paired bootstrap with a
     percentile interval (Efron and Tibshirani 1993, chapter 13). To draw n blocks with replacement is to draw from a
     multinomial distribution of how often each sum of differences occurs; of single examples, where right and wrong
     is all there is, of three counts.

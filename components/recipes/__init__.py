@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from components import SlipwayError, nearest
 
-Arrays = dict[str, np.ndarray]  # name of a model input -> array, a row an example
+Arrays = dict[str, np.ndarray]  # name of a model input -> array, a row per example
 State = dict[str, Any]  # what was fitted on the training split; plain JSON
 
 
@@ -87,7 +87,7 @@ class Recipe(Protocol):
         """Return what is predicted."""
 
     def facts(self, table: pa.Table, params: Any) -> pa.Table:
-        """Derive plain columns, a row an example, on which expectations can be written."""
+        """Derive plain columns, a row per example, on which expectations can be written."""
 
     def fit(self, tables: Iterable[pa.Table], params: Any) -> State:
         """Fit what encode needs on the training split (columns and label), given table by table."""

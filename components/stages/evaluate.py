@@ -261,4 +261,4 @@ def _write_predictions(out: Path, arrays: Path, examples: metrics.Examples) -> N
 def _tell(params: Params, out: Path, latency: float) -> None:
     from components.reports import results
 
-    print("\n".join(results.told(params, out)) + f"; {latency:g} ms an example", flush=True)
+    print("\n".join(results.told(params, out)) + f"; {latency:g} ms per example", flush=True)

@@ -115,7 +115,7 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
 
 
 def _facts(recipe_name: str, task: Any, chunk: Chunk | None) -> pa.Table:
-    """Derive what expectations can be written on from a chunk: plain columns, a row an example."""
+    """Derive what expectations can be written on from a chunk: plain columns, a row per example."""
     recipe = recipes.load(recipe_name)
     columns, target = recipes.schema(recipe, task), recipe.target(task)
     table = dataset.stored(columns).empty_table() if chunk is None else dataset.read(chunk, columns)

@@ -246,7 +246,7 @@ def _cutmix(arrays: Arrays, labels: np.ndarray, settings: Augment, random: Rando
 def shown(before: Arrays, after: Arrays, inputs: dict[str, Input]) -> tuple[str, bytes]:
     """Draw examples before and after: (augmented.png, its bytes) for images and spectrograms, else augmented.csv.
 
-    An image has a pair an example: above as it is, below changed.
+    An image has a pair per example: above as it is, below changed.
     """
     from PIL import Image
 

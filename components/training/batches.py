@@ -109,7 +109,7 @@ def validation(params: Params, arrays: Path, manifest: dict[str, Any]) -> "keras
 
 
 def _dense(params: Params, manifest: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
-    """Labels as the loss takes them: of one label an example a probability for each class, where `dense` says so."""
+    """Labels as the loss takes them: of one label per example a probability for each class, where `dense` says so."""
     if manifest["target"]["kind"] != "label":
         return lambda labels: labels.astype(np.float32, copy=False)
     if not fitting.dense(params.train):

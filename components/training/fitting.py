@@ -197,7 +197,7 @@ def loss(settings: Train, manifest: dict[str, Any]) -> Any:
 def class_weights(settings: Train, manifest: dict[str, Any]) -> np.ndarray | None:
     """Return a weight a label `(names,)` float32, or None.
 
-    balanced: for one label an example n / (labels x count), as scikit-learn's compute_class_weight; for several
+    balanced: for one label per example n / (labels x count), as scikit-learn's compute_class_weight; for several
     the examples without a label, one at least, to each with it, as pos_weight of torch.nn.BCEWithLogitsLoss.
     """
     names, kind = manifest["target"]["names"], manifest["target"]["kind"]

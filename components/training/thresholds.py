@@ -19,7 +19,7 @@ def choose(
     """Return the decision that does best on these examples by `rule`; None for no rule.
 
     `probabilities` (n, names) float32; `labels` (n,) codes or (n, names) 0 and 1; `costs` (actual, predicted). One
-    label an example gets a matrix: f1 and youden weigh each class so that the mean over the classes of F1, or of
+    label per example gets a matrix: f1 and youden weigh each class so that the mean over the classes of F1, or of
     recall (for two classes (J + 1) / 2, Youden 1950), is highest; cost takes the label of the least expected cost
     (Elkan 2001, equation 1) after weighing classes in the same way, if that lowers the cost by more than its
     standard error. Several labels get a threshold each, of the highest F1 or J.

@@ -18,7 +18,7 @@ from components import SlipwayError, nearest
 
 EXAMPLES = 3  # unexpected rows shown of each expectation
 SECTIONS = {
-    "examples": "a row an example, held against every file",
+    "examples": "a row per example, held against every file",
     "classes": "a row a label of the whole dataset",
     "dataset": "one row for the whole dataset",
 }

@@ -354,8 +354,8 @@ ONE, SEVERAL, NUMBERS = Target("label", ("a", "b")), Target("labels", ("a", "b")
     ("settings", "target", "text"),
     [
         ({"loss": "focal"}, NUMBERS, r"train\.loss: focal is not for numbers; auto, mse, mae, huber are"),
-        ({"loss": "binary"}, ONE, "one label an example; auto, cross_entropy, focal are"),
-        ({"loss": "cross_entropy"}, SEVERAL, "several labels an example; auto, binary, focal are"),
+        ({"loss": "binary"}, ONE, "one label per example; auto, cross_entropy, focal are"),
+        ({"loss": "cross_entropy"}, SEVERAL, "several labels per example; auto, binary, focal are"),
         ({"label_smoothing": 0.1}, NUMBERS, r"train\.label_smoothing is for labels"),
         ({"class_weights": "balanced"}, NUMBERS, r"train\.class_weights is for labels"),
         ({"threshold": "f1"}, NUMBERS, r"train\.threshold is for labels"),

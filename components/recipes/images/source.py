@@ -100,7 +100,7 @@ def _png(picture: np.ndarray) -> bytes:
 def images(folder: Path, labels: Path | None = None) -> Source:
     """Read class folders, FOLDER/LABEL/*.png, or with an official split FOLDER/{train,validation,test}/LABEL/*.
 
-    With `labels` any number of labels an image: a CSV with the columns file (relative to the folder), labels
+    With `labels` any number of labels per image: a CSV with the columns file (relative to the folder), labels
     (between semicolons; none is fine) and, where there is an official one, split. It must list every image there is.
     """
     if not folder.is_dir():
@@ -168,7 +168,7 @@ def _listed(folder: Path, labels: Path, skipped: Counter[str]) -> list[Found]:
         name = PurePosixPath(row["file"].strip().replace("\\", "/")).as_posix()
         where = f"{labels}, line {number}"
         if name in seen:
-            raise SlipwayError(f"{where}: {name} is listed in line {seen[name]} already; have one line an image")
+            raise SlipwayError(f"{where}: {name} is listed in line {seen[name]} already; have one line per image")
         seen[name] = number
         if name not in there:
             known = (folder / name).is_file()
@@ -275,7 +275,7 @@ def _mnist_arguments(parser: ArgumentParser) -> None:
 
 def _folder(parser: ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER")
-    text = "several labels an image: a CSV with the columns file and labels (A;B), and split if there is one"
+    text = "several labels per image: a CSV with the columns file and labels (A;B), and split if there is one"
     parser.add_argument("--labels", type=Path, metavar="FILE.csv", help=text)
 
 

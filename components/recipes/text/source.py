@@ -248,7 +248,7 @@ def _class_folders(folder: Path, encoding: str, skipped: Counter[str]) -> Callab
     if not found:
         raise SlipwayError(
             f"{folder}: no text files in class folders; expected {folder}/LABEL/*.txt, or with --lines a file for each "
-            "class, a line an example"
+            "class, a line per example"
         )
 
     def rows() -> Iterator[Row]:
@@ -260,7 +260,7 @@ def _class_folders(folder: Path, encoding: str, skipped: Counter[str]) -> Callab
 
 
 def _class_files(folder: Path, encoding: str, skipped: Counter[str]) -> Callable[[], Iterator[Row]]:
-    """FOLDER/LABEL.txt, or NAME.LABEL of one NAME: a line an example, without the spaces around it; no empty ones."""
+    """FOLDER/LABEL.txt, or NAME.LABEL of one NAME: a line per example, without the spaces around it; no empty ones."""
     files = _below(folder, Path.is_file)
     stems = Counter(path.stem for path in files if path.suffix not in (".txt", ""))
     found = []
@@ -292,7 +292,7 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("path", type=Path, metavar="FILE_OR_FOLDER")
     parser.add_argument("--text", metavar="COLUMN", help="of a file: the column of the text")
     parser.add_argument("--label", metavar="COLUMN", help="of a file: the column to predict")
-    parser.add_argument("--lines", action="store_true", help="of a folder: LABEL.txt or NAME.LABEL, a line an example")
+    parser.add_argument("--lines", action="store_true", help="of a folder: LABEL.txt or NAME.LABEL, a line per example")
     parser.add_argument("--encoding", default="utf-8", help="(%(default)s)")
     parser.add_argument("--delimiter", metavar="CHARACTER", help="of a CSV (a comma; a tab for .tsv)")
     parser.add_argument("--no-quotes", action="store_true", help="of a CSV: quotes are plain text")
