@@ -13,6 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from components import __main__, files, params, recipes
+from components.recipes import source
 from tests.conftest import ROOT
 from tests.flowing import initialised, status
 
@@ -198,6 +199,25 @@ def test_stages_declare_what_a_recipe_imports(recipe: str) -> None:
             declared = [entry.replace("${recipe}", recipe) for entry in stage["deps"]]
             there = any(path == entry or path.startswith(f"{entry}/") for entry in declared)
             assert there == (name == "train" or not path.endswith("networks.py")), f"{name}: {path}"
+
+
+@pytest.mark.parametrize("recipe", recipes.names())
+def test_no_recipe_imports_another(recipe: str) -> None:
+    """Not a contract of import-linter: that would have to list them."""
+    others = [f"components.recipes.{name}" for name in recipes.names() if name != recipe]
+    for path in (ROOT / "components/recipes" / recipe).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+                assert not [n for n in names for other in others if f"{n}.".startswith(f"{other}.")], path
+
+
+def test_a_recipe_may_do_without_a_source_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bare/example").mkdir(parents=True)
+    (tmp_path / "bare/__init__.py").write_text('"""No source."""')
+    monkeypatch.setattr(recipes, "__path__", [*recipes.__path__, str(tmp_path)])
+    assert "bare" in recipes.names()
+    assert {"images", "table"} <= source.commands().keys()
 
 
 def test_bytecode_is_no_dependency(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

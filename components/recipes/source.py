@@ -4,6 +4,7 @@ components/recipes/NAME/source.py has the commands of `python -m components inge
 """
 
 import importlib
+import importlib.util
 import re
 from argparse import ArgumentParser
 from collections import Counter
@@ -61,5 +62,6 @@ def commands() -> dict[str, Command]:
     """Return every command by its name: the SOURCES of components/recipes/NAME/source.py."""
     found: dict[str, Command] = {}
     for name in recipes.names():
-        found |= importlib.import_module(f"components.recipes.{name}.source").SOURCES
+        if importlib.util.find_spec(f"components.recipes.{name}.source"):  # a recipe may do without
+            found |= importlib.import_module(f"components.recipes.{name}.source").SOURCES
     return found

@@ -1,4 +1,4 @@
-"""The ONNX model as it ships: raw examples in, answers out, by the recipe's own encode and decode.
+"""The ONNX model as it ships: raw examples in, answers out, by the recipe's own encode.
 
 Needs no TensorFlow, no DVC and no MLflow: evaluate, register and a served model all go through here.
 """

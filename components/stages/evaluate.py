@@ -97,7 +97,7 @@ def _scale(params: Params, data: Path, rows: np.ndarray, state: recipes.State) -
         for part in dataset.gather(dataset.chunks(data, columns), columns, rows, only=["group"])
         for name in part["group"].to_pylist()
     ]
-    # a missing group is the empty one, as in recipes/series.py
+    # a missing group is the empty one, as in recipes/series/example
     return np.array([scale.get("" if name is None else str(name), np.nan) for name in groups], np.float64)
 
 

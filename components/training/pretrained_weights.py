@@ -19,7 +19,7 @@ from components.params import Train
 if TYPE_CHECKING:
     import keras
 
-# the layers that answer: those of recipes.head, and of recipes/series.py, whose forecast and shift are of one horizon
+# the layers that answer: of recipes/networks.py, and of series/networks.py, whose forecast and shift are of one horizon
 HEAD = frozenset({"logits", "standardised", "values", "probabilities", "forecast", "shift"})
 HUB = "keras_hub:"
 
