@@ -288,6 +288,7 @@ def test_the_conformers_convolution_is_a_depthwise_one() -> None:
     assert np.abs(found - np.asarray(own(x))).max() < 1e-5
 
 
+@pytest.mark.e2e
 def test_the_classical_baseline_learns_the_sample() -> None:
     section, sample = audio.sample(120, 1)
     settings = audio.Params.model_validate(section)

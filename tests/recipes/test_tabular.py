@@ -332,6 +332,7 @@ def test_a_dates_numbers_are_the_same_for_the_classical_model() -> None:
     assert np.array_equal(tabular._frame_parts(frame), np.stack(list(parts.values()), axis=1), equal_nan=True)
 
 
+@pytest.mark.e2e
 def test_rows_that_cannot_be_learned_from_are_set_aside(tmp_path: Path) -> None:
     """Dates that Python has no object for too; what is left becomes arrays."""
     from components import params as params_module
