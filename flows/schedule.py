@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import fcntl
+import io
 import logging
 import os
 import signal
@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components import SlipwayError
-from flows.machinery import logs, server
+from flows.machinery import checkout, logs, server
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 NAME = "schedule"  # of the deployment and of the log
+LOCK = Path(".prefect/schedule.lock")
 GRACE = timedelta(seconds=60)  # after which a run that is due must be there, and the next one after the start
 AHEAD = timedelta(days=90)  # Prefect makes runs for the next 100 days
 CHECK_SECONDS = 5.0
@@ -33,7 +34,9 @@ def run(cron: str, force: bool) -> None:
     a second one in the same checkout, and where the server has not scheduled the next run within a minute: it would
     never run.
     """
-    with _only_one():
+    LOCK.parent.mkdir(exist_ok=True)
+    # two would be the same deployment for Prefect, and the one that ends would pause the other's
+    with checkout.alone(LOCK, "a schedule runs in this checkout already ({holder}): end it first"):
         _run(cron, force)
 
 
@@ -75,23 +78,6 @@ def _run(cron: str, force: bool) -> None:
             return
 
 
-@contextlib.contextmanager
-def _only_one() -> Iterator[None]:
-    """Let one schedule at a time run in this checkout: both would be the same deployment, and pause each other's."""
-    path = Path(".prefect/schedule.lock")
-    path.parent.mkdir(exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise SlipwayError(f"a schedule runs in this checkout already ({file.read()}): end it first") from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        file.flush()
-        yield
-
-
 def _wait_for(url: str) -> None:
     """Wait until a server that went away is back; a temporary one never is."""
     if server.temporary():
@@ -121,11 +107,21 @@ def _logged() -> Iterator[None]:
     for handler in (file, terminal):
         logging.getLogger().addHandler(handler)
     try:
-        with contextlib.redirect_stdout(file.stream):  # Prefect prints tracebacks of what it tries again
+        with contextlib.redirect_stdout(_Printed()):  # Prefect prints tracebacks of what it tries again
             yield
     finally:
         for handler in (file, terminal):
             logging.getLogger().removeHandler(handler)
+
+
+class _Printed(io.StringIO):
+    """What is printed, as lines of the log: its file's own stream is another one after each rotation."""
+
+    def write(self, text: str) -> int:
+        """Log a text that is more than the end of a line."""
+        if text.strip():
+            logging.getLogger("prefect.printed").info(text.rstrip())
+        return len(text)
 
 
 @contextlib.contextmanager

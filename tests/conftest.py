@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -104,21 +103,13 @@ def bare(tmp_path: Path) -> Iterator[dict[str, str]]:
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run a real Prefect server on loopback; its API's address."""
     from flows.machinery import server
+    from tests.flowing import serving
 
-    port, home = server.free_port(), tmp_path_factory.mktemp("prefect")
-    environment = os.environ | {"PREFECT_HOME": str(home)}
-    with (home / "log").open("w") as log:
-        process = subprocess.Popen(server.command(port, "--no-ui"), env=environment, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}/api"
-    while not server.answers(f"{url}/health"):
-        assert process.poll() is None, (home / "log").read_text()
-        time.sleep(0.1)
-    yield url
-    if "prefect.events.worker" in sys.modules:  # what flows of this process still have to send
-        from prefect.events.worker import EventsWorker
-        from prefect.logging.handlers import APILogWorker
+    with serving(tmp_path_factory.mktemp("prefect"), server.free_port()) as url:
+        yield url
+        if "prefect.events.worker" in sys.modules:  # what flows of this process still have to send
+            from prefect.events.worker import EventsWorker
+            from prefect.logging.handlers import APILogWorker
 
-        APILogWorker.drain_all()
-        EventsWorker.drain_all()
-    process.terminate()
-    process.wait()
+            APILogWorker.drain_all()
+            EventsWorker.drain_all()

@@ -6,11 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 from ruamel.yaml import YAML
+
+from flows.machinery import server
 
 ROOT = Path(__file__).parent.parent
 # Tests that run as a shell's background job ignore SIGINT, and so would all that they start.
@@ -74,6 +78,23 @@ def status(path: Path) -> dict[str, Any]:
 
     with Repo(str(path)) as repo:
         return dict(repo.status())
+
+
+@contextmanager
+def serving(home: Path, port: int, **settings: str) -> Iterator[str]:
+    """Run a Prefect server with settings of its own; its API's address."""
+    home.mkdir(exist_ok=True)
+    environment = os.environ | {"PREFECT_HOME": str(home)} | settings
+    with (home / "log").open("a") as log:
+        process = subprocess.Popen(server.command(port, "--no-ui"), env=environment, stdout=log, stderr=log)
+    try:
+        while not server.answers(f"http://127.0.0.1:{port}/api/health"):
+            assert process.poll() is None, (home / "log").read_text()
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/api"
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def command(path: Path, *arguments: str, env: dict[str, str] | None = None) -> str:

@@ -40,11 +40,10 @@ def _lost(folder: Path) -> Iterator[Path]:
     if not files:
         return
     from dvc.exceptions import NotDvcRepoError
-    from dvc.repo import Repo
     from dvc_data.hashfile.hash import hash_file
 
     try:
-        repo = Repo()
+        repo = _repo()
     except NotDvcRepoError:
         yield from files
         return

@@ -109,24 +109,26 @@ def told(params: Params, evaluation: Path) -> list[str]:
 
 def beside(params: Params, evaluation: Path) -> list[str]:
     """Say of each baseline if the model beats it: if the interval of the difference lies above 0."""
-    metric = main_metric(params)
     found = []
-    for row in read_csv(evaluation / "baselines.csv"):
-        if row["metric"] == metric:
-            better, low, high = (float(row[name]) for name in ("better", "low", "high"))
-            verdict = "beats" if low > 0 else "DOES NOT BEAT"
-            found.append(
-                f"the model {verdict} the {row['baseline']} baseline ({row['name'].rstrip('.')}: {metric} "
-                f"{float(row['value']):.4g}): better by {better:+.4g} [{low:+.4g}, {high:+.4g}]"
-            )
+    for row in _baselines(params, evaluation):
+        better, low, high = (float(row[name]) for name in ("better", "low", "high"))
+        verdict = "beats" if low > 0 else "DOES NOT BEAT"
+        found.append(
+            f"the model {verdict} the {row['baseline']} baseline ({row['name'].rstrip('.')}: {row['metric']} "
+            f"{float(row['value']):.4g}): better by {better:+.4g} [{low:+.4g}, {high:+.4g}]"
+        )
     return found
 
 
 def beside_trivial(params: Params, evaluation: Path) -> tuple[dict[str, str] | None, str]:
     """Return the trivial baseline's row of baselines.csv for the main metric, None where there is none; the metric."""
+    rows = _baselines(params, evaluation)
+    return next((row for row in rows if row["baseline"] == "trivial"), None), main_metric(params)
+
+
+def _baselines(params: Params, evaluation: Path) -> list[dict[str, str]]:
     metric = main_metric(params)
-    rows = read_csv(evaluation / "baselines.csv")
-    return next((row for row in rows if (row["baseline"], row["metric"]) == ("trivial", metric)), None), metric
+    return [row for row in read_csv(evaluation / "baselines.csv") if row["metric"] == metric]
 
 
 def _worst(params: Params, evaluation: Path) -> list[str]:
@@ -200,8 +202,7 @@ def _card_baselines(params: Params, out: Path, share: str) -> list[str]:
             f"{float(row['better']):+.4g}",
             _range(row),
         ]
-        for row in read_csv(out / "baselines.csv")
-        if row["metric"] == metric
+        for row in _baselines(params, out)
     ]
     if not rows:
         return []

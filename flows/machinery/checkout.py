@@ -61,14 +61,19 @@ def opened() -> Iterator[Checkout]:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold a lock for the block; first wait for the run that holds it, and say which it is."""
+def alone(path: Path, refusal: str = "") -> Iterator[None]:
+    """Hold a lock for the block; first wait for the run that holds it, and say which it is.
+
+    With a `refusal` nothing waits: SlipwayError with that text, in which {holder} stands for who holds it.
+    """
     with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "another process"
+            if refusal:
+                raise SlipwayError(refusal.format(holder=holder)) from None
             print(f"another run works in this checkout ({holder}); this one waits until it ends", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)

@@ -1,10 +1,6 @@
-import os
 import re
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,8 +8,8 @@ from typing import Any
 import pytest
 
 from flows import schedule
-from flows.machinery import server
-from tests.flowing import end, flows, repository, until
+from flows.machinery import logs, server
+from tests.flowing import end, flows, repository, serving, until
 
 STAGES: dict[str, dict[str, Any]] = {"first": {"cmd": "cat data/* > first", "deps": ["data"], "outs": ["first"]}}
 
@@ -21,23 +17,6 @@ STAGES: dict[str, dict[str, Any]] = {"first": {"cmd": "cat data/* > first", "dep
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return repository(tmp_path / "repo", STAGES, data="1")
-
-
-@contextmanager
-def serving(home: Path, port: int, **settings: str) -> Iterator[str]:
-    """Run a Prefect server with settings of its own; its API's address."""
-    home.mkdir(exist_ok=True)
-    environment = os.environ | {"PREFECT_HOME": str(home)} | settings
-    with (home / "log").open("a") as log:
-        process = subprocess.Popen(server.command(port, "--no-ui"), env=environment, stdout=log, stderr=log)
-    try:
-        while not server.answers(f"http://127.0.0.1:{port}/api/health"):
-            assert process.poll() is None, (home / "log").read_text()
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/api"
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def test_the_next_moment_of_a_schedule() -> None:
@@ -117,3 +96,13 @@ def test_one_schedule_at_a_time_in_a_checkout(path: Path, prefect_server: str) -
     third = flows(path, "retrain", "--cron", "0 3 1 * *", PREFECT_API_URL=prefect_server)
     until(third, "on the schedule")
     end(third, signal.SIGINT)
+
+
+def test_what_prefect_prints_is_logged_through_every_rotation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logs, "MAX_BYTES", 1000)
+    with schedule._logged():
+        for number in range(100):
+            print(f"Failed attempt {number}")
+    assert logs.path(schedule.NAME).read_text().endswith("Failed attempt 99\n")
+    assert len(list(logs.FOLDER.iterdir())) == 4
