@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from components import SlipwayError, nearest, recipes
+from components.targets import Target
 
 Model = TypeVar("Model", bound=BaseModel)
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -168,32 +169,19 @@ class Train(Section):
             raise ValueError(f"freeze_epochs must be less than epochs ({self.epochs})")
         return self
 
-    def suits(self, target: recipes.Target) -> None:
+    def suits(self, target: Target) -> None:
         """Raise ValueError for a setting that makes no sense for what is predicted."""
-        losses = {"label": ["cross_entropy", "focal"], "labels": ["binary", "focal"], "values": ["mse", "mae", "huber"]}
-        if self.loss not in ("auto", *losses[target.kind]):
-            raise ValueError(
-                f"train.loss: {self.loss} is not for {TASKS[target.kind]}; auto, {', '.join(losses[target.kind])} are"
-            )
-        if target.kind == "values":
-            own = {
-                "label_smoothing": self.label_smoothing,
-                "class_weights": self.class_weights != "none",
-                "resample": self.resample != "none",
-                "threshold": self.threshold,
-                "augment.cutmix": self.augment.cutmix,
-            }
-            if wrong := next((name for name, value in own.items() if value), None):
-                raise ValueError(f"train.{wrong} is for labels, and the recipe predicts numbers")
-        if target.kind == "labels" and self.resample != "none":
-            raise ValueError("train.resample is for one label per example; class_weights does it for several")
-        if target.kind == "labels" and self.threshold == "cost":
-            raise ValueError("train.threshold: cost is for one label per example; f1 and youden do for several")
+        if self.loss not in ("auto", *target.losses):
+            suitable = f"auto, {', '.join(target.losses)} are"
+            raise ValueError(f"train.loss: {self.loss} is not for {target.examples}; {suitable}")
+        for setting, reason in target.refused.items():
+            name, _, only = setting.partition(": ")
+            section, key = (self.augment, name.partition(".")[2]) if "." in name else (self, name)
+            value, default = getattr(section, key), type(section).model_fields[key].default
+            if value == only if only else value != default:
+                raise ValueError(f"train.{setting} {reason}")
         if isinstance(self.class_weights, dict) and (unknown := sorted({*self.class_weights} - {*target.names})):
             raise ValueError(f"train.class_weights: no label {unknown[0]!r}; there are: {', '.join(target.names[:20])}")
-
-
-TASKS = {"label": "one label per example", "labels": "several labels per example", "values": "numbers"}
 
 
 class Evaluate(Section):
@@ -234,24 +222,28 @@ class Params(Section):
     @model_validator(mode="after")
     def _suited(self) -> "Params":
         if self.task is not None:
-            self.train.suits(recipes.load(self.recipe).target(self.task))
+            self.train.suits(self.target())
             if self.train.threshold == "cost" and self.costs is None:
                 raise ValueError("train.threshold: cost needs the section `costs`: ACTUAL: {PREDICTED: number}")
         return self
 
     @model_validator(mode="after")
     def _costs(self) -> "Params":
-        names = recipes.load(self.recipe).target(self.task).names if self.costs is not None else ()
+        names = self.target().names if self.costs is not None else ()
         for label in {*(self.costs or {}), *(key for row in (self.costs or {}).values() for key in row)}:
             if label not in names:
                 raise ValueError(f"costs: no label {label!r}; {nearest(label, names)}")
         return self
 
+    def target(self) -> Target:
+        """Return what is predicted, as the recipe's section says."""
+        return recipes.load(self.recipe).target(self.task)
+
     def cost_matrix(self) -> np.ndarray | None:
         """Return `costs` as `(labels, labels)` float64, by actual and predicted; None where there are none."""
         if self.costs is None:
             return None
-        names = recipes.load(self.recipe).target(self.task).names
+        names = self.target().names
         return np.array([[self.costs.get(actual, {}).get(found, 0.0) for found in names] for actual in names])
 
     def digest(self) -> str:

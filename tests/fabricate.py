@@ -150,7 +150,7 @@ def any_model(out: Path, settings: params.Params, sample: pa.Table) -> None:
             helper.make_node("ReduceSum", [f"{name} flat", "own axes"], [f"{name} sum"]),
         ]
     predicted = recipe.target(settings.task)
-    last = {"label": "Softmax", "labels": "Sigmoid", "values": "Identity"}[predicted.kind]
+    last = {"softmax": "Softmax", "sigmoid": "Sigmoid", "linear": "Identity"}[predicted.activation]
     nodes += [
         helper.make_node("Sum", [f"{name} sum" for name in arrays], ["own sum"]),
         helper.make_node("Mul", ["own sum", "own unit"], ["own size"]),
@@ -178,7 +178,7 @@ def write_model(out: Path, graph: Any, settings: params.Params, state: dict[str,
 def target(settings: params.Params) -> dict[str, Any]:
     """What is predicted, as manifest.json and model.json have it."""
     predicted = recipes.load(settings.recipe).target(settings.task)
-    return {"kind": predicted.kind, "names": list(predicted.names)}
+    return predicted.described()
 
 
 def examples(root: Path, settings: params.Params) -> tuple[pa.Table, np.ndarray]:
@@ -258,7 +258,7 @@ def evaluation(root: Path, settings: params.Params) -> None:
         [{"confidence": 0.75, "accuracy": 0.7, "rows": 9}, {"confidence": 0.95, "accuracy": 1.0, "rows": 50}],
         ["confidence", "accuracy", "rows"],
     )
-    predictions = recipes.answers(probabilities, loaded.target)
+    predictions = loaded.target.answers(probabilities)
     predictions = predictions.add_column(0, "id", [[key.decode() for key in ids]])
     predictions = predictions.add_column(1, "actual", [[labels[i] for i in label]])
     pq.write_table(predictions, out / "predictions.parquet")

@@ -1,5 +1,6 @@
 import re
 import sys
+from itertools import chain
 from types import ModuleType
 from typing import Any
 
@@ -7,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from components import recipes
+from components import recipes, targets
+from components.targets import Target, multi_label, regression, single_label
 from tests.conftest import ROOT
 
 
@@ -31,9 +33,7 @@ def test_one_example_is_encoded_as_among_many(recipe: str) -> None:
 
 
 def test_answers_name_the_likeliest_label() -> None:
-    found = recipes.answers(
-        np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]], np.float32), recipes.Target("label", ("a", "b", "c"))
-    )
+    found = single_label.Target(("a", "b", "c")).answers(np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]], np.float32))
     assert found["label"].to_pylist() == ["b", "a"]
     assert found["probability"].to_pylist() == pytest.approx([0.7, 0.5])
     assert found["probabilities"].to_pylist()[1] == pytest.approx([0.5, 0.2, 0.3])
@@ -41,42 +41,43 @@ def test_answers_name_the_likeliest_label() -> None:
 
 def test_several_labels_and_numbers_are_answered_too() -> None:
     outputs = np.array([[0.6, 0.4], [0.2, 0.3]], np.float32)
-    several = recipes.Target("labels", ("a", "b"))
-    assert recipes.answers(outputs, several)["labels"].to_pylist() == [["a"], []]
-    assert recipes.answers(outputs, several, [0.7, 0.25])["labels"].to_pylist() == [["b"], ["b"]]
-    assert recipes.answers(outputs[:, :1], recipes.Target("values", ("x",)))["value"].to_pylist() == [
-        pytest.approx(0.6),
-        pytest.approx(0.2),
-    ]
-    assert recipes.answers(outputs, recipes.Target("values", ("x", "y"))).column_names == ["values"]
+    several = multi_label.Target(("a", "b"))
+    assert several.answers(outputs)["labels"].to_pylist() == [["a"], []]
+    assert several.answers(outputs, [0.7, 0.25])["labels"].to_pylist() == [["b"], ["b"]]
+    number = regression.Target(("x",)).answers(outputs[:, :1])["value"].to_pylist()
+    assert number == [pytest.approx(0.6), pytest.approx(0.2)]
+    assert regression.Target(("x", "y")).answers(outputs).column_names == ["values"]
 
 
 def test_a_decision_weighs_mistakes() -> None:
-    one = recipes.Target("label", ("good", "bad"))
+    one = single_label.Target(("good", "bad"))
     outputs = np.array([[0.8, 0.2], [0.9, 0.1]], np.float32)
     dear = [[0.0, -1.0], [-5.0, 0.0]]  # minus the costs: to take a bad one for good costs five
-    assert recipes.answers(outputs, one)["label"].to_pylist() == ["good", "good"]
-    assert recipes.answers(outputs, one, dear)["label"].to_pylist() == ["bad", "good"]
+    assert one.answers(outputs)["label"].to_pylist() == ["good", "good"]
+    assert one.answers(outputs, dear)["label"].to_pylist() == ["bad", "good"]
 
 
 @pytest.mark.parametrize(
     ("target", "fit", "unfit"),
     [
-        (recipes.Target("label", ("a", "b")), ["a", "b"], [None, "c"]),
-        (recipes.Target("labels", ("a", "b")), [[], ["b", "a"]], [None, ["a", "c"], ["a", "a"]]),
-        (recipes.Target("values", ("x",)), [1.0, -2.5], [None, float("nan"), float("inf")]),
-        (recipes.Target("values", ("x", "y")), [[1.0, 2.0]], [None, [1.0], [1.0, None], [float("nan"), 1.0]]),
+        (single_label.Target(("a", "b")), ["a", "b"], [None, "c"]),
+        (multi_label.Target(("a", "b")), [[], ["b", "a"]], [None, ["a", "c"], ["a", "a"]]),
+        (regression.Target(("x",)), [1.0, -2.5], [None, float("nan"), float("inf")]),
+        (regression.Target(("x", "y")), [[1.0, 2.0]], [None, [1.0], [1.0, None], [float("nan"), 1.0]]),
     ],
 )
-def test_labels_that_fit_become_arrays(target: recipes.Target, fit: list[Any], unfit: list[Any]) -> None:
-    assert recipes.unfit([*fit, *unfit], target) == [False] * len(fit) + [True] * len(unfit)
-    found = recipes.encoded(fit, target)
-    assert found.shape == ((len(fit),) if target.kind == "label" else (len(fit), len(target.names)))
-    outputs = np.eye(len(target.names))[found] if target.kind == "label" else found
-    answer = recipes.answers(np.asarray(outputs, np.float32), target).columns[0].to_pylist()
-    assert [sorted(a) if target.kind == "labels" else a for a in answer] == [
-        sorted(f) if target.kind == "labels" else f for f in fit
-    ]
+def test_labels_that_fit_become_arrays(target: Target, fit: list[Any], unfit: list[Any]) -> None:
+    assert target.invalid([*fit, *unfit]) == [False] * len(fit) + [True] * len(unfit)
+    found = target.encode(fit)
+    assert found.shape == ((len(fit),) if target.exclusive else (len(fit), len(target.names)))
+    assert (found.shape[1:], found.dtype) == (target.encode([]).shape[1:], target.encode([]).dtype)
+    answers = target.answers(np.asarray(target.certain(found), np.float32))[target.answer].to_pylist()
+    for same in (answers, target.decode(found)):
+        assert [sorted(a) if isinstance(a, list) and target.classes else a for a in same] == [
+            sorted(f) if isinstance(f, list) and target.classes else f for f in fit
+        ]
+    assert targets.of(target.described()) == target
+    assert [name for label in fit for name in target.held(label)] == ([] if not target.classes else list(chain(*fit)))
 
 
 def test_the_recipe_of_the_docs_works(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,6 +101,6 @@ def test_the_recipe_of_the_docs_works(monkeypatch: pytest.MonkeyPatch) -> None:
     assert points.facts(sample, settings)["distance"].null_count == 0
     outputs = networks.build(settings, state, 0.1).predict(arrays, verbose=0)
     assert outputs.shape == (200, 2)
-    assert set(recipes.answers(outputs, points.target(settings))["label"].to_pylist()) <= {"in", "out"}
+    assert set(points.target(settings).answers(outputs)["label"].to_pylist()) <= {"in", "out"}
     with pytest.raises(ValueError, match="missing or infinite"):
         points.encode(pa.table({"x": [float("inf")], "y": [1.0]}), settings, state)

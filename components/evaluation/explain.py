@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from components.evaluation import metrics
+from components.evaluation.examples import Examples, rounded
 from components.recipes import Arrays, Input, Recipe, State, part
-from components.recipes import chosen as decided
 
 Ask = Callable[[Arrays], np.ndarray]  # encoded examples -> the model's outputs
 REPEATS = 5  # permutations of a column
 EVALUATED = 100_000  # examples that the permutations of all columns ask of the model, as far as ...
-LEAST = 200  # ... there are this many a permutation
+MIN_EVALUATED = 200  # ... there are this many a permutation
 POSITIONS = 13  # of the patch along a side of an image; 7 on one larger than SMALL
 SMALL = 64
 PIECES = 128  # of a text that are left out one after the other; a longer one loses several tokens at a time
@@ -24,14 +24,14 @@ NAMED = ("numbers", "codes", "history")
 
 
 def importance(
-    ask: Ask, arrays: Arrays, inputs: dict[str, Input], examples: metrics.Examples, seed: int
+    ask: Ask, arrays: Arrays, inputs: dict[str, Input], examples: Examples, seed: int
 ) -> list[dict[str, Any]]:
     """Permutation importance of each named column: rows of column, importance and spread, the largest first.
 
     By how much worse the main metric gets, in its own units, when a column's values change places between the
     examples (Breiman 2001, Random Forests, section 10): mean and standard deviation of five permutations. A
     column that stands in several inputs under the same name is permuted in all of them alike. At most
-    EVALUATED examples are asked in all, but for LEAST a permutation.
+    EVALUATED examples are asked in all, but for MIN_EVALUATED a permutation.
     """
     columns: dict[str, list[tuple[str, int]]] = {}
     for key, entry in inputs.items():
@@ -41,7 +41,7 @@ def importance(
         return []
     random = np.random.default_rng([seed, 1])
     n = len(examples.outputs)
-    rows = np.sort(random.permutation(n)[: max(LEAST, EVALUATED // (REPEATS * len(columns)))])
+    rows = np.sort(random.permutation(n)[: max(MIN_EVALUATED, EVALUATED // (REPEATS * len(columns)))])
     metric = metrics.main(examples.target, examples.costs)
     some = {key: np.asarray(array[rows]) for key, array in arrays.items()}
     base = examples.take(rows)
@@ -62,20 +62,20 @@ def importance(
         found.append(
             {
                 "column": name,
-                "importance": metrics.rounded(float(np.mean(drops))),
-                "spread": metrics.rounded(spread),
+                "importance": rounded(float(np.mean(drops))),
+                "spread": rounded(spread),
             }
         )
     return sorted(found, key=lambda row: (-row["importance"], row["column"]))
 
 
-def chosen(examples: metrics.Examples, most: int) -> np.ndarray:
+def chosen(examples: Examples, most: int) -> np.ndarray:
     """Choose examples to explain, `(at most most,)` row numbers: the worst answers, and as many good ones.
 
     The worst are those that score lowest, the surest of them first; the good ones stand evenly in the better half.
     """
-    score = metrics.scores(examples.actual, examples.outputs, examples.target, examples.decision, examples.costs)
-    sure = examples.outputs.max(axis=1) if examples.target.kind != "values" else np.zeros(len(score))
+    score = metrics.scores(examples)
+    sure = examples.outputs.max(axis=1) if examples.target.classes else np.zeros(len(score))
     order = np.lexsort((-sure, score))
     wrong = order[: most // 2]
     wrong = wrong[score[wrong] < score.max()]
@@ -90,7 +90,7 @@ def examples(
     recipe: Recipe,
     params: Any,
     state: State,
-    measured: metrics.Examples,
+    measured: Examples,
     most: int,
 ) -> list[dict[str, Any]]:
     """Explain up to `most` examples with images, spectrograms or texts among their inputs; plain JSON.
@@ -105,7 +105,8 @@ def examples(
     for row in chosen(measured, most).tolist() if seen else []:
         one = {key: np.asarray(array[row]) for key, array in arrays.items()}
         for key, entry in seen.items():
-            explained = {"row": row, "input": key, "kind": entry.kind} | _answer(measured, row)
+            explained = {"row": row, "input": key, "kind": entry.kind}
+            explained |= metrics.of(measured.target).said(measured, row)
             if entry.kind == "tokens":
                 explained |= _tokens(ask, one, key, entry, measured, row)
                 texts = explained.pop("codes")
@@ -117,32 +118,11 @@ def examples(
     return found
 
 
-def _answer(measured: metrics.Examples, row: int) -> dict[str, Any]:
-    names, kind = measured.target.names, measured.target.kind
-    truth, output = measured.actual[row], measured.outputs[row]
-    if kind == "values":
-        said, actual = (np.asarray(numbers, np.float64).ravel().tolist() for numbers in (output, truth))
-        return {"actual": [metrics.rounded(v) for v in actual], "answer": [metrics.rounded(v) for v in said]}
-    best = _best(measured, row)
-    held = names[truth] if kind == "label" else ", ".join(np.array(names)[truth > 0]) or "none"
-    return {"actual": held, "answer": names[best], "probability": metrics.rounded(float(output[best]))}
-
-
-def _best(measured: metrics.Examples, row: int) -> int:
-    """Return the output that is explained; -1 for the mean of all."""
-    if measured.target.kind == "values":
-        return -1
-    one = measured.take(np.array([row]))
-    if measured.target.kind == "labels":
-        return int(one.outputs[0].argmax())
-    return int(decided(one.outputs, one.target, one.decision)[0])
-
-
-def _drops(ask: Ask, arrays: Arrays, measured: metrics.Examples, row: int) -> np.ndarray:
-    best = _best(measured, row)
+def _drops(ask: Ask, arrays: Arrays, measured: Examples, row: int) -> np.ndarray:
+    best = metrics.of(measured.target).explained(measured, row)
     outputs = ask(arrays).astype(np.float64)
     before = measured.outputs[row].astype(np.float64)
-    found: np.ndarray = before.mean() - outputs.mean(axis=1) if best < 0 else before[best] - outputs[:, best]
+    found: np.ndarray = before.mean() - outputs.mean(axis=1) if best is None else before[best] - outputs[:, best]
     return found
 
 
@@ -150,7 +130,7 @@ def _repeated(one: Arrays, times: int) -> Arrays:
     return {key: np.repeat(array[None], times, axis=0) for key, array in one.items()}
 
 
-def _occluded(ask: Ask, one: Arrays, key: str, measured: metrics.Examples, row: int) -> dict[str, Any]:
+def _occluded(ask: Ask, one: Arrays, key: str, measured: Examples, row: int) -> dict[str, Any]:
     """Hide one patch after the other behind the image's own mean (Zeiler and Fergus 2014, section 4.2)."""
     picture = one[key]
     sides = picture.shape[:2]
@@ -169,11 +149,11 @@ def _occluded(ask: Ask, one: Arrays, key: str, measured: metrics.Examples, row: 
         "patch": patch,
         "tops": tops.tolist(),
         "lefts": lefts.tolist(),
-        "drop": [[metrics.rounded(float(v)) for v in line] for line in drops],
+        "drop": [[rounded(float(v)) for v in line] for line in drops],
     }
 
 
-def _tokens(ask: Ask, one: Arrays, key: str, entry: Input, measured: metrics.Examples, row: int) -> dict[str, Any]:
+def _tokens(ask: Ask, one: Arrays, key: str, entry: Input, measured: Examples, row: int) -> dict[str, Any]:
     """Leave one token after the other out: put the mask in its place (Li, Monroe and Jurafsky 2016, arXiv:1612.08220).
 
     A text of more than PIECES tokens loses several neighbours at a time, which share what that tells.
@@ -188,4 +168,4 @@ def _tokens(ask: Ask, one: Arrays, key: str, entry: Input, measured: metrics.Exa
     for index, start in enumerate(starts):
         changed[key][index, start : min(start + width, length)] = entry.mask
     drops = np.repeat(_drops(ask, changed, measured, row), width)[:length]
-    return {"codes": codes[:length].tolist(), "drop": [metrics.rounded(float(v)) for v in drops]}
+    return {"codes": codes[:length].tolist(), "drop": [rounded(float(v)) for v in drops]}

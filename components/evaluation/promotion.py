@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from components import SlipwayError, nearest, recipes
-from components.evaluation.slices import LEAST
+from components import SlipwayError, nearest
+from components.evaluation import bootstrap, metrics
+from components.evaluation.slices import MIN_SLICE_ROWS
 from components.params import Params, Register
 
 
@@ -23,7 +24,7 @@ def gates(settings: Register, values: Mapping[str, float]) -> list[dict[str, Any
             if metric not in values:
                 hint = nearest(metric, sorted(values))
                 if metric.startswith("worst_slice_") and not any(name.startswith("worst_slice_") for name in values):
-                    hint = f"evaluate.slices names no column with a slice of at least {LEAST} test examples"
+                    hint = f"evaluate.slices names no column with a slice of at least {MIN_SLICE_ROWS} test examples"
                 raise SlipwayError(f"params.yaml: register.{side}.{metric}: no such metric; {hint}")
             value = float(values[metric])
             held = value >= limit if side == "minimum" else value <= limit
@@ -52,32 +53,16 @@ def compare(
 ) -> dict[str, float]:
     """Return mean, low and high of the difference in score, challenger minus champion.
 
-    Both are `(n,)`, a score per example; so is `blocks`, where examples are drawn in blocks. A paired bootstrap with a
-    percentile interval (Efron and Tibshirani 1993, chapter 13). To draw n blocks with replacement is to draw from a
-    multinomial distribution of how often each sum of differences occurs; of single examples, where right and wrong
-    is all there is, of three counts.
+    Both are `(n,)`, a score per example; so is `blocks`, where examples are drawn in blocks. A paired bootstrap.
     """
     differences = challenger.astype(np.float64) - champion.astype(np.float64)
-    place = np.arange(len(differences)) if blocks is None else np.unique(blocks, return_inverse=True)[1]
-    each = np.stack([np.bincount(place, differences), np.bincount(place)])  # of each block: sum, examples
-    (sums, examples), counts = np.unique(each, axis=1, return_counts=True)
-    n = int(counts.sum())
-    random = np.random.default_rng(seed)
-    at_once = max(1, 2**22 // len(counts))  # memory stays in the tens of megabytes
-    sizes = [min(at_once, settings.resamples - start) for start in range(0, settings.resamples, at_once)]
-    draws = (random.multinomial(n, counts / n, size) for size in sizes)
-    means = np.concatenate([(drawn @ sums) / (drawn @ examples) for drawn in draws])
-    tail = (1 - settings.confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = bootstrap.interval(bootstrap.means(differences, seed, settings.resamples, blocks), settings.confidence)
     return {"mean": float(differences.mean()), "low": float(low), "high": float(high)}
 
 
 def score(params: Params) -> str:
     """Name what is compared; higher is better."""
-    kind = recipes.load(params.recipe).target(params.task).kind
-    if kind == "label":
-        return "accuracy" if params.costs is None else "minus the mean cost"
-    return "share of labels right" if kind == "labels" else "minus the mean absolute error (in deviations)"
+    return metrics.of(params.target()).score_name(params.costs)
 
 
 def verdict(

@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components import SlipwayError
-from components.evaluation import metrics
+from components.evaluation import bootstrap, metrics
+from components.evaluation.examples import Examples, rounded
 
-MOST = 20  # values of a column that are a slice of their own; the rest are `other`
+MAX_SLICES = 20  # values of a column that are a slice of their own; the rest are `other`
 QUARTILES = 4
 Row = TypeVar("Row", bound=Mapping[str, Any])
-LEAST = 30  # rows that a slice needs to be called the worst: in fewer, chance alone makes the difference
+MIN_SLICE_ROWS = 30  # rows that a slice needs to be called the worst: in fewer, chance alone makes the difference
 
 
 def cut(name: str, column: pa.ChunkedArray) -> dict[str, np.ndarray]:
@@ -76,8 +77,8 @@ def _values(column: pa.ChunkedArray) -> dict[str, np.ndarray]:
     there = np.array([value is not None for value in values])
     names, counts = np.unique(values[there].astype(str), return_counts=True)
     common = names[np.lexsort((names, -counts))]
-    found = {str(text): there & (values == text) for text in common[:MOST]}
-    if len(common) > MOST:
+    found = {str(text): there & (values == text) for text in common[:MAX_SLICES]}
+    if len(common) > MAX_SLICES:
         found["other"] = found.get("other", False) | (there & ~np.any(list(found.values()), axis=0))
     return found
 
@@ -87,7 +88,7 @@ def _text(value: Any) -> str:
 
 
 def measured(
-    columns: dict[str, pa.ChunkedArray], examples: metrics.Examples, seed: int, resamples: int, confidence: float
+    columns: dict[str, pa.ChunkedArray], examples: Examples, seed: int, resamples: int, confidence: float
 ) -> list[dict[str, Any]]:
     """Measure every slice by the main metric, with its interval: rows for slices.csv, the worst first.
 
@@ -101,14 +102,14 @@ def measured(
             value = float(metrics.measure(part, ranked=False)[0][metric][0])
             if np.isnan(value):  # none of several labels is there, or said
                 continue
-            samples, _ = metrics.resampled(part, seed, resamples, ranked=False)
-            low, high = metrics.interval(samples[metric], confidence)
+            samples, _ = bootstrap.resampled(part, seed, resamples, ranked=False)
+            low, high = bootstrap.interval(samples[metric], confidence)
             row = {"slice": name, "value": text, "rows": int(mask.sum())}
             numbers = {metric: value, "low": float(low), "high": float(high)}
-            rows.append(row | {key: metrics.rounded(number) for key, number in numbers.items()})
+            rows.append(row | {key: rounded(number) for key, number in numbers.items()})
     return sorted(rows, key=lambda row: (metrics.better(metric, row[metric], 0.0), row["slice"], row["value"]))
 
 
 def worst(rows: Iterable[Row]) -> Row | None:
-    """Return the worst slice of at least LEAST rows; `rows` are those of slices.csv, the worst first."""
-    return next((row for row in rows if int(row["rows"]) >= LEAST), None)
+    """Return the worst slice of at least MIN_SLICE_ROWS rows; `rows` are those of slices.csv, the worst first."""
+    return next((row for row in rows if int(row["rows"]) >= MIN_SLICE_ROWS), None)

@@ -5,7 +5,6 @@
 """
 
 import importlib
-import math
 import pkgutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, Field
 
 from components import SlipwayError, nearest
+from components.targets import Target
 
 Arrays = dict[str, np.ndarray]  # name of a model input -> array, a row per example
 State = dict[str, Any]  # what was fitted on the training split; plain JSON
@@ -29,24 +29,6 @@ def _once(names: list[str]) -> list[str]:
 
 Names = Annotated[list[str], AfterValidator(_once)]  # a setting: each name once
 Labels = Annotated[Names, Field(min_length=2)]  # a setting: what a label may be
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is predicted: one of `names` (label), any of them (labels), or a number for each of them (values).
-
-    The model has an output a name: softmax probabilities, sigmoid probabilities, or numbers in their own units.
-    """
-
-    kind: Literal["label", "labels", "values"]
-    names: tuple[str, ...]
-
-    @property
-    def type(self) -> pa.DataType:
-        """The type of the dataset's column `label`: text, a list of texts, a number, or a list of numbers."""
-        if self.kind == "values":
-            return pa.float64() if len(self.names) == 1 else pa.list_(pa.float64())
-        return pa.string() if self.kind == "label" else pa.list_(pa.string())
 
 
 @dataclass(frozen=True)
@@ -84,7 +66,7 @@ class Recipe(Protocol):
         """Return the columns of an example, without id, label and split."""
 
     def target(self, params: Any) -> Target:
-        """Return what is predicted."""
+        """Return what is predicted, by a kind of answer of components/targets."""
 
     def facts(self, table: pa.Table, params: Any) -> pa.Table:
         """Derive plain columns, a row per example, on which expectations can be written."""
@@ -129,65 +111,3 @@ def asked(recipe: Recipe, params: Any) -> pa.Schema:
     kept = part(recipe, "kept")
     names = kept(params) if kept else ()
     return pa.schema([field for field in recipe.columns(params) if field.name not in names])
-
-
-def answers(outputs: np.ndarray, target: Target, decision: list[Any] | None = None) -> pa.Table:
-    """Answers that a user reads, of a model's outputs `(n, names)`.
-
-    label: `label`, `probability`, `probabilities`; `decision` is a matrix `(labels, labels)`: the label chosen
-    is that of the largest of `probabilities @ decision`, without one the likeliest. labels: `labels`,
-    `probabilities`; `decision` is a threshold for each, 0.5 without. values: `value`, or `values` for several.
-    """
-    if target.kind == "values":
-        if len(target.names) == 1:
-            return pa.table({"value": pa.array(outputs[:, 0], pa.float64())})
-        return pa.table({"values": pa.array(list(outputs.astype(np.float64)), pa.list_(pa.float64()))})
-    probabilities = pa.array(list(outputs), pa.list_(pa.float32()))
-    best = chosen(outputs, target, decision)
-    if target.kind == "labels":
-        found = [[name for name, held in zip(target.names, row, strict=True) if held] for row in best]
-        return pa.table({"labels": pa.array(found, pa.list_(pa.string())), "probabilities": probabilities})
-    return pa.table(
-        {
-            "label": pa.array([target.names[i] for i in best], pa.string()),
-            "probability": pa.array(outputs[np.arange(len(best)), best], pa.float32()),
-            "probabilities": probabilities,
-        }
-    )
-
-
-def chosen(outputs: np.ndarray, target: Target, decision: list[Any] | None = None) -> np.ndarray:
-    """Decide: `(n,)` int, an index into the names, for label; `(n, names)` bool for labels."""
-    if target.kind == "labels":
-        held: np.ndarray = outputs >= (np.array(decision) if decision else 0.5)
-        return held
-    best: np.ndarray = (outputs @ np.array(decision, np.float64) if decision else outputs).argmax(axis=1)
-    return best
-
-
-def unfit(labels: Iterable[Any], target: Target) -> list[bool]:
-    """Tell which labels of a dataset the target does not allow: missing, unknown, given twice, or no finite numbers."""
-    known = frozenset(target.names)
-    if target.kind == "label":
-        return [label not in known for label in labels]
-    if target.kind == "labels":
-        return [label is None or not known.issuperset(label) or len(frozenset(label)) < len(label) for label in labels]
-    if len(target.names) == 1:
-        return [label is None or not math.isfinite(label) for label in labels]
-    return [
-        label is None or len(label) != len(known) or not all(n is not None and math.isfinite(n) for n in label)
-        for label in labels
-    ]
-
-
-def encoded(labels: list[Any], target: Target) -> np.ndarray:
-    """Labels that fit as numbers: `(n,)` int32 codes, `(n, names)` uint8 of 0 and 1, or `(n, names)` float32."""
-    if target.kind == "values":
-        return np.array(labels, np.float32).reshape(len(labels), len(target.names))
-    codes = {label: index for index, label in enumerate(target.names)}
-    if target.kind == "label":
-        return np.array([codes[label] for label in labels], np.int32)
-    held = np.zeros((len(labels), len(codes)), np.uint8)
-    for row, found in enumerate(labels):
-        held[row, [codes[label] for label in found]] = 1
-    return held

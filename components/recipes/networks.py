@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 
 from components import recipes
-from components.recipes import Arrays, State, Target
+from components.recipes import Arrays, State
+from components.targets import Target
 
 if TYPE_CHECKING:
     import keras
@@ -67,10 +68,9 @@ def head(x: Any, target: Target, state: State) -> Any:
     """
     import keras
 
-    if target.kind == "values":
+    if target.activation == "linear":
         x = keras.layers.Dense(len(target.names), dtype="float32", name="standardised")(x)
         scale = state["target"]
         return keras.layers.Rescaling(scale["deviation"], scale["mean"], dtype="float32", name="values")(x)
     x = keras.layers.Dense(len(target.names), name="logits")(x)
-    kind = "softmax" if target.kind == "label" else "sigmoid"
-    return keras.layers.Activation(kind, dtype="float32", name="probabilities")(x)
+    return keras.layers.Activation(target.activation, dtype="float32", name="probabilities")(x)

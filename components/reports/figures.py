@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from components import recipes
+from components.evaluation.rates import held as where_held
 from components.files import read_json
 from components.reports.results import read_csv
 
@@ -162,8 +163,7 @@ def _ranking(build: Path) -> "dict[str, Figure]":
     recipe, params, _ = _model(build)
     target = recipe.target(params)
     table = pq.read_table(path, columns=["actual", "probabilities"])
-    truth = recipes.encoded(table["actual"].to_pylist(), target)
-    held = truth[:, None] == np.arange(len(target.names)) if target.kind == "label" else truth > 0
+    held = where_held(target.encode(table["actual"].to_pylist()), len(target.names))
     scores = np.array(table["probabilities"].to_pylist(), np.float64).reshape(held.shape)
     areas = {row["label"]: row for row in read_csv(build / "evaluation" / "classes.csv") if row.get("roc_auc")}
     found = {}
@@ -173,7 +173,7 @@ def _ranking(build: Path) -> "dict[str, Figure]":
     ):
         figure, axes = _axes()
         known = [index for index, name in enumerate(target.names) if name in areas]
-        if target.kind == "label" and len(target.names) == 2:
+        if target.exclusive and len(target.names) == 2:
             known = [index for index in known if index == 1]
         for index in sorted(known, key=lambda index: float(areas[target.names[index]][area]))[:CURVES]:
             false, true, precision = rates(held[:, index], scores[:, index])

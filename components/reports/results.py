@@ -7,18 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from components import recipes
 from components.evaluation import metrics, slices
 from components.files import read_json
 from components.params import Params
+from components.targets import Target
 
 SIZES = ("size_mb",)  # metrics of the evaluation that tell what a model costs, not how good it is
 STAGES = ("validate", "preprocess", "baseline", "train", "evaluate")
-TOLD = {  # what the terminal shows, as far as it was measured; the rest is in the card
-    "label": ("cost", "accuracy", "f1_macro", "roc_auc", "pr_auc", "log_loss", "ece"),
-    "labels": ("f1_macro", "f1_micro", "accuracy", "roc_auc", "pr_auc", "log_loss"),
-    "values": ("mae", "rmse", "r2", "mase"),
-}
 COSTS = ("fit_seconds", "examples_per_second", "latency_ms")  # of what the stages measure; the rest are tags
 
 
@@ -95,14 +90,14 @@ def confused(build: Path, most: int = 5) -> list[tuple[str, str, int]]:
 
 def main_metric(params: Params) -> str:
     """Return the metric by which models are compared first."""
-    return metrics.main(recipes.load(params.recipe).target(params.task), params.costs)
+    return metrics.main(params.target(), params.costs)
 
 
 def told(params: Params, evaluation: Path) -> list[str]:
     """Say how good a model is: a line of metrics with their intervals, one a baseline, one for the worst slice."""
     rows = {row["metric"]: row for row in read_csv(evaluation / "intervals.csv")}
-    kind = recipes.load(params.recipe).target(params.task).kind
-    text = ", ".join(f"{name} {_with_interval(rows[name])}" for name in TOLD[kind] if name in rows)
+    shown = metrics.of(params.target()).SHOWN
+    text = ", ".join(f"{name} {_with_interval(rows[name])}" for name in shown if name in rows)
     tests = read_json(evaluation / "metrics.json")["rows"]
     return [f"{tests:,} test examples: {text}", *beside(params, evaluation), *_worst(params, evaluation)]
 
@@ -147,24 +142,19 @@ def _with_interval(row: dict[str, str]) -> str:
 
 def card(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any]) -> str:
     """Write a model's card in Markdown: what it is, its data, its results beside the baselines, and its cost."""
-    target = recipes.load(params.recipe).target(params.task)
+    target = params.target()
     rows = read_json(build / "arrays" / "manifest.json")["rows"]
     found = numbers(build, model_digest, evaluate)
     validation = build / "validation" / "summary.json"
     aside = read_json(validation).get("set_aside", 0) if validation.exists() else 0
     device = costs(build, model_digest).get("train", {})
-    what = {
-        "label": "a classifier of {} labels",
-        "labels": "a tagger of {} labels",
-        "values": "a regression of {} numbers",
-    }
     share = f"{params.evaluate.confidence:.0%}"
     out = build / "evaluation"
     intervals = {row["metric"]: row for row in read_csv(out / "intervals.csv")}
     shown = {name.removeprefix("test_"): value for name, value in found.items() if name.startswith("test_")}
     parts = [
         [
-            f"**{params.name}**: {what[target.kind].format(len(target.names))} by the recipe `{params.recipe}`, "
+            f"**{params.name}**: {target.title.format(len(target.names))} by the recipe `{params.recipe}`, "
             "Keras, shipped as ONNX."
         ],
         [
@@ -221,8 +211,8 @@ def _card_slices(params: Params, out: Path, share: str) -> list[str]:
     return ["### The worst slices", *table] if rows else []
 
 
-def _card_names(target: recipes.Target, out: Path) -> list[str]:
-    if target.kind == "values":
+def _card_names(target: Target, out: Path) -> list[str]:
+    if not target.classes:
         rows = [
             [_cell(row["value"]), *(f"{float(row[name]):,.4g}" if row[name] else "" for name in ("mae", "rmse", "r2"))]
             for row in read_csv(out / "values.csv")[:50]

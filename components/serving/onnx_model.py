@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from components import SlipwayError, recipes
 from components.files import read_json
 from components.recipes import Arrays
+from components.targets import Decision, Target
 
 if TYPE_CHECKING:
     import pandas
@@ -31,8 +32,8 @@ class Model:
     recipe: recipes.Recipe
     params: Any  # the recipe's Params
     state: recipes.State
-    target: recipes.Target
-    decision: list[Any] | None  # how a label is chosen; see recipes.answers
+    target: Target
+    decision: Decision | None
 
 
 def load(model_dir: Path) -> Model:
@@ -68,16 +69,16 @@ def outputs(model: Model, arrays: Arrays, batch: int = BATCH) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty((0, len(model.target.names)), np.float32)
 
 
-def schema(target: recipes.Target) -> pa.Schema:
+def schema(target: Target) -> pa.Schema:
     """Return the columns of an answer."""
-    empty = recipes.answers(np.zeros((0, len(target.names)), np.float32), target).schema
+    empty = target.answers(np.zeros((0, len(target.names)), np.float32)).schema
     wide = {pa.float32(): pa.float64(), pa.list_(pa.float32()): pa.list_(pa.float64())}  # MLflow's double
     fields = [pa.field(field.name, wide.get(field.type, field.type)) for field in empty]
     return pa.schema([*fields, pa.field("error", pa.string())])
 
 
 def predict(model: Model, table: pa.Table) -> pa.Table:
-    """Answer raw examples: a row each of the columns of recipes.answers, and error.
+    """Answer raw examples: a row each of the columns of the target's answers, and error.
 
     An example that cannot be encoded, or of which the model makes no finite numbers, gets an error and no answer; the
     others are answered all the same. Columns that the recipe only keeps (see recipes.asked) count as missing values.
@@ -104,7 +105,7 @@ def _answer(model: Model, table: pa.Table, columns: pa.Schema) -> pa.Table:
     found = outputs(model, arrays)
     if not np.isfinite(found).all():  # a label would be chosen all the same, and JSON has no such numbers
         raise ValueError("the model's output is not finite (NaN or infinite)")
-    answers = recipes.answers(found, model.target, model.decision)
+    answers = model.target.answers(found, model.decision)
     return answers.append_column("error", pa.nulls(len(table), pa.string())).cast(schema(model.target))
 
 

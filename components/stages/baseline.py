@@ -16,7 +16,8 @@ from components import SlipwayError, recipes
 from components.data import dataset
 from components.files import read_json, replacing, write_json
 from components.params import Params
-from components.recipes import Input, Recipe, Target
+from components.recipes import Input, Recipe
+from components.targets import Target
 
 BYTES = 2**30  # of the examples on which a classical model is fitted: of large ones it gets fewer
 BATCH = 1024  # encoded examples read at a time
@@ -71,25 +72,17 @@ def _trivial(
         asked = {name: np.load(arrays / "test" / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"]}
         words = (own.__doc__ or "the recipe's own").strip().splitlines()[0].rstrip(".")
         return words, np.asarray(own(asked, params.task, manifest["state"]))
-    if target.kind == "label":
-        text, answer = "the most frequent class", np.bincount(truth, minlength=len(target.names)) / len(truth)
-    elif target.kind == "labels":
-        text, answer = "how often each label is there", np.mean(truth, axis=0)
-    else:
-        text, answer = "the mean", np.mean(truth, axis=0, dtype=np.float64)
+    text, answer = target.trivial(truth)
     return text, np.tile(answer, (manifest["rows"]["test"], 1))
 
 
 def plain(inputs: dict[str, Input], specs: dict[str, Any], target: Target) -> Any:
     """Return an unfitted estimator on the encoded inputs, flattened side by side: `(n, features)` float32.
 
-    Logistic regression, one for each of several labels, or ridge regression; numbers are scaled to -1..1, codes
-    have a column each, and tokens are counted.
+    The target's own; numbers are scaled to -1..1, codes have a column each, and tokens are counted.
     """
     from sklearn.compose import ColumnTransformer
     from sklearn.feature_extraction.text import CountVectorizer
-    from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.multiclass import OneVsRestClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import MaxAbsScaler, OneHotEncoder
 
@@ -104,12 +97,7 @@ def plain(inputs: dict[str, Input], specs: dict[str, Any], target: Target) -> An
             parts.append((name, OneHotEncoder(handle_unknown="ignore"), columns))
         else:
             parts.append((name, MaxAbsScaler(), columns))
-    if target.kind == "values":
-        return make_pipeline(ColumnTransformer(parts), Ridge())
-    logistic = LogisticRegression(max_iter=200)
-    return make_pipeline(
-        ColumnTransformer(parts), logistic if target.kind == "label" else OneVsRestClassifier(logistic)
-    )
+    return make_pipeline(ColumnTransformer(parts), target.classical())
 
 
 def _tokens(row: np.ndarray) -> list[int]:
@@ -151,26 +139,12 @@ def _chosen(read: Read, n: int, params: Params) -> np.ndarray:
 def fitted(estimator: Any, read: Read, rows: np.ndarray, truth: np.ndarray, tests: int, target: Target) -> np.ndarray:
     """Fit an estimator on training examples; return what it says of the test examples, `(tests, names)`.
 
-    `truth` is `(n,)` codes, `(n, names)` of 0 and 1, or numbers. A label that is not among them gets probability 0.
+    `truth` are encoded labels. A class that is not among them gets probability 0.
     """
-    wanted = truth[:, 0] if target.kind == "values" and truth.shape[1] == 1 else truth
-    if target.kind == "label" and len(np.unique(truth)) == 1:  # nothing to tell apart
-        return np.tile(np.arange(len(target.names)) == truth[0], (tests, 1)).astype(np.float64)
-    estimator.fit(_joined(list(read("train", rows))), wanted)
-    ask = estimator.predict if target.kind == "values" else estimator.predict_proba
-    return np.concatenate([_outputs(ask(part), estimator, target) for part in read("test", np.arange(tests))])
-
-
-def _outputs(found: Any, estimator: Any, target: Target) -> np.ndarray:
-    """Bring what an estimator says into the form of a model's outputs, `(n, names)`."""
-    if isinstance(found, list):  # a pair of probabilities a label
-        found = np.stack([pair[:, -1] for pair in found], axis=1)
-    outputs = np.asarray(found, np.float64).reshape(len(found), -1)
-    if target.kind == "label" and outputs.shape[1] < len(target.names):
-        every = np.zeros((len(outputs), len(target.names)))
-        every[:, np.asarray(estimator.classes_, int)] = outputs
-        return every
-    return outputs
+    if target.exclusive and len(np.unique(truth)) == 1:  # nothing to tell apart
+        return np.tile(target.certain(truth[:1]), (tests, 1))
+    estimator.fit(_joined(list(read("train", rows))), target.fitted_on(truth))
+    return np.concatenate([target.asked(estimator, part) for part in read("test", np.arange(tests))])
 
 
 def _name(estimator: Any) -> str:

@@ -10,13 +10,11 @@ import pyarrow.parquet as pq
 
 from components import SlipwayError, nearest, recipes
 from components.data import dataset
-from components.evaluation import explain, metrics, slices
-from components.evaluation.metrics import rounded
+from components.evaluation import bootstrap, explain, metrics, rates, slices
+from components.evaluation.examples import Examples, Measures, rounded
 from components.files import model_digest, read_json, replacing, write_csv, write_json
 from components.params import Params
 from components.serving import onnx_model
-
-PLOTTED = 2000  # residuals that residuals.csv holds: enough for a figure
 
 
 def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, out: Path) -> dict[str, Any]:
@@ -33,7 +31,7 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
     loaded = onnx_model.load(model)
     inputs = {name: np.load(arrays / "test" / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"]}
     rows = np.load(arrays / "test" / "row.npy")
-    examples = metrics.Examples(
+    examples = Examples(
         actual=np.load(arrays / "test" / "label.npy"),
         outputs=onnx_model.outputs(loaded, inputs),
         target=loaded.target,
@@ -45,7 +43,7 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
     )
     ask = partial(onnx_model.outputs, loaded)
     found, by_name = metrics.measure(examples)
-    samples, by_name_samples = metrics.resampled(examples, params.seed, settings.resamples)
+    samples, by_name_samples = bootstrap.resampled(examples, params.seed, settings.resamples)
     beside = _beside(params, examples, found, samples, baseline)
     cut = slices.measured(_columns(params, data, rows), examples, params.seed, settings.resamples, settings.confidence)
     inputs_of = loaded.recipe.inputs(loaded.params, loaded.state)
@@ -128,9 +126,9 @@ def _columns(params: Params, data: Path, rows: np.ndarray) -> dict[str, pa.Chunk
 
 def _beside(
     params: Params,
-    examples: metrics.Examples,
-    found: metrics.Measures,
-    samples: metrics.Measures,
+    examples: Examples,
+    found: Measures,
+    samples: Measures,
     baseline: Path,
 ) -> list[dict[str, Any]]:
     """Measure both baselines as the model was: rows of baselines.csv, one a baseline and metric.
@@ -149,13 +147,13 @@ def _beside(
             raise SlipwayError(f"{baseline}: not of these examples; `dvc repro` fits the baselines anew")
         other = examples.answered(outputs, decision)
         theirs, _ = metrics.measure(other)
-        drawn, _ = metrics.resampled(other, params.seed, params.evaluate.resamples)
+        drawn, _ = bootstrap.resampled(other, params.seed, params.evaluate.resamples)
         for metric, value in theirs.items():
             both = min(len(drawn.get(metric, ())), len(samples.get(metric, ())))
             if not both or not np.isfinite(value[0]) or not np.isfinite(found[metric][0]):
                 continue
             apart = metrics.better(metric, samples[metric][:both], drawn[metric][:both])
-            low, high = metrics.interval(apart, params.evaluate.confidence)
+            low, high = bootstrap.interval(apart, params.evaluate.confidence)
             numbers = {
                 "value": float(value[0]),
                 "better": float(metrics.better(metric, found[metric][0], value[0])),
@@ -176,30 +174,26 @@ def _extra(main: str, beside: list[dict[str, Any]], cut: list[dict[str, Any]]) -
     return found
 
 
-def _intervals(found: metrics.Measures, samples: metrics.Measures, confidence: float) -> list[dict[str, Any]]:
+def _intervals(found: Measures, samples: Measures, confidence: float) -> list[dict[str, Any]]:
     rows = []
     for name, value in found.items():
         if np.isfinite(value[0]):
-            low, high = metrics.interval(samples[name], confidence)
+            low, high = bootstrap.interval(samples[name], confidence)
             numbers = {"value": float(value[0]), "low": float(low), "high": float(high)}
             rows.append({"metric": name} | {key: rounded(number) for key, number in numbers.items()})
     return rows
 
 
-def _write_by_name(
-    out: Path, examples: metrics.Examples, by_name: metrics.Measures, samples: metrics.Measures, confidence: float
-) -> None:
-    """Write classes.csv, confusion.csv and calibration.csv; of numbers values.csv and residuals.csv."""
-    target, actual = examples.target, examples.actual
-    main = "mae" if target.kind == "values" else "f1"
-    low, high = metrics.interval(samples[main], confidence)
-    columns = {name: values[0] for name, values in by_name.items()} | {f"{main}_low": low, f"{main}_high": high}
-    if target.kind != "values":
-        codes = actual[:, None] == np.arange(len(target.names)) if target.kind == "label" else actual > 0
-        columns["rows"] = codes.sum(axis=0)
-    title = "value" if target.kind == "values" else "label"
+def _write_by_name(out: Path, examples: Examples, by_name: Measures, samples: Measures, confidence: float) -> None:
+    """Write a table with a row per name, and what else the kind of target has."""
+    kind, target = metrics.of(examples.target), examples.target
+    low, high = bootstrap.interval(samples[kind.BY_NAME], confidence)
+    columns = {name: values[0] for name, values in by_name.items()}
+    columns |= {f"{kind.BY_NAME}_low": low, f"{kind.BY_NAME}_high": high}
+    if target.classes:
+        columns["rows"] = rates.held(examples.actual, len(target.names)).sum(axis=0)
     rows = [
-        {title: name}
+        {kind.TITLE: name}
         | {
             key: int(column[index]) if key == "rows" else rounded(float(column[index]))
             for key, column in columns.items()
@@ -207,54 +201,18 @@ def _write_by_name(
         }
         for index, name in enumerate(target.names)
     ]
-    write_csv(out / ("values.csv" if target.kind == "values" else "classes.csv"), rows, [title, *columns])
-    if target.kind == "values":
-        _write_residuals(out, examples)
-        return
-    if target.kind == "label":
-        names = np.array(target.names)
-        predicted = recipes.chosen(examples.outputs, target, examples.decision)
-        pairs = zip(names[actual], names[predicted], strict=True)
-        write_csv(out / "confusion.csv", ({"actual": a, "predicted": p} for a, p in pairs), ["actual", "predicted"])
-        confidence_of = examples.outputs.max(axis=1)
-        right = examples.outputs.argmax(axis=1) == actual
-    else:
-        confidence_of, right = examples.outputs.ravel(), (actual > 0).ravel()
-    bins = metrics.reliability(confidence_of, right, examples.bins)
-    write_csv(out / "calibration.csv", bins, ["confidence", "accuracy", "rows"])
+    write_csv(out / kind.TABLE, rows, [kind.TITLE, *columns])
+    for name, titles, more in kind.files(examples):
+        write_csv(out / name, more, titles)
 
 
-def _write_residuals(out: Path, examples: metrics.Examples) -> None:
-    """Write what was predicted and what is left of the truth, of at most PLOTTED examples, evenly."""
-    outputs = examples.outputs.astype(np.float64)
-    actual = examples.actual.reshape(outputs.shape).astype(np.float64)
-    n, names = outputs.shape
-    few = max(1, PLOTTED // names)
-    some = np.unique(np.linspace(0, n - 1, min(n, few)).astype(int))
-    rows = (
-        {
-            "value": name,
-            "predicted": rounded(float(outputs[row, index])),
-            "residual": rounded(float(actual[row, index] - outputs[row, index])),
-        }
-        for index, name in enumerate(examples.target.names)
-        for row in some
-    )
-    write_csv(out / "residuals.csv", rows, ["value", "predicted", "residual"])
-
-
-def _write_predictions(out: Path, arrays: Path, examples: metrics.Examples) -> None:
-    """Write predictions.parquet: id, `actual`, as the dataset has it, and the columns of recipes.answers."""
-    target, actual = examples.target, examples.actual
-    if target.kind == "label":
-        truth: list[Any] = np.array(target.names)[actual].tolist()
-    elif target.kind == "labels":
-        truth = [[name for name, held in zip(target.names, row, strict=True) if held] for row in actual]
-    else:
-        truth = actual[:, 0].tolist() if len(target.names) == 1 else actual.tolist()
+def _write_predictions(out: Path, arrays: Path, examples: Examples) -> None:
+    """Write predictions.parquet: id, `actual`, as the dataset has it, and the columns of the target's answers."""
+    target = examples.target
     ids = pa.array(np.load(arrays / "test" / "id.npy").astype("U32"), pa.string())
-    answers = recipes.answers(examples.outputs, target, examples.decision)
-    answers = answers.add_column(0, "id", ids).add_column(1, "actual", pa.array(truth, target.type))
+    actual = pa.array(target.decode(examples.actual), target.type)
+    answers = target.answers(examples.outputs, examples.decision)
+    answers = answers.add_column(0, "id", ids).add_column(1, "actual", actual)
     pq.write_table(answers, out / "predictions.parquet", compression="zstd")
 
 

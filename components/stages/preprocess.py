@@ -21,6 +21,7 @@ from components import SlipwayError, recipes
 from components.data import dataset
 from components.files import replacing, sha256, write_json
 from components.params import Params
+from components.targets import Target
 
 SKIP = -1  # in place of a split: a row that was set aside
 
@@ -61,7 +62,8 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
     inputs = _inputs(recipe, params, parts, columns, state)
     with replacing(out) as aside:
         specs = {key: (spec["shape"], spec["dtype"]) for key, spec in inputs.items()}
-        specs |= {"label": _label_spec(target), "id": ([], "S32"), "row": ([], "int64")}
+        label = target.encode([])
+        specs |= {"label": (list(label.shape[1:]), label.dtype.name), "id": ([], "S32"), "row": ([], "int64")}
         for name, count in rows.items():
             (aside / name).mkdir(parents=True)
             for key, (shape, dtype) in specs.items():
@@ -74,17 +76,16 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
         if order is not None:
             values, gap = order
             np.save(aside / "test" / "block.npy", dataset.blocks(values[np.load(aside / "test" / "row.npy")], gap))
-        names = target.names if target.kind != "values" else ()
-        if target.kind == "values":
+        if not target.classes:
             state |= {"target": _scale(np.load(aside / "train" / "label.npy", mmap_mode="r"))}
         manifest = {
             "recipe": params.recipe,
             "digest": sha256(*(aside / name / f"{key}.npy" for name in dataset.SPLITS for key in ("id", "label"))),
             "rows": rows,
             "inputs": inputs,
-            "target": {"kind": target.kind, "names": list(target.names)},
+            "target": target.described(),
             "state": state,
-            "classes": {name: {label: classes[name][label] for label in names} for name in dataset.SPLITS},
+            "classes": {name: {label: classes[name][label] for label in target.classes} for name in dataset.SPLITS},
         }
         write_json(aside / "manifest.json", manifest)
     if left_out := sum(part.chunk.rows for part in parts) - sum(rows.values()):
@@ -172,39 +173,17 @@ def _encode(recipe_name: str, task: Any, state: Any, out: Path, part: Part) -> d
         at = part.offsets[index]
         for key, array in arrays.items():
             _write(out / name / f"{key}.npy", at, array)
-        if target.kind != "values":
-            counted[name] = Counter(labels if target.kind == "label" else chain.from_iterable(labels))
+        counted[name] = Counter(chain.from_iterable(map(target.held, labels)))
     return counted
 
 
-def _label_spec(target: recipes.Target) -> tuple[list[int], str]:
-    kinds: dict[str, tuple[list[int], str]] = {
-        "label": ([], "int32"),
-        "labels": ([len(target.names)], "uint8"),
-        "values": ([len(target.names)], "float32"),
-    }
-    return kinds[target.kind]
-
-
-def _labels(
-    recipe_name: str, target: recipes.Target, labels: list[Any], chunk: dataset.Chunk, rows: np.ndarray
-) -> np.ndarray:
-    """Labels as `_label_spec` says; SlipwayError names the row of one that cannot be."""
-    wrong = recipes.unfit(labels, target)
-    for row, label, is_wrong in zip(rows, labels, wrong, strict=True):
+def _labels(recipe_name: str, target: Target, labels: list[Any], chunk: dataset.Chunk, rows: np.ndarray) -> np.ndarray:
+    """Encode labels; SlipwayError names the row of one that cannot be."""
+    for row, label, is_wrong in zip(rows, labels, target.invalid(labels), strict=True):
         if is_wrong:
-            hint = f"is not in {recipe_name}.labels of params.yaml; add it there, or have"
-            if target.kind == "labels" and label and len(frozenset(label)) < len(label):
-                hint = "names one twice; have"
-            if target.kind == "values":
-                hint = (
-                    f"is not {len(target.names)} finite numbers; have"
-                    if len(target.names) > 1
-                    else "is no number; have"
-                )
-            where = f"{chunk.path}: row {chunk.start + row}"
+            where, hint = f"{chunk.path}: row {chunk.start + row}", target.complaint(label).format(section=recipe_name)
             raise SlipwayError(f"{where}: label {label!r} {hint} the expectations set such rows aside")
-    return recipes.encoded(labels, target)
+    return target.encode(labels)
 
 
 def _scale(labels: np.ndarray) -> dict[str, list[float]]:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from components import SlipwayError, recipes
 from components.data import dataset
 from components.evaluation import metrics, promotion
+from components.evaluation.examples import Examples
 from components.files import model_digest, read_json, sha256, write_json
 from components.params import Params
 from components.reports import results
@@ -121,8 +122,8 @@ def _settle(
         blocks = dataset.blocks_of(build / "arrays")
         difference = promotion.compare(ours, its, params.register_, params.seed, blocks)
         compared = {"version": str(rival.version), "score": float(its.mean()), "metrics": {}}
-        if params.costs is None and recipes.load(params.recipe).target(params.task).kind == "label":
-            compared["metrics"] = {"accuracy": float(its.mean())}
+        if promotion.score(params) in values:  # else it is no metric
+            compared["metrics"] = {promotion.score(params): float(its.mean())}
     if champion is not None and rival is None:  # it is the champion: what made it so stays on record
         promoted, reason = True, "it is the champion already"
         if version.tags.get("slipway.decision") == "promoted":  # else by hand
@@ -166,22 +167,16 @@ def _today(gates: list[dict[str, Any]], reason: str) -> str:
 
 def _scores(params: Params, build: Path, actual: pa.ChunkedArray, answers: pa.Table) -> np.ndarray:
     """Score each answer; one that is missing, or not what is asked for today, scores as the worst there can be."""
-    target = recipes.load(params.recipe).target(params.task)
-    answer = {"label": "label", "labels": "labels", "values": "value" if len(target.names) == 1 else "values"}
-    there = answer[target.kind] in answers.column_names
-    found = answers[answer[target.kind]].to_pylist() if there else [None] * len(actual)
-    fits = ~np.array(recipes.unfit(found, target))
-    truth = recipes.encoded(actual.filter(pa.array(fits)).to_pylist(), target)
-    outputs = recipes.encoded([f for f, fit in zip(found, fits, strict=True) if fit], target)
-    if target.kind == "label":
-        outputs = np.eye(len(target.names))[outputs]
-    costs = params.cost_matrix()
-    deviation = None
-    if target.kind == "values":
+    target, costs, deviation = params.target(), params.cost_matrix(), None
+    there = target.answer in answers.column_names
+    found = answers[target.answer].to_pylist() if there else [None] * len(actual)
+    fits = ~np.array(target.invalid(found))
+    if not target.classes:
         deviation = np.array(read_json(build / "arrays" / "manifest.json")["state"]["target"]["deviation"])
-    score = metrics.scores(truth, outputs, target, None, costs, deviation)
-    worst = min(score, default=-1.0) if target.kind == "values" else 0.0 if costs is None else -float(costs.max())
-    every = np.full(len(fits), worst)
+    truth = target.encode(actual.filter(pa.array(fits)).to_pylist())
+    outputs = target.certain(target.encode([f for f, fit in zip(found, fits, strict=True) if fit]))
+    score = metrics.scores(Examples(truth, outputs, target, costs=costs, deviation=deviation))
+    every = np.full(len(fits), metrics.of(target).worst(score, costs))
     every[fits] = score
     return every
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components import recipes
+from components import recipes, targets
 from components.files import code, read_json, sha256, write_csv
 from components.params import Params
 from components.training import (
@@ -56,7 +56,7 @@ def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any
     print(f"{model.count_params():,} parameters; {names}", flush=True)
     if progress.epochs:
         print(f"resuming after epoch {len(progress.epochs)} of {params.train.epochs}", flush=True)
-    metric = fitting.METRICS[manifest["target"]["kind"]]
+    metric = targets.of(manifest["target"]).metric
     with runs.training(params, key, manifest, hardware) as live:
         if not progress.epochs:
             pretraining.run(model, params, arrays, manifest, folder / "pretraining", live)

@@ -25,6 +25,7 @@ from components.data import dataset
 from components.data.dataset import Chunk
 from components.files import replacing, write_json
 from components.params import Params
+from components.targets import Target
 from components.validation import report, suite
 from components.validation.report import Found
 from components.validation.suite import Result
@@ -131,9 +132,8 @@ def _facts(recipe_name: str, task: Any, chunk: Chunk | None) -> pa.Table:
     same = pc.equal(pa.array(dataset.ids(table, columns), pa.string()), table["id"].combine_chunks())
     whole = whole.append_column("id_matches", same.fill_null(fill_value=False))
     labels = table["label"].to_pylist()
-    fit = [
-        None if label is None else not wrong for label, wrong in zip(labels, recipes.unfit(labels, target), strict=True)
-    ]
+    invalid = target.invalid(labels)
+    fit = [None if label is None else not wrong for label, wrong in zip(labels, invalid, strict=True)]
     return whole.append_column("label_known", pa.array(fit, pa.bool_()))
 
 
@@ -204,7 +204,7 @@ def _rows(reasons: dict[str, np.ndarray]) -> np.ndarray:
     return np.unique(np.concatenate([np.empty(0, np.int64), *reasons.values()]))
 
 
-def _classes(chunks: list[Chunk], everywhere: Everywhere, bad: Bad, target: recipes.Target) -> pa.Table:
+def _classes(chunks: list[Chunk], everywhere: Everywhere, bad: Bad, target: Target) -> pa.Table:
     """Count the rows of each label, those set aside left out; a label of params.yaml may have none.
 
     Where numbers are predicted there are no classes.
@@ -216,9 +216,9 @@ def _classes(chunks: list[Chunk], everywhere: Everywhere, bad: Bad, target: reci
             kept[start + _rows(bad.get(chunk.path.name, {}))] = False
         start += chunk.rows
     counts = np.bincount(everywhere.label[kept], minlength=len(everywhere.labels))
-    rows = dict.fromkeys(target.names if target.kind != "values" else (), 0)
+    rows = dict.fromkeys(target.classes, 0)
     for text, count in sorted(zip(everywhere.labels, counts, strict=True)):
-        for name in json.loads(text) if target.kind == "labels" else [text] if target.kind == "label" else []:
+        for name in target.held(text if pa.types.is_string(target.type) else json.loads(text)):
             if count or name in rows:
                 rows[name] = rows.get(name, 0) + int(count)
     fractions = [count / max(int(kept.sum()), 1) for count in rows.values()]

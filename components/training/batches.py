@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components import recipes
+from components import recipes, targets
 from components.params import Params
-from components.training import augment, fitting
+from components.training import augment, losses
 
 if TYPE_CHECKING:
     import keras
@@ -81,8 +81,8 @@ def shuffled(params: Params, arrays: Path, manifest: dict[str, Any]) -> Order:
 def training(params: Params, arrays: Path, manifest: dict[str, Any], first: int = 0) -> "keras.utils.PyDataset":
     """Return the training split: shuffled or resampled, augmented and weighted by the settings."""
     settings = params.train
-    one_label = manifest["target"]["kind"] == "label"
-    weights = fitting.class_weights(settings, manifest) if one_label else None
+    target = targets.of(manifest["target"])
+    weights = losses.class_weights(settings, target, manifest) if target.exclusive else None
     recipe = recipes.load(params.recipe)
     change = augment.changes(settings.augment, recipe.inputs(params.task, manifest["state"]))
     dense = _dense(params, manifest)
@@ -110,9 +110,9 @@ def validation(params: Params, arrays: Path, manifest: dict[str, Any]) -> "keras
 
 def _dense(params: Params, manifest: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
     """Labels as the loss takes them: of one label per example a probability for each class, where `dense` says so."""
-    if manifest["target"]["kind"] != "label":
+    if not targets.of(manifest["target"]).exclusive:
         return lambda labels: labels.astype(np.float32, copy=False)
-    if not fitting.dense(params.train):
+    if not losses.dense(params.train):
         return lambda labels: labels
     table = np.eye(len(manifest["target"]["names"]), dtype=np.float32)
     return lambda labels: table[labels]

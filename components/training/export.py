@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components import SlipwayError
+from components import SlipwayError, targets
 from components.files import code, model_digest, replacing, sha256, write_json
 from components.params import Params
-from components.training import fitting, thresholds
+from components.training import thresholds
 
 if TYPE_CHECKING:
     import keras
@@ -43,9 +43,9 @@ def write(
         outputs = model.predict(sample, batch_size=256, verbose=0)
         model.save(aside / "saved.keras")
         _repack(aside / "saved.keras", aside / "model.keras")
-        values = manifest["target"]["kind"] == "values"
-        _export(model, aside / "model.onnx", "values" if values else "probabilities")
-        scale = np.array(manifest["state"]["target"]["deviation"]) if values else np.ones(1)
+        target = targets.of(manifest["target"])
+        _export(model, aside / "model.onnx", target.output)
+        scale = np.ones(1) if target.classes else np.array(manifest["state"]["target"]["deviation"])
         difference = float((np.abs(_answers(aside / "model.onnx", sample) - outputs) / scale).max())
         if not difference <= LARGEST_DIFFERENCE:
             raise SlipwayError(
@@ -185,8 +185,8 @@ def _decision(params: Params, arrays: Path, manifest: dict[str, Any], onnx: Path
         return None
     stored = {name: np.load(arrays / "validation" / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"]}
     labels = np.load(arrays / "validation" / "label.npy")
-    target = fitting.target(manifest)
-    return thresholds.choose(params.train.threshold, _answers(onnx, stored), labels, target, params.cost_matrix())
+    target, probabilities = targets.of(manifest["target"]), _answers(onnx, stored)
+    return thresholds.choose(params.train.threshold, probabilities, labels, target, params.cost_matrix())
 
 
 def _answers(onnx: Path, sample: dict[str, np.ndarray]) -> np.ndarray:

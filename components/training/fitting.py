@@ -5,20 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components import recipes
+from components import targets
 from components.params import Params, Train
 from components.recipes import networks
-from components.training import schedules
+from components.training import losses, schedules
 
 if TYPE_CHECKING:
     import keras
-
-METRICS = {"label": "accuracy", "labels": "accuracy", "values": "mae"}  # beside the loss, by the target's kind
-
-
-def target(manifest: dict[str, Any]) -> recipes.Target:
-    """Return what the arrays' labels are."""
-    return recipes.Target(manifest["target"]["kind"], tuple(manifest["target"]["names"]))
 
 
 def steps(settings: Train, manifest: dict[str, Any]) -> int:
@@ -94,31 +87,26 @@ def compile_to_fit(model: "keras.Model", params: Params, manifest: dict[str, Any
     """Compile for this training: its loss, optimizer, schedule and penalties."""
     import keras
 
-    settings, kind = params.train, manifest["target"]["kind"]
+    settings, target = params.train, targets.of(manifest["target"])
     if settings.l1 or settings.l2:
         for variable in penalised(model):
             variable.regularizer = keras.regularizers.L1L2(settings.l1, settings.l2)
     number = steps(settings, manifest)
-    metric: Any = "accuracy"
-    if kind != "label":
-        metric = {"labels": keras.metrics.BinaryAccuracy, "values": keras.metrics.MeanAbsoluteError}[kind]
-        metric = metric(name=METRICS[kind])
-    elif dense(settings):
-        metric = keras.metrics.CategoricalAccuracy(name="accuracy")
     model.compile(
         optimizer=optimizer(settings, schedules.learning_rate(settings, number)),
-        loss=loss(settings, manifest),
-        metrics=[metric],
+        loss=losses.loss(settings, target, manifest),
+        metrics=[losses.metric(settings, target)],
         steps_per_execution=min(settings.log_every, number, 25),  # a callback a step would cost a third
     )
 
 
 def compile_to_ship(model: "keras.Model", params: Params, manifest: dict[str, Any]) -> None:
     """Compile with Keras's own parts only, so that any Keras can load the model and train it on."""
-    losses = {"label": "sparse_categorical_crossentropy", "labels": "binary_crossentropy", "values": "mse"}
-    kind = manifest["target"]["kind"]
+    target = targets.of(manifest["target"])
     model.compile(
-        optimizer=optimizer(params.train, params.train.learning_rate), loss=losses[kind], metrics=[METRICS[kind]]
+        optimizer=optimizer(params.train, params.train.learning_rate),
+        loss=losses.PLAIN[target.losses[0]],
+        metrics=[target.metric],
     )
     model.optimizer.build(model.trainable_variables)
 
@@ -149,66 +137,3 @@ def optimizer(settings: Train, rate: Any) -> "keras.optimizers.Optimizer":
     if made.weight_decay:
         made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return made
-
-
-def dense(settings: Train) -> bool:
-    """Tell if labels are given to the loss as a probability for each class, and not as the class's number."""
-    mixed = settings.augment.mixup or settings.augment.cutmix
-    return bool(mixed or settings.label_smoothing or settings.loss == "focal")
-
-
-def loss(settings: Train, manifest: dict[str, Any]) -> Any:
-    """Return the loss: a name or function of Keras, or ours of `(actual, predicted)` to `(n,)`.
-
-    Focal: Lin et al., arXiv:1708.02002, without their alpha: class_weights does that. Label smoothing: Szegedy et
-    al., arXiv:1512.00567. Several labels: the weight of a label multiplies the terms of the examples that have it.
-    Numbers are divided by the deviation of the training labels first; Huber's delta is one deviation.
-    """
-    import keras
-
-    kind, found = manifest["target"]["kind"], keras.losses
-    smoothing, gamma = settings.label_smoothing, settings.focal_gamma
-    if kind == "values":
-        scale = np.array(manifest["state"]["target"]["deviation"], np.float32)
-        base = {"mae": found.mean_absolute_error, "huber": found.huber}.get(settings.loss, found.mean_squared_error)
-        return lambda actual, predicted: base(keras.ops.cast(actual, "float32") / scale, predicted / scale)
-    if kind == "label":
-        if settings.loss == "focal":
-            return found.CategoricalFocalCrossentropy(alpha=1.0, gamma=gamma, label_smoothing=smoothing)
-        if dense(settings):
-            return found.CategoricalCrossentropy(label_smoothing=smoothing)
-        return "sparse_categorical_crossentropy"
-    weights = class_weights(settings, manifest)
-
-    def binary(actual: Any, predicted: Any) -> Any:
-        actual = keras.ops.cast(actual, "float32")
-        one = (actual[..., None], predicted[..., None])  # Keras takes means over the last axis
-        if settings.loss == "focal":
-            terms = found.binary_focal_crossentropy(*one, gamma=gamma, label_smoothing=smoothing)
-        else:
-            terms = found.binary_crossentropy(*one, label_smoothing=smoothing)
-        if weights is not None:
-            terms = terms * (1 + actual * (weights - 1))
-        return keras.ops.mean(terms, axis=-1)
-
-    return binary
-
-
-def class_weights(settings: Train, manifest: dict[str, Any]) -> np.ndarray | None:
-    """Return a weight a label `(names,)` float32, or None.
-
-    balanced: for one label per example n / (labels x count), as scikit-learn's compute_class_weight; for several
-    the examples without a label, one at least, to each with it, as pos_weight of torch.nn.BCEWithLogitsLoss.
-    """
-    names, kind = manifest["target"]["names"], manifest["target"]["kind"]
-    if isinstance(settings.class_weights, dict):
-        return np.array([settings.class_weights.get(name, 1.0) for name in names], np.float32)
-    if settings.class_weights == "none":
-        return None
-    counts = np.array([manifest["classes"]["train"][name] for name in names], np.float64)
-    rows = manifest["rows"]["train"]
-    weights = rows / (len(names) * np.maximum(counts, 1))
-    if kind == "labels":
-        weights = np.maximum(rows - counts, 1) / np.maximum(counts, 1)
-    found: np.ndarray = weights.astype(np.float32)
-    return found

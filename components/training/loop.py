@@ -12,9 +12,9 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from components import SlipwayError
+from components import SlipwayError, targets
 from components.params import Params
-from components.training import batches, checkpoint, fitting, pretrained_weights, schedules
+from components.training import batches, checkpoint, pretrained_weights, schedules
 from components.training.checkpoint import Progress
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.settings, self.progress, self.folder, self.live = params.train, progress, folder, live
-        self.metric = fitting.METRICS[manifest["target"]["kind"]]
+        self.metric = targets.of(manifest["target"]).metric
         self.rows, self.steps = manifest["rows"]["train"], steps
         self.first = len(progress.epochs)
         self.weights = model.trainable_variables  # all of them, also while some are frozen

@@ -1,6 +1,6 @@
 """How probabilities become an answer: chosen on the validation split, written to model.json as `decision`.
 
-See recipes.answers for what a decision is.
+A target says in components/targets what a decision of its is.
 """
 
 from collections.abc import Callable
@@ -8,14 +8,14 @@ from functools import partial
 
 import numpy as np
 
-from components.recipes import Target
+from components.targets import Decision, Target
 
 STEPS = (0.5, 0.1, 0.02)  # of a class weight's logarithm, coarse to fine; 12 of them up and down
 
 
 def choose(
     rule: str | None, probabilities: np.ndarray, labels: np.ndarray, target: Target, costs: np.ndarray | None
-) -> list[list[float]] | list[float] | None:
+) -> Decision | None:
     """Return the decision that does best on these examples by `rule`; None for no rule.
 
     `probabilities` (n, names) float32; `labels` (n,) codes or (n, names) 0 and 1; `costs` (actual, predicted). One
@@ -27,7 +27,7 @@ def choose(
     if rule is None:
         return None
     exact = probabilities.astype(np.float64)
-    if target.kind == "labels":
+    if not target.exclusive:
         return [threshold(rule, exact[:, at], labels[:, at] > 0) for at in range(exact.shape[1])]
     if rule == "cost":
         assert costs is not None  # noqa: S101 - params.yaml is checked for it

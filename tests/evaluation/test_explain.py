@@ -5,10 +5,11 @@ import pytest
 
 from components import recipes
 from components.evaluation import explain
-from components.evaluation.metrics import Examples
-from components.recipes import Arrays, Input, Target
+from components.evaluation.examples import Examples
+from components.recipes import Arrays, Input
+from components.targets import regression, single_label
 
-TWO = Target("label", ("a", "b"))
+TWO = single_label.Target(("a", "b"))
 
 
 class Stub:
@@ -63,7 +64,7 @@ def test_a_column_in_two_inputs_changes_place_in_both_and_a_history_as_a_whole()
         whole: np.ndarray = given["history"][:, :, 0].sum(axis=1, keepdims=True)
         return whole
 
-    examples = Examples(ask(arrays), ask(arrays), Target("values", ("h1",)))
+    examples = Examples(ask(arrays), ask(arrays), regression.Target(("h1",)))
     inputs = {"history": Input("history", ("sales", "price")), "last": Input("numbers", ("sales",))}
     found = explain.importance(ask, arrays, inputs, examples, 1)
     assert [row["column"] for row in found] == ["sales", "price"]
@@ -89,7 +90,7 @@ def test_how_often_the_model_is_asked_is_bounded(monkeypatch: pytest.MonkeyPatch
     explain.importance(
         ask, {"x": np.zeros((5000, 400), np.float32)}, {"x": Input("numbers", tuple(map(str, range(400))))}, examples, 1
     )
-    assert set(asked) == {explain.LEAST}
+    assert set(asked) == {explain.MIN_EVALUATED}
 
 
 def test_examples_are_the_worst_ones_and_as_many_good_ones() -> None:
@@ -151,7 +152,7 @@ def test_a_long_text_loses_several_tokens_at_a_time() -> None:
         asked.append(len(given["text"]))
         return (given["text"] == 300).any(axis=1, keepdims=True).astype(float)
 
-    examples = Examples(np.array([[1.0]]), ask({"text": tokens}), Target("values", ("x",)))
+    examples = Examples(np.array([[1.0]]), ask({"text": tokens}), regression.Target(("x",)))
     (entry,) = explained(ask, {"text": tokens}, examples, 1, text=Input("tokens"))
     assert asked[-1] <= explain.PIECES
     assert len(entry["drop"]) == len(entry["tokens"]) == 300

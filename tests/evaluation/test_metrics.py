@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from components.data import dataset
-from components.evaluation import metrics
-from components.evaluation.metrics import Examples, measure, resampled, scores
-from components.recipes import Target
+from components.evaluation import bootstrap, metrics, rates
+from components.evaluation.bootstrap import resampled
+from components.evaluation.examples import Examples
+from components.evaluation.metrics import measure, scores
+from components.targets import multi_label, regression, single_label
 
-ABC = Target("label", ("a", "b", "c"))
-BINARY = Target("label", ("no", "yes"))
+ABC = single_label.Target(("a", "b", "c"))
+BINARY = single_label.Target(("no", "yes"))
 
 
 def answers(rows: int, names: int, seed: int, ties: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -33,16 +35,16 @@ def test_scores_by_hand() -> None:
     outputs = np.array([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]], np.float32)
     actual = np.array([0, 1, 1])
     costs = np.array([[0.0, 1.0], [5.0, 0.0]])
-    assert scores(actual, outputs, BINARY).tolist() == [1, 1, 0]
-    assert scores(actual, outputs, BINARY, costs=costs).tolist() == [0, 0, -5]
+    assert scores(Examples(actual, outputs, BINARY)).tolist() == [1, 1, 0]
+    assert scores(Examples(actual, outputs, BINARY, costs=costs)).tolist() == [0, 0, -5]
     # the least expected cost: yes wherever its probability is above 1/6
-    assert scores(actual, outputs, BINARY, (-costs).tolist(), costs).tolist() == [0, 0, 0]
-    labels = Target("labels", ("a", "b", "c", "d"))
+    assert scores(Examples(actual, outputs, BINARY, (-costs).tolist(), costs)).tolist() == [0, 0, 0]
+    labels = multi_label.Target(("a", "b", "c", "d"))
     held = np.array([[1, 0, 0, 1]], np.uint8)
-    assert scores(held, np.array([[0.9, 0.2, 0.6, 0.5]]), labels).tolist() == [0.75]
-    assert scores(held, np.array([[0.9, 0.2, 0.6, 0.5]]), labels, [0.5, 0.5, 0.7, 0.5]).tolist() == [1]
-    values = Target("values", ("x", "y"))
-    found = scores(np.array([[1.0, 10.0]]), np.array([[2.0, 14.0]]), values, deviation=np.array([1.0, 4.0]))
+    assert scores(Examples(held, np.array([[0.9, 0.2, 0.6, 0.5]]), labels)).tolist() == [0.75]
+    assert scores(Examples(held, np.array([[0.9, 0.2, 0.6, 0.5]]), labels, [0.5, 0.5, 0.7, 0.5])).tolist() == [1]
+    values = regression.Target(("x", "y"))
+    found = scores(Examples(np.array([[1.0, 10.0]]), np.array([[2.0, 14.0]]), values, deviation=np.array([1.0, 4.0])))
     assert found == pytest.approx([-1.0])
 
 
@@ -66,7 +68,7 @@ def test_a_label_by_hand() -> None:
 @given(st.integers(1, 60), st.integers(2, 5), st.integers(0, 10**6))
 def test_a_label_is_measured_as_scikit_learn_does(rows: int, names: int, seed: int) -> None:
     actual, outputs = answers(rows, names, seed)
-    target = Target("label", tuple("abcde"[:names]))
+    target = single_label.Target(tuple("abcde"[:names]))
     found, by_name = measure(Examples(actual, outputs, target))
     predicted, codes = outputs.argmax(axis=1), np.arange(names)
     assert found["accuracy"][0] == pytest.approx(sk.accuracy_score(actual, predicted))
@@ -97,7 +99,7 @@ def test_several_labels_are_measured_as_scikit_learn_does(rows: int, names: int,
     random = np.random.default_rng(seed)
     held = random.integers(0, 2, (rows, names)).astype(np.uint8)
     outputs = np.clip(0.3 * held + random.random((rows, names)).round(1) * 0.7, 0.01, 0.99)
-    target = Target("labels", tuple("abcd"[:names]))
+    target = multi_label.Target(tuple("abcd"[:names]))
     found = single(Examples(held, outputs, target, decision=[0.4] * names))
     predicted = outputs >= 0.4
     assert found["exact"] == pytest.approx(sk.accuracy_score(held, predicted))
@@ -119,7 +121,7 @@ def test_numbers_are_measured_as_scikit_learn_does(rows: int, names: int, seed: 
     random = np.random.default_rng(seed)
     actual = random.normal(far, 3, (rows, names))
     outputs = actual + random.normal(0, 1, (rows, names))
-    found = single(Examples(actual, outputs, Target("values", tuple("abc"[:names]))))
+    found = single(Examples(actual, outputs, regression.Target(tuple("abc"[:names]))))
     assert found["mse"] == pytest.approx(sk.mean_squared_error(actual, outputs))
     assert found["rmse"] == pytest.approx(np.sqrt(sk.mean_squared_error(actual, outputs)))
     assert found["mae"] == pytest.approx(sk.mean_absolute_error(actual, outputs))
@@ -129,7 +131,7 @@ def test_numbers_are_measured_as_scikit_learn_does(rows: int, names: int, seed: 
 
 def test_numbers_by_hand() -> None:
     actual, outputs = np.array([[0.0], [2.0], [4.0], [0.0]]), np.array([[0.0], [1.0], [6.0], [1.0]])
-    target = Target("values", ("x",))
+    target = regression.Target(("x",))
     found = single(Examples(actual, outputs, target, scale=np.array([1, 0.5, 2, np.nan])))
     assert found["mape"] == pytest.approx((1 / 2 + 2 / 4) / 2)  # of those whose truth is not 0
     assert found["smape"] == pytest.approx((0 + 2 / 3 + 4 / 10 + 2) / 4)
@@ -144,21 +146,21 @@ def test_a_seasonal_naive_forecast_has_a_mase_of_one() -> None:
     series = np.cumsum(np.random.default_rng(1).normal(size=400))
     naive = np.abs(np.diff(series)).mean()
     examples = Examples(
-        series[1:, None], series[:-1, None], Target("values", ("h1",)), scale=np.full(len(series) - 1, naive)
+        series[1:, None], series[:-1, None], regression.Target(("h1",)), scale=np.full(len(series) - 1, naive)
     )
     assert single(examples)["mase"] == pytest.approx(1)
 
 
 def test_a_perfect_model_of_a_part_that_lacks_most_labels_is_perfect() -> None:
     ten, codes = tuple("abcdefghij"), np.full(40, 3)
-    one = Examples(codes, np.eye(10)[codes], Target("label", ten))
-    several = Examples(np.eye(10)[codes], np.eye(10)[codes], Target("labels", ten))
+    one = Examples(codes, np.eye(10)[codes], single_label.Target(ten))
+    several = Examples(np.eye(10)[codes], np.eye(10)[codes], multi_label.Target(ten))
     for examples in (one, several):
         samples, _ = resampled(examples, 1, 100)
         for metric in ("precision_macro", "recall_macro", "f1_macro"):
             assert single(examples)[metric] == 1
-            assert metrics.interval(samples[metric], 0.95) == (1, 1)
-    assert np.isnan(single(Examples(np.zeros((4, 10)), np.zeros((4, 10)), Target("labels", ten)))["f1_macro"])
+            assert bootstrap.interval(samples[metric], 0.95) == (1, 1)
+    assert np.isnan(single(Examples(np.zeros((4, 10)), np.zeros((4, 10)), multi_label.Target(ten)))["f1_macro"])
 
 
 def test_what_is_never_predicted_or_never_there_does_not_fail() -> None:
@@ -168,8 +170,8 @@ def test_what_is_never_predicted_or_never_there_does_not_fail() -> None:
     assert np.isnan(found["roc_auc"][0])
     assert np.isfinite(found["log_loss"][0])
     samples, _ = resampled(Examples(np.array([0, 0]), np.array([[0.9, 0.1, 0], [0.6, 0.4, 0]]), ABC), 1, 100)
-    assert np.isnan(metrics.interval(samples["roc_auc"], 0.95)).all()
-    assert metrics.interval(samples["accuracy"], 0.95) == (1, 1)
+    assert np.isnan(bootstrap.interval(samples["roc_auc"], 0.95)).all()
+    assert bootstrap.interval(samples["accuracy"], 0.95) == (1, 1)
 
 
 @given(st.sampled_from(["label", "labels", "values"]), st.integers(3, 30), st.integers(0, 10**6))
@@ -183,10 +185,10 @@ def test_weights_are_copies_of_examples(kind: str, rows: int, seed: int) -> None
     if kind == "label":
         examples = Examples(random.integers(0, 3, rows), outputs, ABC, costs=random.random((3, 3)))
     elif kind == "labels":
-        examples = Examples(random.integers(0, 2, (rows, 3)), outputs / 2, Target("labels", ABC.names))
+        examples = Examples(random.integers(0, 2, (rows, 3)), outputs / 2, multi_label.Target(ABC.names))
     else:
         scale = random.random(rows) + 1
-        examples = Examples(random.normal(size=(rows, 3)), outputs, Target("values", ABC.names), scale=scale)
+        examples = Examples(random.normal(size=(rows, 3)), outputs, regression.Target(ABC.names), scale=scale)
     weighted, by_name = measure(examples, weights[:, None])
     copied, copied_by_name = measure(examples.take(np.repeat(np.arange(rows), weights)))
     for name in copied:
@@ -200,7 +202,7 @@ def test_the_bootstrap_is_the_same_for_the_same_seed_and_independent_of_its_bloc
 ) -> None:
     actual, outputs = answers(50, 3, 1)
     first, by_name = resampled(Examples(actual, outputs, ABC), 7, 200)
-    monkeypatch.setattr(metrics, "BLOCK", 170)  # three resamples at a time
+    monkeypatch.setattr(bootstrap, "BLOCK", 170)  # three resamples at a time
     again, by_name_again = resampled(Examples(actual, outputs, ABC), 7, 200)
     for one, two in ((first, again), (by_name, by_name_again)):
         for name in one:
@@ -217,13 +219,13 @@ def test_windows_that_overlap_are_drawn_in_blocks_and_their_intervals_cover_the_
     for seed in range(200):
         shocks = np.random.default_rng(seed).normal(size=(600 + 11))
         error = np.abs(np.convolve(shocks, np.ones(12), "valid"))[:, None]
-        alone = Examples(error, np.zeros_like(error), Target("values", ("h12",)))
+        alone = Examples(error, np.zeros_like(error), regression.Target(("h12",)))
         shuffled = np.random.default_rng(seed).permutation(len(error))  # files need not be in order of time
         blocks = dataset.blocks(np.arange(len(error)), 11)
         in_blocks = replace(alone, blocks=blocks).take(shuffled)
         truth = np.sqrt(12 * 2 / np.pi)
         for name, examples in (("alone", alone), ("in blocks", in_blocks)):
-            low, high = metrics.interval(resampled(examples, 1, 300)[0]["mae"], 0.95)
+            low, high = bootstrap.interval(resampled(examples, 1, 300)[0]["mae"], 0.95)
             covered[name] += low <= truth <= high
     assert covered["alone"] < 120  # 60 %
     assert covered["in blocks"] > 170  # 85 %: what is left of 95 are the blocks' edges and their number
@@ -238,11 +240,11 @@ def test_blocks_of_one_are_examples() -> None:
 
 def test_areas_get_fewer_resamples_where_they_cost_much(monkeypatch: pytest.MonkeyPatch) -> None:
     actual, outputs = answers(50, 3, 1)
-    monkeypatch.setattr(metrics, "RANKED", 1)
-    monkeypatch.setattr(metrics, "BLOCK", 500)
+    monkeypatch.setattr(bootstrap, "RANKED_COST", 1)
+    monkeypatch.setattr(bootstrap, "BLOCK", 500)
     found, _ = resampled(Examples(actual, outputs, ABC), 7, 300)
     assert len(found["accuracy"]) == 300
-    assert len(found["roc_auc"]) == metrics.FEWEST
+    assert len(found["roc_auc"]) == bootstrap.MIN_RANKED
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
@@ -253,15 +255,15 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     for trial in range(400):
         actual = (random.random(200) > 0.8).astype(int)
         samples, _ = resampled(Examples(actual, outputs, BINARY), trial, 400, ranked=False)
-        low, high = metrics.interval(samples["accuracy"], 0.95)
+        low, high = bootstrap.interval(samples["accuracy"], 0.95)
         covered += low <= 0.8 <= high
     assert 0.90 <= covered / 400 <= 0.98
 
 
 def test_an_interval_of_a_mean_is_that_of_the_normal_distribution() -> None:
     actual = np.random.default_rng(1).normal(0, 2, (2000, 1))
-    samples, _ = resampled(Examples(actual, np.zeros((2000, 1)), Target("values", ("x",))), 3, 2000)
-    low, high = metrics.interval(samples["mse"], 0.95)
+    samples, _ = resampled(Examples(actual, np.zeros((2000, 1)), regression.Target(("x",))), 3, 2000)
+    low, high = bootstrap.interval(samples["mse"], 0.95)
     half = 1.96 * (actual**2).std() / np.sqrt(2000)
     assert (low, high) == pytest.approx(((actual**2).mean() - half, (actual**2).mean() + half), abs=half / 5)
 
@@ -279,7 +281,7 @@ def test_models_of_the_same_examples_are_compared_in_pairs() -> None:
 def test_calibration_by_hand() -> None:
     outputs = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]])
     right = outputs.argmax(axis=1) == [0, 1, 1, 1]
-    first, second = metrics.reliability(outputs.max(axis=1), right, 10)
+    first, second = rates.reliability(outputs.max(axis=1), right, 10)
     assert first == {"confidence": pytest.approx(0.6), "accuracy": 1.0, "rows": 2}
     assert second == {"confidence": pytest.approx(0.9), "accuracy": 0.5, "rows": 2}
 
@@ -290,19 +292,19 @@ def test_every_example_stands_in_one_bin(rows: int, classes: int, bins: int, see
     outputs = random.dirichlet(np.ones(classes) * 0.3, rows)
     actual = random.integers(0, classes, rows)
     right = outputs.argmax(axis=1) == actual
-    found = metrics.reliability(outputs.max(axis=1), right, bins)
+    found = rates.reliability(outputs.max(axis=1), right, bins)
     assert sum(row["rows"] for row in found) == rows
     confidences = [row["confidence"] for row in found]
     assert confidences == sorted(confidences)
     apart = sum(abs(row["confidence"] - row["accuracy"]) * row["rows"] for row in found) / rows
-    target = Target("label", tuple("abcdef"[:classes]))
+    target = single_label.Target(tuple("abcdef"[:classes]))
     assert single(Examples(actual, outputs, target, bins=bins))["ece"] == pytest.approx(apart, abs=1e-7)
 
 
 def test_the_main_metric_and_its_direction() -> None:
     assert metrics.main(ABC) == "accuracy"
     assert metrics.main(ABC, {}) == "cost"
-    assert metrics.main(Target("labels", ("a",))) == "f1_macro"
-    assert metrics.main(Target("values", ("a",))) == "mae"
+    assert metrics.main(multi_label.Target(("a",))) == "f1_macro"
+    assert metrics.main(regression.Target(("a",))) == "mae"
     assert metrics.better("accuracy", 0.9, 0.8) == pytest.approx(0.1)
     assert metrics.better("mae", 0.9, 0.8) == pytest.approx(-0.1)

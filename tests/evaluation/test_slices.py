@@ -7,8 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from components import SlipwayError
-from components.evaluation import metrics, slices
-from components.recipes import Target
+from components.evaluation import slices
+from components.evaluation.examples import Examples
+from components.targets import multi_label, regression, single_label
 
 
 def cut(values: list[object], kind: pa.DataType | None = None) -> dict[str, list[int]]:
@@ -42,7 +43,7 @@ def test_few_numbers_yes_and_no_and_text_are_cut_by_value() -> None:
     assert cut(["b", "a", "b"]) == {"b": [0, 2], "a": [1]}
     text = [f"{number:02}" for number in range(25)] + ["24"]
     found = cut(list(text))
-    assert len(found) == slices.MOST + 1
+    assert len(found) == slices.MAX_SLICES + 1
     assert found["24"] == [24, 25]
     assert found["other"] == list(range(19, 24))
 
@@ -89,7 +90,7 @@ def test_the_worst_slice_comes_first_and_too_small_a_one_is_not_called_so() -> N
     right = np.array([1] * 50 + [1, 0] * 25 + [0] * 4)
     outputs = np.stack([right, 1 - right], axis=1).astype(float)
     place = pa.chunked_array([pa.array(["north"] * 50 + ["south"] * 50 + ["sea"] * 4)])
-    examples = metrics.Examples(actual, outputs, Target("label", ("a", "b")))
+    examples = Examples(actual, outputs, single_label.Target(("a", "b")))
     rows = slices.measured({"place": place}, examples, 1, 200, 0.95)
     assert [row["value"] for row in rows] == ["sea", "south", "north"]
     assert [row["accuracy"] for row in rows] == [0, 0.5, 1]
@@ -99,7 +100,7 @@ def test_the_worst_slice_comes_first_and_too_small_a_one_is_not_called_so() -> N
     assert worst["value"] == "south"
     assert slices.worst(rows[:1]) is None
     assert slices.worst([]) is None
-    errors = metrics.Examples(np.zeros((104, 1)), 1.0 - right[:, None], Target("values", ("x",)))
+    errors = Examples(np.zeros((104, 1)), 1.0 - right[:, None], regression.Target(("x",)))
     assert [row["value"] for row in slices.measured({"place": place}, errors, 1, 200, 0.95)] == [
         "sea",
         "south",
@@ -110,6 +111,6 @@ def test_the_worst_slice_comes_first_and_too_small_a_one_is_not_called_so() -> N
 def test_a_slice_in_which_no_label_is_there_or_said_is_left_out() -> None:
     held = np.array([[1, 0]] * 5 + [[0, 0]] * 5)
     place = pa.chunked_array([pa.array(["north"] * 5 + ["south"] * 5)])
-    examples = metrics.Examples(held, held.astype(float), Target("labels", ("a", "b")))
+    examples = Examples(held, held.astype(float), multi_label.Target(("a", "b")))
     rows = slices.measured({"place": place}, examples, 1, 100, 0.95)
     assert [(row["value"], row["f1_macro"]) for row in rows] == [("north", 1)]

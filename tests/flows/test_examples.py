@@ -121,7 +121,7 @@ def fabricated(name: str, rows: int = 400) -> tuple[params.Params, pa.Table]:
         columns[high], columns[low] = np.sort([columns[low], columns[high]], axis=0)[::-1]
     if "label" not in columns:
         target = recipe.target(settings.task)
-        number = target.kind == "values"
+        number = target.kind == "regression"
         columns["label"] = random.uniform(*ranges["label"], rows) if number else random.choice(target.names, rows)
     schema = recipes.schema(recipe, settings.task)
     table = pa.table({field.name: pa.array(columns[field.name]).cast(field.type) for field in schema})

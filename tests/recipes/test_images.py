@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from components.recipes import Input, Target
+from components.recipes import Input
 from components.recipes.images import example as images
 from components.recipes.images import networks
 from components.serving import onnx_model
+from components.targets import multi_label, single_label
 from components.training import export
 from tests import fabricate
 
@@ -415,8 +416,8 @@ def test_the_defaults_fit_a_picture_of_any_size(height: int, width: int, model: 
 
 
 def test_target_and_inputs_follow_the_settings() -> None:
-    assert images.target(images.Params(labels=["a", "b"])) == Target("label", ("a", "b"))
-    assert images.target(images.Params(labels=["a", "b"], several=True)) == Target("labels", ("a", "b"))
+    assert images.target(images.Params(labels=["a", "b"])) == single_label.Target(("a", "b"))
+    assert images.target(images.Params(labels=["a", "b"], several=True)) == multi_label.Target(("a", "b"))
     assert images.inputs(images.Params(), {}) == {"image": Input("image")}
 
 

@@ -454,7 +454,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     manifest = {
         "rows": {"validation": len(table)},
         "inputs": {name: {} for name in arrays},
-        "target": {"kind": "label", "names": params.labels},
+        "target": {"kind": "single_label", "names": params.labels},
         "state": state,
     }
     write_json(folder / "arrays" / "manifest.json", manifest)

@@ -15,6 +15,7 @@ from mlflow.pyfunc import scoring_server
 from components import SlipwayError, recipes
 from components.params import Params
 from components.serving import onnx_model, worker
+from components.targets import Target, multi_label, regression, single_label
 from components.tracking import registry
 from tests import fabricate
 from tests.conftest import ROOT
@@ -102,7 +103,7 @@ def test_pyfunc_takes_and_gives_a_frame(made: Made) -> None:
 class Session:
     """A model that answers with its number, and with what is no number where that is 0."""
 
-    def __init__(self, target: recipes.Target, broken: float) -> None:
+    def __init__(self, target: Target, broken: float) -> None:
         self.target, self.broken = target, broken
 
     def run(self, _: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -111,7 +112,7 @@ class Session:
         return [found]
 
 
-def of_numbers(target: recipes.Target, broken: float = np.nan) -> onnx_model.Model:
+def of_numbers(target: Target, broken: float = np.nan) -> onnx_model.Model:
     recipe = recipes.load("tabular")
     settings = recipe.Params.model_validate({"numeric": ["x"], "labels": ["no", "yes"]})
     state = recipe.fit([pa.table({"x": [-1.0, 0.0, 1.0]})], settings)
@@ -119,17 +120,17 @@ def of_numbers(target: recipes.Target, broken: float = np.nan) -> onnx_model.Mod
 
 
 TARGETS = {
-    "label": recipes.Target("label", ("no", "yes")),
-    "labels": recipes.Target("labels", ("loud", "red")),
-    "value": recipes.Target("values", ("price",)),
-    "values": recipes.Target("values", ("low", "high")),
+    "label": single_label.Target(("no", "yes")),
+    "labels": multi_label.Target(("loud", "red")),
+    "value": regression.Target(("price",)),
+    "values": regression.Target(("low", "high")),
 }
 every_target = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
 
 
 @every_target
 @pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
-def test_an_output_that_is_not_finite_is_an_error_of_its_own_row(target: recipes.Target, broken: float) -> None:
+def test_an_output_that_is_not_finite_is_an_error_of_its_own_row(target: Target, broken: float) -> None:
     model = of_numbers(target, broken)
     answers = onnx_model.predict(model, pa.table({"x": [-1.5, 0.0, 3.0, None]}))
     assert answers.take([0, 2]).equals(onnx_model.predict(model, pa.table({"x": [-1.5, 3.0]})))
@@ -142,7 +143,7 @@ def test_an_output_that_is_not_finite_is_an_error_of_its_own_row(target: recipes
 
 @every_target
 @pytest.mark.parametrize("rows", [[-1.5, 1e300, 0.0, 3.0], [-1.5, 3.0], [1e300], []])
-def test_a_served_answer_is_json(target: recipes.Target, rows: list[float]) -> None:
+def test_a_served_answer_is_json(target: Target, rows: list[float]) -> None:
     """What is missing is None in the frame and null in what MLflow's server writes, never NaN."""
     model = of_numbers(target)
     answers = onnx_model.predict(model, pa.table({"x": pa.array(rows, pa.float64())}))

@@ -10,11 +10,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from components import SlipwayError, params, recipes
+from components.evaluation import metrics
+from components.evaluation.examples import Examples
 from components.files import model_digest, read_json, write_csv, write_json
 from components.reports import figures, results
 from components.reports.results import read_csv
 from components.serving import onnx_model
 from components.stages import baseline, evaluate, preprocess
+from components.targets import single_label
 from tests.conftest import Make, no_quarantine
 
 DATA, BUILD = Path("data"), Path("build")
@@ -27,7 +30,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from components.recipes import Input, Target
+from components.recipes import Input
+from components.targets import multi_label
 
 requirements = ()
 
@@ -42,7 +46,7 @@ def columns(params):
 
 
 def target(params):
-    return Target("labels", tuple(params.labels))
+    return multi_label.Target(tuple(params.labels))
 
 
 def facts(table, params):
@@ -108,8 +112,8 @@ def model(settings: params.Params, decision: list[Any] | None = None) -> None:
             helper.make_node("MatMul", [f"{name}_flat", f"{name}_weights"], [f"{name}_part"]),
         ]
         parts.append(f"{name}_part")
-    output = "values" if target.kind == "values" else "probabilities"
-    last = {"label": "Softmax", "labels": "Sigmoid", "values": "Identity"}[target.kind]
+    output = target.output
+    last = {"softmax": "Softmax", "sigmoid": "Sigmoid", "linear": "Identity"}[target.activation]
     nodes += [helper.make_node("Sum", parts, ["sum"]), helper.make_node(last, ["sum"], [output])]
     answer = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["examples", len(target.names)])
     graph = helper.make_graph(nodes, "linear", given, [answer], weights)
@@ -119,7 +123,7 @@ def model(settings: params.Params, decision: list[Any] | None = None) -> None:
     content = {"recipe": settings.recipe, "params": settings.task.model_dump(mode="json"), "state": manifest["state"]}
     content |= {"target": manifest["target"], "decision": decision}
     write_json(BUILD / "model" / "model.json", content)
-    measure = "mae" if target.kind == "values" else "accuracy"
+    measure = target.metric
     epochs = [{"epoch": e, "loss": 1 / e, measure: 0.5, "val_loss": 2 / e, f"val_{measure}": 0.4} for e in (1, 2)]
     write_csv(BUILD / "training" / "epochs.csv", epochs, list(epochs[0]))
 
@@ -176,16 +180,16 @@ def test_every_recipe_is_measured_beside_its_baselines_and_explained(make: Make,
     entries = module.inputs(settings.task, loaded.state)
     inputs = {name: np.load(BUILD / "arrays" / "test" / f"{name}.npy") for name in entries}
     predictions = pq.read_table(EVALUATION / "predictions.parquet")
-    answers = recipes.answers(onnx_model.outputs(loaded, inputs), target, None)
+    answers = target.answers(onnx_model.outputs(loaded, inputs))
     assert predictions.drop_columns(["id", "actual"]).equals(answers)
     assert np.array_equal(
-        recipes.encoded(predictions["actual"].to_pylist(), target), np.load(BUILD / "arrays" / "test" / "label.npy")
+        target.encode(predictions["actual"].to_pylist()), np.load(BUILD / "arrays" / "test" / "label.npy")
     )
     kinds = {entry.kind for entry in entries.values()}
     assert (EVALUATION / "importance.csv").exists() == bool(kinds & {"numbers", "codes", "history"})
     assert (EVALUATION / "explanations.json").exists() == bool(kinds & {"image", "spectrogram", "tokens"})
-    assert (EVALUATION / "confusion.csv").exists() == (target.kind == "label")
-    assert (EVALUATION / "residuals.csv").exists() == (target.kind == "values")
+    assert (EVALUATION / "confusion.csv").exists() == (target.kind == "single_label")
+    assert (EVALUATION / "residuals.csv").exists() == (target.kind == "regression")
     # what the run gets: a metric a number, a card that says what is not beaten, a figure a file
     digest = model_digest(BUILD / "model")
     numbers = results.numbers(BUILD, digest, {"latency_ms": 0.1})
@@ -198,7 +202,7 @@ def test_every_recipe_is_measured_beside_its_baselines_and_explained(make: Make,
     assert len(card) < 8000
     with figures.drawn(BUILD) as folder:
         drawn = {path.name for path in folder.iterdir()}
-    assert {"loss.png", "mae.png" if target.kind == "values" else "accuracy.png"} <= drawn
+    assert {"loss.png", "mae.png" if target.kind == "regression" else "accuracy.png"} <= drawn
     assert ("importance.png" in drawn) == (EVALUATION / "importance.csv").exists()
     assert ("tokens.html" in drawn) == ("tokens" in kinds)
     assert ("occlusion.png" in drawn) == bool(kinds & {"image", "spectrogram"})
@@ -274,12 +278,12 @@ def test_a_classical_model_learns_what_there_is_to_learn(make: Make) -> None:
         settings = make(recipe, rows=600)
         preprocess.run(settings, DATA, no_quarantine(Path("q.parquet")), BUILD / "arrays")
         baseline.run(settings, DATA, BUILD / "arrays", BUILD / "baseline")
-        target = recipes.load(recipe).target(settings.task)
+        target: Any = settings.target()
         truth = np.load(BUILD / "arrays" / "test" / "label.npy")
         for name, least, most in (("classical", 0.9, 1.0), ("trivial", 0.3, 0.85)):
             outputs = np.load(BUILD / "baseline" / f"{name}.npy")
             assert outputs.dtype == np.float32
-            right = (recipes.chosen(outputs, target) == truth).mean()
+            right = (target.chosen(outputs) == truth).mean()
             assert least <= right <= most, (recipe, name)
 
 
@@ -299,7 +303,7 @@ def test_a_classical_model_gets_no_more_examples_than_are_allowed(
 
 
 def test_a_label_that_training_lacks_gets_no_probability() -> None:
-    target = recipes.Target("label", ("a", "b", "c"))
+    target = single_label.Target(("a", "b", "c"))
 
     def read(split: str, rows: np.ndarray) -> Any:
         yield np.array([[0.0], [0.1], [1.0], [1.1]], np.float32)[rows] if split == "train" else np.eye(2)[rows, :1]
@@ -344,14 +348,13 @@ def test_a_missing_group_has_the_scale_that_was_fitted_for_it(make: Make) -> Non
 
 
 def test_curves_have_the_areas_that_were_measured() -> None:
-    from components.evaluation import metrics
 
     random = np.random.default_rng(1)
     held = random.random(300) < 0.3
     scores = (held * 0.4 + random.random(300)).round(2)
     false, true, precision = figures.rates(held, scores)
     outputs = np.stack([1 - scores, scores], axis=1)
-    found, _ = metrics.measure(metrics.Examples(held.astype(int), outputs, recipes.Target("label", ("no", "yes"))))
+    found, _ = metrics.measure(Examples(held.astype(int), outputs, single_label.Target(("no", "yes"))))
     assert np.trapezoid(true, false) == pytest.approx(found["roc_auc"][0])
     assert np.sum(np.diff(true) * precision[1:]) == pytest.approx(found["pr_auc"][0])
 
@@ -370,7 +373,7 @@ def test_names_are_drawn_as_they_are_and_long_ones_keep_their_bars(tmp_path: Pat
     """Price tiers such as $$ are no formulas."""
     names = ["$", "$$", "$$$", "$" * 40 + "b", "$" * 40 + "c"]
     section = recipes.load("tabular").Params(numeric=["x"], labels=names).model_dump(mode="json")
-    content = {"recipe": "tabular", "params": section, "target": {"kind": "label", "names": names}}
+    content = {"recipe": "tabular", "params": section, "target": {"kind": "single_label", "names": names}}
     state: dict[str, Any] = {"numbers": {}, "categories": {}}
     write_json(tmp_path / "model" / "model.json", content | {"state": state})
     write_csv(tmp_path / "training" / "epochs.csv", [], ["epoch"])

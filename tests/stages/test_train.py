@@ -55,7 +55,7 @@ def test_a_recipe_learns_its_sample(make: Make, recipe: str) -> None:
     epochs = read_csv(HISTORY / "epochs.csv")
     assert len(epochs) == 15
     assert float(epochs[-1]["loss"]) < 0.6 * float(epochs[0]["loss"])
-    if recipes.load(recipe).target(settings.task).kind == "values":
+    if recipes.load(recipe).target(settings.task).kind == "regression":
         assert float(epochs[-1]["val_mae"]) < 0.7 * float(epochs[0]["val_mae"])
     else:
         assert float(epochs[-1]["val_accuracy"]) > 0.85
@@ -452,9 +452,9 @@ def test_a_threshold_is_chosen_and_written(make: Make) -> None:
     settings = prepare(make, train=toolbox(threshold="cost"), costs={"left": {"right": 9.0}, "right": {"left": 1.0}})
     train.run(settings, ARRAYS, MODEL, HISTORY)
     decision = read_json(MODEL / "model.json")["decision"]
-    target = recipes.load("images").target(settings.task)
-    assert recipes.chosen(np.array([[0.4, 0.6]]), target, decision) == [0]  # `left` taken for `right` is dear
-    assert recipes.chosen(np.array([[0.01, 0.99]]), target, decision) == [1]
+    target: Any = settings.target()
+    assert target.chosen(np.array([[0.4, 0.6]]), decision) == [0]  # `left` taken for `right` is dear
+    assert target.chosen(np.array([[0.01, 0.99]]), decision) == [1]
 
 
 @pytest.mark.e2e

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from components import targets
 from components.params import Params, Train
-from components.recipes import Target
 from components.recipes.images import example as images
-from components.training import batches, fitting
+from components.targets import Target, multi_label, regression, single_label
+from components.training import batches, fitting, losses
 
 
 def manifest(kind: str, names: list[str], counts: dict[str, int] | None = None, rows: int = 10) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def loss(settings: Train, about: dict[str, Any], actual: Any, predicted: Any) ->
     import keras
 
     model = keras.Sequential([keras.Input((np.shape(predicted)[1],)), keras.layers.Activation("linear")])
-    model.compile(loss=fitting.loss(settings, about), optimizer="sgd")
+    model.compile(loss=losses.loss(settings, targets.of(about["target"]), about), optimizer="sgd")
     return float(model.evaluate(np.array(predicted, np.float32), np.array(actual), verbose=0))
 
 
@@ -45,8 +46,11 @@ def line(weight: float = 1.0, bias: float = 0.5) -> Any:
 
 
 def fitted(model: Any, settings: Train, x: Any, y: Any, **options: Any) -> list[float]:
-    about = manifest("values", ["y"])
-    model.compile(optimizer=fitting.optimizer(settings, settings.learning_rate), loss=fitting.loss(settings, about))
+    about = manifest("regression", ["y"])
+    model.compile(
+        optimizer=fitting.optimizer(settings, settings.learning_rate),
+        loss=losses.loss(settings, targets.of(about["target"]), about),
+    )
     given = {"batch_size": 1, "shuffle": False, "verbose": 0, **options}
     model.fit(np.array(x, np.float32)[:, None], np.array(y, np.float32)[:, None], **given)
     return [float(w.reshape(-1)[0]) for w in model.get_weights()]
@@ -211,7 +215,7 @@ def test_without_one_the_layers_keep_their_own() -> None:
 
 
 def test_numbers_are_measured_in_deviations() -> None:
-    about, actual, predicted = manifest("values", ["a", "b"]), [[1.0, 2.0]], [[4.0, -6.0]]  # off by 1.5 and -4 of 2
+    about, actual, predicted = manifest("regression", ["a", "b"]), [[1.0, 2.0]], [[4.0, -6.0]]  # off by 1.5 and -4 of 2
     assert loss(Train(), about, actual, predicted) == pytest.approx((1.5**2 + 4**2) / 2)
     assert loss(Train(loss="mae"), about, actual, predicted) == pytest.approx((1.5 + 4) / 2)
     assert loss(Train(loss="huber"), about, actual, predicted) == pytest.approx((1 + 3.5) / 2)
@@ -222,7 +226,7 @@ ONE_HOT = np.eye(3, dtype=np.float32)[[0, 1]]
 
 
 def test_label_smoothing_gives_every_class_a_share() -> None:
-    about = manifest("label", ["a", "b", "c"])
+    about = manifest("single_label", ["a", "b", "c"])
     smooth = ONE_HOT * 0.7 + 0.1
     expected = -(smooth * np.log(P)).sum(axis=1).mean()
     assert loss(Train(label_smoothing=0.3), about, ONE_HOT, P) == pytest.approx(expected, rel=1e-5)
@@ -234,13 +238,13 @@ def test_label_smoothing_gives_every_class_a_share() -> None:
 def test_focal_plays_down_what_is_known(gamma: float) -> None:
     import keras
 
-    function = fitting.loss(Train(loss="focal", focal_gamma=gamma), manifest("label", ["a", "b", "c"]))
+    function = losses.loss(Train(loss="focal", focal_gamma=gamma), single_label.Target(("a", "b", "c")), {})
     expected = -((1 - 0.7) ** gamma * math.log(0.7) + (1 - 0.3) ** gamma * math.log(0.3)) / 2
     assert float(function(ONE_HOT, keras.ops.array(P))) == pytest.approx(expected, rel=1e-3)
 
 
 def test_several_labels_are_as_many_yes_and_no_questions() -> None:
-    about = manifest("labels", ["a", "b"], {"a": 1, "b": 4}, rows=10)
+    about = manifest("multi_label", ["a", "b"], {"a": 1, "b": 4}, rows=10)
     actual, p = [[1, 0], [0, 1]], [[0.6, 0.3], [0.2, 0.9]]
     terms = -np.log([[0.6, 0.7], [0.8, 0.9]])
     assert loss(Train(), about, actual, p) == pytest.approx(terms.mean(), rel=1e-4)
@@ -262,14 +266,20 @@ def test_balanced_weights_are_those_of_scikit_learn() -> None:
 
     labels = np.repeat([0, 1, 2], list(COUNTS.values()))
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
-    about = manifest("label", list("abc"), COUNTS, rows=100)
-    assert fitting.class_weights(Train(class_weights="balanced"), about) == pytest.approx(expected)
-    assert fitting.class_weights(Train(class_weights={"b": 3.0}), about) == pytest.approx([1, 3, 1])
+    about = manifest("single_label", list("abc"), COUNTS, rows=100)
+    assert losses.class_weights(Train(class_weights="balanced"), targets.of(about["target"]), about) == pytest.approx(
+        expected
+    )
+    assert losses.class_weights(Train(class_weights={"b": 3.0}), targets.of(about["target"]), about) == pytest.approx(
+        [1, 3, 1]
+    )
 
 
 def test_a_label_that_every_example_has_keeps_some_weight() -> None:
-    about = manifest("labels", list("abc"), {"a": 100, "b": 50, "c": 0}, rows=100)
-    assert fitting.class_weights(Train(class_weights="balanced"), about) == pytest.approx([0.01, 1, 100])
+    about = manifest("multi_label", list("abc"), {"a": 100, "b": 50, "c": 0}, rows=100)
+    assert losses.class_weights(Train(class_weights="balanced"), targets.of(about["target"]), about) == pytest.approx(
+        [0.01, 1, 100]
+    )
 
 
 def imbalanced(folder: Path, train: Train) -> tuple[Params, dict[str, Any]]:
@@ -281,7 +291,7 @@ def imbalanced(folder: Path, train: Train) -> tuple[Params, dict[str, Any]]:
         np.save(folder / split / "label.npy", labels)
         np.save(folder / split / "image.npy", random.integers(0, 255, (100, 2, 2, 1)).astype(np.uint8))
     task = images.Params(height=2, width=2, labels=list("abc"))
-    about = manifest("label", list("abc"), COUNTS, rows=100) | {"inputs": {"image": {}}}
+    about = manifest("single_label", list("abc"), COUNTS, rows=100) | {"inputs": {"image": {}}}
     return Params(name="t", recipe="images", task=task, train=train), about
 
 
@@ -327,7 +337,7 @@ def test_l1_makes_weights_sparse_and_l2_makes_them_small(tmp_path: Path) -> None
         params = Params(name="t", recipe="images", task=images.Params(), train=settings)
         keras.utils.set_random_seed(1)
         model = keras.Sequential([keras.Input((20,)), keras.layers.Dense(1, name="line")])
-        fitting.compile_to_fit(model, params, manifest("values", ["y"], rows=512))
+        fitting.compile_to_fit(model, params, manifest("regression", ["y"], rows=512))
         model.fit(x, y.astype(np.float32)[:, None], epochs=15, batch_size=32, verbose=0)
         found[name] = np.abs(model.get_weights()[0][:, 0])
     assert (found["l1"][2:] < 0.02).mean() > 0.9
@@ -338,7 +348,7 @@ def test_l1_makes_weights_sparse_and_l2_makes_them_small(tmp_path: Path) -> None
 
 def test_dropout_reaches_the_model() -> None:
     params = Params(name="t", recipe="images", task=images.Params(hidden=[8, 8]), train=Train(dropout=0.4))
-    about = manifest("label", [str(digit) for digit in range(10)])
+    about = manifest("single_label", [str(digit) for digit in range(10)])
     kinds = [layer for layer in fitting.build(params, about).layers if type(layer).__name__ == "Dropout"]
     assert kinds
     assert {layer.rate for layer in kinds} == {0.4}
@@ -347,7 +357,7 @@ def test_dropout_reaches_the_model() -> None:
 # --- settings that make no sense
 
 
-ONE, SEVERAL, NUMBERS = Target("label", ("a", "b")), Target("labels", ("a", "b")), Target("values", ("y",))
+ONE, SEVERAL, NUMBERS = single_label.Target(("a", "b")), multi_label.Target(("a", "b")), regression.Target(("y",))
 
 
 @pytest.mark.parametrize(

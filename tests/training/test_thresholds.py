@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_curve
 
-from components.recipes import Target, chosen
+from components.targets import multi_label, single_label
 from components.training import thresholds
 
-TWO = Target("label", ("no", "yes"))
+TWO = single_label.Target(("no", "yes"))
 
 
 def drawn(seed: int, n: int = 300, classes: int = 2, rare: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +28,7 @@ def drawn(seed: int, n: int = 300, classes: int = 2, rare: float = 0.1) -> tuple
 def test_f1_of_two_classes_is_as_good_as_the_best_threshold(seed: int) -> None:
     p, labels = drawn(seed)
     found = thresholds.choose("f1", p, labels, TWO, None)
-    ours = f1_score(labels, chosen(p, TWO, found), average="macro")
+    ours = f1_score(labels, TWO.chosen(p, found), average="macro")
     best = max(f1_score(labels, (p[:, 1] >= t).astype(int), average="macro") for t in np.unique(p[:, 1]))
     assert ours >= best - 0.01
     assert ours > f1_score(labels, p.argmax(axis=1), average="macro")
@@ -37,20 +37,20 @@ def test_f1_of_two_classes_is_as_good_as_the_best_threshold(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_youden_of_two_classes_is_as_good_as_the_best_point_of_the_roc_curve(seed: int) -> None:
     p, labels = drawn(seed)
-    found = chosen(p, TWO, thresholds.choose("youden", p, labels, TWO, None))
+    found = TWO.chosen(p, thresholds.choose("youden", p, labels, TWO, None))
     false, true, _ = roc_curve(labels, p[:, 1])
     assert 2 * balanced_accuracy_score(labels, found) - 1 >= (true - false).max() - 0.02
 
 
 def test_with_more_classes_the_rare_ones_gain() -> None:
-    target = Target("label", tuple("abcd"))
+    target = single_label.Target(tuple("abcd"))
     p, labels = drawn(0, 2000, 4, 0.05)
     for rule, score in (
         ("f1", lambda y: f1_score(labels, y, average="macro")),
         ("youden", lambda y: balanced_accuracy_score(labels, y)),
     ):
         found = thresholds.choose(rule, p, labels, target, None)
-        assert score(chosen(p, target, found)) > score(p.argmax(axis=1)) + 0.03
+        assert score(target.chosen(p, found)) > score(p.argmax(axis=1)) + 0.03
 
 
 @given(st.integers(2, 5), st.integers(0, 10**6))
@@ -70,7 +70,7 @@ def test_one_class_against_the_rest_decides_as_all_of_them_do(classes: int, seed
 def test_many_classes_are_weighed_in_seconds() -> None:
     p, labels = drawn(0, 2000, 60, 0.01)
     started = time.process_time()
-    thresholds.choose("f1", p, labels, Target("label", tuple(map(str, range(60)))), None)
+    thresholds.choose("f1", p, labels, single_label.Target(tuple(map(str, range(60)))), None)
     assert time.process_time() - started < 8
 
 
@@ -81,7 +81,7 @@ def test_the_cheapest_answer_is_elkans_where_probabilities_are_right() -> None:
     costs = np.array([[0.0, 1.0], [5.0, 0.0]])
     found = thresholds.choose("cost", np.stack([1 - yes, yes], axis=1), labels, TWO, costs)
     line = np.linspace(0, 1, 1001)
-    answers = chosen(np.stack([1 - line, line], axis=1), TWO, found)
+    answers = TWO.chosen(np.stack([1 - line, line], axis=1), found)
     assert line[answers == 1].min() == pytest.approx(1 / 6, abs=0.002)  # a false alarm / (it + a miss), by calculation
 
 
@@ -92,7 +92,7 @@ def test_the_cheapest_answer_is_corrected_where_probabilities_are_wrong() -> Non
     skewed /= skewed.sum(axis=1, keepdims=True)
     plain = costs[labels, (skewed @ -costs).argmax(axis=1)].mean()
     right = costs[labels, (p @ -costs).argmax(axis=1)].mean()
-    ours = costs[labels, chosen(skewed, TWO, thresholds.choose("cost", skewed, labels, TWO, costs))].mean()
+    ours = costs[labels, TWO.chosen(skewed, thresholds.choose("cost", skewed, labels, TWO, costs))].mean()
     assert ours < plain - 0.1
     assert ours <= right + 0.01
 
@@ -122,12 +122,12 @@ def test_several_labels_get_a_threshold_each() -> None:
     random = np.random.default_rng(0)
     held = random.random((400, 2)) < [0.5, 0.1]
     p = np.clip(np.where(held, [0.8, 0.3], [0.2, 0.1]) + random.normal(0, 0.05, (400, 2)), 0, 1).astype(np.float32)
-    target = Target("labels", ("a", "b"))
+    target = multi_label.Target(("a", "b"))
     found = thresholds.choose("f1", p, held.astype(np.uint8), target, None)
     first, second = np.array(found)
     assert 0.4 < first < 0.6
     assert 0.15 < second < 0.25
-    assert (chosen(p, target, found) == held).mean() > 0.97
+    assert (target.chosen(p, found) == held).mean() > 0.97
 
 
 def test_no_rule_is_no_decision() -> None:
@@ -135,7 +135,7 @@ def test_no_rule_is_no_decision() -> None:
 
 
 def test_a_class_that_validation_lacks_is_no_obstacle() -> None:
-    target = Target("label", tuple("abc"))
+    target = single_label.Target(tuple("abc"))
     p, labels = drawn(0, 100, 3)
     labels = np.minimum(labels, 1)
     for rule, costs in itertools.product(["f1", "youden", "cost"], [1 - np.eye(3)]):

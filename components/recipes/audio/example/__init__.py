@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from components.recipes import Arrays, Input, Labels, State, Target
+from components.recipes import Arrays, Input, Labels, State
+from components.targets import Target, single_label
 
 if TYPE_CHECKING:
     import pandas
@@ -105,7 +106,7 @@ def kept(params: Params) -> tuple[str, ...]:
 
 def target(params: Params) -> Target:
     """One of the labels."""
-    return Target("label", tuple(params.labels))
+    return single_label.Target(tuple(params.labels))
 
 
 def facts(table: pa.Table, params: Params) -> pa.Table:

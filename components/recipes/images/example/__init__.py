@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from components.recipes import Arrays, Input, Labels, State, Target
+from components.recipes import Arrays, Input, Labels, State
+from components.targets import Target, multi_label, single_label
 
 if TYPE_CHECKING:
     import pandas
@@ -73,7 +74,8 @@ def columns(params: Params) -> pa.Schema:  # noqa: ARG001
 
 def target(params: Params) -> Target:
     """One of the labels, or any of them."""
-    return Target("labels" if params.several else "label", tuple(params.labels))
+    labels = tuple(params.labels)
+    return multi_label.Target(labels) if params.several else single_label.Target(labels)
 
 
 def facts(table: pa.Table, params: Params) -> pa.Table:

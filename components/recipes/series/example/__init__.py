@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from components.recipes import Arrays, Input, Names, State, Target
+from components.recipes import Arrays, Input, Names, State
+from components.targets import Target, regression
 
 if TYPE_CHECKING:
     import pandas
@@ -80,7 +81,7 @@ def target(params: Params) -> Target:
     """The values of the next steps: h1, h2, ...; of several, those of the first column come first."""
     several = len(params.values) > 1
     fronts = [f"{name}_h" if several else "h" for name in params.values]
-    return Target("values", tuple(f"{front}{step}" for front in fronts for step in range(1, params.horizon + 1)))
+    return regression.Target(tuple(f"{front}{step}" for front in fronts for step in range(1, params.horizon + 1)))
 
 
 def ordered(params: Params) -> tuple[str, int]:

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components import SlipwayError
-from components.recipes import Arrays, Input, Names, State, Target
+from components.recipes import Arrays, Input, Names, State
 from components.recipes.tabular.example import scaling
+from components.targets import Target, regression, single_label
 
 requirements = ()
 DATE = pa.timestamp("us")
@@ -95,8 +96,8 @@ def columns(params: Params) -> pa.Schema:
 def target(params: Params) -> Target:
     """One of the labels, or a number for each of the targets."""
     if params.targets:
-        return Target("values", tuple(params.targets))
-    return Target("label", tuple(params.labels))
+        return regression.Target(tuple(params.targets))
+    return single_label.Target(tuple(params.labels))
 
 
 def facts(table: pa.Table, params: Params) -> pa.Table:

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from components.recipes import Arrays, Input, Labels, State, Target
+from components.recipes import Arrays, Input, Labels, State
 from components.recipes.text.example import ngrams
+from components.targets import Target, single_label
 
 requirements = ("tokenizers",)
 Lengths = Annotated[list[Annotated[int, Field(ge=1, le=10)]], Field(min_length=2, max_length=2)]
@@ -67,7 +68,7 @@ def columns(params: Params) -> pa.Schema:  # noqa: ARG001
 
 def target(params: Params) -> Target:
     """One of the labels."""
-    return Target("label", tuple(params.labels))
+    return single_label.Target(tuple(params.labels))
 
 
 FACTS = {

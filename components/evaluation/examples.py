@@ -1,0 +1,39 @@
+"""What an evaluation measures: examples with what is true of them and what a model says."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from components.targets import Decision, Target
+
+Measures = dict[str, np.ndarray]  # metric -> its value for each weighting, `(b,)`, or of each name too, `(b, names)`
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What is true of `n` examples, and what a model says of them."""
+
+    actual: np.ndarray  # encoded labels, as the target has them
+    outputs: np.ndarray  # (n, names), as the model gives them
+    target: Target
+    decision: Decision | None = None  # as the target's answers take it
+    costs: np.ndarray | None = None  # (names, names), by actual and predicted
+    scale: np.ndarray | None = None  # (n,) in-sample error of the naive forecast, for MASE; NaN where unknown
+    deviation: np.ndarray | None = None  # (names,) of the training labels, where they are numbers
+    bins: int = 15  # of confidence
+    blocks: np.ndarray | None = None  # (n,) numbers of what a bootstrap draws as one; None: every example alone
+
+    def take(self, rows: np.ndarray) -> "Examples":
+        """Return some of the examples, by number or mask."""
+        scale = None if self.scale is None else self.scale[rows]
+        blocks = None if self.blocks is None else self.blocks[rows]
+        return replace(self, actual=self.actual[rows], outputs=self.outputs[rows], scale=scale, blocks=blocks)
+
+    def answered(self, outputs: np.ndarray, decision: Decision | None = None) -> "Examples":
+        """Return the same examples as another model answers them."""
+        return replace(self, outputs=outputs, decision=decision)
+
+
+def rounded(value: float) -> float:
+    """Keep eight digits: all that float32 outputs carry, and no noise of the sum's order in a diff."""
+    return value if isinstance(value, int) else float(f"{value:.8g}")

@@ -1,0 +1,102 @@
+"""How good predicted numbers are.
+
+mse, rmse, mae and r2, the mean of several; mape, where the truth is not 0; smape, the mean of 2|e| / (|y| + |y'|), 0
+where both are 0; both as fractions; mase (Hyndman and Koehler 2006), where a scale is given.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from components.evaluation import rates
+from components.evaluation.examples import Examples, Measures, rounded
+
+LOWER = frozenset({"mse", "rmse", "mae", "mape", "smape", "mase"})
+SHOWN = ("mae", "rmse", "r2", "mase")
+TABLE, TITLE, BY_NAME = "values.csv", "value", "mae"
+MAX_RESIDUALS = 2000  # that residuals.csv holds: enough for a figure
+
+
+def main(costs: object) -> str:  # noqa: ARG001
+    """Return the mean absolute error."""
+    return "mae"
+
+
+def measure(examples: Examples, w: np.ndarray) -> tuple[Measures, Measures]:
+    """Return metrics `(b,)`, and those of each number `(b, names)`."""
+    outputs = examples.outputs.astype(np.float64)
+    actual = examples.actual.astype(np.float64).reshape(outputs.shape)
+    n = w.sum(axis=0)[:, None]
+    error = np.abs(outputs - actual)
+    absolute, square = w.T @ error / n, w.T @ error**2 / n  # (b, names)
+    centred = actual - actual.mean(axis=0)
+    spread = w.T @ centred**2 / n - (w.T @ centred / n) ** 2
+    by_name = {"mae": absolute, "rmse": np.sqrt(square)}
+    by_name["r2"] = np.where(spread > 1e-12 * np.maximum(centred.var(axis=0), 1e-300), 1 - square / spread, np.nan)
+    mse = square.mean(axis=1)
+    found = {"mae": absolute.mean(axis=1), "mse": mse, "rmse": np.sqrt(mse), "r2": rates.mean(by_name["r2"])}
+    there = actual != 0
+    share = np.divide(error, np.abs(actual), out=np.zeros_like(error), where=there)
+    found["mape"] = (share.sum(axis=1) @ w) / (there.sum(axis=1) @ w)
+    both = np.abs(actual) + np.abs(outputs)
+    share = np.divide(2 * error, both, out=np.zeros_like(error), where=both != 0)
+    found["smape"] = share.mean(axis=1) @ w / n[:, 0]
+    if examples.scale is not None:
+        known = examples.scale > 0  # a group of which training knows nothing has none
+        scaled = error[known].mean(axis=1) / examples.scale[known]
+        found["mase"] = scaled @ w[known] / w[known].sum(axis=0)
+    return found, by_name
+
+
+def ranked(examples: Examples, w: np.ndarray) -> tuple[Measures, Measures]:  # noqa: ARG001
+    """Numbers have no areas under curves."""
+    return {}, {}
+
+
+def scores(examples: Examples) -> np.ndarray:
+    """Return minus the mean absolute error in units of the training labels' deviation."""
+    error = np.abs(examples.outputs.astype(np.float64) - examples.actual.reshape(examples.outputs.shape))
+    found: np.ndarray = -(error / (1.0 if examples.deviation is None else examples.deviation)).mean(axis=1)
+    return found
+
+
+def score_name(costs: object) -> str:  # noqa: ARG001
+    """Say what `scores` is."""
+    return "minus the mean absolute error (in deviations)"
+
+
+def worst(scores: np.ndarray, costs: np.ndarray | None) -> float:  # noqa: ARG001
+    """The worst of the others: there is no worst number."""
+    return float(min(scores, default=-1.0))
+
+
+def explained(examples: Examples, row: int) -> int | None:  # noqa: ARG001
+    """The mean of all numbers."""
+    return None
+
+
+def said(examples: Examples, row: int) -> dict[str, Any]:
+    """Return the numbers, and those that were predicted."""
+    output, truth = examples.outputs[row], examples.actual[row]
+    answer, actual = ([rounded(v) for v in np.asarray(some, np.float64).ravel().tolist()] for some in (output, truth))
+    return {"actual": actual, "answer": answer}
+
+
+def files(examples: Examples) -> Iterable[tuple[str, list[str], Iterable[dict[str, Any]]]]:
+    """Yield residuals.csv: what was predicted and what is left of the truth, of at most MAX_RESIDUALS, evenly."""
+    outputs = examples.outputs.astype(np.float64)
+    actual = examples.actual.reshape(outputs.shape).astype(np.float64)
+    n, names = outputs.shape
+    few = max(1, MAX_RESIDUALS // names)
+    some = np.unique(np.linspace(0, n - 1, min(n, few)).astype(int))
+    rows = (
+        {
+            "value": name,
+            "predicted": rounded(float(outputs[row, index])),
+            "residual": rounded(float(actual[row, index] - outputs[row, index])),
+        }
+        for index, name in enumerate(examples.target.names)
+        for row in some
+    )
+    yield "residuals.csv", ["value", "predicted", "residual"], rows

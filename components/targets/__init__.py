@@ -1,0 +1,128 @@
+"""Targets: what is predicted, a file for each kind of answer; `single_label` is components/targets/single_label.py.
+
+A target says what a label in the dataset may be, how it becomes numbers and how a model's outputs become an answer: all
+that is shipped with a model; and, as data, which losses suit it. How good answers are is said by the file of the same
+name in components/evaluation: a metric that changes trains nothing again.
+"""
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, cast
+
+import numpy as np
+import pyarrow as pa
+
+from components import SlipwayError
+
+Decision = list[Any]  # how outputs become an answer, where train.threshold chose one; each target says what it holds
+
+
+@dataclass(frozen=True)
+class Target(ABC):
+    """What is predicted: the model has an output for each of `names`.
+
+    An encoded label is a row of an array; `actual` and `truth` are such arrays, of `n` examples.
+    """
+
+    names: tuple[str, ...]
+
+    kind: ClassVar[str]  # the name of its file, here and in components/evaluation
+    title: ClassVar[str]  # what a model of it is called, with a place for the number of names
+    examples: ClassVar[str]  # what an example has, as in "the loss is not for numbers"
+    exclusive: ClassVar[bool]  # of the names exactly one holds: an encoded label is its number
+
+    # What trains: names that components/recipes/networks.py and components/training give a meaning.
+    activation: ClassVar[Literal["softmax", "sigmoid", "linear"]]  # of the last layer
+    output: ClassVar[Literal["probabilities", "values"]]  # the name of what the exported model returns
+    losses: ClassVar[tuple[str, ...]]  # that train.loss may name; `auto` is the first
+    metric: ClassVar[str]  # shown beside the loss
+    refused: ClassVar[Mapping[str, str]]  # settings of `train:`, or one value of them, that make no sense for it -> why
+
+    @property
+    @abstractmethod
+    def type(self) -> pa.DataType:
+        """The type of the dataset's column `label`."""
+
+    @property
+    @abstractmethod
+    def answer(self) -> str:
+        """The column of `answers` that has the answer itself, in the form of the dataset's label."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of which examples are counted; none where numbers are predicted."""
+        return self.names
+
+    @abstractmethod
+    def invalid(self, labels: Iterable[Any]) -> list[bool]:
+        """Tell which labels of a dataset cannot be: missing, unknown, given twice, or no finite numbers."""
+
+    @abstractmethod
+    def complaint(self, label: Any) -> str:
+        """Say what is wrong with an invalid label, after "label ... "."""
+
+    @abstractmethod
+    def held(self, label: Any) -> list[str]:
+        """Return the classes that a label of the dataset names, also unknown ones."""
+
+    @abstractmethod
+    def encode(self, labels: list[Any]) -> np.ndarray:
+        """Labels that are valid as numbers, a row each; none gives the shape and dtype of a row."""
+
+    @abstractmethod
+    def decode(self, actual: np.ndarray) -> list[Any]:
+        """Encoded labels as the dataset has them."""
+
+    @abstractmethod
+    def answers(self, outputs: np.ndarray, decision: Decision | None = None) -> pa.Table:
+        """Answers that a user reads, of a model's outputs `(n, names)`."""
+
+    @abstractmethod
+    def certain(self, actual: np.ndarray) -> np.ndarray:
+        """Outputs `(n, names)` of a model that is sure of these answers."""
+
+    @abstractmethod
+    def trivial(self, truth: np.ndarray) -> tuple[str, np.ndarray]:
+        """Return the trivial answer in words, and as outputs `(names,)`, of the training labels."""
+
+    @abstractmethod
+    def classical(self) -> Any:
+        """Return an unfitted scikit-learn estimator for encoded inputs, `(n, features)`."""
+
+    @abstractmethod
+    def asked(self, estimator: Any, inputs: Any) -> np.ndarray:
+        """Ask an estimator that was fitted on encoded labels: outputs `(n, names)`."""
+
+    def fitted_on(self, truth: np.ndarray) -> np.ndarray:
+        """Bring encoded labels into the form that scikit-learn takes."""
+        return truth
+
+    def balanced(self, counts: np.ndarray, rows: int) -> np.ndarray:
+        """Return the weight of each class `(names,)` that evens out its `counts` among `rows` examples."""
+        raise NotImplementedError(f"{self.kind} has no classes")
+
+    def described(self) -> dict[str, Any]:
+        """Return what `of` reads, as plain JSON."""
+        return {"kind": self.kind, "names": list(self.names)}
+
+
+def kinds() -> list[str]:
+    """Return the names of all kinds of answer."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def of(content: dict[str, Any]) -> Target:
+    """Return the target that `described` wrote: its kind is the name of a file of this folder.
+
+    Raises SlipwayError for a kind that is none.
+    """
+    if content["kind"] not in kinds():
+        raise SlipwayError(
+            f"the arrays are of another version of Slipway (no kind of answer {content['kind']!r}); "
+            "`dvc repro` makes them anew"
+        )
+    module = importlib.import_module(f"{__name__}.{content['kind']}")
+    return cast("Target", module.Target(tuple(content["names"])))

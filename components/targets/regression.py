@@ -1,0 +1,102 @@
+"""A number for each name, in its own units."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from components import targets
+from components.targets import Decision
+
+ONLY = "is for labels, and the recipe predicts numbers"
+
+
+@dataclass(frozen=True)
+class Target(targets.Target):
+    """A label is a finite number, or a list of one for each of several names; encoded: `(n, names)` float32."""
+
+    kind = "regression"
+    title = "a regression of {} numbers"
+    examples = "numbers"
+    exclusive = False
+    activation = "linear"
+    output = "values"
+    losses = ("mse", "mae", "huber")
+    metric = "mae"
+    refused: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("label_smoothing", "class_weights", "resample", "threshold", "augment.cutmix"), ONLY
+    )
+
+    @property
+    def type(self) -> pa.DataType:
+        """A number, or a list of numbers."""
+        return pa.float64() if len(self.names) == 1 else pa.list_(pa.float64())
+
+    @property
+    def answer(self) -> str:
+        """The number, or all of them."""
+        return "value" if len(self.names) == 1 else "values"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def invalid(self, labels: Iterable[Any]) -> list[bool]:
+        """Tell which labels are missing, too many or too few numbers, or not finite."""
+        if len(self.names) == 1:
+            return [label is None or not math.isfinite(label) for label in labels]
+        return [
+            label is None or len(label) != len(self.names) or not all(n is not None and math.isfinite(n) for n in label)
+            for label in labels
+        ]
+
+    def complaint(self, label: Any) -> str:  # noqa: ARG002
+        """It has not one finite number per name."""
+        count = len(self.names)
+        return f"is not {count} finite numbers; have" if count > 1 else "is not a number; have"
+
+    def held(self, label: Any) -> list[str]:  # noqa: ARG002
+        """None."""
+        return []
+
+    def encode(self, labels: list[Any]) -> np.ndarray:
+        """Return `(n, names)` float32."""
+        return np.array(labels, np.float32).reshape(len(labels), len(self.names))
+
+    def decode(self, actual: np.ndarray) -> list[Any]:
+        """Return numbers, or lists of them."""
+        found: list[Any] = actual[:, 0].tolist() if len(self.names) == 1 else actual.tolist()
+        return found
+
+    def answers(self, outputs: np.ndarray, decision: Decision | None = None) -> pa.Table:  # noqa: ARG002
+        """Return `value`, or `values` for several."""
+        if len(self.names) == 1:
+            return pa.table({"value": pa.array(outputs[:, 0], pa.float64())})
+        return pa.table({"values": pa.array(list(outputs.astype(np.float64)), pa.list_(pa.float64()))})
+
+    def certain(self, actual: np.ndarray) -> np.ndarray:
+        """Return the numbers themselves."""
+        return actual
+
+    def trivial(self, truth: np.ndarray) -> tuple[str, np.ndarray]:
+        """The mean of each number."""
+        return "the mean", np.asarray(np.mean(truth, axis=0, dtype=np.float64))
+
+    def classical(self) -> Any:
+        """Ridge regression."""
+        from sklearn.linear_model import Ridge
+
+        return Ridge()
+
+    def fitted_on(self, truth: np.ndarray) -> np.ndarray:
+        """One number is `(n,)`."""
+        return truth[:, 0] if truth.shape[1] == 1 else truth
+
+    def asked(self, estimator: Any, inputs: Any) -> np.ndarray:
+        """The numbers that it predicts."""
+        found = np.asarray(estimator.predict(inputs), np.float64)
+        return found.reshape(len(found), -1)

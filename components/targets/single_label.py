@@ -1,0 +1,106 @@
+"""One of several classes: the model's outputs are their probabilities, which sum to 1."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from components import targets
+from components.targets import Decision
+
+
+@dataclass(frozen=True)
+class Target(targets.Target):
+    """A label is one of `names`, text; encoded, its number: `(n,)` int32.
+
+    A decision is a matrix `(names, names)`: the label chosen is that of the largest of `probabilities @ decision`,
+    without one the likeliest.
+    """
+
+    kind = "single_label"
+    title = "a classifier of {} labels"
+    examples = "one label per example"
+    exclusive = True
+    activation = "softmax"
+    output = "probabilities"
+    losses = ("cross_entropy", "focal")
+    metric = "accuracy"
+    refused: ClassVar[Mapping[str, str]] = {}
+
+    @property
+    def type(self) -> pa.DataType:
+        """A text."""
+        return pa.string()
+
+    @property
+    def answer(self) -> str:
+        """The label that was chosen."""
+        return "label"
+
+    def invalid(self, labels: Iterable[Any]) -> list[bool]:
+        """Tell which labels are missing or unknown."""
+        known = frozenset(self.names)
+        return [label not in known for label in labels]
+
+    def complaint(self, label: Any) -> str:  # noqa: ARG002
+        """It is not among the names."""
+        return "is not in {section}.labels of params.yaml; add it there, or have"
+
+    def held(self, label: Any) -> list[str]:
+        """The label itself."""
+        return [label]
+
+    def encode(self, labels: list[Any]) -> np.ndarray:
+        """Return `(n,)` int32, each label's number."""
+        codes = {name: index for index, name in enumerate(self.names)}
+        return np.array([codes[label] for label in labels], np.int32)
+
+    def decode(self, actual: np.ndarray) -> list[Any]:
+        """Return the names of numbers."""
+        found: list[Any] = np.array(self.names)[actual].tolist()
+        return found
+
+    def chosen(self, outputs: np.ndarray, decision: Decision | None = None) -> np.ndarray:
+        """Decide: `(n,)` int, the number of the label."""
+        best: np.ndarray = (outputs @ np.array(decision, np.float64) if decision else outputs).argmax(axis=1)
+        return best
+
+    def answers(self, outputs: np.ndarray, decision: Decision | None = None) -> pa.Table:
+        """Return `label`, its `probability`, and the `probabilities` of all."""
+        best = self.chosen(outputs, decision)
+        return pa.table(
+            {
+                "label": pa.array([self.names[i] for i in best], pa.string()),
+                "probability": pa.array(outputs[np.arange(len(best)), best], pa.float32()),
+                "probabilities": pa.array(list(outputs), pa.list_(pa.float32())),
+            }
+        )
+
+    def certain(self, actual: np.ndarray) -> np.ndarray:
+        """Return 1 for the label and 0 for the others."""
+        found: np.ndarray = np.eye(len(self.names))[actual]
+        return found
+
+    def trivial(self, truth: np.ndarray) -> tuple[str, np.ndarray]:
+        """The shares of the classes, so that the most frequent one is chosen."""
+        return "the most frequent class", np.bincount(truth, minlength=len(self.names)) / len(truth)
+
+    def classical(self) -> Any:
+        """Logistic regression."""
+        from sklearn.linear_model import LogisticRegression
+
+        return LogisticRegression(max_iter=200)
+
+    def asked(self, estimator: Any, inputs: Any) -> np.ndarray:
+        """Probabilities; 0 for a class that the estimator has not seen."""
+        found = np.asarray(estimator.predict_proba(inputs), np.float64)
+        every = np.zeros((len(found), len(self.names)))
+        every[:, np.asarray(estimator.classes_, int)] = found
+        return every
+
+    def balanced(self, counts: np.ndarray, rows: int) -> np.ndarray:
+        """N / (classes x count), as scikit-learn's compute_class_weight."""
+        found: np.ndarray = rows / (len(self.names) * np.maximum(counts, 1))
+        return found
