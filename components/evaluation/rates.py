@@ -114,3 +114,15 @@ def areas(outputs: np.ndarray, where: np.ndarray, w: np.ndarray) -> Measures:
     for name in range(names):
         found["roc_auc"][:, name], found["pr_auc"][:, name] = area(outputs[:, name], where[:, name], w)
     return found
+
+
+def thresholds(held: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return false positive rate, true positive rate and precision at every threshold, the strictest first.
+
+    `held` is `(n,)` bool with some of both; the curves begin where nothing is said to hold, with precision 1.
+    """
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)  # of equal scores
+    hit, said = np.cumsum(held[order])[last], last + 1
+    false, true = (said - hit) / (~held).sum(), hit / held.sum()
+    return np.append(0.0, false), np.append(0.0, true), np.append(1.0, hit / said)

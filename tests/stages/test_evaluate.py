@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from components import SlipwayError, params, recipes
-from components.evaluation import metrics
+from components.evaluation import metrics, rates
 from components.evaluation.examples import Examples
 from components.files import model_digest, read_json, write_csv, write_json
 from components.reports import figures, results
@@ -352,7 +352,7 @@ def test_curves_have_the_areas_that_were_measured() -> None:
     random = np.random.default_rng(1)
     held = random.random(300) < 0.3
     scores = (held * 0.4 + random.random(300)).round(2)
-    false, true, precision = figures.rates(held, scores)
+    false, true, precision = rates.thresholds(held, scores)
     outputs = np.stack([1 - scores, scores], axis=1)
     found, _ = metrics.measure(Examples(held.astype(int), outputs, single_label.Target(("no", "yes"))))
     assert np.trapezoid(true, false) == pytest.approx(found["roc_auc"][0])
@@ -362,7 +362,7 @@ def test_curves_have_the_areas_that_were_measured() -> None:
 def test_text_of_strangers_is_no_markup(tmp_path: Path) -> None:
     entry = {"row": 0, "input": "text", "kind": "tokens", "actual": "<b>", "answer": "好", "probability": 0.5}
     write_json(tmp_path / "evaluation" / "explanations.json", [entry | {"tokens": ["<script>"], "drop": [0.25]}])
-    page = figures.tokens(tmp_path)
+    page = figures.explanations.tokens(tmp_path)
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert "actual &lt;b&gt;" in page
