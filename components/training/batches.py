@@ -83,8 +83,7 @@ def training(params: Params, arrays: Path, manifest: dict[str, Any], first: int 
     settings = params.train
     one_label = manifest["target"]["kind"] == "label"
     weights = fitting.class_weights(settings, manifest) if one_label else None
-    recipe = recipes.load(params.recipe)
-    change = augment.changes(settings.augment, recipe.inputs(params.task, manifest["state"]))
+    change = augment.changes(settings.augment, fitting.inputs(params, manifest))
     dense = _dense(params, manifest)
 
     def make(inputs: recipes.Arrays, labels: np.ndarray, random: np.random.Generator) -> tuple[Any, ...]:

@@ -74,7 +74,7 @@ def test_missing_column_and_missing_model(made: Made, tmp_path: Path) -> None:
 
 def test_text_of_a_csv_is_cast_row_by_row() -> None:
     """A value that is no number is an error of its own row; an empty one is a missing value."""
-    section = {"numeric": ["x"], "labels": ["no", "yes"], "hidden": [4]}
+    section = {"numeric": ["x"], "labels": ["no", "yes"]}
     recipe = recipes.load("tabular")
     settings = recipe.Params.model_validate(section)
     state = recipe.fit([pa.table({"x": [-1.0, 0.0, 1.0]})], settings)
