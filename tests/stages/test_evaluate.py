@@ -82,7 +82,12 @@ def sample(rows, seed):
 
 
 NETWORKS = """
-from pydantic import BaseModel as Network
+from pydantic import BaseModel
+
+
+class Network(BaseModel):
+    pass
+
 
 sample = {}
 """
