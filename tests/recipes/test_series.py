@@ -19,6 +19,7 @@ from components.recipes.series.source import latest
 from components.recipes.series.source import series as read
 from components.recipes.source import Source, commands
 from components.stages import ingest as ingest_stage
+from components.stages import predict
 from tests.conftest import ROOT
 
 DATASETS = Path(os.environ.get("SLIPWAY_DATASETS", ROOT.parent / "shared" / "datasets")) / "series"
@@ -565,6 +566,21 @@ def test_the_last_window_of_each_group_is_what_a_forecast_follows(tmp_path: Path
     ):
         with pytest.raises(SlipwayError, match=message):
             latest(file, asked.model_copy(update=changed), "t", group, csv_reader.Reading(), None)
+
+
+def test_a_forecast_of_a_model_that_was_registered_with_its_network_among_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As all were before the network had a section of its own."""
+    from components.tracking import connection
+
+    section = {"values": ["v"], "group": False, "history": 3, "horizon": 2, "every": 1, "season": 1, "step": "day"}
+    old = section | {"model": "linear", "filters": 32, "kernel": 3, "patch": 16, "width": 64, "heads": 4, "blocks": 2}
+    monkeypatch.setattr(connection, "about", lambda _: {"recipe": "series", "params": old})
+    file = csv(tmp_path, *days(1, 2, 3, 4))
+    names, found = predict._latest("models:/sales/1", file, {}, time="t", group=None, form=None)
+    assert names == ["after 2020-01-04"]
+    assert found["history"].to_pylist() == [[2, 3, 4]]
 
 
 GOOD = days(1, 2, 3, 4, 5, 6)
