@@ -318,7 +318,7 @@ def _must_be_in_place(path: Path, sections: dict[str, Any], chosen: Any) -> None
         moved = getattr(module, "moved", {})
         for key, value in section.items() if isinstance(section, dict) else ():
             if key not in own and key in module.Network.model_fields:
-                of = "" if recipe == chosen else f", of the chosen recipe ({chosen}): take it out here"
+                of = "" if chosen in (recipe, None) else f", of the chosen recipe ({chosen}): take it out here"
                 lines.append(f"{path}: {recipe}.{key}: moved: it is network.{key} now{of}")
             elif f"{key}: {value}" in moved:
                 lines.append(f"{path}: {recipe}.{key}: moved: it is {recipe}.{moved[f'{key}: {value}']} now")

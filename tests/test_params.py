@@ -121,7 +121,9 @@ def test_small_numbers_may_be_written_with_an_exponent(tmp_path: Path) -> None:
 def test_the_digest_is_of_the_values_not_of_the_text(tmp_path: Path) -> None:
     plain = load(tmp_path, "name: a\nrecipe: images\n").digest()
     assert load(tmp_path, "# a comment\nrecipe: images\nname: a\ntrain: {epochs: 20}").digest() == plain
+    assert load(tmp_path, "name: a\nrecipe: images\nnetwork: {model: cnn}").digest() == plain
     assert load(tmp_path, "name: a\nrecipe: images\ntrain: {epochs: 21}").digest() != plain
+    assert load(tmp_path, "name: a\nrecipe: images\nnetwork: {model: mlp}").digest() != plain
 
 
 @given(st.text(max_size=200))
