@@ -47,7 +47,7 @@ HEAD = (
     "MB at 10x",
 )
 # Settings beside the sample's: the tokenizer is what can be compared, n-grams are counted by us.
-SETTINGS: dict[str, dict[str, Any]] = {"text": {"model": "transformer"}}
+SETTINGS: dict[str, dict[str, Any]] = {"text": {"encoding": "pieces"}}
 
 
 def main() -> None:

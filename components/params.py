@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from components import SlipwayError, nearest, recipes
+from components.recipes import networks
 from components.targets import Target
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -217,7 +218,8 @@ class Params(Section):
     evaluate: Evaluate = Evaluate()
     costs: dict[str, dict[str, float]] | None = None  # actual label -> predicted label -> cost; what is left out is 0
     register_: Annotated[Register, Field(alias="register")] = Register()
-    task: Any = None  # the recipe's own section, typed by its `Params`
+    task: Any = None  # the recipe's own section, typed by its `Params`: what an example is
+    network: Any = None  # what learns, typed by the `Network` of the recipe's networks
 
     @model_validator(mode="after")
     def _suited(self) -> "Params":
@@ -253,7 +255,7 @@ class Params(Section):
 
 
 def load(path: Path = Path("params.yaml")) -> Params:
-    """Read and check params.yaml; the section named like the recipe is in `task`.
+    """Read and check params.yaml; the section named like the recipe is in `task`, its network's in `network`.
 
     Raises SlipwayError for a file that is missing or no YAML, an unknown key (with the nearest known
     one) and a value of the wrong type.
@@ -274,6 +276,7 @@ def check(content: Any, path: Path) -> Params:
     sections = {key: content.pop(key) for key in recipes.names() if key in content}
     if "task" in content:
         raise SlipwayError(f"{path}: task: unknown key; a recipe's settings stand under its own name")
+    _must_be_in_place(path, sections, content.get("recipe"))
     tasks = {}
     for key, section in sections.items():  # also the recipes not chosen: a typo there is a typo
         tasks[key] = _check(path, recipes.load(key).Params, section or {}, key)
@@ -283,7 +286,36 @@ def check(content: Any, path: Path) -> Params:
         if name not in tasks:
             tasks[name] = _check(path, recipe.Params, {}, name)
         content["task"] = tasks[name]
+        content["network"] = _network(path, name, content.get("network"), tasks[name])
     return _check(path, Params, content, "")
+
+
+def _network(path: Path, recipe: str, section: Any, task: Any) -> BaseModel:
+    """Check the section `network` by itself, and that it suits the recipe's section."""
+    found = networks.load(recipe)
+    network = _check(path, found.Network, {} if section is None else section, "network")
+    if suits := getattr(found, "check", None):
+        try:
+            suits(network, task)
+        except ValueError as error:
+            raise SlipwayError(f"{path}: network.{error}") from None
+    return network
+
+
+def _must_be_in_place(path: Path, sections: dict[str, Any], chosen: Any) -> None:
+    """Raise SlipwayError for each setting of a recipe's section that stands elsewhere now, and say where."""
+    lines = []
+    for recipe, section in sections.items():
+        module, own = networks.load(recipe), recipes.load(recipe).Params.model_fields
+        moved = getattr(module, "moved", {})
+        for key, value in section.items() if isinstance(section, dict) else ():
+            if key not in own and key in module.Network.model_fields:
+                of = "" if chosen in (recipe, None) else f", of the chosen recipe ({chosen}): take it out here"
+                lines.append(f"{path}: {recipe}.{key}: moved: it is network.{key} now{of}")
+            elif f"{key}: {value}" in moved:
+                lines.append(f"{path}: {recipe}.{key}: moved: it is {recipe}.{moved[f'{key}: {value}']} now")
+    if lines:
+        raise SlipwayError("\n".join(lines))
 
 
 def _check(path: Path, model: type[Model], values: Any, prefix: str) -> Model:

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from components import params, recipes
 from components.data import dataset
+from components.recipes import networks
 
 ROOT = Path(__file__).parent.parent
 # The stages are started as `python`, and servers and stores of the developer's are none of a test's business.
@@ -33,7 +34,13 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
 
     def _make(recipe: str = "images", rows: int = 200, **sections: Any) -> params.Params:
         section, sample = recipes.load(recipe).sample(rows, 3)
-        content = {"name": "trial", "recipe": recipe, recipe: section, **sections}
+        content = {
+            "name": "trial",
+            "recipe": recipe,
+            recipe: section,
+            "network": networks.load(recipe).sample,
+            **sections,
+        }
         YAML().dump(content, Path("params.yaml"))
         settings = params.load()
         write_dataset(Path("data/a.parquet"), settings, sample)

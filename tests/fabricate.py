@@ -28,7 +28,8 @@ from components.serving import onnx_model
 PARAMS = """\
 name: sides
 recipe: images
-images: {height: 6, width: 6, labels: [left, right], hidden: [16]}
+images: {height: 6, width: 6, labels: [left, right]}
+network: {hidden: [16]}
 train: {epochs: 3, batch_size: 32}
 register:
   minimum: {accuracy: 0.6}

@@ -84,7 +84,7 @@ def test_the_settings_are_those_of_the_example(project: Path) -> None:
     found = params.load(project / "params.yaml")
     assert found == params.load(ROOT / "examples" / "mnist" / "params.yaml")
     assert found.name == "mnist"
-    assert found.task.model == "mlp"
+    assert found.network.model == "mlp"
     own = ROOT / "examples" / "mnist" / "expectations.yaml"
     assert (project / "expectations" / "images.yaml").read_bytes() == own.read_bytes()
     assert not (project / "data.dvc").exists()

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components import SlipwayError, params
+from components import SlipwayError, params, recipes
+from components.recipes import networks
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,6 +41,26 @@ def test_the_projects_own_params_load_and_short_sections_are_written_out() -> No
             "name: a\nrecipe: images\ntabular: {numerics: []}",
             "tabular.numerics: unknown key; did you mean tabular.numeric?",
         ),
+        ("name: a\nrecipe: images\nnetwork: {hiden: [3]}", "network.hiden: unknown key; did you mean network.hidden?"),
+        ("name: a\nrecipe: images\nnetwork: {depth: 19}", "network.depth: input should be 20, 18 or 50 (got 19)"),
+        ("name: a\nrecipe: images\nnetwork: 3", "network: input should be a valid dictionary"),
+        ("name: a\nrecipe: images\nnetwerk: {}", "netwerk: unknown key; did you mean network?"),
+        (
+            "name: a\nrecipe: images\nimages: {height: 5}\nnetwork: {filters: [1, 1, 1, 1]}",
+            "network.filters: 4 blocks halve an image of 28 x 5 till nothing is left; it needs 8 pixels a side",
+        ),
+        (
+            "name: a\nrecipe: images\nimages: {height: 5}\nnetwork: {model: vit, patch: 6}",
+            "network.patch: 6 is larger than an image of 28 x 5",
+        ),
+        (
+            "name: a\nrecipe: text\nnetwork: {size: mini}",
+            "network.size: is of text.encoding: pieces, and that is ngrams: leave it out",
+        ),
+        (
+            "name: a\nrecipe: text\ntext: {encoding: pieces}\nnetwork: {bayes: false}",
+            "network.bayes: is of text.encoding: ngrams, and that is pieces: leave it out",
+        ),
         ("name: a\nrecipe: image", "recipe: no recipe 'image'; did you mean images?"),
         (
             "name: a\nrecipe: images\ntrain: {epochs: many}",
@@ -63,6 +84,31 @@ def test_a_mistake_names_the_file_the_key_and_the_mend(tmp_path: Path, text: str
     assert expected in found
 
 
+@pytest.mark.parametrize("recipe", recipes.names())
+def test_a_setting_that_is_the_networks_now_is_told_where_it_went(tmp_path: Path, recipe: str) -> None:
+    """All of an old section at once, and whatever else is wrong with it."""
+    own = recipes.load(recipe).Params.model_fields
+    fields = [name for name in networks.load(recipe).Network.model_fields if name not in own]
+    assert fields
+    old = "\n".join(f"  {name}: 1" for name in ("labels", *fields))
+    expected = [f"{tmp_path}/params.yaml: {recipe}.{name}: moved: it is network.{name} now" for name in fields]
+    assert message(tmp_path, f"name: a\nrecipe: {recipe}\n{recipe}:\n{old}\n").split("\n") == expected
+    other = next(name for name in recipes.names() if name != recipe)
+    expected = [f"{line}, of the chosen recipe ({other}): take it out here" for line in expected]
+    assert message(tmp_path, f"name: a\nrecipe: {other}\n{recipe}:\n{old}\n").split("\n") == expected
+
+
+@pytest.mark.parametrize(("old", "new"), [("ngrams", "ngrams"), ("transformer", "pieces")])
+def test_the_old_choice_of_a_network_for_texts_is_one_of_their_encoding(tmp_path: Path, old: str, new: str) -> None:
+    found = message(tmp_path, f"name: a\nrecipe: text\ntext: {{model: {old}, hidden: 3}}").split("\n")
+    where = tmp_path / "params.yaml"
+    assert found == [
+        f"{where}: text.model: moved: it is text.encoding: {new} now",
+        f"{where}: text.hidden: moved: it is network.hidden now",
+    ]
+    assert "text.model: unknown key" in message(tmp_path, "name: a\nrecipe: text\ntext: {model: other}")
+
+
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(SlipwayError, match="no such file"):
         params.load(tmp_path / "params.yaml")
@@ -75,7 +121,9 @@ def test_small_numbers_may_be_written_with_an_exponent(tmp_path: Path) -> None:
 def test_the_digest_is_of_the_values_not_of_the_text(tmp_path: Path) -> None:
     plain = load(tmp_path, "name: a\nrecipe: images\n").digest()
     assert load(tmp_path, "# a comment\nrecipe: images\nname: a\ntrain: {epochs: 20}").digest() == plain
+    assert load(tmp_path, "name: a\nrecipe: images\nnetwork: {model: cnn}").digest() == plain
     assert load(tmp_path, "name: a\nrecipe: images\ntrain: {epochs: 21}").digest() != plain
+    assert load(tmp_path, "name: a\nrecipe: images\nnetwork: {model: mlp}").digest() != plain
 
 
 @given(st.text(max_size=200))

@@ -2,9 +2,11 @@
 
 import argparse
 import ast
+import contextlib
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from components import __main__, files, params, recipes
-from components.recipes import source
+from components.recipes import networks, source
 from tests.conftest import ROOT
 from tests.flowing import initialised, status
 
@@ -138,6 +140,7 @@ def test_every_recipe_has_expectations_and_a_section() -> None:
         module = recipes.load(recipe)
         section, _ = module.sample(10, 1)
         assert module.target(module.Params.model_validate(section)).names
+        assert networks.load(recipe).Network.model_validate(networks.load(recipe).sample)
 
 
 def test_the_map_names_every_room_and_nothing_that_is_gone() -> None:
@@ -218,6 +221,65 @@ def test_a_recipe_may_do_without_a_source_of_its_own(tmp_path: Path, monkeypatch
     monkeypatch.setattr(recipes, "__path__", [*recipes.__path__, str(tmp_path)])
     assert "bare" in recipes.names()
     assert {"images", "table"} <= source.commands().keys()
+
+
+MAKE = """
+import os, pathlib, sys
+for out in sys.argv[2:]:
+    path = pathlib.Path(out) if pathlib.Path(out).suffix else pathlib.Path(out, "made")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(pathlib.Path(given).read_bytes() for given in sys.argv[1].split(",")))
+"""
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real graph, parameters and code, in a DVC repository where every stage has run; it only writes its outs."""
+    folder = tmp_path_factory.mktemp("graph")
+    initialised(folder)
+    for path in ("components", "expectations"):
+        shutil.copytree(ROOT / path, folder / path)
+    for path in (".dvcignore", "params.yaml", "requirements/versions.yaml"):
+        (folder / path).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / path, folder / path)
+    (folder / "data").mkdir()
+    (folder / "data/a.parquet").write_bytes(b"examples")
+    (folder / "make.py").write_text(MAKE)
+    stages = {}
+    for name, stage in STAGES.items():  # of train what is made depends on the network
+        given = "params.yaml,components/recipes/images/networks.py" if name == "train" else "dvc.yaml"
+        stages[name] = stage | {"cmd": f"python make.py {given} {' '.join(outs(stage))}"}
+    YAML().dump({"stages": stages}, folder / "dvc.yaml")
+    assert changed(folder)[1] == set(STAGES)
+    return folder
+
+
+def changed(folder: Path) -> tuple[set[str], set[str]]:
+    """The stages that are out of date, and those that run then."""
+    from dvc.repo import Repo
+
+    with contextlib.chdir(folder), Repo() as repo:
+        return set(repo.status()), {stage.name for stage in repo.reproduce()}
+
+
+def test_another_network_trains_and_evaluates_and_nothing_else(reproduced: Path) -> None:
+    assert changed(reproduced) == (set(), set())
+    written = (reproduced / "params.yaml").read_text()
+    assert "  model: cnn" in written
+    (reproduced / "params.yaml").write_text(written.replace("  model: cnn", "  model: mlp"))
+    assert changed(reproduced) == ({"train"}, {"train", "evaluate"})
+    with (reproduced / "components/recipes/images/networks.py").open("a") as file:
+        file.write("# another line\n")
+    assert changed(reproduced) == ({"train"}, {"train", "evaluate"})
+    (reproduced / "params.yaml").write_text(written.replace("  channels: 1", "  channels: 3"))
+    assert changed(reproduced)[0] == {*STAGES}
+
+
+def test_a_section_with_nothing_in_it_is_there_for_dvc(reproduced: Path) -> None:
+    written = (reproduced / "params.yaml").read_text()
+    (reproduced / "params.yaml").write_text(re.sub(r"network:.*\n  model: .*\n", "network: {}\n", written))
+    changed(reproduced)
+    assert changed(reproduced) == (set(), set())
 
 
 def test_bytecode_is_no_dependency(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

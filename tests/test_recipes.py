@@ -93,13 +93,13 @@ def test_the_recipe_of_the_docs_works(monkeypatch: pytest.MonkeyPatch) -> None:
     networks: Any = found["networks"]
     assert set(vars(found["source"])["SOURCES"]) == {"points"}
     section, sample = points.sample(200, 1)
-    settings = points.Params.model_validate(section)
+    settings, network = points.Params.model_validate(section), networks.Network.model_validate(networks.sample)
     state = points.fit([sample.slice(0, 150), sample.slice(150)], settings)
     arrays = points.encode(sample, settings, state)
     assert arrays.keys() == points.inputs(settings, state).keys()
     assert np.abs(arrays["point"]).max() == pytest.approx(1)
     assert points.facts(sample, settings)["distance"].null_count == 0
-    outputs = networks.build(settings, state, 0.1).predict(arrays, verbose=0)
+    outputs = networks.build(network, settings, state, 0.1).predict(arrays, verbose=0)
     assert outputs.shape == (200, 2)
     assert set(points.target(settings).answers(outputs)["label"].to_pylist()) <= {"in", "out"}
     with pytest.raises(ValueError, match="missing or infinite"):

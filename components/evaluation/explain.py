@@ -87,8 +87,8 @@ def chosen(examples: Examples, most: int) -> np.ndarray:
 def examples(
     ask: Ask,
     arrays: Arrays,
+    inputs: dict[str, Input],
     recipe: Recipe,
-    params: Any,
     state: State,
     measured: Examples,
     most: int,
@@ -99,7 +99,6 @@ def examples(
     of the label that was chosen, of the likeliest of several, of the mean of all numbers.
     """
     found = []
-    inputs = recipe.inputs(params, state)
     spell = part(recipe, "spell")
     seen = {key: entry for key, entry in inputs.items() if entry.kind in ("image", "spectrogram", "tokens")}
     for row in chosen(measured, most).tolist() if seen else []:

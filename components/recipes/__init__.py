@@ -1,7 +1,8 @@
 """Recipes: a folder for each kind of data, found by its name; `images` is components/recipes/images/.
 
-`example` says what an example is, with the parts of `Recipe`: it is shipped with a model. `networks` builds what learns
-(networks.py of this folder), `source` reads raw files (source.py). Nothing has to be registered.
+`example` says what an example is, with the parts of `Recipe`: it is shipped with a model, and no network changes it.
+`networks` builds what learns (networks.py of this folder), `source` reads raw files (source.py). Nothing has to be
+registered.
 """
 
 import importlib

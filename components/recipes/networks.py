@@ -1,6 +1,6 @@
 """Networks: what a recipe learns with, components/recipes/NAME/networks.py; and the layers that all of them end in.
 
-Only a training imports this: what is served is the export.
+Keras is imported where a network is built: params.yaml is read by every stage. What is served is the export.
 """
 
 import importlib
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
+from pydantic import BaseModel
 
 from components import recipes
 from components.recipes import Arrays, State
@@ -40,12 +41,21 @@ class Pretraining:
 class Networks(Protocol):
     """The networks of a recipe.
 
-    Optional, used where the module has it: `pretraining(params, state, dropout) -> Pretraining | None`, a task without
-    labels that the model's layers learn first; None where the settings ask for none.
+    Optional parts, used where the module has them:
+
+    - `pretraining(network, params, state, dropout) -> Pretraining | None`: a task without labels that the model's
+      layers learn first; None where the settings ask for none;
+    - `check(network, params)`: ValueError, beginning with the key and a colon, where the network does not suit the
+      recipe's section;
+    - `moved`: where settings of the recipe's section went that are no longer there, {"OLD: VALUE": "NEW: VALUE"}. Those
+      that are settings of the network now need no entry.
     """
 
-    def build(self, params: Any, state: State, dropout: float) -> "keras.Model":
-        """Build a Keras model from the inputs named by encode to the outputs of the target; see `head`."""
+    Network: type[BaseModel]  # the section `network` of params.yaml
+    sample: dict[str, Any]  # that section, for the recipe's sample: small and fast
+
+    def build(self, network: Any, params: Any, state: State, dropout: float) -> "keras.Model":
+        """Build a Keras model from inputs of encode, all or some, to the outputs of the target; see `head`."""
 
 
 def load(name: str) -> Networks:
@@ -54,10 +64,10 @@ def load(name: str) -> Networks:
     return cast("Networks", importlib.import_module(f"components.recipes.{name}.networks"))
 
 
-def pretraining(name: str, params: Any, state: State, dropout: float) -> Pretraining | None:
+def pretraining(name: str, network: Any, params: Any, state: State, dropout: float) -> Pretraining | None:
     """Return the task without labels of a recipe, None where it has none or its settings ask for none."""
     part = getattr(load(name), "pretraining", None)
-    return part(params, state, dropout) if part else None
+    return part(network, params, state, dropout) if part else None
 
 
 def head(x: Any, target: Target, state: State) -> Any:

@@ -33,6 +33,7 @@ class Source:
     tables: Iterator[pa.Table]
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> count; filled while reading
     others: dict[str, Any] = field(default_factory=dict)  # further settings of params.yaml, for a new dataset
+    network: dict[str, Any] = field(default_factory=dict)  # of the section `network`, for a new dataset
     schema: pa.Schema | None = None  # of the dataset that is added to; set before the tables are read
 
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from components import SlipwayError, recipes
 from components.files import read_json
-from components.recipes import Arrays
+from components.recipes import Arrays, Input
 from components.targets import Decision, Target
 
 if TYPE_CHECKING:
@@ -59,11 +59,22 @@ def load(model_dir: Path) -> Model:
     return Model(session, recipe, params, content["state"], recipe.target(params), content["decision"])
 
 
+def inputs(model: Model) -> dict[str, Input]:
+    """Say what each input that the model reads is made of: a network may leave out some of what encode makes."""
+    read = {given.name for given in model.session.get_inputs()}
+    every = model.recipe.inputs(model.params, model.state)
+    return {name: entry for name, entry in every.items() if name in read}
+
+
 def outputs(model: Model, arrays: Arrays, batch: int = BATCH) -> np.ndarray:
-    """Run encoded examples through the model: `(n, names)` float32, probabilities or numbers."""
+    """Run encoded examples through the model: `(n, names)` float32, probabilities or numbers.
+
+    Arrays that the model does not read are left alone.
+    """
     rows = len(next(iter(arrays.values())))
+    read = {given.name: arrays[given.name] for given in model.session.get_inputs()}
     parts = [
-        model.session.run(None, {name: np.ascontiguousarray(a[at : at + batch]) for name, a in arrays.items()})[0]
+        model.session.run(None, {name: np.ascontiguousarray(a[at : at + batch]) for name, a in read.items()})[0]
         for at in range(0, rows, batch)
     ]
     return np.concatenate(parts) if parts else np.empty((0, len(model.target.names)), np.float32)

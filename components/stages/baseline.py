@@ -1,7 +1,6 @@
 """Fit what a model has to beat: a trivial answer, and a classical model on the same training split.
 
-A stage of its own: no setting of `train:` runs it again. Any change of the recipe's section does, also of the network
-alone: DVC cannot tell which settings the encoding needs.
+A stage of its own: no setting of `train:` or `network:` runs it again.
 """
 
 import warnings

@@ -29,7 +29,8 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
     settings = params.evaluate
     manifest = read_json(arrays / "manifest.json")
     loaded = onnx_model.load(model)
-    inputs = {name: np.load(arrays / "test" / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"]}
+    inputs_of = onnx_model.inputs(loaded)
+    inputs = {name: np.load(arrays / "test" / f"{name}.npy", mmap_mode="r") for name in inputs_of}
     rows = np.load(arrays / "test" / "row.npy")
     examples = Examples(
         actual=np.load(arrays / "test" / "label.npy"),
@@ -46,7 +47,6 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
     samples, by_name_samples = bootstrap.resampled(examples, params.seed, settings.resamples)
     beside = _beside(params, examples, found, samples, baseline)
     cut = slices.measured(_columns(params, data, rows), examples, params.seed, settings.resamples, settings.confidence)
-    inputs_of = loaded.recipe.inputs(loaded.params, loaded.state)
     with replacing(out) as aside:
         aside.mkdir(parents=True)
         numbers = {name: float(value[0]) for name, value in found.items()}
@@ -68,9 +68,7 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
         if settings.explain:
             if important := explain.importance(ask, inputs, inputs_of, examples, params.seed):
                 write_csv(aside / "importance.csv", important, list(important[0]))
-            if why := explain.examples(
-                ask, inputs, loaded.recipe, loaded.params, loaded.state, examples, settings.explain
-            ):
+            if why := explain.examples(ask, inputs, inputs_of, loaded.recipe, loaded.state, examples, settings.explain):
                 write_json(aside / "explanations.json", why)
     cost: dict[str, Any] = {
         "latency_ms": round(onnx_model.latency_ms(loaded, inputs), 3),

@@ -74,7 +74,7 @@ def sweep(params: "Params", arrays: Path, manifest: dict[str, Any], steps: int) 
         pretrained_weights.start(model, source, params.train, manifest["state"])
     fitting.compile_to_fit(model, params, manifest)
     model.optimizer.build(model.trainable_variables)
-    examples = batches.training(params, arrays, manifest)
+    examples = batches.training(params, arrays, fitting.read_by(model, manifest))
     rows: list[dict[str, float]] = []
     average, lowest = 0.0, math.inf
     for step in range(steps):

@@ -28,6 +28,7 @@ from components.recipes.source import Source, commands, slug
 from components.reports import results
 
 GATES = ("minimum", "maximum")
+WHOLE = (*GATES, "network")  # sections that are replaced as a whole
 
 
 def arguments(stages: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -72,11 +73,12 @@ def run(
         if not old:
             versions.replaceable(data)
         settings = {"recipe": found.recipe, found.recipe: found.settings}
-        inherited = ""
-        if current is not None and not (old or keep_params or _same(found, current)):
-            inherited = _inherited(current)
+        inherited: list[str] = []
         if not old:
-            settings = {"name": name, **settings, **_others(found, current)}
+            network = _network(found, current)
+            settings = {"name": name, **settings, **network, **_others(found, current)}
+            if current is not None and not (keep_params or _same(found, current)):
+                inherited = _inherited(current, found, name)
         settle = partial(_settled, params, {} if keep_params else settings, grow=bool(old))
         settle()  # what does not fit stops us before the data is read
         known = _known(data, old, columns)
@@ -102,8 +104,8 @@ def run(
         print(f"wrote {data / piece.name}")
     for line in changed:
         print(f"{params}: {line}")
-    if inherited:
-        print(f"{params}: train stays {inherited}; that says nothing of {name}: choose anew, docs/training.md")
+    for line in inherited:
+        print(f"{params}: {line}")
     versions.record(data)
     if before and before != versions.recorded(data):
         print(f"it replaces the version {before} of {data}, which DVC keeps: {data}.dvc as it was brings it back")
@@ -259,11 +261,32 @@ def _same(source: Source, old: params_module.Params) -> bool:
     return bool(settled == old.task)
 
 
-def _inherited(old: params_module.Params) -> str:
-    """Name the training settings that a new dataset takes over from another one; empty where none was chosen."""
-    default = params_module.Train()
-    chosen = [f"{name}: {_plain(value)}" for name, value in old.train if value != getattr(default, name)]
-    return f"as it was chosen for {old.name} ({', '.join(chosen)})" if chosen else ""
+def _network(source: Source, old: params_module.Params | None) -> dict[str, Any]:
+    """Return the section `network` of a new dataset, as far as it changes.
+
+    Another recipe has other settings: its network starts from the defaults. One of the same recipe is kept, and for
+    another problem the source's own settings come on top.
+    """
+    if old is None or old.recipe != source.recipe:
+        return {"network": source.network}
+    if _same(source, old) or not source.network:
+        return {}
+    return {"network": old.network.model_dump(mode="json", exclude_unset=True) | source.network}
+
+
+def _inherited(old: params_module.Params, source: Source, name: str) -> list[str]:
+    """Tell the settings of network and training that a new dataset takes over from another one, if any were chosen."""
+    lines = []
+    for section, where, given in (("network", "", source.network), ("train", ", docs/training.md", {})):
+        settings = getattr(old, section)
+        default = type(settings)()
+        chosen = [f"{key}: {_plain(v)}" for key, v in settings if key not in given and v != getattr(default, key)]
+        if chosen and (section == "train" or old.recipe == source.recipe):  # the network of another recipe is gone
+            lines.append(
+                f"{section} stays as it was chosen for {old.name} ({', '.join(chosen)}); that says nothing of {name}: "
+                f"choose anew{where}"
+            )
+    return lines
 
 
 def _plain(value: Any) -> str:
@@ -274,7 +297,7 @@ def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = 
     changed = []
     for key, value in settings.items():
         old = content.get(key)
-        if isinstance(value, dict) and value and key not in GATES:
+        if isinstance(value, dict) and value and key not in WHOLE:
             content[key] = old or {}  # `images:` alone is None
             changed += _merge(content[key], value, grow=grow, prefix=f"{prefix}{key}.")
             continue
@@ -284,7 +307,7 @@ def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = 
             value = [*old, *(label for label in value if label not in old)]  # noqa: PLW2901
         if old != value:
             changed.append(f"{prefix}{key}: {old} -> {value}")
-            if key in GATES and old and value:  # what stays keeps its comment
+            if key in WHOLE and old and value:  # what stays keeps its comment
                 for name in old.keys() - value.keys():
                     del old[name]
                 old.update({name: limit for name, limit in value.items() if old.get(name) != limit})

@@ -137,7 +137,9 @@ def _latest(version: str, path: Path, options: dict[str, Any], **given: Any) -> 
         raise SlipwayError(
             f"{version}: --time is for a model of series; this one is of {about.get('recipe', 'others')}"
         )
-    return series.latest(path, Params.model_validate(about["params"]), how=csv_reader.reading(options), **given)
+    # older versions were registered with the settings of their network among these
+    params = {name: value for name, value in about["params"].items() if name in Params.model_fields}
+    return series.latest(path, Params.model_validate(params), how=csv_reader.reading(options), **given)
 
 
 def _show(answers: "pa.Table") -> None:

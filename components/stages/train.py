@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components import recipes, targets
+from components import targets
 from components.files import code, read_json, sha256, write_csv
 from components.params import Params
 from components.training import (
@@ -51,6 +51,7 @@ def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any
     model = fitting.build(params, manifest, mixed=bool(hardware["mixed_precision"]))
     taken = pretrained_weights.start(model, source, params.train, manifest["state"]) if source else []
     fitting.compile_to_fit(model, params, manifest)
+    read = fitting.read_by(model, manifest)  # from here on only that is loaded
     progress = checkpoint.restore(model, folder / "fit")
     names = ", ".join(f"{name} {value}" for name, value in hardware.items())
     print(f"{model.count_params():,} parameters; {names}", flush=True)
@@ -60,14 +61,14 @@ def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any
     with runs.training(params, key, manifest, hardware) as live:
         if not progress.epochs:
             pretraining.run(model, params, arrays, manifest, folder / "pretraining", live)
-            _show(params, arrays, manifest, live)
-        loop.fit(model, params, arrays, manifest, progress, folder / "fit", live, taken)
+            _show(params, arrays, read, live)
+        loop.fit(model, params, arrays, read, progress, folder / "fit", live, taken)
         # computes in float32, and starts a later training afresh
         shipped = fitting.build(params, manifest)
         shipped.set_weights(model.get_weights())
         fitting.compile_to_ship(shipped, params, manifest)
         started = {"from": source.name, "digest": source.digest, "layers": taken} if source else None
-        digest = export.write(shipped, params, arrays, manifest, out, started)
+        digest = export.write(shipped, params, arrays, read, out, started)
         columns = ["loss", metric, "val_loss", f"val_{metric}", "learning_rate"]
         write_csv(history / "epochs.csv", progress.epochs, ["epoch", *columns])
         write_csv(history / "steps.csv", progress.steps, ["step", "loss", metric, "learning_rate"])
@@ -92,7 +93,8 @@ def _key(params: Params, manifest: dict[str, Any], source: str, hardware: Mappin
     training = sorted(Path(str(checkpoint.__file__)).parent.glob("*.py"))
     own = sha256(Path(__file__), *training, *code(params.recipe))
     costs = params.costs if params.train.threshold == "cost" else None
-    settings = [params.recipe, params.seed, params.train.model_dump(), params.task.model_dump(), costs, manifest]
+    sections = [section.model_dump() for section in (params.train, params.task, params.network)]
+    settings = [params.recipe, params.seed, *sections, costs, manifest]
     computes = [hardware[name] for name in ("device", "device_name", "mixed_precision")]
     computes += [version(name) for name in ("keras", "numpy", "tensorflow")]
     text = json.dumps([settings, source, own, computes], sort_keys=True)
@@ -101,7 +103,7 @@ def _key(params: Params, manifest: dict[str, Any], source: str, hardware: Mappin
 
 def _show(params: Params, arrays: Path, manifest: dict[str, Any], live: "Training") -> None:
     """Give the run an image of augmented examples, where there are any: those of the first batch."""
-    spec = recipes.load(params.recipe).inputs(params.task, manifest["state"])
+    spec = fitting.inputs(params, manifest)
     change = augment.changes(params.train.augment, spec)
     if change is None:
         return

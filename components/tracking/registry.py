@@ -160,7 +160,11 @@ def _save(params: Params, build: Path, example: pa.Table, folder: Path, meta: An
         pip_requirements=[f"{name}=={provenance.version(name)}" for name in packages],
         signature=_signature(params),
         input_example=example.select(recipes.asked(recipe, params.task).names).to_pandas(),
-        metadata={"recipe": params.recipe, "params": params.task.model_dump(mode="json")},
+        metadata={
+            "recipe": params.recipe,
+            "params": params.task.model_dump(mode="json"),
+            "network": params.network.model_dump(mode="json"),
+        },
         mlflow_model=meta,
     )
 

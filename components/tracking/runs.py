@@ -50,7 +50,7 @@ def flat(values: object, prefix: str = "") -> dict[str, Any]:
 
 def _parameters(params: Params) -> dict[str, Any]:
     every = params.model_dump(mode="json", by_alias=True)
-    chosen = {key: every[key] for key in ("name", "recipe", "seed", "split", "train")}
+    chosen = {key: every[key] for key in ("name", "recipe", "seed", "split", "network", "train")}
     return flat(chosen | {params.recipe: every["task"]})
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from components import recipes, targets
 from components.params import Params
-from components.training import augment, losses
+from components.training import augment, fitting, losses
 
 if TYPE_CHECKING:
     import keras
@@ -83,8 +83,7 @@ def training(params: Params, arrays: Path, manifest: dict[str, Any], first: int 
     settings = params.train
     target = targets.of(manifest["target"])
     weights = losses.class_weights(settings, target, manifest) if target.exclusive else None
-    recipe = recipes.load(params.recipe)
-    change = augment.changes(settings.augment, recipe.inputs(params.task, manifest["state"]))
+    change = augment.changes(settings.augment, fitting.inputs(params, manifest))
     dense = _dense(params, manifest)
 
     def make(inputs: recipes.Arrays, labels: np.ndarray, random: np.random.Generator) -> tuple[Any, ...]:

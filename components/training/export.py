@@ -55,6 +55,7 @@ def write(
         description = {
             "recipe": params.recipe,
             "params": params.task.model_dump(mode="json"),
+            "network": params.network.model_dump(mode="json"),
             "state": manifest["state"],
             "target": manifest["target"],
             "decision": _decision(params, arrays, manifest, aside / "model.onnx"),

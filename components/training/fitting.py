@@ -5,13 +5,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components import targets
+from components import recipes, targets
 from components.params import Params, Train
 from components.recipes import networks
 from components.training import losses, schedules
 
 if TYPE_CHECKING:
     import keras
+
+
+def read_by(model: "keras.Model", manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the manifest with only those inputs that the model reads: a network may leave out some of encode's."""
+    names = [given.name for given in model.inputs]
+    return manifest | {"inputs": {name: spec for name, spec in manifest["inputs"].items() if name in names}}
+
+
+def inputs(params: Params, manifest: dict[str, Any]) -> dict[str, recipes.Input]:
+    """Return what each input of the manifest is made of."""
+    every = recipes.load(params.recipe).inputs(params.task, manifest["state"])
+    return {name: every[name] for name in manifest["inputs"]}
 
 
 def steps(settings: Train, manifest: dict[str, Any]) -> int:
@@ -26,7 +38,7 @@ def build(params: Params, manifest: dict[str, Any], *, mixed: bool = False) -> "
     keras.config.set_dtype_policy("mixed_float16" if mixed else "float32")
     keras.utils.clear_session()  # layers are named alike each time
     keras.utils.set_random_seed(params.seed)
-    model = networks.load(params.recipe).build(params.task, manifest["state"], params.train.dropout)
+    model = networks.load(params.recipe).build(params.network, params.task, manifest["state"], params.train.dropout)
     initialise(model, params.train.initialization, params.seed)
     return model
 

@@ -27,7 +27,7 @@ def run(
     """
     import keras
 
-    task = networks.pretraining(params.recipe, params.task, manifest["state"], params.train.dropout)
+    task = networks.pretraining(params.recipe, params.network, params.task, manifest["state"], params.train.dropout)
     if task is None:
         return
     changed: dict[str, Any] = {"epochs": task.epochs, "early_stopping": None, "freeze_epochs": 0}

@@ -8,6 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from components import params, recipes
+from components.recipes import networks
 from tests.conftest import write_dataset
 from tests.e2e.conftest import Clone
 
@@ -21,7 +22,7 @@ def test_a_recipe_goes_the_whole_way(recipe: str, clone: Callable[[str], Clone])
     section, sample = module.sample(400, 3)
     # what is learned of so little is not the matter here: no gate
     content: dict[str, Any] = YAML(typ="safe").load(project.path / "params.yaml")
-    content |= {"name": "trial", "recipe": recipe, recipe: section}
+    content |= {"name": "trial", "recipe": recipe, recipe: section, "network": networks.load(recipe).sample}
     content |= {"train": {"epochs": 2, "batch_size": 32}, "register": {"minimum": {}, "maximum": {}}}
     YAML(typ="safe").dump(content, project.path / "params.yaml")
     settings = params.load(project.path / "params.yaml")

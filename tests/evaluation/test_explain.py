@@ -13,21 +13,15 @@ TWO = single_label.Target(("a", "b"))
 
 
 class Stub:
-    """A recipe that says only what its inputs are and how its tokens read."""
-
-    def __init__(self, **inputs: Input) -> None:
-        self.found = inputs
-
-    def inputs(self, params: Any, state: Any) -> dict[str, Input]:
-        return self.found
+    """A recipe that says only how its tokens read."""
 
     def spell(self, tokens: np.ndarray, state: Any) -> list[str]:
         return [f"word{token}" for token in tokens]
 
 
 def explained(ask: explain.Ask, arrays: Arrays, examples: Examples, most: int, **inputs: Input) -> list[dict[str, Any]]:
-    recipe: Any = Stub(**inputs)
-    return explain.examples(ask, arrays, recipe, None, {}, examples, most)
+    recipe: Any = Stub()
+    return explain.examples(ask, arrays, inputs, recipe, {}, examples, most)
 
 
 def test_only_the_column_that_decides_is_important() -> None:

@@ -247,10 +247,11 @@ def test_both_models_are_exported_faithfully_and_drop_out_as_they_are_told(tmp_p
 
     from components.training import export
 
-    settings = SETTINGS.model_copy(update={"model": model, "size": "tiny", "seconds": 0.5})
+    settings = SETTINGS.model_copy(update={"seconds": 0.5})
+    network = networks.Network.model_validate({"model": model, "size": "tiny"})
     keras.utils.clear_session()
     keras.utils.set_random_seed(1)
-    built = networks.build(settings, {}, 0.5)
+    built = networks.build(network, settings, {}, 0.5)
     random = np.random.default_rng(1)
     x = random.normal(size=(40, settings.frames, 40)).astype(np.float32)
     for variable in built.variables:  # so that biases and the batches' statistics are not 0 and 1
@@ -260,7 +261,8 @@ def test_both_models_are_exported_faithfully_and_drop_out_as_they_are_told(tmp_p
     assert len(set(names)) == len(names)
     rates = {layer.rate for layer in built.layers if "Dropout" in type(layer).__name__}
     assert rates == ({0.5, 0.25} if model == "cnn" else {0.5})
-    assert not [layer for layer in networks.build(settings, {}, 0.0).layers if "Dropout" in type(layer).__name__]
+    quiet = networks.build(network, settings, {}, 0.0)
+    assert not [layer for layer in quiet.layers if "Dropout" in type(layer).__name__]
     expected = np.asarray(built({"spectrogram": x}))
     assert np.ptp(expected, axis=0).max() > 0.01
     export._export(built, tmp_path / "model.onnx", "probabilities")
@@ -276,12 +278,12 @@ def test_both_models_are_exported_faithfully_and_drop_out_as_they_are_told(tmp_p
 def test_the_conformers_convolution_is_a_depthwise_one() -> None:
     import keras
 
-    settings = SETTINGS.model_copy(update={"model": "conformer", "size": "tiny", "seconds": 0.5})
-    built = networks.build(settings, {}, 0.0)
+    settings = SETTINGS.model_copy(update={"seconds": 0.5})
+    built = networks.build(networks.Network(model="conformer", size="tiny"), settings, {}, 0.0)
     layer = built.get_layer("depthwise_1")
     given = built.get_layer("depthwise_1_pad").input
     x = np.random.default_rng(1).normal(size=(2, *given.shape[1:])).astype(np.float32)
-    own = keras.layers.DepthwiseConv1D(audio.KERNEL, padding="same", use_bias=False)
+    own = keras.layers.DepthwiseConv1D(networks.KERNEL, padding="same", use_bias=False)
     own.build(given.shape)
     own.set_weights([np.asarray(layer.kernel)[:, :, None]])
     found = keras.Model(given, layer.output).predict(x, verbose=0)

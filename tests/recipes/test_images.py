@@ -270,7 +270,7 @@ def test_a_resized_picture_fills_or_keeps_its_aspect(resize: str) -> None:
 )
 def test_any_size_becomes_any_other(width: int, height: int, to_width: int, to_height: int, resize: str) -> None:
     data = saved(Image.new("L", (width, height), 200))
-    found = encoded(data, channels=1, height=to_height, width=to_width, resize=resize, model="mlp")
+    found = encoded(data, channels=1, height=to_height, width=to_width, resize=resize)
     assert found.shape == (to_height, to_width, 1)
     assert found.max() == 200
     assert resize == "pad" or found.min() == 200
@@ -313,12 +313,12 @@ def test_standardised_pixels_have_the_statistics_of_the_training_split_in_the_mo
     pixels[..., 1] //= 4
     pixels[..., 2] = 9  # a constant channel does no harm
     data = table(*[saved(Image.fromarray(item)) for item in pixels])
-    params = images.Params(height=5, width=7, channels=3, scale="standardise", model="mlp", hidden=[2])
+    params = images.Params(height=5, width=7, channels=3, scale="standardise")
     state = images.fit([data.slice(0, 13), data.slice(13)], params)
     flat = pixels.reshape(-1, 3).astype(np.float64)
     assert state["mean"] == pytest.approx(flat.mean(axis=0))
     assert state["deviation"] == pytest.approx([*flat.std(axis=0)[:2], 1.0])
-    model = networks.build(params, state, 0.0)
+    model = networks.build(networks.Network(model="mlp", hidden=[2]), params, state, 0.0)
     scaled = keras.Model(model.inputs, model.get_layer("scale").output).predict([pixels], verbose=0).reshape(-1, 3)
     assert scaled.mean(axis=0) == pytest.approx([0, 0, 0], abs=1e-3)
     assert scaled.std(axis=0) == pytest.approx([1, 1, 0], abs=1e-3)
@@ -326,31 +326,32 @@ def test_standardised_pixels_have_the_statistics_of_the_training_split_in_the_mo
 
 
 MODELS: list[Any] = [  # settings, and the parameters that the literature or a hand count gives
-    ({"model": "mlp"}, 784 * 512 + 512 + 5130),
-    pytest.param({"model": "cnn"}, 73_114, marks=pytest.mark.e2e),
-    ({"model": "cnn", "height": 9, "width": 6, "filters": [3, 5]}, 27 + 81 + 135 + 225 + 4 * 2 * (3 + 5) + 60),
+    ({"model": "mlp"}, {}, 784 * 512 + 512 + 5130),
+    pytest.param({"model": "cnn"}, {}, 73_114, marks=pytest.mark.e2e),
+    ({"model": "cnn", "filters": [3, 5]}, {"height": 9, "width": 6}, 27 + 81 + 135 + 225 + 4 * 2 * (3 + 5) + 60),
     # ResNet-20 of He and others 2016: 0.27 million
-    pytest.param({"model": "resnet"}, 273_370, marks=pytest.mark.e2e),
+    pytest.param({"model": "resnet"}, {}, 273_370, marks=pytest.mark.e2e),
     pytest.param(
-        {"model": "vit", "height": 30, "width": 45, "channels": 3, "several": True, "scale": "standardise"},
+        {"model": "vit"},
+        {"height": 30, "width": 45, "channels": 3, "several": True, "scale": "standardise"},
         796_426 + (48 + 96) * 128,  # the layers and the head, the patches' weights, the positions
         marks=pytest.mark.e2e,
     ),
 ]
 
 
-@pytest.mark.parametrize(("section", "parameters"), MODELS)
+@pytest.mark.parametrize(("chosen", "section", "parameters"), MODELS)
 def test_a_model_is_exported_faithfully_with_names_and_loads_again(
-    section: dict[str, Any], parameters: int, tmp_path: Path
+    chosen: dict[str, Any], section: dict[str, Any], parameters: int, tmp_path: Path
 ) -> None:
     import keras
     import onnxruntime
 
-    params = images.Params.model_validate(section)
+    params, network = images.Params.model_validate(section), networks.Network.model_validate(chosen)
     keras.utils.clear_session()
     keras.utils.set_random_seed(1)
     scale = {"mean": [100.0] * params.channels, "deviation": [50.0] * params.channels}
-    model = networks.build(params, scale, 0.1)
+    model = networks.build(network, params, scale, 0.1)
     assert model.count_params() == parameters
     random = np.random.default_rng(1)
     x = {"image": random.integers(0, 256, (16, params.height, params.width, params.channels)).astype(np.uint8)}
@@ -365,15 +366,16 @@ def test_a_model_is_exported_faithfully_with_names_and_loads_again(
     assert np.ptp(expected, axis=0).max() > 1e-4  # the images do matter
     model.save(tmp_path / "model.keras")
     assert np.allclose(keras.models.load_model(tmp_path / "model.keras").predict(x, verbose=0), expected, atol=1e-6)
-    again = networks.build(params, scale, 0.1)
+    again = networks.build(network, params, scale, 0.1)
     assert [layer.name for layer in again.layers] == [layer.name for layer in model.layers]  # none is numbered on
     dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
     assert dropouts
-    assert not any(isinstance(layer, keras.layers.Dropout) for layer in networks.build(params, scale, 0.0).layers)
+    quiet = networks.build(network, params, scale, 0.0)
+    assert not any(isinstance(layer, keras.layers.Dropout) for layer in quiet.layers)
 
 
 @pytest.mark.parametrize(
-    ("section", "parameters", "least"),
+    ("chosen", "parameters", "least"),
     [
         ({"model": "resnet", "depth": 18}, 11_184_970, "stage_4_2_add"),
         ({"model": "resnet", "depth": 50}, 23_543_370, "stage_4_3_add"),
@@ -382,37 +384,48 @@ def test_a_model_is_exported_faithfully_with_names_and_loads_again(
     ],
 )
 @pytest.mark.e2e
-def test_a_large_model_has_the_size_that_its_paper_gives(section: dict[str, Any], parameters: int, least: str) -> None:
-    model = networks.build(
-        images.Params.model_validate({"height": 224, "width": 224, "channels": 3, **section}), {}, 0.0
-    )
+def test_a_large_model_has_the_size_that_its_paper_gives(chosen: dict[str, Any], parameters: int, least: str) -> None:
+    params = images.Params(height=224, width=224, channels=3)
+    model = networks.build(networks.Network.model_validate(chosen), params, {}, 0.0)
     assert model.get_layer(least).output.shape[0] is None
     assert model.count_params() == pytest.approx(parameters, rel=0.005)
 
 
 @pytest.mark.parametrize(
-    ("section", "expected"),
+    ("chosen", "section", "expected"),
     [
-        ({"model": "cnn", "filters": [8] * 5, "height": 9, "width": 20}, "filters: 5 blocks halve an image of 20 x 9"),
-        ({"model": "cnn", "filters": []}, "at least 1 item"),
-        ({"model": "resnet", "depth": 18, "height": 7}, "an image of 28 x 7 is too small for ResNet-18"),
-        ({"model": "resnet", "height": 3}, "ResNet-20, which needs 4 pixels a side"),
-        ({"model": "vit", "patch": 32}, "patch: 32 is larger than an image of 28 x 28"),
-        ({"labels": ["a", "b", "a"]}, r"labels\n.*named twice: a"),
-        ({"depth": 34}, "Input should be 20, 18 or 50"),
+        (
+            {"model": "cnn", "filters": [8] * 5},
+            {"height": 9, "width": 20},
+            "^filters: 5 blocks halve an image of 20 x 9 till nothing is left; it needs 16 pixels a side",
+        ),
+        ({"model": "resnet", "depth": 18}, {"height": 7}, "^depth: an image of 28 x 7 is too small for ResNet-18"),
+        ({"model": "resnet"}, {"height": 3}, "^depth: .* ResNet-20, which needs 4 pixels a side"),
+        ({"model": "vit", "patch": 32}, {}, "^patch: 32 is larger than an image of 28 x 28"),
     ],
 )
-def test_a_model_that_does_not_fit_the_picture_is_refused(section: dict[str, Any], expected: str) -> None:
-    with pytest.raises(ValidationError, match=expected):
-        images.Params.model_validate(section)
+def test_a_model_that_does_not_fit_the_picture_is_refused(
+    chosen: dict[str, Any], section: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(ValueError, match=expected):
+        networks.check(networks.Network.model_validate(chosen), images.Params.model_validate(section))
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        networks.Network(model="cnn", filters=[])
+    with pytest.raises(ValidationError, match="Input should be 20, 18 or 50"):
+        networks.Network.model_validate({"depth": 34})
+    with pytest.raises(ValidationError, match=r"labels\n.*named twice: a"):
+        images.Params(labels=["a", "b", "a"])
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(["mlp", "cnn", "vit"]))
 def test_the_defaults_fit_a_picture_of_any_size(height: int, width: int, model: str) -> None:
-    params = images.Params.model_validate({"height": height, "width": width, "model": model})
-    side = images.patch_of(params)
-    assert side <= min(height, width)
-    assert min(height, width) / 2 ** (len(images.filters_of(params)) - 1) >= 1
+    params, network = images.Params(height=height, width=width), networks.Network.model_validate({"model": model})
+    networks.check(network, params)
+    assert networks.patch_of(network, params) <= min(height, width)
+    assert min(height, width) / 2 ** (len(networks.filters_of(network, params)) - 1) >= 1
 
 
 def test_target_and_inputs_follow_the_settings() -> None:

@@ -19,6 +19,7 @@ from components.recipes.series.source import latest
 from components.recipes.series.source import series as read
 from components.recipes.source import Source, commands
 from components.stages import ingest as ingest_stage
+from components.stages import predict
 from tests.conftest import ROOT
 
 DATASETS = Path(os.environ.get("SLIPWAY_DATASETS", ROOT.parent / "shared" / "datasets")) / "series"
@@ -92,8 +93,6 @@ def test_columns_and_names_of_one_value_and_of_several() -> None:
         ({"values": []}, "at least 1"),
         ({"step": "fortnight"}, "step is 'fortnight'; it may be second"),
         ({"step": "0 days"}, "step is '0 days'"),
-        ({"width": 10}, "no multiple of heads"),
-        ({"model": "arima"}, "seasonal_naive"),
         ({"history": 1}, "greater than or equal to 2"),
     ],
 )
@@ -270,8 +269,21 @@ def test_ridge_finds_the_recurrence() -> None:
 # --- models
 
 
+@pytest.mark.parametrize(
+    ("section", "expected"), [({"width": 10}, "no multiple of heads"), ({"model": "arima"}, "seasonal_naive")]
+)
+def test_networks_that_cannot_be_are_refused(section: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        networks.Network.model_validate(section)
+
+
 MODELS = ["seasonal_naive", "linear", "cnn", "transformer"]
-SIZES = {"filters": 8, "patch": 8, "width": 8, "heads": 2, "blocks": 1}
+
+
+def small(name: str) -> networks.Network:
+    return networks.Network.model_validate(
+        {"model": name, "filters": 8, "patch": 8, "width": 8, "heads": 2, "blocks": 1}
+    )
 
 
 def exported(model: Any, folder: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
@@ -288,8 +300,8 @@ def test_a_model_is_exported_faithfully_and_answers_in_the_values_own_units(tmp_
 
     _, sample = series.sample(60, 1)
     for scale in (1.0, 1e6):
-        section = {"history": 24, "horizon": 3, "group": True, "model": name} | SIZES
-        chosen = series.Params.model_validate(section)
+        chosen = series.Params(history=24, horizon=3, group=True)
+        network = small(name)
         lists = {
             n: pa.array(
                 [[None if x is None else x * scale for x in row] for row in sample[n].to_pylist()],
@@ -301,10 +313,12 @@ def test_a_model_is_exported_faithfully_and_answers_in_the_values_own_units(tmp_
         state = fitted(scaled, chosen)
         keras.utils.clear_session()
         keras.utils.set_random_seed(1)
-        model = networks.build(chosen, state, 0.1)
+        model = networks.build(network, chosen, state, 0.1)
         arrays = series.encode(scaled, chosen, state)
+        assert set(arrays) == set(series.inputs(chosen, state)) == {"history", "calendar", "group"}
+        if name == "seasonal_naive":  # it reads nothing else
+            arrays = {"history": arrays["history"]}
         assert {i.name: i.shape[1:] for i in model.inputs} == {n: a.shape[1:] for n, a in arrays.items()}
-        assert set(arrays) == set(series.inputs(chosen, state))
         assert model.layers[-1].name == "values"
         found = model.predict(arrays, verbose=0)
         assert found.shape == (60, 3)
@@ -322,9 +336,9 @@ def test_a_history_that_moves_up_or_grows_takes_its_forecast_along(name: str) ->
     import keras
 
     cut = windows(np.random.default_rng(1).normal(5, 2, 40), 16, 2)
-    chosen = params(history=16, model=name, step=None, **SIZES)
+    chosen = params(history=16, step=None)
     keras.utils.set_random_seed(1)
-    model = networks.build(chosen, fitted(cut, chosen), 0.0)
+    model = networks.build(small(name), chosen, fitted(cut, chosen), 0.0)
     if name == "linear":  # it starts from zero
         kernel = model.get_layer("forecast").kernel
         kernel.assign(np.random.default_rng(2).normal(0, 0.3, kernel.shape))
@@ -342,8 +356,8 @@ def test_the_layers_that_answer_are_known_as_the_head(name: str) -> None:
     from components.training import pretrained_weights
 
     state = NO_STATE | {"target": {"mean": [0.0] * 2, "deviation": [1.0] * 2}}
-    section = params(model=name, history=16, group=True, patch=4, width=8, heads=2, blocks=1, filters=4)
-    source, model = (networks.build(section, state, 0.0) for _ in range(2))
+    network = small(name)
+    source, model = (networks.build(network, params(history=16, group=True), state, 0.0) for _ in range(2))
     layers = {layer.name: [array + 1 for array in layer.get_weights()] for layer in source.layers if layer.weights}
     taken, _ = pretrained_weights.take(model, layers, head=False)
     assert set(layers) - set(taken) == {"forecast", "shift"}
@@ -356,10 +370,10 @@ def test_several_values_and_dropout(name: str) -> None:
     import keras
 
     random = np.random.default_rng(1)
-    chosen = params(history=16, values=["x", "y"], model=name, **SIZES)
+    chosen, network = params(history=16, values=["x", "y"]), small(name)
     state = {"target": {"mean": [0.0] * 4, "deviation": [1.0, 1.0, 50.0, 50.0]}}
     keras.utils.set_random_seed(1)
-    model = networks.build(chosen, state, 0.5)
+    model = networks.build(network, chosen, state, 0.5)
     arrays = {"history": random.normal(0, 1, (8, 16, 2)) * [1, 50], "calendar": random.normal(0, 1, (8, 2))}
     arrays = {key: value.astype(np.float32) for key, value in arrays.items()}
     if name == "linear":
@@ -369,16 +383,16 @@ def test_several_values_and_dropout(name: str) -> None:
     assert quiet.shape == (8, 4)
     assert not np.allclose(quiet, loud)
     assert np.array_equal(quiet, np.asarray(model(arrays, training=False)))
-    assert not any("dropout" in layer.name for layer in networks.build(chosen, state, 0.0).layers)
+    assert not any("dropout" in layer.name for layer in networks.build(network, chosen, state, 0.0).layers)
 
 
 @pytest.mark.parametrize("name", ["cnn", "transformer"])
 def test_the_whole_history_counts_and_the_last_step_too(name: str) -> None:
-    chosen = params(history=37, model=name, step=None, **SIZES)
+    chosen, network = params(history=37, step=None), small(name)
     import keras
 
     keras.utils.set_random_seed(3)
-    model = networks.build(chosen, {"target": {"mean": [0.0] * 2, "deviation": [1.0] * 2}}, 0.0)
+    model = networks.build(network, chosen, {"target": {"mean": [0.0] * 2, "deviation": [1.0] * 2}}, 0.0)
     last = next(layer for layer in model.layers if layer.name == "forecast")
     inner = keras.Model(model.inputs, last.output)
     history = np.random.default_rng(1).normal(0, 1, (1, 37, 1)).astype(np.float32)
@@ -393,9 +407,9 @@ def test_serving_answers_the_good_examples_and_tells_what_is_wrong_with_the_othe
 
     from components.serving import onnx_model
 
-    chosen = params(model="seasonal_naive")
+    chosen = params()
     arrays = {"history": np.array([[[1], [2], [3], [4]]], np.float32)}
-    naive = networks.build(chosen, {}, 0.0)
+    naive = networks.build(networks.Network(model="seasonal_naive"), chosen, {}, 0.0)
     assert np.array_equal(naive(arrays), exported(naive, tmp_path, arrays))
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
     model = onnx_model.Model(session, recipes.load("series"), chosen, {}, series.target(chosen), None)
@@ -552,6 +566,21 @@ def test_the_last_window_of_each_group_is_what_a_forecast_follows(tmp_path: Path
     ):
         with pytest.raises(SlipwayError, match=message):
             latest(file, asked.model_copy(update=changed), "t", group, csv_reader.Reading(), None)
+
+
+def test_a_forecast_of_a_model_that_was_registered_with_its_network_among_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As all were before the network had a section of its own."""
+    from components.tracking import connection
+
+    section = {"values": ["v"], "group": False, "history": 3, "horizon": 2, "every": 1, "season": 1, "step": "day"}
+    old = section | {"model": "linear", "filters": 32, "kernel": 3, "patch": 16, "width": 64, "heads": 4, "blocks": 2}
+    monkeypatch.setattr(connection, "about", lambda _: {"recipe": "series", "params": old})
+    file = csv(tmp_path, *days(1, 2, 3, 4))
+    names, found = predict._latest("models:/sales/1", file, {}, time="t", group=None, form=None)
+    assert names == ["after 2020-01-04"]
+    assert found["history"].to_pylist() == [[2, 3, 4]]
 
 
 GOOD = days(1, 2, 3, 4, 5, 6)

@@ -184,7 +184,6 @@ def test_a_column_of_ids_is_refused_as_a_category(monkeypatch: pytest.MonkeyPatc
         ({"numeric": ["x"], "labels": ["a"]}, "one class only"),
         ({"numeric": ["x"], "labels": ["a", "a"]}, r"labels\n.*named twice: a"),
         ({"numeric": ["x"], "targets": ["a", "a"]}, r"targets\n.*named twice: a"),
-        ({"numeric": ["x"], "labels": CLASSES, "width": 10, "heads": 4}, "10 cannot be shared by 4 heads"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(section: dict[str, Any], expected: str) -> None:
@@ -192,7 +191,12 @@ def test_settings_that_cannot_be_are_refused(section: dict[str, Any], expected: 
         tabular.Params.model_validate(section)
 
 
-def prepared(kind: str, rows: int = 200, **settings: Any) -> tuple[tabular.Params, recipes.State, pa.Table, np.ndarray]:
+def test_a_width_that_the_heads_cannot_share_is_refused() -> None:
+    with pytest.raises(ValueError, match="10 cannot be shared by 4 heads"):
+        networks.Network(width=10, heads=4)
+
+
+def prepared(kind: str, rows: int = 200) -> tuple[tabular.Params, recipes.State, pa.Table, np.ndarray]:
     """The sample, for a class, one number or two of them."""
     section, table = tabular.sample(rows, 3)
     y = np.array([CLASSES.index(label) for label in table["label"].to_pylist()])
@@ -200,7 +204,7 @@ def prepared(kind: str, rows: int = 200, **settings: Any) -> tuple[tabular.Param
         del section["labels"]
         section["targets"] = ["a", "b"][: 1 if kind == "value" else 2]
         y = np.stack([10 + 4 * y, table["x"].to_numpy()], axis=1)[:, : len(section["targets"])]
-    params = tabular.Params.model_validate(section | settings)
+    params = tabular.Params.model_validate(section)
     state = fitted(params, table)
     if kind != "label":
         state["target"] = {"mean": y.mean(axis=0).tolist(), "deviation": y.std(axis=0).tolist()}
@@ -218,11 +222,11 @@ def prepared(kind: str, rows: int = 200, **settings: Any) -> tuple[tabular.Param
 def test_every_model_starts_from_what_is_common_and_names_its_layers(kind: str, model: str, embedding: str) -> None:
     import keras
 
-    params, state, table, y = prepared(
-        kind, model=model, numeric_embedding=embedding, width=8, heads=2, batch_norm=True
-    )
+    params, state, table, y = prepared(kind)
+    chosen = {"model": model, "numeric_embedding": embedding, "width": 8, "heads": 2, "batch_norm": True}
+    network = networks.Network.model_validate(networks.sample | chosen)
     keras.utils.set_random_seed(1)
-    built = networks.build(params, state, 0.1)
+    built = networks.build(network, params, state, 0.1)
     arrays = tabular.encode(table, params, state)
     assert {value.name for value in built.inputs} == set(arrays) == set(tabular.inputs(params, state))
     for name, made in tabular.inputs(params, state).items():
@@ -235,7 +239,7 @@ def test_every_model_starts_from_what_is_common_and_names_its_layers(kind: str, 
         assert (np.abs(out.mean(axis=0) - y.mean(axis=0)) < 3 * y.std(axis=0)).all()
     keras.utils.clear_session()
     keras.utils.set_random_seed(1)
-    again = networks.build(params, state, 0.1)
+    again = networks.build(network, params, state, 0.1)
     assert [layer.name for layer in again.layers] == [layer.name for layer in built.layers]
     assert not [layer.name for layer in built.layers if layer.name[-1].isdigit() and "_" not in layer.name]
 
@@ -244,9 +248,10 @@ def test_every_model_starts_from_what_is_common_and_names_its_layers(kind: str, 
 def test_numbers_are_learned(model: str) -> None:
     import keras
 
-    params, state, table, y = prepared("values", 400, model=model, width=16, heads=2, blocks=1)
+    params, state, table, y = prepared("values", 400)
+    network = networks.Network.model_validate(networks.sample | {"model": model, "width": 16, "heads": 2, "blocks": 1})
     keras.utils.set_random_seed(1)
-    built = networks.build(params, state, 0.0)
+    built = networks.build(network, params, state, 0.0)
     built.compile(keras.optimizers.Adam(0.01), "mse")
     arrays = tabular.encode(table, params, state)
     built.fit(arrays, y, batch_size=50, epochs=15, verbose=0)
@@ -262,8 +267,10 @@ def test_the_exported_model_is_the_trained_one(model: str, embedding: str, tmp_p
     import keras
     import onnxruntime
 
-    params, state, table, _ = prepared("label", model=model, numeric_embedding=embedding, width=8, heads=2, blocks=1)
-    built = networks.build(params, state, 0.1)
+    params, state, table, _ = prepared("label")
+    chosen = {"model": model, "numeric_embedding": embedding, "width": 8, "heads": 2, "blocks": 1}
+    network = networks.Network.model_validate(networks.sample | chosen)
+    built = networks.build(network, params, state, 0.1)
     random = np.random.default_rng(1)
     built.set_weights([random.normal(0, 0.3, weights.shape) for weights in built.get_weights()])
     arrays = tabular.encode(table, params, state)
@@ -280,19 +287,19 @@ def test_piecewise_bins_are_those_of_the_paper() -> None:
     """Equation 1 of Gorishniy et al. (2022), bounded at both ends, by hand; the number itself goes on."""
     import keras
 
-    params = tabular.Params(numeric=["x", "k"], labels=CLASSES, numeric_embedding="piecewise", bins=2, scale="none")
+    params = tabular.Params(numeric=["x", "k"], labels=CLASSES, bins=2, scale="none")
     state = fitted(params, pa.table({"x": [0.0, 1.0, 2.0, 6.0, 10.0], "k": [5.0] * 5}))
     assert state["edges"] == [[0.0, 2.0, 10.0], []]
     given = keras.Input((2,), name="numeric")
-    model = keras.Model(given, networks._channels(given, params, state))
+    model = keras.Model(given, networks._channels(given, networks.Network(), params, state))
     found = np.asarray(model(np.array([[-3, 5], [1, 5], [4, 6], [99, 5]], np.float32)))
     assert found[:, 0].tolist() == [[-3, 0, 0], [1, 0.5, 0], [4, 1, 0.25], [99, 1, 1]]
     assert found[:, 1].tolist() == [[5, 0, 0], [5, 0, 0], [6, 0, 0], [5, 0, 0]]
 
 
 def test_the_linear_model_is_linear() -> None:
-    params, state, table, _ = prepared("value", model="linear")
-    model = networks.build(params, state, 0.0)
+    params, state, table, _ = prepared("value")
+    model = networks.build(networks.Network(model="linear"), params, state, 0.0)
     arrays = tabular.encode(table, params, state)
     doubled = arrays | {"numeric": 2 * arrays["numeric"]}
     nothing = arrays | {"numeric": 0 * arrays["numeric"]}

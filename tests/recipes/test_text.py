@@ -30,7 +30,6 @@ from components.stages import preprocess, train
 from tests.conftest import ROOT, Make, no_quarantine
 
 DATASETS = Path(os.environ.get("SLIPWAY_DATASETS", ROOT.parent / "shared" / "datasets"))
-MODELS: list[dict[str, Any]] = [{}, {"weighting": "tf-idf", "bayes": False}, {"hidden": 8}, {"model": "transformer"}]
 
 READABLE = {
     "emoji": "😀😀👍🏽👨‍👩‍👧",
@@ -102,10 +101,10 @@ def test_facts_never_raise_and_have_a_row_an_example(items: list[bytes | None]) 
     assert all(0 <= share <= 1 for share in found["unprintable"].to_pylist() if share is not None)
 
 
-@pytest.mark.parametrize("model", ["ngrams", "transformer"])
+@pytest.mark.parametrize("encoding", ["ngrams", "pieces"])
 @pytest.mark.parametrize("name", READABLE)
-def test_a_strange_text_becomes_arrays_like_any_other(model: str, name: str) -> None:
-    params, state, table = fitted({"model": model})
+def test_a_strange_text_becomes_arrays_like_any_other(encoding: str, name: str) -> None:
+    params, state, table = fitted({"encoding": encoding})
     assert text.facts(texts(READABLE[name]), params)["blank"].to_pylist() == [False]
     arrays = text.encode(texts("the room was great", READABLE[name]), params, state)
     usual = text.encode(table.slice(0, 2), params, state)
@@ -114,10 +113,10 @@ def test_a_strange_text_becomes_arrays_like_any_other(model: str, name: str) -> 
         assert np.isfinite(array).all()
 
 
-@pytest.mark.parametrize("model", ["ngrams", "transformer"])
+@pytest.mark.parametrize("encoding", ["ngrams", "pieces"])
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_a_text_with_nothing_to_read_is_an_error_with_the_reason(model: str, name: str) -> None:
-    params, state, _ = fitted({"model": model})
+def test_a_text_with_nothing_to_read_is_an_error_with_the_reason(encoding: str, name: str) -> None:
+    params, state, _ = fitted({"encoding": encoding})
     text.facts(texts(UNREADABLE[name]), params)
     with pytest.raises(
         ValueError, match=r"the text (is empty|is missing|has [\d,]+ (bytes|characters), over max_chars)"
@@ -132,7 +131,7 @@ def test_bytes_that_are_no_text_are_an_error_with_their_place() -> None:
 
 
 def test_the_marks_of_a_tokenizer_in_a_text_are_only_text() -> None:
-    params, state, _ = fitted({"model": "transformer"})
+    params, state, _ = fitted({"encoding": "pieces"})
     tokens = text.encode(texts("[MASK] [PAD] [CLS] good"), params, state)["tokens"][0]
     assert tokens[0] == 2
     assert Counter(tokens[tokens != 0].tolist())[2] == 1  # the one [CLS] in front
@@ -155,13 +154,13 @@ def test_the_vocabulary_holds_the_ngrams_of_most_texts() -> None:
     assert state["documents"] == [1, 2]  # z is no label: the stage will stop on it
     assert sorted(known.words) == ["a", "b"]  # d and c are in one text only
     assert known.counts[known.words["a"]].tolist() == [1, 2]
-    assert ngrams.fit(iter(rows), [], [1, 1], None, 1)["grams"] == "wa\t4"
+    assert ngrams.fit(iter(rows), ["x", "y", "z"], [1, 1], None, 1)["grams"] == "wa\t1\t2\t1"
 
 
 def test_tf_idf_is_that_of_scikit_learn() -> None:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    params, state, table = fitted({"weighting": "tf-idf", "bayes": False, "words": None, "vocabulary": 100_000})
+    params, state, table = fitted({"weighting": "tf-idf", "words": None, "vocabulary": 100_000})
     found = text.encode(table, params, state)
     normalise = text._normaliser(params.normalisation)
     cleaned = [normalise.normalize_str(value) for value in table["text"].to_pylist()]
@@ -198,7 +197,7 @@ def test_rare_ngrams_are_forgotten_when_there_are_too_many(monkeypatch: pytest.M
 
 
 def test_of_too_many_ngrams_those_of_most_weight_are_kept_in_their_order() -> None:
-    params, state, table = fitted({"weighting": "tf-idf", "bayes": False})
+    params, state, table = fitted({"weighting": "tf-idf"})
     few = params.model_copy(update={"length": 5})
     whole, cut = text.encode(table, params, state), text.encode(table, few, state)
     for row in range(20):
@@ -210,7 +209,7 @@ def test_of_too_many_ngrams_those_of_most_weight_are_kept_in_their_order() -> No
 @settings(max_examples=60, deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60))
 def test_any_text_is_encoded_or_has_nothing_to_read(value: str) -> None:
-    for extra in ({}, {"model": "transformer"}):
+    for extra in ({}, {"encoding": "pieces"}):
         params, state, _ = CACHED[str(extra)]
         try:
             first = next(iter(text.encode(texts(value), params, state).values()))
@@ -221,11 +220,11 @@ def test_any_text_is_encoded_or_has_nothing_to_read(value: str) -> None:
             assert len(text.spell(first[0], state)) == params.length
 
 
-CACHED = {str(extra): fitted(extra) for extra in ({}, {"model": "transformer"})}
+CACHED = {str(extra): fitted(extra) for extra in ({}, {"encoding": "pieces"})}
 
 
 def test_a_text_is_spelled_by_its_tokens() -> None:
-    params, state, _ = fitted({"model": "transformer"})
+    params, state, _ = fitted({"encoding": "pieces"})
     tokens = text.encode(texts("The room was LOVELY:房间很好"), params, state)["tokens"][0]
     assert "".join(text.spell(tokens, state)) == "[CLS] the room was lovely:房间很好[SEP]"
     params, state, _ = fitted({"characters": None})
@@ -242,10 +241,10 @@ print(hashlib.sha256(json.dumps(text.fit([table], params)).encode()).hexdigest()
 """
 
 
-@pytest.mark.parametrize("model", ["ngrams", "transformer"])
-def test_what_is_fitted_is_the_same_bytes_in_each_process_and_with_any_number_of_threads(model: str) -> None:
+@pytest.mark.parametrize("encoding", ["ngrams", "pieces"])
+def test_what_is_fitted_is_the_same_bytes_in_each_process_and_with_any_number_of_threads(encoding: str) -> None:
     section, table = text.sample(600, 1)
-    extra = {"model": model, "vocabulary": 300}
+    extra = {"encoding": encoding, "vocabulary": 300}
     params = text.Params.model_validate(section | extra)
     expected = hashlib.sha256(json.dumps(text.fit([table], params)).encode()).hexdigest()
     for number, threads in enumerate(("1", "2", "4")):
@@ -264,7 +263,7 @@ def test_what_is_fitted_is_the_same_bytes_in_each_process_and_with_any_number_of
         ({"characters": [4, 1]}, "ends before it begins"),
         ({"labels": ["a"]}, "at least 2"),
         ({"labels": ["a", "b", "a"]}, "named twice: a"),
-        ({"size": "huge"}, "'tiny', 'mini', 'small', 'medium' or 'base'"),
+        ({"encoding": "bytes"}, "'ngrams' or 'pieces'"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(section: dict[str, Any], expected: str) -> None:
@@ -277,7 +276,7 @@ def test_logistic_regression_on_ngrams_is_what_the_model_computes() -> None:
 
     params, state, table = fitted({})
     keras.utils.set_random_seed(1)
-    model = networks.build(params, state, 0.0)
+    model = networks.build(networks.Network(), params, state, 0.0)
     known = ngrams.vocabulary(state["grams"], tuple(state["documents"]))
     random = np.random.default_rng(1)
     coefficients, bias = random.normal(size=(len(known.names), 2)), random.normal(size=2)
@@ -295,8 +294,8 @@ def test_an_ngram_left_out_counts_for_nothing() -> None:
     import keras
 
     keras.utils.set_random_seed(1)
-    params, state, table = fitted({"hidden": 4})
-    model = networks.build(params, state, 0.0)
+    params, state, table = fitted({})
+    model = networks.build(networks.Network(hidden=4), params, state, 0.0)
     for name in ("coefficients", "vectors"):
         layer = model.get_layer(name)
         layer.set_weights([np.random.default_rng(1).normal(size=layer.get_weights()[0].shape)])
@@ -314,10 +313,11 @@ def test_padding_says_nothing_to_a_transformer(extra: dict[str, str]) -> None:
     import keras
 
     keras.utils.set_random_seed(1)
-    params, state, table = fitted({"model": "transformer", "length": 40} | extra)
-    model = networks.build(params, state, 0.1)
+    params, state, table = fitted({"encoding": "pieces", "length": 40})
+    network = networks.Network.model_validate(extra)
+    model = networks.build(network, params, state, 0.1)
     shorter = params.model_copy(update={"length": 30})
-    short = networks.build(shorter, state, 0.1)
+    short = networks.build(network, shorter, state, 0.1)
     weights = [w[:30] if w.shape == (40, 128) else w for w in model.get_weights()]
     short.set_weights(weights)
     one, other = (text.encode(table.slice(0, 8), p, state) for p in (params, shorter))
@@ -362,10 +362,11 @@ def test_pretraining_teaches_the_layers_of_the_model() -> None:
     import keras
 
     keras.utils.set_random_seed(1)
-    assert networks.pretraining(*fitted({"model": "transformer"})[:2], 0.0) is None
-    assert networks.pretraining(*fitted({"pretraining_epochs": 3})[:2], 0.0) is None
-    params, state, table = fitted({"model": "transformer", "pretraining_epochs": 3, "length": 24})
-    task = networks.pretraining(params, state, 0.0)
+    params, state, table = fitted({"encoding": "pieces", "length": 24})
+    network = networks.Network(pretraining_epochs=3)
+    assert networks.pretraining(networks.Network(), params, state, 0.0) is None
+    assert networks.pretraining(network, *fitted({})[:2], 0.0) is None
+    task = networks.pretraining(network, params, state, 0.0)
     assert task is not None
     assert task.epochs == 3
     arrays = text.encode(table, params, state)
@@ -374,7 +375,7 @@ def test_pretraining_teaches_the_layers_of_the_model() -> None:
     losses = [task.model.train_on_batch(*task.batch(arrays, random), return_dict=True)["loss"] for _ in range(25)]
     assert float(losses[-1]) < 0.7 * float(losses[0])
     keras.utils.clear_session()
-    model = networks.build(params, state, 0.0)
+    model = networks.build(network, params, state, 0.0)
     shared = {layer.name: [w.shape for w in layer.weights] for layer in task.model.layers if layer.weights}
     own = {layer.name: [w.shape for w in layer.weights] for layer in model.layers if layer.weights}
     assert {name for name in own if shared.get(name) != own[name]} == {"logits"}
@@ -386,13 +387,13 @@ def test_the_same_transformer_is_exported_to_the_same_bytes(tmp_path: Path) -> N
 
     from components.training import export
 
-    params, state, table = fitted({"model": "transformer", "length": 24})
+    params, state, table = fitted({"encoding": "pieces", "length": 24})
     arrays = text.encode(table.slice(0, 4), params, state)
     written = []
     for _ in range(2):  # the exporter's own order and names differ from call to call
         keras.utils.clear_session()
         keras.utils.set_random_seed(1)
-        model = networks.build(params, state, 0.1)
+        model = networks.build(networks.Network(), params, state, 0.1)
         model.predict(arrays, verbose=0)
         export._export(model, tmp_path / "model.onnx", "probabilities")
         written.append((tmp_path / "model.onnx").read_bytes())
@@ -405,9 +406,9 @@ def test_a_pretrained_transformer_is_the_same_bytes_each_time(
 ) -> None:
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    section = text.sample(1, 1)[0] | {"model": "transformer", "length": 24, "pretraining_epochs": 2}
+    section = text.sample(1, 1)[0] | {"encoding": "pieces", "length": 24}
     learn = {"epochs": 6, "batch_size": 16, "learning_rate": 0.002, "dropout": 0.1}
-    made = make("text", text=section, train=learn)
+    made = make("text", text=section, network={"pretraining_epochs": 2}, train=learn)
     preprocess.run(made, Path("data"), no_quarantine(Path("q.parquet")), Path("arrays"))
     digests = []
     for _ in range(2):
@@ -424,19 +425,20 @@ def test_a_pretrained_transformer_is_the_same_bytes_each_time(
 def test_sizes_are_those_of_the_paper() -> None:
     import keras
 
-    params, state, _ = fitted({"model": "transformer", "pooling": "cls"})
+    params, state, _ = fitted({"encoding": "pieces", "length": 512})
     counted = {}
     for size in ("tiny", "mini"):
         keras.utils.clear_session()
-        model = networks.build(params.model_copy(update={"size": size, "length": 512}), state, 0.0)
+        network = networks.Network.model_validate({"size": size, "pooling": "cls"})
+        model = networks.build(network, params, state, 0.0)
         pieces = model.get_layer("token_embedding").input_dim
-        counted[size] = model.count_params() + sum((30522 - pieces + 2) * w for w in [text.SIZES[size][1]])
+        counted[size] = model.count_params() + sum((30522 - pieces + 2) * w for w in [networks.SIZES[size][1]])
     # Turc 2019, table 1: 4.4 and 11.3 million with BERT's 30,522 pieces
     assert counted["tiny"] == pytest.approx(4.4e6, rel=0.02)
     assert counted["mini"] == pytest.approx(11.2e6, rel=0.02)
 
 
-@pytest.fixture(scope="module", params=["ngrams", "transformer"])
+@pytest.fixture(scope="module", params=["ngrams", "pieces"])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> onnx_model.Model:
     """A model of random weights, exported as the stage train exports one."""
     import keras
@@ -445,7 +447,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     from components.params import Params
     from components.training import export
 
-    params, state, table = fitted({"model": request.param})
+    params, state, table = fitted({"encoding": request.param})
     folder = tmp_path_factory.mktemp("text")
     arrays = text.encode(table, params, state)
     (folder / "arrays" / "validation").mkdir(parents=True)
@@ -459,8 +461,9 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     }
     write_json(folder / "arrays" / "manifest.json", manifest)
     keras.utils.set_random_seed(1)
-    whole = Params(name="text", recipe="text", task=params)
-    export.write(networks.build(params, state, 0.1), whole, folder / "arrays", manifest, folder / "model")
+    network = networks.Network()
+    whole = Params(name="text", recipe="text", task=params, network=network)
+    export.write(networks.build(network, params, state, 0.1), whole, folder / "arrays", manifest, folder / "model")
     return onnx_model.load(folder / "model")
 
 

@@ -75,17 +75,19 @@ def test_missing_column_and_missing_model(made: Made, tmp_path: Path) -> None:
 
 def test_text_of_a_csv_is_cast_row_by_row() -> None:
     """A value that is no number is an error of its own row; an empty one is a missing value."""
-    section = {"numeric": ["x"], "labels": ["no", "yes"], "hidden": [4]}
+    section = {"numeric": ["x"], "labels": ["no", "yes"]}
     recipe = recipes.load("tabular")
     settings = recipe.Params.model_validate(section)
     state = recipe.fit([pa.table({"x": [-1.0, 0.0, 1.0]})], settings)
 
-    class Session:
+    class OfText(Session):
         def run(self, _: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
             x = feeds["numeric"][:, 0]
             return [np.stack([x < 0, x >= 0], axis=1).astype(np.float32)]
 
-    model = onnx_model.Model(Session(), recipe, settings, state, recipe.target(settings), None)
+    model = onnx_model.Model(
+        OfText(recipe.target(settings), 0.0), recipe, settings, state, recipe.target(settings), None
+    )
     answers = onnx_model.predict(model, pa.table({"x": ["-1.5", "two", None, "3"]})).to_pylist()
     assert [row["label"] for row in answers] == ["no", None, "yes", "yes"]
     assert "two" in answers[1]["error"]
@@ -105,6 +107,9 @@ class Session:
 
     def __init__(self, target: Target, broken: float) -> None:
         self.target, self.broken = target, broken
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="numeric")]
 
     def run(self, _: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         found = feeds["numeric"] * np.array([1, -1], np.float32)[: len(self.target.names)]

@@ -14,6 +14,7 @@ from mlflow.models import Model
 
 from components import recipes
 from components.params import Params
+from components.recipes import networks
 from components.serving import onnx_model
 from components.tracking import registry
 from tests import fabricate
@@ -62,7 +63,8 @@ def about(answer: dict[str, Any]) -> dict[str, Any]:
 def test_answers_by_rest_are_json(name: str, changes: dict[str, Any], tmp_path: Path) -> None:
     recipe = recipes.load(name)
     section, sample = recipe.sample(60, 3)
-    settings = Params(name="trial", recipe=name, task=recipe.Params.model_validate(section | changes))
+    task, network = recipe.Params.model_validate(section | changes), networks.load(name).Network()
+    settings = Params(name="trial", recipe=name, task=task, network=network)
     fabricate.any_model(tmp_path / "model", settings, sample)
     examples = sample.select(recipes.asked(recipe, settings.task).names)
     for field in examples.schema:

@@ -85,12 +85,25 @@ def sample(rows, seed):
 '''
 
 
+NETWORKS = """
+from pydantic import BaseModel
+
+
+class Network(BaseModel):
+    pass
+
+
+sample = {}
+"""
+
+
 @pytest.fixture(autouse=True)
 def several(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path_factory.mktemp("recipes")
     (folder / "several").mkdir()
     (folder / "several/__init__.py").write_text('"""A recipe of the tests."""')
     (folder / "several/example.py").write_text(SEVERAL)
+    (folder / "several/networks.py").write_text(NETWORKS)
     monkeypatch.setattr(recipes, "__path__", [*recipes.__path__, str(folder)])
 
 

@@ -136,12 +136,7 @@ def test_the_size_of_a_model_follows_the_pictures(repo: Path) -> None:
     Image.fromarray(noise).save(folder / "cat" / "wide.png")
     ingest.run("images", folder=folder, name="same")
     task = params.load().task
-    assert (task.height, task.width, task.channels, task.model) == (
-        9,
-        7,
-        3,
-        "cnn",
-    )  # the most frequent; one has colours
+    assert (task.height, task.width, task.channels) == (9, 7, 3)  # the most frequent; one has colours
     for number, size in enumerate([(300, 900), (600, 1200), (900, 1500)]):
         Path("mixed", "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
         exif = Image.Exif()
@@ -565,3 +560,45 @@ def test_training_settings_of_another_problem_do_not_pass_silently(
     assert "train stays as it was chosen for digits (epochs: 7, schedule: {" in said
     assert "that says nothing of kunden" in said
     assert "batch_size" not in said  # a default, nobody chose it
+
+
+def _chosen(network: dict[str, Any]) -> None:
+    yaml = YAML()
+    content = yaml.load(Path("params.yaml"))
+    content["network"] = network
+    yaml.dump(content, Path("params.yaml"))
+
+
+def _network() -> Any:
+    return YAML(typ="safe").load(Path("params.yaml"))["network"]
+
+
+def test_another_recipe_starts_from_its_own_network(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    csv("numbers", "age,target\n30,1.5\n31,2.5\n33,4.5\n")
+    assert _network() == {}  # written out: DVC stops at a section that is not there
+    _chosen({"hidden": [8], "batch_norm": True})
+    capsys.readouterr()
+    ingest.run("images", folder=pictures(repo / "pets", {"cat": 2, "dog": 2}), replace=True)
+    said = capsys.readouterr().out
+    assert "params.yaml: network: {'hidden': [8], 'batch_norm': True} -> {'model': 'cnn'}\n" in said
+    assert "network stays" not in said
+    assert _network() == {"model": "cnn"}
+    ingest.run("table", file=Path("numbers.csv"), label=["target"], replace=True)
+    assert "params.yaml: network: {'model': 'cnn'} -> {}\n" in capsys.readouterr().out
+    assert _network() == {}
+
+
+def test_a_network_of_the_same_recipe_stays_and_that_is_told(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ingest.run("digits")
+    _chosen({"model": "mlp", "hidden": [8]})
+    capsys.readouterr()
+    ingest.run("digits", replace=True)  # the same problem
+    assert "network" not in capsys.readouterr().out
+    ingest.run("images", folder=pictures(repo / "pets", {"cat": 2, "dog": 2}), replace=True)
+    said = capsys.readouterr().out
+    assert "params.yaml: network: {'model': 'mlp', 'hidden': [8]} -> {'model': 'cnn', 'hidden': [8]}\n" in said
+    assert "params.yaml: network stays as it was chosen for digits (hidden: [8]); that says nothing of pets" in said
+    _chosen({"filters": [1, 1, 1]})
+    with pytest.raises(SlipwayError, match=r"network\.filters: 3 blocks halve .*\nso it would be with the new data"):
+        ingest.run("images", folder=pictures(repo / "tiny", {"cat": 2, "dog": 2}, size=(3, 3)), replace=True)
+    assert _network() == {"filters": [1, 1, 1]}

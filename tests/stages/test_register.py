@@ -524,7 +524,7 @@ def test_a_model_of_numbers_answers_a_table_and_its_text(tmp_path: Path, monkeyp
 def mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> params.Params:
     """Make a model of two numbers and a category; the registered one answers in this process."""
     monkeypatch.chdir(tmp_path)
-    section = {"numeric": ["x", "y"], "categorical": ["code"], "labels": ["no", "yes"], "hidden": [4]}
+    section = {"numeric": ["x", "y"], "categorical": ["code"], "labels": ["no", "yes"]}
     Path("params.yaml").write_text(f"name: table\nrecipe: tabular\ntabular: {json.dumps(section)}\n")
     settings = params.load()
     seen = pa.table({"x": [-1.0, 1.0], "y": [-1.0, 1.0], "code": ["007", "7"]})

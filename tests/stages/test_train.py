@@ -17,6 +17,7 @@ import pytest
 from components import SlipwayError, recipes
 from components.files import model_digest, read_json, sha256
 from components.recipes import networks
+from components.serving import onnx_model
 from components.stages import preprocess, train
 from components.training import checkpoint
 from tests.conftest import ROOT, Make, no_quarantine
@@ -65,6 +66,7 @@ def test_a_recipe_learns_its_sample(make: Make, recipe: str) -> None:
     description = read_json(MODEL / "model.json")
     assert description["largest_difference"] < 1e-5
     assert description["params"] == settings.task.model_dump()
+    assert description["network"] == settings.network.model_dump()
 
 
 def test_both_artefacts_are_one_model_and_can_be_used(make: Make) -> None:
@@ -85,6 +87,33 @@ def test_both_artefacts_are_one_model_and_can_be_used(make: Make) -> None:
     before = saved.get_weights()
     saved.fit({"image": np.load(ARRAYS / "train/image.npy")}, np.load(ARRAYS / "train/label.npy"), verbose=0)
     assert all(not np.array_equal(old, new) for old, new in zip(before, saved.get_weights(), strict=True))
+
+
+def test_a_network_that_leaves_out_inputs_is_trained_exported_measured_and_served(make: Make) -> None:
+    """The seasonal naive forecast has no use for the calendar and the group that encode makes."""
+    from components.stages import baseline, evaluate
+
+    settings = prepare(make, "series", network={"model": "seasonal_naive"}, train={"epochs": 1, "batch_size": 16})
+    assert read_json(ARRAYS / "manifest.json")["inputs"].keys() == {"history", "calendar", "group"}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "The structure of `inputs`")  # Keras, of inputs that the model has not
+        train.run(settings, ARRAYS, MODEL, HISTORY)
+    loaded = onnx_model.load(MODEL)
+    assert [given.name for given in loaded.session.get_inputs()] == ["history"] == list(onnx_model.inputs(loaded))
+
+    baseline.run(settings, Path("data"), ARRAYS, Path("build/baseline"))
+    evaluate.run(settings, Path("data"), ARRAYS, MODEL, Path("build/baseline"), Path("build/evaluation"))
+    measured = read_json(Path("build/evaluation/metrics.json"))
+    assert measured["mae"] == pytest.approx(measured["baseline_mae"], rel=1e-5)
+    important = read_csv(Path("build/evaluation/importance.csv"))
+    assert [row["column"] for row in important] == ["value"]
+
+    examples = recipes.load("series").sample(20, 4)[1].drop_columns(["label"])
+    answers = onnx_model.predict(loaded, examples)
+    assert answers["error"].null_count == 20
+    for history, values in zip(examples["history"].to_pylist(), answers["values"].to_pylist(), strict=True):
+        if None not in history:
+            assert values == pytest.approx(history[12:15])
 
 
 def test_an_exact_gelu_is_exported(tmp_path: Path) -> None:
@@ -170,7 +199,8 @@ def test_a_checkpoint_of_anything_else_is_not_taken_up(make: Make, monkeypatch: 
     others = [
         key(settings.model_copy(update={"seed": 2})),
         key(settings.model_copy(update={"train": settings.train.model_copy(update={"learning_rate": 0.5})})),
-        key(settings.model_copy(update={"task": settings.task.model_copy(update={"hidden": [3]})})),
+        key(settings.model_copy(update={"task": settings.task.model_copy(update={"max_pixels": 3})})),
+        key(settings.model_copy(update={"network": settings.network.model_copy(update={"hidden": [3]})})),
         key(manifest=manifest | {"digest": "of other examples"}),
         key(source="other weights"),
         key(device="gpu"),
@@ -178,7 +208,7 @@ def test_a_checkpoint_of_anything_else_is_not_taken_up(make: Make, monkeypatch: 
         key(mixed_precision=1),
     ]
     monkeypatch.setattr(train, "version", lambda name: f"another {name}")
-    assert len({first, *others, key()}) == 10
+    assert len({first, *others, key()}) == 11
 
 
 @pytest.mark.e2e

@@ -94,7 +94,14 @@ def test_a_training_is_a_whole_run(project: Path) -> None:
     run = connection.client().get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "images-aaaaaaaa"
-    wanted = {"name": "sides", "seed": "1", "train.epochs": "3", "images.hidden": "[16]", "split.test": "0.2"}
+    wanted = {
+        "name": "sides",
+        "seed": "1",
+        "train.epochs": "3",
+        "images.height": "6",
+        "network.hidden": "[16]",
+        "split.test": "0.2",
+    }
     assert wanted.items() <= run.data.params.items()
     tags = run.data.tags
     assert tags["slipway.model"] == fabricate.digest(project)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from components import targets
 from components.params import Params, Train
 from components.recipes.images import example as images
+from components.recipes.images import networks
 from components.targets import Target, multi_label, regression, single_label
 from components.training import batches, fitting, losses
 
@@ -347,7 +348,8 @@ def test_l1_makes_weights_sparse_and_l2_makes_them_small(tmp_path: Path) -> None
 
 
 def test_dropout_reaches_the_model() -> None:
-    params = Params(name="t", recipe="images", task=images.Params(hidden=[8, 8]), train=Train(dropout=0.4))
+    network = networks.Network(model="mlp", hidden=[8, 8])
+    params = Params(name="t", recipe="images", task=images.Params(), network=network, train=Train(dropout=0.4))
     about = manifest("single_label", [str(digit) for digit in range(10)])
     kinds = [layer for layer in fitting.build(params, about).layers if type(layer).__name__ == "Dropout"]
     assert kinds

@@ -1,34 +1,49 @@
 """Networks of the recipe audio: Keras, for training only; what is served is their export."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from components.recipes import State
-from components.recipes.audio.example import CNN, CONFORMER, KERNEL, Params, target
+from components.recipes.audio.example import Params, target
 from components.recipes.networks import head
 
 if TYPE_CHECKING:
     import keras
 
+CNN = {"tiny": (8, 16), "small": (16, 32, 64, 128), "medium": (32, 64, 128, 256)}  # filters of each block
+CONFORMER = {"tiny": (24, 2, 2), "small": (96, 4, 4), "medium": (144, 8, 4)}  # width, blocks, attention heads
+KERNEL = 15  # frames that a Conformer's convolution sees
+sample: dict[str, Any] = {"size": "tiny"}
 
-def build(params: Params, state: State, dropout: float) -> "keras.Model":
+
+class Network(BaseModel):
+    """The section `network` of params.yaml for the recipe audio."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model: Literal["cnn", "conformer"] = "cnn"
+    size: Literal["tiny", "small", "medium"] = "small"
+
+
+def build(network: Network, params: Params, state: State, dropout: float) -> "keras.Model":
     """A CNN or a small Conformer over the spectrogram, averaged over time, softmax."""
     import keras
 
     spectrogram = keras.Input((params.frames, params.bands), dtype="float32", name="spectrogram")
     x = keras.layers.Reshape((params.frames, params.bands, 1), name="picture")(spectrogram)
-    x = _cnn(x, params, dropout) if params.model == "cnn" else _conformer(x, params, dropout)
+    x = (_cnn if network.model == "cnn" else _conformer)(x, network, dropout)
     x = keras.layers.Dropout(dropout, name="dropout")(x) if dropout else x
     return keras.Model({"spectrogram": spectrogram}, head(x, target(params), state), name="audio")
 
 
-def _cnn(x: Any, params: Params, dropout: float) -> Any:
+def _cnn(x: Any, network: Network, dropout: float) -> Any:
     """Blocks of a 3 x 3 convolution with batch normalisation, each halving time and bands: `(n, filters)`.
 
     Between them whole maps are dropped (Tompson et al. 2015), at half the rate of the last layer's.
     """
     import keras
 
-    for block, filters in enumerate(CNN[params.size], 1):
+    for block, filters in enumerate(CNN[network.size], 1):
         x = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"convolution_{block}")(x)
         x = keras.layers.BatchNormalization(momentum=0.9, name=f"normal_{block}")(x)
         x = keras.layers.Activation("relu", name=f"relu_{block}")(x)
@@ -37,7 +52,7 @@ def _cnn(x: Any, params: Params, dropout: float) -> Any:
     return keras.layers.GlobalAveragePooling2D(name="average")(x)
 
 
-def _conformer(x: Any, params: Params, dropout: float) -> Any:
+def _conformer(x: Any, network: Network, dropout: float) -> Any:
     """An encoder after Gulati et al. 2020 (arXiv:2005.08100), averaged over time: `(n, width)`.
 
     Subsampled four times by two convolutions; each block half a feed-forward, self-attention, a convolution
@@ -46,7 +61,7 @@ def _conformer(x: Any, params: Params, dropout: float) -> Any:
     """
     import keras
 
-    width, blocks, heads = CONFORMER[params.size]
+    width, blocks, heads = CONFORMER[network.size]
     for number in (1, 2):
         x = keras.layers.Conv2D(width // 2, 3, 2, padding="same", activation="relu", name=f"subsample_{number}")(x)
     frames = x.shape[1]

@@ -1,18 +1,74 @@
 """Networks of the recipe images: Keras, for training only; what is served is their export."""
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from components.recipes import State
-from components.recipes.images.example import RESNETS, VITS, Params, filters_of, patch_of, target
+from components.recipes.images.example import Params, Side, target
 from components.recipes.networks import head
 
 if TYPE_CHECKING:
     import keras
 
+Units = Annotated[int, Field(ge=1)]
+# Width, layers, heads and the factor of the MLP. `mini` is about ViT-Lite-6 (Hassani and others 2021) at half its
+# width, tiny and small are those of DeiT (Touvron and others 2021), base is ViT-B (Dosovitskiy and others 2021).
+VITS = {"mini": (128, 6, 4, 2), "tiny": (192, 12, 3, 4), "small": (384, 12, 6, 4), "base": (768, 12, 12, 4)}
+# Filters of the stem, blocks of each stage, if a block has a bottleneck: ResNet-20 for CIFAR, and table 1 of He and
+# others 2016a (arXiv 1512.03385).
+RESNETS = {20: (16, (3, 3, 3), False), 18: (64, (2, 2, 2, 2), False), 50: (64, (3, 4, 6, 3), True)}
+sample: dict[str, Any] = {"model": "mlp", "hidden": [16]}
 
-def build(params: Params, state: State, dropout: float) -> "keras.Model":
+
+class Network(BaseModel):
+    """The section `network` of params.yaml for the recipe images."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model: Literal["mlp", "cnn", "resnet", "vit"] = "cnn"
+    hidden: list[Units] = [512]  # mlp: units of each hidden layer
+    filters: Annotated[list[Units], Field(min_length=1)] | None = (
+        None  # cnn: of each block, the image halved between; null: as the size asks for
+    )
+    depth: Literal[20, 18, 50] = 20  # resnet: 20 for small images, 18 and 50 for photographs
+    size: Literal["mini", "tiny", "small", "base"] = "mini"  # vit
+    patch: Side | None = None  # vit: pixels of a patch's side; null: as the size asks for
+
+
+def check(network: Network, params: Params) -> None:
+    """Raise ValueError where the image is too small for the network."""
+    shortest, picture = min(params.height, params.width), f"an image of {params.width} x {params.height}"
+    blocks = len(filters_of(network, params))
+    if network.model == "cnn" and shortest < (need := 2 ** (blocks - 1)):
+        raise ValueError(
+            f"filters: {blocks} blocks halve {picture} till nothing is left; it needs {need} pixels a side: name fewer "
+            "blocks or enlarge images.height and images.width"
+        )
+    if network.model == "resnet" and shortest < (need := 4 if network.depth == 20 else 8):
+        raise ValueError(f"depth: {picture} is too small for ResNet-{network.depth}, which needs {need} pixels a side")
+    if network.model == "vit" and patch_of(network, params) > shortest:
+        raise ValueError(f"patch: {network.patch} is larger than {picture}; leave it out to have one that fits")
+
+
+def filters_of(network: Network, params: Params) -> list[int]:
+    """Of the CNN's blocks; by default 16, doubled up to 256, until the image is halved to less than 8 pixels."""
+    if network.filters is not None:
+        return network.filters
+    blocks = max(1, int(math.log2(min(params.height, params.width))) - 1)
+    return [min(16 * 2**block, 256) for block in range(blocks)]
+
+
+def patch_of(network: Network, params: Params) -> int:
+    """Pixels of a patch's side; by default a power of two up to 16 that cuts the shorter side into 7 or more."""
+    if network.patch is not None:
+        return network.patch
+    power = int(math.log2(max(1, min(params.height, params.width) / 7)))
+    return 1 << min(4, power)
+
+
+def build(network: Network, params: Params, state: State, dropout: float) -> "keras.Model":
     """Build the MLP, CNN, ResNet or ViT that `model` names; pixels are scaled in it, so that it takes bytes."""
     import keras
 
@@ -22,8 +78,8 @@ def build(params: Params, state: State, dropout: float) -> "keras.Model":
     else:
         mean, deviation = np.array(state["mean"]), np.array(state["deviation"])
         x = keras.layers.Rescaling((1 / deviation).tolist(), (-mean / deviation).tolist(), name="scale")(image)
-    body = {"mlp": _mlp, "cnn": _cnn, "resnet": _resnet, "vit": _vit}[params.model]
-    x = body(x, params, dropout)
+    body = {"mlp": _mlp, "cnn": _cnn, "resnet": _resnet, "vit": _vit}[network.model]
+    x = body(x, network, params, dropout)
     return keras.Model({"image": image}, head(x, target(params), state), name="images")
 
 
@@ -33,12 +89,12 @@ def _dropout(x: Any, rate: float, name: str) -> Any:
     return keras.layers.Dropout(rate, name=name)(x) if rate else x
 
 
-def _mlp(x: Any, params: Params, dropout: float) -> Any:
+def _mlp(x: Any, network: Network, params: Params, dropout: float) -> Any:  # noqa: ARG001
     """Dense hidden layers with ReLU."""
     import keras
 
     x = keras.layers.Flatten(name="flatten")(x)
-    for number, units in enumerate(params.hidden, 1):
+    for number, units in enumerate(network.hidden, 1):
         x = keras.layers.Dense(units, activation="relu", name=f"hidden_{number}")(x)
         x = _dropout(x, dropout, f"dropout_{number}")
     return x
@@ -60,11 +116,11 @@ def _norm_relu(x: Any, name: str) -> Any:
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 
 
-def _cnn(x: Any, params: Params, dropout: float) -> Any:
+def _cnn(x: Any, network: Network, params: Params, dropout: float) -> Any:
     """Blocks of two 3 x 3 convolutions (VGG; Simonyan and Zisserman 2015) with batch norm, then the average."""
     import keras
 
-    for number, filters in enumerate(filters_of(params), 1):
+    for number, filters in enumerate(filters_of(network, params), 1):
         if number > 1:
             x = keras.layers.MaxPooling2D(2, padding="same", name=f"pool_{number}")(x)
             x = _dropout(x, dropout, f"dropout_{number}")
@@ -75,12 +131,12 @@ def _cnn(x: Any, params: Params, dropout: float) -> Any:
     return _dropout(x, dropout, "dropout")
 
 
-def _resnet(x: Any, params: Params, dropout: float) -> Any:
+def _resnet(x: Any, network: Network, params: Params, dropout: float) -> Any:
     """ResNet v2, full pre-activation (He and others 2016, arXiv 1603.05027); a small image has the stem of CIFAR."""
     import keras
 
-    filters, stages, bottleneck = RESNETS[params.depth]
-    if min(params.height, params.width) < 64 or params.depth == 20:
+    filters, stages, bottleneck = RESNETS[network.depth]
+    if min(params.height, params.width) < 64 or network.depth == 20:
         x = _convolution(x, filters, 3, "stem")
     else:
         x = _convolution(x, filters, 7, "stem", 2)
@@ -112,15 +168,15 @@ def _residual(x: Any, filters: int, stride: int, name: str, *, bottleneck: bool)
     return keras.layers.Add(name=f"{name}_add")([x, y])
 
 
-def _vit(x: Any, params: Params, dropout: float) -> Any:
+def _vit(x: Any, network: Network, params: Params, dropout: float) -> Any:
     """A Vision Transformer, pre-norm (Dosovitskiy and others 2021, arXiv 2010.11929).
 
     The average of all tokens is classified instead of a token of its own (their appendix D.3; Beyer and others 2022).
     """
     import keras
 
-    side = patch_of(params)
-    width, layers, heads, factor = VITS[params.size]
+    side = patch_of(network, params)
+    width, layers, heads, factor = VITS[network.size]
     rows, columns = -(-params.height // side), -(-params.width // side)
     rest = ((0, rows * side - params.height), (0, columns * side - params.width))
     if rest != ((0, 0), (0, 0)):

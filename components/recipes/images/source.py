@@ -112,8 +112,7 @@ def images(folder: Path, labels: Path | None = None) -> Source:
     names = {name for _, label, _ in found for name in (label if several else [label])}
     if several and len(names) < 2:
         raise SlipwayError(f"{labels}: {len(names) or 'no'} label in all of it; a dataset needs two at least")
-    # the starter's MLP would be huge on photographs; a dataset that grows keeps the model it has
-    settings |= {"labels": sorted(names), "several": several, "model": "cnn"}
+    settings |= {"labels": sorted(names), "several": several}
     kind = pa.list_(pa.string()) if several else pa.string()
 
     def tables() -> Iterator[pa.Table]:
@@ -126,7 +125,8 @@ def images(folder: Path, labels: Path | None = None) -> Source:
             }
             yield pa.table(columns)
 
-    return Source(slug(folder.resolve().name), "images", settings, tables(), skipped)
+    # an MLP that was chosen for small images would be huge on photographs
+    return Source(slug(folder.resolve().name), "images", settings, tables(), skipped, network={"model": "cnn"})
 
 
 def _in_classes(folder: Path, skipped: Counter[str]) -> list[Found]:

@@ -1,18 +1,43 @@
 """Networks of the recipe tabular: Keras, for training only; what is served is their export."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.recipes import State
 from components.recipes.networks import head
-from components.recipes.tabular.example import Params, categories_of, number_names, scaling, target
+from components.recipes.tabular.example import Params, Size, categories_of, number_names, scaling, target
 
 if TYPE_CHECKING:
     import keras
 
+sample: dict[str, Any] = {"hidden": [16]}
 
-def build(params: Params, state: State, dropout: float) -> "keras.Model":
+
+class Network(BaseModel):
+    """The section `network` of params.yaml for the recipe tabular."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model: Literal["linear", "mlp", "transformer"] = "mlp"
+    numeric_embedding: Literal["none", "piecewise", "periodic"] = "piecewise"  # of mlp and transformer
+    frequencies: Size = 16  # of periodic
+    sigma: Annotated[float, Field(gt=0)] = 0.1  # of periodic: the frequencies' initial deviation
+    embedding: Size = 8  # width of a category's vector in the mlp, and of a periodic number's
+    hidden: list[Size] = [256, 128]  # units of the mlp's hidden layers
+    batch_norm: bool = False  # in the mlp
+    width: Size = 64  # of the transformer: of a column's vector,
+    blocks: Size = 2  # its blocks,
+    heads: Size = 4  # and the heads of each
+
+    @model_validator(mode="after")
+    def _heads(self) -> "Network":
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} cannot be shared by {self.heads} heads: make it a multiple")
+        return self
+
+
+def build(network: Network, params: Params, state: State, dropout: float) -> "keras.Model":
     """A linear model, an MLP with embeddings, or an FT-Transformer."""
     import keras
 
@@ -22,12 +47,14 @@ def build(params: Params, state: State, dropout: float) -> "keras.Model":
         given["numeric"] = keras.Input((len(names),), dtype="float32", name="numeric")
     if sizes:
         given["categorical"] = keras.Input((len(sizes),), dtype="int32", name="categorical")
-    models = {"linear": _linear, "mlp": _mlp, "transformer": _transformer}
-    x = models[params.model](given, params, state, dropout)
+    if network.model == "linear":
+        x = _linear(given, params, state)
+    else:
+        x = (_mlp if network.model == "mlp" else _transformer)(given, network, params, state, dropout)
     return keras.Model(given, head(x, target(params), state), name="tabular")
 
 
-def _linear(given: dict[str, Any], params: Params, state: State, dropout: float) -> Any:  # noqa: ARG001
+def _linear(given: dict[str, Any], params: Params, state: State) -> Any:
     """The numbers, and for each category's value a number for each answer: logistic or linear regression."""
     import keras
 
@@ -38,7 +65,7 @@ def _linear(given: dict[str, Any], params: Params, state: State, dropout: float)
     return _joined(parts)
 
 
-def _mlp(given: dict[str, Any], params: Params, state: State, dropout: float) -> Any:
+def _mlp(given: dict[str, Any], network: Network, params: Params, state: State, dropout: float) -> Any:
     """Hidden layers over the numbers and a vector for each category's value.
 
     Guo and Berkhahn (2016), "Entity Embeddings of Categorical Variables", https://arxiv.org/abs/1604.06737.
@@ -47,24 +74,24 @@ def _mlp(given: dict[str, Any], params: Params, state: State, dropout: float) ->
 
     parts = []
     if "numeric" in given:
-        x = _channels(given["numeric"], params, state)
-        if params.numeric_embedding == "periodic":
-            x = _by_column(x, params.embedding, "periodic_embedding", activation="relu")
+        x = _channels(given["numeric"], network, params, state)
+        if network.numeric_embedding == "periodic":
+            x = _by_column(x, network.embedding, "periodic_embedding", activation="relu")
         parts.append(keras.layers.Flatten(name="numbers")(x))
     if "categorical" in given:
-        vectors = _embedded(given["categorical"], params, state, params.embedding)
+        vectors = _embedded(given["categorical"], params, state, network.embedding)
         parts.append(keras.layers.Flatten(name="categories")(vectors))
     x = _joined(parts)
-    for number, units in enumerate(params.hidden, 1):
-        x = keras.layers.Dense(units, use_bias=not params.batch_norm, name=f"hidden_{number}")(x)
-        if params.batch_norm:
+    for number, units in enumerate(network.hidden, 1):
+        x = keras.layers.Dense(units, use_bias=not network.batch_norm, name=f"hidden_{number}")(x)
+        if network.batch_norm:
             x = keras.layers.BatchNormalization(name=f"batch_norm_{number}")(x)
         x = keras.layers.Activation("relu", name=f"relu_{number}")(x)
         x = keras.layers.Dropout(dropout, name=f"dropout_{number}")(x) if dropout else x
     return x
 
 
-def _transformer(given: dict[str, Any], params: Params, state: State, dropout: float) -> Any:
+def _transformer(given: dict[str, Any], network: Network, params: Params, state: State, dropout: float) -> Any:
     """FT-Transformer: a vector a column and one for the answer, attending to each other.
 
     Gorishniy, Rubachev, Khrulkov and Babenko (2021), "Revisiting Deep Learning Models for Tabular Data",
@@ -75,25 +102,25 @@ def _transformer(given: dict[str, Any], params: Params, state: State, dropout: f
 
     layers, ops = keras.layers, keras.ops
     some = next(iter(given.values()))
-    first = layers.Embedding(1, params.width, name="answer_token")(ops.cast(ops.zeros_like(some[:, :1]), "int32"))
+    first = layers.Embedding(1, network.width, name="answer_token")(ops.cast(ops.zeros_like(some[:, :1]), "int32"))
     tokens = [first]
     if "numeric" in given:
-        tokens.append(_by_column(_channels(given["numeric"], params, state), params.width, "numeric_tokens"))
+        tokens.append(_by_column(_channels(given["numeric"], network, params, state), network.width, "numeric_tokens"))
     if "categorical" in given:
-        tokens.append(_embedded(given["categorical"], params, state, params.width))
+        tokens.append(_embedded(given["categorical"], params, state, network.width))
     x = layers.Concatenate(axis=1, name="tokens")(tokens)
-    inner = max(1, params.width * 4 // 3)
-    for number in range(1, params.blocks + 1):
+    inner = max(1, network.width * 4 // 3)
+    for number in range(1, network.blocks + 1):
         y = layers.LayerNormalization(epsilon=1e-5, name=f"attention_norm_{number}")(x) if number > 1 else x
         attention = layers.MultiHeadAttention(
-            params.heads, params.width // params.heads, dropout=dropout, name=f"attention_{number}"
+            network.heads, network.width // network.heads, dropout=dropout, name=f"attention_{number}"
         )
         x = layers.Add(name=f"attended_{number}")([x, attention(y, y)])
         y = layers.LayerNormalization(epsilon=1e-5, name=f"forward_norm_{number}")(x)
         gate = layers.Dense(inner, activation="relu", name=f"gate_{number}")(y)
         y = layers.Multiply(name=f"gated_{number}")([layers.Dense(inner, name=f"forward_{number}")(y), gate])
         y = layers.Dropout(dropout, name=f"dropout_{number}")(y) if dropout else y
-        x = layers.Add(name=f"forwarded_{number}")([x, layers.Dense(params.width, name=f"back_{number}")(y)])
+        x = layers.Add(name=f"forwarded_{number}")([x, layers.Dense(network.width, name=f"back_{number}")(y)])
     x = layers.LayerNormalization(epsilon=1e-5, name="norm")(x[:, 0])
     return layers.Activation("relu", name="answer")(x)
 
@@ -123,7 +150,7 @@ def _by_column(x: Any, width: int, name: str, activation: str | None = None) -> 
     return layer(x)
 
 
-def _channels(numbers: Any, params: Params, state: State) -> Any:
+def _channels(numbers: Any, network: Network, params: Params, state: State) -> Any:
     """Numbers `(n, columns)` to `(n, columns, channels)`: each itself, and its embedding.
 
     Gorishniy, Rubachev and Babenko (2022), "On Embeddings for Numerical Features in Tabular Deep Learning",
@@ -134,13 +161,13 @@ def _channels(numbers: Any, params: Params, state: State) -> Any:
 
     ops = keras.ops
     x = keras.layers.Reshape((-1, 1), name="numbers_apart")(numbers)
-    if params.numeric_embedding == "none":
+    if network.numeric_embedding == "none":
         return x
-    if params.numeric_embedding == "periodic":
+    if network.numeric_embedding == "periodic":
         layer = keras.layers.EinsumDense(
             "nck,ckd->ncd",
-            (x.shape[1], params.frequencies),
-            kernel_initializer=keras.initializers.RandomNormal(stddev=2 * np.pi * params.sigma),
+            (x.shape[1], network.frequencies),
+            kernel_initializer=keras.initializers.RandomNormal(stddev=2 * np.pi * network.sigma),
             name="frequencies",
         )
         waves = layer(x)

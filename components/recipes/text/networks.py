@@ -2,25 +2,57 @@
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from components.recipes import Arrays, State
 from components.recipes.networks import Pretraining, head
-from components.recipes.text.example import HIDDEN, SIZES, SPECIAL, Params, ngrams, target, tokenizer_of
+from components.recipes.text.example import SPECIAL, Params, ngrams, target, tokenizer_of
 
 if TYPE_CHECKING:
     import keras
 
+# layers, width, heads: Turc, Chang, Lee and Toutanova 2019 (arXiv:1908.08962), table 1; base is Devlin 2019's
+SIZES = {"tiny": (2, 128, 2), "mini": (4, 256, 4), "small": (4, 512, 8), "medium": (8, 512, 8), "base": (12, 768, 12)}
+HIDDEN = 0.15  # of the tokens, in pretraining
+OF = {"ngrams": ("hidden", "bayes"), "pieces": ("size", "norm", "pooling", "pretraining_epochs")}  # an encoding's own
+moved = {"model: ngrams": "encoding: ngrams", "model: transformer": "encoding: pieces"}
+sample: dict[str, Any] = {}
 
-def build(params: Params, state: State, dropout: float) -> "keras.Model":
+
+class Network(BaseModel):
+    """The section `network` of params.yaml for the recipe text; which network it is follows from text.encoding."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # ngrams: weighted n-grams
+    hidden: Annotated[int, Field(ge=0)] = 0  # width of a hidden layer (fastText); 0: logistic regression
+    bayes: bool = True  # scale by log-count ratios (NB-SVM)
+    # pieces: a Transformer
+    size: Literal["tiny", "mini", "small", "medium", "base"] = "tiny"
+    norm: Literal["post", "pre"] = "post"  # layer normalisation behind each block (BERT), or before it
+    pooling: Literal["mean", "cls"] = "mean"
+    pretraining_epochs: Annotated[int, Field(ge=0)] = 0  # of masked-language modelling on the training split
+
+
+def check(network: Network, params: Params) -> None:
+    """Raise ValueError for a setting of the network that the encoding does not have."""
+    for encoding, names in OF.items():
+        for name in names:
+            if encoding != params.encoding and getattr(network, name) != Network.model_fields[name].default:
+                raise ValueError(
+                    f"{name}: is of text.encoding: {encoding}, and that is {params.encoding}: leave it out"
+                )
+
+
+def build(network: Network, params: Params, state: State, dropout: float) -> "keras.Model":
     """Weighted n-grams, or a Transformer encoder."""
-    answer = _classifier if params.model == "transformer" else _bag
-    return answer(params, state, dropout)
+    answer = _classifier if params.encoding == "pieces" else _bag
+    return answer(network, params, state, dropout)
 
 
-def _bag(params: Params, state: State, dropout: float) -> "keras.Model":
+def _bag(network: Network, params: Params, state: State, dropout: float) -> "keras.Model":
     """Logistic regression on the weights of n-grams, a hidden layer (Joulin 2016), or both side by side.
 
     With `bayes` a weight is scaled by the n-gram's log-count ratio (Wang and Manning 2012), one for each label.
@@ -39,31 +71,31 @@ def _bag(params: Params, state: State, dropout: float) -> "keras.Model":
     weight = layers.Multiply(name="weight")([weights, kept])
     weight = layers.Dropout(dropout, name="dropout")(weight) if dropout else weight
     parts = []
-    if params.bayes or not params.hidden:
+    if network.bayes or not network.hidden:
         x = layers.Embedding(rows, outputs, embeddings_initializer="zeros", name="coefficients")(ids)
-        if params.bayes:
+        if network.bayes:
             scale = layers.Embedding(rows, outputs, embeddings_initializer="zeros", trainable=False, name="ratios")
             x = layers.Multiply(name="scaled")([x, scale(ids)])
             scale.set_weights([ngrams.ratios(vocabulary)])
         parts.append(layers.Dot(axes=1, name="linear")([weight, x]))
-    if params.hidden:
-        x = layers.Embedding(rows, params.hidden, name="vectors")(ids)
+    if network.hidden:
+        x = layers.Embedding(rows, network.hidden, name="vectors")(ids)
         x = layers.Dot(axes=1, name="mean")([weight, x])
         parts.append(layers.Activation("relu", name="hidden")(x))
     x = layers.Concatenate(name="features")(parts) if len(parts) > 1 else parts[0]
     model = keras.Model({"ids": ids, "weights": weights}, head(x, target(params), state), name="text")
-    if not params.hidden:  # the coefficients are the logits' own
+    if not network.hidden:  # the coefficients are the logits' own
         model.get_layer("logits").set_weights([np.eye(outputs), np.zeros(outputs)])
     return model
 
 
-def _classifier(params: Params, state: State, dropout: float) -> "keras.Model":
+def _classifier(network: Network, params: Params, state: State, dropout: float) -> "keras.Model":
     """The encoder, the mean of its vectors or BERT's pooler on the first, dropout and the last layer."""
     import keras
     from keras import layers
 
-    tokens, there, x, _ = _encoder(params, state, dropout)
-    if params.pooling == "mean":
+    tokens, there, x, _ = _encoder(network, params, state, dropout)
+    if network.pooling == "mean":
         x = layers.GlobalAveragePooling1D(name="pooled")(x, mask=there)
     else:
         x = layers.Dense(x.shape[-1], "tanh", kernel_initializer=_start(), name="pooled")(x[:, 0])
@@ -78,7 +110,7 @@ def _start() -> Any:
     return keras.initializers.TruncatedNormal(stddev=0.02)
 
 
-def _encoder(params: Params, state: State, dropout: float) -> tuple[Any, Any, Any, Any]:
+def _encoder(network: Network, params: Params, state: State, dropout: float) -> tuple[Any, Any, Any, Any]:
     """BERT's encoder (Devlin 2019): learned positions, GELU, layer normalisation behind each block.
 
     With norm: pre it stands before each block (Xiong 2020), and a last one behind all. Returns the input tokens
@@ -87,7 +119,7 @@ def _encoder(params: Params, state: State, dropout: float) -> tuple[Any, Any, An
     import keras
     from keras import layers, ops
 
-    depth, width, heads = SIZES[params.size]
+    depth, width, heads = SIZES[network.size]
 
     def normal(x: Any, name: str) -> Any:
         return layers.LayerNormalization(epsilon=1e-6, name=name)(x)
@@ -104,7 +136,7 @@ def _encoder(params: Params, state: State, dropout: float) -> tuple[Any, Any, An
     x = layers.Add(name="embedding")([embed(tokens), place(places)])
     x = drop(normal(x, "embedding_norm"), "embedding_dropout")
     mask = ops.expand_dims(there, 1)
-    post = params.norm == "post"
+    post = network.norm == "post"
     for number in range(1, depth + 1):
         y = x if post else normal(x, f"attention_norm_{number}")
         attend = layers.MultiHeadAttention(
@@ -122,7 +154,7 @@ def _encoder(params: Params, state: State, dropout: float) -> tuple[Any, Any, An
     return tokens, there, x if post else normal(x, "last_norm"), embed
 
 
-def pretraining(params: Params, state: State, dropout: float) -> Pretraining | None:
+def pretraining(network: Network, params: Params, state: State, dropout: float) -> Pretraining | None:
     """Masked-language modelling (Devlin 2019) on the training split: tell the tokens that are hidden.
 
     Of each text 15 % of the tokens are to be told: 80 % of these are masked, 10 % replaced by any other, 10 % left.
@@ -131,17 +163,17 @@ def pretraining(params: Params, state: State, dropout: float) -> Pretraining | N
     import keras
     from keras import layers, ops
 
-    if params.model != "transformer" or not params.pretraining_epochs:
+    if params.encoding != "pieces" or not network.pretraining_epochs:
         return None
     most = math.ceil(HIDDEN * (params.length - 2))
-    tokens, _, x, embed = _encoder(params, state, dropout)
+    tokens, _, x, embed = _encoder(network, params, state, dropout)
     places = keras.Input((most,), dtype="int32", name="places")
     x = ops.take_along_axis(x, ops.expand_dims(places, 2), axis=1)
     x = layers.Dense(x.shape[-1], "gelu", kernel_initializer=_start(), name="told")(x)
     x = layers.LayerNormalization(epsilon=1e-6, name="told_norm")(x)
     x = layers.Activation("softmax", dtype="float32", name="told_tokens")(embed(x, reverse=True))
     model = keras.Model({"tokens": tokens, "places": places}, x, name="masked")
-    return Pretraining(model, partial(_masked, most, embed.input_dim), params.pretraining_epochs)
+    return Pretraining(model, partial(_masked, most, embed.input_dim), network.pretraining_epochs)
 
 
 def _masked(

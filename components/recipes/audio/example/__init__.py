@@ -36,9 +36,6 @@ CLIPPED = 0.99  # of full scale: 8 bits end at 0.992
 SILENT = -80.0  # dB below full scale, the mean taken off
 FLOOR = 1e-10  # power under which the logarithm is cut: -100 dB
 RANGE = 80.0  # dB below a recording's loudest band that are kept (as librosa's power_to_db: top_db)
-CNN = {"tiny": (8, 16), "small": (16, 32, 64, 128), "medium": (32, 64, 128, 256)}  # filters of each block
-CONFORMER = {"tiny": (24, 2, 2), "small": (96, 4, 4), "medium": (144, 8, 4)}  # width, blocks, attention heads
-KERNEL = 15  # frames that a Conformer's convolution sees
 
 
 class Params(BaseModel):
@@ -56,8 +53,6 @@ class Params(BaseModel):
     fmin: Annotated[float, Field(ge=0)] = 20.0  # Hz
     fmax: Annotated[float, Field(gt=0)] | None = None  # Hz; half of the sample rate
     scale: Literal["bands", "recording"] = "bands"  # standardised by the training split, or each by itself
-    model: Literal["cnn", "conformer"] = "cnn"
-    size: Literal["tiny", "small", "medium"] = "small"
 
     @model_validator(mode="after")
     def _fits(self) -> "Params":
@@ -317,5 +312,5 @@ def sample(rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:
         soundfile.write(buffer, sound, 4000, format="WAV", subtype="PCM_16")
         recordings.append(buffer.getvalue())
     section: dict[str, Any] = {"sample_rate": 4000, "seconds": 0.25, "window_ms": 32.0, "hop_ms": 16.0, "bands": 16}
-    section |= {"labels": ["sweep", "tone"], "size": "tiny"}
+    section["labels"] = ["sweep", "tone"]
     return section, pa.table({"audio": pa.array(recordings, pa.binary()), "label": list(labels)})

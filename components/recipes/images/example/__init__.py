@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from components.recipes import Arrays, Input, Labels, State
 from components.targets import Target, multi_label, single_label
@@ -18,17 +18,10 @@ if TYPE_CHECKING:
 
 requirements = ("pillow",)
 Side = Annotated[int, Field(ge=1, le=8192)]
-Units = Annotated[int, Field(ge=1)]
 # What is read; the most frequent first, since each is asked in turn. Left out are formats for which Pillow starts
 # another program (EPS, WMF) or has no decoder of its own (BUFR, GRIB, HDF5, MPEG), and icons and sprites.
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM", "QOI", "TGA", "PCX", "SGI")
 CLASSICAL_SIDE = 16  # pixels: the longer side of the images that the classical baseline sees
-# Width, layers, heads and the factor of the MLP. `mini` is about ViT-Lite-6 (Hassani and others 2021) at half its
-# width, tiny and small are those of DeiT (Touvron and others 2021), base is ViT-B (Dosovitskiy and others 2021).
-VITS = {"mini": (128, 6, 4, 2), "tiny": (192, 12, 3, 4), "small": (384, 12, 6, 4), "base": (768, 12, 12, 4)}
-# Filters of the stem, blocks of each stage, if a block has a bottleneck: ResNet-20 for CIFAR, and table 1 of He and
-# others 2016a (arXiv 1512.03385).
-RESNETS = {20: (16, (3, 3, 3), False), 18: (64, (2, 2, 2, 2), False), 50: (64, (3, 4, 6, 3), True)}
 
 
 class Params(BaseModel):
@@ -43,28 +36,6 @@ class Params(BaseModel):
     resize: Literal["stretch", "pad", "crop"] = "stretch"  # pad with black, or crop the middle: both keep the aspect
     scale: Literal["unit", "standardise"] = "unit"  # to 0..1, or by each channel's mean and deviation in training
     max_pixels: Annotated[int, Field(ge=1)] = 50_000_000  # larger images are not even decoded
-    model: Literal["mlp", "cnn", "resnet", "vit"] = "cnn"
-    hidden: list[Units] = [512]  # mlp: units of each hidden layer
-    filters: Annotated[list[Units], Field(min_length=1)] | None = (
-        None  # cnn: of each block, the image halved between; null: as the size asks for
-    )
-    depth: Literal[20, 18, 50] = 20  # resnet: 20 for small images, 18 and 50 for photographs
-    size: Literal["mini", "tiny", "small", "base"] = "mini"  # vit
-    patch: Side | None = None  # vit: pixels of a patch's side; null: as the size asks for
-
-    @model_validator(mode="after")
-    def _fits(self) -> "Params":
-        shortest, picture = min(self.height, self.width), f"an image of {self.width} x {self.height}"
-        if self.model == "cnn" and shortest < (need := 2 ** (len(filters_of(self)) - 1)):
-            raise ValueError(
-                f"filters: {len(filters_of(self))} blocks halve {picture} till nothing is left; it needs {need} pixels "
-                "a side: name fewer blocks or enlarge height and width"
-            )
-        if self.model == "resnet" and shortest < (need := 4 if self.depth == 20 else 8):
-            raise ValueError(f"depth: {picture} is too small for ResNet-{self.depth}, which needs {need} pixels a side")
-        if self.model == "vit" and patch_of(self) > shortest:
-            raise ValueError(f"patch: {self.patch} is larger than {picture}; leave it out to have one that fits")
-        return self
 
 
 def columns(params: Params) -> pa.Schema:  # noqa: ARG001
@@ -248,22 +219,6 @@ def inputs(params: Params, state: State) -> dict[str, Input]:  # noqa: ARG001
     return {"image": Input("image")}
 
 
-def filters_of(params: Params) -> list[int]:
-    """Of the CNN's blocks; by default 16, doubled up to 256, until the image is halved to less than 8 pixels."""
-    if params.filters is not None:
-        return params.filters
-    blocks = max(1, int(math.log2(min(params.height, params.width))) - 1)
-    return [min(16 * 2**block, 256) for block in range(blocks)]
-
-
-def patch_of(params: Params) -> int:
-    """Pixels of a patch's side; by default a power of two up to 16 that cuts the shorter side into 7 or more."""
-    if params.patch is not None:
-        return params.patch
-    power = int(math.log2(max(1, min(params.height, params.width) / 7)))
-    return 1 << min(4, power)
-
-
 def classical(params: Params) -> Any:
     """Logistic regression on the pixels of small images, standardised; one for each label where there are several."""
     from functools import partial
@@ -301,5 +256,4 @@ def sample(rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:
         Image.fromarray(picture).save(buffer, "png")
         images.append(buffer.getvalue())
     labels = ["left", "right"]
-    section = {"height": 6, "width": 6, "labels": labels, "model": "mlp", "hidden": [16]}
-    return section, pa.table({"image": images, "label": [labels[i] for i in side]})
+    return {"height": 6, "width": 6, "labels": labels}, pa.table({"image": images, "label": [labels[i] for i in side]})

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,20 +34,11 @@ class Params(BaseModel):
     every: Count = 1  # steps from one origin to the next, as at the ingest
     season: Count = 12  # steps of a period: what the seasonal naive forecast repeats; 1 repeats the last value
     step: str | None = "month"  # between two times, such as day or 10 minutes; null: no calendar for the model
-    model: Literal["seasonal_naive", "linear", "cnn", "transformer"] = "linear"
-    filters: Count = 32  # cnn: channels of its layers
-    kernel: Annotated[int, Field(ge=2)] = 3  # cnn: steps under a filter
-    patch: Annotated[int, Field(ge=2)] = 16  # transformer: steps of a patch; the next begins half a patch later
-    width: Count = 64  # transformer: of a patch's vector
-    heads: Count = 4
-    blocks: Count = 2
 
     @model_validator(mode="after")
     def _sizes(self) -> "Params":
         if self.season > self.history:
             raise ValueError(f"season is {self.season}, more than a history of {self.history} steps shows")
-        if self.width % self.heads:
-            raise ValueError(f"width is {self.width}, no multiple of heads ({self.heads})")
         if self.step is not None:
             distance(self.step)
         return self
@@ -236,7 +227,7 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
 
     A gap is filled on the straight line between its neighbours, one at an end with the nearest value. The calendar
     is sine and cosine of the time in the year, the week and the day, as far as `step` is shorter. A group that the
-    training did not see is 0. The seasonal naive model reads the history alone.
+    training did not see is 0. A network may leave out some of it: the seasonal naive one reads the history alone.
 
     Raises ValueError for a history of another length, without a value, or with one that is not finite or over 1e15.
     """
@@ -244,7 +235,7 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
     arrays: Arrays = {"history": values.astype(np.float32)}
     if cycles := cycles_of(params):
         arrays["calendar"] = _calendar(table, cycles)
-    if is_grouped(params):
+    if params.group:
         codes = pc.index_in(_whole(table["group"]), value_set=pa.array(state["groups"], pa.string()))
         arrays["group"] = codes.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)[:, None] + 1
     return arrays
@@ -270,7 +261,7 @@ def _filled(table: pa.Table, params: Params) -> np.ndarray:
 
 def cycles_of(params: Params) -> list[str]:
     """Name the calendar's cycles that a step is shorter than."""
-    if params.step is None or params.model == "seasonal_naive":
+    if params.step is None:
         return []
     months, seconds = distance(params.step)
     length = seconds + months * 30 * UNITS["day"]
@@ -294,18 +285,13 @@ def _calendar(table: pa.Table, cycles: list[str]) -> np.ndarray:
     return np.stack([f(angle) for angle in angles for f in (np.sin, np.cos)], axis=1).astype(np.float32)
 
 
-def is_grouped(params: Params) -> bool:
-    """Return whether the settings name groups, so that several series are told apart."""
-    return params.group and params.model != "seasonal_naive"
-
-
 def inputs(params: Params, state: State) -> dict[str, Input]:  # noqa: ARG001
-    """The history, and as far as the model reads them the calendar and the group."""
+    """The history, and where there are some the calendar and the group."""
     found = {"history": Input("history", tuple(params.values))}
     if cycles := cycles_of(params):
         names = tuple(f"{cycle}_{part}" for cycle in cycles for part in ("sine", "cosine"))
         found["calendar"] = Input("numbers", names)
-    if is_grouped(params):
+    if params.group:
         found["group"] = Input("codes", ("group",))
     return found
 
@@ -347,7 +333,7 @@ def _lags(frame: "pandas.DataFrame", params: Params) -> np.ndarray:
 def sample(rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:
     """Two noisy monthly series of a yearly season on two levels, windows of 24 months, a gap here and there."""
     random = np.random.default_rng(seed)
-    section = {"group": True, "history": 24, "horizon": 3, "season": 12, "step": "month", "model": "linear"}
+    section = {"group": True, "history": 24, "horizon": 3, "season": 12, "step": "month"}
     origins = -(-rows // 2)
     month = np.arange(origins + 26)
     found: dict[str, list[Any]] = {"time": [], "group": [], "history": [], "label": []}

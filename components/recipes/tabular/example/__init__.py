@@ -43,17 +43,7 @@ class Params(BaseModel):
     scale: scaling.Kind = "standardise"
     clip: Annotated[float, Field(gt=0)] | None = None  # bounds of a scaled number, either side of 0
     rare: Size = 2  # a category's value of fewer training examples counts as unseen
-    model: Literal["linear", "mlp", "transformer"] = "mlp"
-    numeric_embedding: Literal["none", "piecewise", "periodic"] = "piecewise"  # of mlp and transformer
-    bins: Size = 32  # of piecewise, at most
-    frequencies: Size = 16  # of periodic
-    sigma: Annotated[float, Field(gt=0)] = 0.1  # of periodic: the frequencies' initial deviation
-    embedding: Size = 8  # width of a category's vector in the mlp, and of a periodic number's
-    hidden: list[Size] = [256, 128]  # units of the mlp's hidden layers
-    batch_norm: bool = False  # in the mlp
-    width: Size = 64  # of the transformer: of a column's vector,
-    blocks: Size = 2  # its blocks,
-    heads: Size = 4  # and the heads of each
+    bins: Size = 32  # that a number is cut into, at most, for a network that embeds numbers piece by piece
 
     @model_validator(mode="after")
     def _columns(self) -> "Params":
@@ -72,12 +62,6 @@ class Params(BaseModel):
             raise ValueError("name either labels (the classes) or targets (the numbers to predict)")
         if len(self.labels) == 1:
             raise ValueError("labels: one class only; a model tells two apart at least")
-        return self
-
-    @model_validator(mode="after")
-    def _heads(self) -> "Params":
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} cannot be shared by {self.heads} heads: make it a multiple")
         return self
 
 
@@ -132,7 +116,7 @@ def _in_range(dates: Any) -> Any:
 
 
 def fit(tables: Iterable[pa.Table], params: Params) -> State:
-    """Fill, scale, gaps and known values of the columns.
+    """Fill, scale, gaps, known values and bins of the columns.
 
     One pass; memory holds at most scaling.SAMPLE values of each number (for medians and quantiles, see
     scaling.Summary) and MOST_VALUES different ones of each category. Raises SlipwayError for a category that
@@ -160,7 +144,7 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
     kept = [at for at, name in enumerate(names) if name in few]
     middle = summary.mean if params.fill == "mean" else summary.quantiles([0.5])[0]
     fitted = scaling.scaler(summary, params.scale)
-    state: State = {
+    return {
         "timeless": timeless,  # dates of which no training example has a time of day
         "gaps": [name for name in (*params.numeric, *params.dates) if gaps[name]],
         "fill": [float(middle[at]) for at in kept],
@@ -169,10 +153,8 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
             name: sorted(value for value, count in counter.items() if count >= params.rare)
             for name, counter in counts.items()
         },
+        "edges": [_edges(summary.sample(at), params.bins) for at in kept],  # whatever the network is
     }
-    if params.numeric_embedding == "piecewise":
-        state["edges"] = [_edges(summary.sample(at), params.bins) for at in kept]
-    return state
 
 
 def _edges(sample: np.ndarray, bins: int) -> list[float]:
@@ -334,4 +316,4 @@ def sample(rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:
         "label": answer,
     }
     section = {"numeric": ["x", "y"], "categorical": ["colour"], "boolean": ["member"], "dates": ["since"]}
-    return section | {"labels": ["no", "yes"], "hidden": [16]}, pa.table(table)
+    return section | {"labels": ["no", "yes"]}, pa.table(table)

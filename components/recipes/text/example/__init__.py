@@ -1,4 +1,4 @@
-"""Texts of any language, one label each: weighted n-grams, or a Transformer encoder over pieces of words."""
+"""Texts of any language, one label each: as weighted n-grams, or as pieces of words."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -15,8 +15,6 @@ from components.targets import Target, single_label
 
 requirements = ("tokenizers",)
 Lengths = Annotated[list[Annotated[int, Field(ge=1, le=10)]], Field(min_length=2, max_length=2)]
-# layers, width, heads: Turc, Chang, Lee and Toutanova 2019 (arXiv:1908.08962), table 1; base is Devlin 2019's
-SIZES = {"tiny": (2, 128, 2), "mini": (4, 256, 4), "small": (4, 512, 8), "medium": (8, 512, 8), "base": (12, 768, 12)}
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # their tokens are 0 to 4
 
 
@@ -36,20 +34,13 @@ class Params(BaseModel):
     labels: Labels = ["negative", "positive"]
     max_chars: Annotated[int, Field(ge=1)] = 20_000  # a longer text is refused
     normalisation: Normalisation = Normalisation()
-    model: Literal["ngrams", "transformer"] = "ngrams"
+    encoding: Literal["ngrams", "pieces"] = "ngrams"
     vocabulary: Annotated[int, Field(ge=10, le=2_000_000)] = 30_000  # n-grams or pieces, the most frequent
     length: Annotated[int, Field(ge=4, le=16_384)] = 512  # n-grams (those of most weight) or pieces (the first) kept
     # ngrams
     words: Lengths | None = [1, 2]  # shortest and longest n-gram of words; a Han character is a word
     characters: Lengths | None = [1, 4]
     weighting: Literal["presence", "tf-idf"] = "presence"
-    bayes: bool = True  # scale by log-count ratios (NB-SVM)
-    hidden: Annotated[int, Field(ge=0)] = 0  # width of a hidden layer (fastText); 0: logistic regression
-    # transformer
-    size: Literal["tiny", "mini", "small", "medium", "base"] = "tiny"
-    norm: Literal["post", "pre"] = "post"  # layer normalisation behind each block (BERT), or before it
-    pooling: Literal["mean", "cls"] = "mean"
-    pretraining_epochs: Annotated[int, Field(ge=0)] = 0  # of masked-language modelling on the training split
 
     @model_validator(mode="after")
     def _ranges(self) -> "Params":
@@ -135,9 +126,8 @@ def _script(letter: str) -> str:
 
 def fit(tables: Iterable[pa.Table], params: Params) -> State:
     """Fit the vocabulary: n-grams by document frequency and their counts by label, or a tokenizer's pieces."""
-    if params.model == "transformer":
+    if params.encoding == "pieces":
         return {"tokenizer": _train(tables, params)}
-    labels = params.labels if params.bayes else []
     normalise = _normaliser(params.normalisation)
     texts = (
         (_cleaned(text, normalise), label)
@@ -145,7 +135,7 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
         for text, label in zip(table["text"].to_pylist(), table["label"].to_pylist(), strict=True)
         if text is not None and len(text) <= params.max_chars
     )
-    return ngrams.fit(texts, labels, params.words, params.characters, params.vocabulary)
+    return ngrams.fit(texts, params.labels, params.words, params.characters, params.vocabulary)
 
 
 def encode(table: pa.Table, params: Params, state: State) -> Arrays:
@@ -155,7 +145,7 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
     """
     texts = [_readable(item, params) for item in table["text"].cast(pa.large_binary()).to_pylist()]
     normalise = _normaliser(params.normalisation)
-    if params.model == "ngrams":
+    if params.encoding == "ngrams":
         vocabulary = ngrams.vocabulary(state["grams"], tuple(state["documents"]))
         cleaned = [_cleaned(text, normalise) for text in texts]
         if "" in cleaned:
@@ -249,7 +239,7 @@ def tokenizer_of(content: str, length: int) -> Any:
 
 def inputs(params: Params, state: State) -> dict[str, Input]:  # noqa: ARG001
     """Pieces of words, or n-grams and their weights; the n-gram 0 has no weight."""
-    if params.model == "transformer":
+    if params.encoding == "pieces":
         return {"tokens": Input("tokens", mask=SPECIAL.index("[MASK]"))}
     return {"ids": Input("tokens"), "weights": Input("weights")}
 
@@ -261,9 +251,6 @@ def spell(tokens: np.ndarray, state: State) -> list[str]:
         return ["" if token == 0 else str(tokenizer.id_to_token(int(token))).replace("▁", " ") for token in tokens]
     names = ngrams.vocabulary(state["grams"], tuple(state["documents"])).names
     return [names[token] for token in tokens]
-
-
-HIDDEN = 0.15  # of the tokens, in pretraining
 
 
 def classical(params: Params) -> Any:

@@ -56,17 +56,17 @@ def fit(
 ) -> dict[str, Any]:
     """Find the `size` n-grams that most texts have, of two texts at least; ties go by the n-gram.
 
-    `texts` are cleaned, with their labels; counts are kept for each of `labels`, or for all together where there
-    are none. Where more than COUNTED different ones were met, those of the fewest texts are forgotten, as in lossy
-    counting (Manku and Motwani 2002): memory does not grow with the data, and the common ones keep their counts
-    but for those few. Returns {"documents": texts of each group, "grams": a line each: kind, n-gram, counts}.
+    `texts` are cleaned, with their labels; counts are kept for each of `labels`, whatever the network makes of them.
+    Where more than COUNTED different ones were met, those of the fewest texts are forgotten, as in lossy counting
+    (Manku and Motwani 2002): memory does not grow with the data, and the common ones keep their counts but for those
+    few. Returns {"documents": texts of each group, "grams": a line each: kind, n-gram, counts}.
     """
     groups = {label: index for index, label in enumerate(labels)}
-    counters: list[Counter[str]] = [Counter() for _ in labels or [""]]
+    counters: list[Counter[str]] = [Counter() for _ in labels]
     documents = [0] * len(counters)
     floor = 0
     for number, (text, label) in enumerate(texts, 1):
-        group = groups.get(label or "") if labels else 0
+        group = groups.get(label or "")
         if group is None:  # a label unknown to params.yaml: the stage stops on it
             continue
         documents[group] += 1
@@ -88,8 +88,6 @@ def fit(
 
 def _without(counters: list[Counter[str]], floor: int) -> list[Counter[str]]:
     """Leave out n-grams that no more than `floor` texts have."""
-    if len(counters) == 1:
-        return [Counter({gram: count for gram, count in counters[0].items() if count > floor})]
     kept = {gram for counter in counters for gram in counter if sum(other.get(gram, 0) for other in counters) > floor}
     return [Counter({gram: count for gram, count in counter.items() if gram in kept}) for counter in counters]
 
