@@ -89,7 +89,7 @@ def listed() -> str:
     found = names()
     width = max(map(len, found), default=0)
     lines = [f"  {name.ljust(width)}  {load(name).title}" for name in found]
-    return "\n".join(["the examples, each by `make example NAME=...`:", *lines])
+    return "\n".join(["the examples, each by `slipway example NAME`, or `make example NAME=...`:", *lines])
 
 
 def run(name: str, folder: Path | None, retrain: Callable[[], object]) -> None:

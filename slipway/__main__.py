@@ -57,7 +57,9 @@ def parser(asked: str | None = None) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     main.add_argument("--version", action="version", version=f"slipway {__version__}")
-    commands = main.add_subparsers(dest="command", prog="slipway", help=argparse.SUPPRESS)
+    commands = main.add_subparsers(
+        dest="command", metavar="COMMAND", prog="slipway", required=True, help=argparse.SUPPRESS
+    )
     for module in dict.fromkeys(MODULES.values() if asked is None else [MODULES[asked]]):
         importlib.import_module(module).arguments(commands)
     return main
@@ -71,15 +73,18 @@ def main(words: list[str] | None = None) -> int:
     except ProjectError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # `| head`: nobody reads on; as in components/__main__.py
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         return 130
 
 
 def _run(words: list[str]) -> int:
-    here = Path.cwd()
+    here = project.here()
     found = project.above(here)
     project.use(found or project.OWN)  # help and completion are there anywhere
-    asked = words[0] if words and words[0] in MODULES else "completion"  # the lightest: its own help needs none
+    asked = words[0] if words and words[0] in MODULES else "completion"  # the lightest: it is not asked
     known = parser(asked)
     if not words:
         known.print_help(sys.stderr)

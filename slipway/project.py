@@ -17,13 +17,20 @@ def above(folder: Path) -> Path | None:
     return next((each for each in (folder, *folder.parents) if all((each / mark).is_file() for mark in MARKS)), None)
 
 
+def here() -> Path:
+    """Return the current folder; raises ProjectError where somebody has removed it."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise ProjectError("the current folder is there no longer: change into another one") from None
+
+
 def root() -> Path:
     """Return the folder of the project that the current folder lies in; raises ProjectError outside of one."""
-    here = Path.cwd()
-    found = above(here)
+    found = above(here())
     if found is None:
         raise ProjectError(
-            f"{here} lies in no Slipway project (the nearest folder with dvc.yaml and components/ would be it): "
+            f"{here()} lies in no Slipway project (the nearest folder with dvc.yaml and components/ would be it): "
             "change into the clone, or into a folder of it"
         )
     return found

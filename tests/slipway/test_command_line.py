@@ -99,6 +99,18 @@ def test_outside_of_a_project_it_says_so(tmp_path: Path) -> None:
         assert out == ""
 
 
+def test_odd_words_and_places_are_a_mistake_too(tmp_path: Path) -> None:
+    assert "required: COMMAND" in run("--", at=tmp_path, code=2)[1]
+    assert "unrecognized arguments: --forse" in run("run", "--forse", at=tmp_path, code=2)[1]
+    code = f"mkdir gone; cd gone; rmdir ../gone; {SLIPWAY} run"
+    done = subprocess.run(["sh", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: the current folder is there no longer: change into another one"
+    head = f"{SLIPWAY} example | head -1"  # nobody reads on
+    done = subprocess.run(["sh", "-c", head], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("the examples") and done.stderr == ""
+
+
 def test_the_nearest_project_is_the_one_that_is_acted_on(tmp_path: Path) -> None:
     """Its code and its files: here an ingest in a clone that says something else, asked from a folder of it."""
     for path in ("components", "dvc.yaml", "params.yaml"):
