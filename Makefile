@@ -20,8 +20,10 @@ unexport PYTHONDONTWRITEBYTECODE # compiled bytecode halves the imports of a sho
 
 setup: $(READY)
 
-# uv installs from the lock in a third of pip's time; an index set up for pip is used for uv too.
-$(READY): $(LOCK) requirements/uv.txt requirements/build.txt no_telemetry.pth
+# uv installs from the lock in a third of pip's time; an index set up for pip is used for uv too. `slipway` comes in as a
+# link, so that the environment finds this package and nothing else of the checkout (see components/tracking/isolated.py),
+# in no time, and without a build or a finder that each start of Python would pay for.
+$(READY): $(LOCK) requirements/uv.txt requirements/build.txt no_telemetry.pth slipway/start.sh
 	@test -n "$(PYTHON)" || { echo "error: Slipway needs Python 3.11, 3.12 or 3.13; none was found (make PYTHON=/path/to/python3.12 run)"; exit 1; }
 	@$(BIN)/python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || \
 	  { echo "setting up .venv with $$($(PYTHON) --version) ..."; $(PYTHON) -m venv --clear .venv; }
@@ -30,23 +32,24 @@ $(READY): $(LOCK) requirements/uv.txt requirements/build.txt no_telemetry.pth
 	  [ -z "$$index" ] || export UV_DEFAULT_INDEX=$${UV_DEFAULT_INDEX:-$$index}; \
 	  echo "installing the locked packages into .venv (about a minute) ..."; $(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode --link-mode=copy \
 	    --build-constraints requirements/build.txt $(LOCK) requirements/uv.txt
-	@cp no_telemetry.pth "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/"
+	@site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); cp no_telemetry.pth "$$site/"; \
+	  ln -sfn "$(CURDIR)/slipway" "$$site/slipway"; install -m 755 slipway/start.sh $(BIN)/slipway
 	@rm -f .venv/ready-*; touch $@
 
 run: $(READY)
-	@python -m flows retrain
+	@slipway run
 
 ui: $(READY)
-	@python -m flows ui
+	@slipway ui
 
 # e.g. make schedule CRON="0 3 * * 1"
 CRON ?= 0 3 * * *
 schedule: $(READY)
-	@python -m flows retrain --cron "$(CRON)"
+	@slipway schedule "$(CRON)"
 
 # e.g. make example NAME=income, or offline: make example NAME=income FROM=../shared/datasets/adult
 example: $(READY)
-	@python -m flows example $(NAME) $(if $(FROM),--from "$(FROM)")
+	@slipway example $(NAME) $(if $(FROM),--from "$(FROM)")
 
 check: $(READY)
 	@ruff check . && ruff format --check . && mypy && lint-imports

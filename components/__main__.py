@@ -55,9 +55,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one stage; return the exit code: 0 done, 1 a mistake of the user's, 130 interrupted."""
+    """Run one stage; return the exit code as `run` does."""
     options = vars(parser().parse_args(arguments))
-    stage = options.pop("stage")
+    return run(options.pop("stage"), options)
+
+
+def run(stage: str, options: dict[str, Any]) -> int:
+    """Run a stage or another command; return the exit code: 0 done, 1 a mistake of the user's, 130 interrupted."""
     started = time.perf_counter()
     signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's stop is a person's Ctrl-C
     try:

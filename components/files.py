@@ -6,12 +6,29 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parent
+
+
+def file_or_text(text: str) -> str:
+    """Return the full path of a file that is there, or another text as it is: the type of such an argument."""
+    return _full(text, Path.is_file)
+
+
+def folder_or_text(text: str) -> str:
+    """Return the full path of a folder that is there, or another text as it is: the type of such an argument."""
+    return _full(text, Path.is_dir)
+
+
+def _full(text: str, there: Callable[[Path], bool]) -> str:
+    path = Path(text).absolute()
+    with suppress(OSError):  # the text is too long for a path
+        return str(path) if there(path) else text
+    return text
 
 
 @contextmanager

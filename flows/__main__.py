@@ -1,10 +1,11 @@
-"""The command line: python -m flows FLOW ...."""
+"""The flows' commands: python -m flows FLOW ...; `slipway` has them too."""
 
 import argparse
 import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from components import SlipwayError
 from flows.machinery import checkout, register, server
@@ -19,22 +20,20 @@ PREFECT = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the parser of the whole command line."""
-    main = argparse.ArgumentParser(prog="python -m flows", description="Run a flow in this checkout.")
-    commands = main.add_subparsers(dest="flow", metavar="FLOW", required=True)
+def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add a sub-parser for each flow."""
     text = (
         "Bring data and stages up to date as `dvc repro` would, save the result as a DVC experiment, register "
         "the model. The run is reported to the Prefect server of PREFECT_API_URL; without one, to that of "
         "`make ui`; where none runs, to a temporary one with the same database."
     )
-    retrain = commands.add_parser("retrain", help="data -> stages -> registry", description=text)
-    retrain.add_argument("--force", action="store_true", help="run every stage, changed or not")
-    retrain.add_argument(
-        "--cron",
-        metavar="SCHEDULE",
-        help='stay, and run on this schedule: "0 3 * * *" is every night at three, UTC',
-    )
+    once = commands.add_parser("run", help="data -> stages -> registry", description=text)
+    text = "Stay, and run as `run` does whenever the schedule says so, until Ctrl-C; a run that is missed is told."
+    schedule = commands.add_parser("schedule", help="run on a schedule", description=text)
+    help_text = 'when, in UTC, as cron writes it: "0 3 * * *" is every night at three, "0 3 * * 1" every Monday'
+    schedule.add_argument("cron", metavar="SCHEDULE", help=help_text)
+    for command in (once, schedule):
+        command.add_argument("--force", action="store_true", help="run every stage, changed or not")
     text = "Run an example of examples/ in a workspace of its own; its model comes into this checkout's registry."
     example = commands.add_parser("example", help="an example on real data, to try it all", description=text)
     example.add_argument("name", nargs="?", metavar="NAME", help="which one; without it, all are listed")
@@ -42,29 +41,44 @@ def parser() -> argparse.ArgumentParser:
     example.add_argument("--from", dest="folder", type=Path, metavar="FOLDER", help=help_text)
     ui = "Serve MLflow, Prefect and the data report on loopback until Ctrl-C."
     commands.add_parser("ui", help="MLflow, Prefect and the data report in the browser", description=ui)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the parser of the whole command line."""
+    main = argparse.ArgumentParser(prog="python -m flows", description="Run a flow in this checkout.")
+    commands = main.add_subparsers(dest="flow", metavar="FLOW", required=True)
+    arguments(commands)
+    retrain = commands.add_parser("retrain", help="as run or, with --cron, schedule; so they were called first")
+    retrain.add_argument("--force", action="store_true")
+    retrain.add_argument("--cron", metavar="SCHEDULE")
     return main
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one flow; return the exit code: 0 done, 1 something failed and was said, 130 interrupted."""
-    options = parser().parse_args(arguments)
+def main(words: list[str] | None = None) -> int:
+    """Run one flow; return the exit code as `run` does."""
+    options = vars(parser().parse_args(words))
+    return run(options.pop("flow"), options)
+
+
+def run(flow: str, options: dict[str, Any]) -> int:
+    """Run a flow; return the exit code: 0 done, 1 something failed and was said, 130 interrupted."""
     for name, value in PREFECT.items():
         os.environ.setdefault(name, value)
     logging.raiseExceptions = False
     try:
         with terminable():
-            if options.flow == "ui":
+            if flow == "ui":
                 from flows import ui
 
                 return ui.main()
-            if options.flow == "example":
-                return _example(options.name, options.folder)
-            if options.cron is not None:
+            if flow == "example":
+                return _example(options["name"], options["folder"])
+            if options.get("cron") is not None:
                 from flows import schedule
 
-                schedule.run(options.cron, options.force)
+                schedule.run(options["cron"], options["force"])
                 return 0
-            return _once(options.force)
+            return _once(options["force"])
     except SlipwayError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         if isinstance(error, server.LostError):
@@ -72,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
             os._exit(1)  # Prefect would try for minutes to send what it has left
         return 1
     except KeyboardInterrupt:
-        print(f"{options.flow}: interrupted; what was finished is kept, the next run resumes", file=sys.stderr)
+        print(f"{flow}: interrupted; what was finished is kept, the next run resumes", file=sys.stderr)
         return 130
 
 

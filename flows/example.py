@@ -60,7 +60,7 @@ class Example(Part):
     """All of example.yaml."""
 
     title: str
-    ingest: list[str]  # the words after `python -m components ingest`; {files} is the folder of the files
+    ingest: list[str]  # the words after `slipway ingest`; {files} is the folder of the files
     files: dict[str, File] = {}
     goals: list[Goal] = []
     hold_out: str = ""  # a column, such as the speaker: bench/quality.py holds each of its values out in turn
@@ -89,7 +89,7 @@ def listed() -> str:
     found = names()
     width = max(map(len, found), default=0)
     lines = [f"  {name.ljust(width)}  {load(name).title}" for name in found]
-    return "\n".join(["the examples, each by `make example NAME=...`:", *lines])
+    return "\n".join(["the examples, each by `slipway example NAME`, or `make example NAME=...`:", *lines])
 
 
 def run(name: str, folder: Path | None, retrain: Callable[[], object]) -> None:
@@ -120,7 +120,7 @@ def run(name: str, folder: Path | None, retrain: Callable[[], object]) -> None:
     outcome = read_json(Path("build/register.json"))
     alias = "champion" if "champion" in outcome["aliases"] else "challenger"
     model = f"models:/{name}@{alias}"
-    print(f"to predict with it: python -m components predict {model} FILE; more on examples/{name}/README.md")
+    print(f"to predict with it: slipway predict {model} FILE; more on examples/{name}/README.md")
 
 
 def _prepare(name: str, place: Path) -> None:

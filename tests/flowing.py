@@ -108,8 +108,13 @@ def command(path: Path, *arguments: str, env: dict[str, str] | None = None) -> s
 
 def flows(path: Path, *arguments: str, **env: str) -> "subprocess.Popen[str]":
     """Start `python -m flows ...` in a folder; its output and errors are in stdout."""
+    return started(path, [sys.executable, "-m", "flows", *arguments], **env)
+
+
+def started(path: Path, words: list[str], **env: str) -> "subprocess.Popen[str]":
+    """Start a command in a folder of a repository, which lacks what the checkout has; all it says is in stdout."""
     return subprocess.Popen(
-        [sys.executable, "-m", "flows", *arguments],
+        words,
         cwd=path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -149,14 +149,14 @@ def test_the_map_names_every_room_and_nothing_that_is_gone() -> None:
     rooms = {"/".join(path.split("/")[:2]) for path in listed if re.match(r"components/\w+/\w+|flows/machinery/", path)}
     for room in sorted(rooms):
         assert f"| `{room}/` |" in text, f"docs/architecture.md does not name {room}/"
-    for path in re.findall(r"`((?:components|flows|expectations|tests|dvc)[\w/.]*)`", text):
+    for path in re.findall(r"`((?:slipway|components|flows|expectations|tests|dvc)[\w/.]*)`", text):
         assert (ROOT / path).exists(), f"docs/architecture.md names {path}, which is not there"
 
 
 def test_tests_stand_where_the_code_does() -> None:
     folders = {path.name for path in (ROOT / "tests").iterdir() if (path / "__init__.py").exists()}
     rooms = {path.parent.name for path in (ROOT / "components").glob("*/__init__.py")}
-    assert folders <= rooms | {"flows", "e2e"}
+    assert folders <= rooms | {"flows", "slipway", "e2e"}
 
 
 def test_the_stages_of_the_command_line_are_those_of_dvc_and_register() -> None:

@@ -19,6 +19,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from components import SlipwayError
+from components.files import file_or_text
 
 BLOCK = 2**25  # bytes of text in memory at a time; no row may be longer
 DELIMITERS = (",", ";", "\t", "|")
@@ -56,7 +57,8 @@ class Kind:
 
 def arguments(parser: Any) -> None:
     """Add the options of `Reading` to a parser, or to a group of one."""
-    parser.add_argument("--columns", metavar="A,B,C", help="a file without a header: its columns, or a file of them")
+    text = "a file without a header: its columns, or a file of them"
+    parser.add_argument("--columns", type=file_or_text, metavar="A,B,C", help=text)
     parser.add_argument("--delimiter", metavar="CHARACTER", help="between the columns (guessed)")
     parser.add_argument("--encoding", default="utf-8", metavar="NAME", help="of the text, such as latin-1 (utf-8)")
     text = "a missing value, such as '?'; repeatable (beside: empty, NA, N/A, NaN, nan, null, None)"
@@ -73,7 +75,8 @@ def reading(options: dict[str, Any]) -> Reading:
     named = options.pop("columns", None)
     columns: tuple[str, ...] = ()
     if named:
-        lines = Path(named).read_text(encoding="utf-8-sig").split("\n") if Path(named).is_file() else named.split(",")
+        file = Path(file_or_text(named))
+        lines = file.read_text(encoding="utf-8-sig").split("\n") if file.is_absolute() else named.split(",")
         columns = tuple(filter(None, (name.strip() for name in lines)))
     taken = {
         name: options.pop(name)

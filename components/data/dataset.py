@@ -46,13 +46,13 @@ def files(folder: Path) -> list[Path]:
     Raises SlipwayError for a missing or empty folder and for anything else that lies in it.
     """
     if not folder.is_dir():
-        raise SlipwayError(f"{folder}: no such dataset; `dvc pull` brings it, `python -m components ingest` makes one")
+        raise SlipwayError(f"{folder}: no such dataset; `dvc pull` brings it, `slipway ingest` makes one")
     found = sorted(path for path in folder.iterdir() if path.name != ".gitignore")
     for path in found:
         if path.suffix != ".parquet" or not path.is_file():
             raise SlipwayError(f"{path}: a dataset holds only Parquet files; move this elsewhere")
     if not found:
-        raise SlipwayError(f"{folder}: the dataset is empty; `python -m components ingest` adds a file")
+        raise SlipwayError(f"{folder}: the dataset is empty; `slipway ingest` adds a file")
     return found
 
 
@@ -146,7 +146,7 @@ def _open(path: Path, columns: pa.Schema) -> pq.ParquetFile:
         if name not in has.names:
             if name == "split":
                 continue
-            hint = "; `python -m components ingest` writes it" if name == "id" else ""
+            hint = "; `slipway ingest` writes it" if name == "id" else ""
             raise SlipwayError(f"{path}: column {name} is missing (there are: {', '.join(has.names)}){hint}")
         if not _fits(has.field(name).type, wanted):
             raise SlipwayError(f"{path}: column {name} is {has.field(name).type}, expected {wanted}")

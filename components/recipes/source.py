@@ -1,6 +1,6 @@
 """Where datasets come from: each source yields tables of examples and the settings that describe them.
 
-components/recipes/NAME/source.py has the commands of `python -m components ingest` that make a dataset of that recipe.
+components/recipes/NAME/source.py has the commands of `slipway ingest` that make a dataset of that recipe.
 """
 
 import importlib

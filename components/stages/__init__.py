@@ -1,1 +1,1 @@
-"""The stages of dvc.yaml and the other commands, a file each: python -m components NAME."""
+"""The stages of dvc.yaml, `python -m components NAME`, and the commands that `slipway` has too: a file each."""

@@ -1,4 +1,4 @@
-"""Find a learning rate: python -m components find-lr.
+"""Find a learning rate: slipway find-lr.
 
 The range test of Smith 2017 (arXiv:1506.01186), with rates that grow by the same factor from step to step. Light to
 import: every command line does.

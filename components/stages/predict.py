@@ -1,4 +1,4 @@
-"""Predict with a registered model: python -m components predict MODEL INPUT.
+"""Predict with a registered model: slipway predict MODEL INPUT.
 
 Light to import: every command line does.
 """
@@ -23,7 +23,7 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "predict",
         help=text,
         description=f"{text[0].upper()}{text[1:]}; the model runs by the code that it was registered with.",
-        epilog="e.g. python -m components predict models:/digits@champion five.png",
+        epilog="e.g. %(prog)s models:/digits@champion five.png",
     )
     command.add_argument(
         "model",
@@ -48,32 +48,42 @@ def run(model: str | None, input: Path, out: Path | None, **options: Any) -> Non
 
     Raises SlipwayError for an input that cannot be read, a model that does not exist, and MLflow away.
     """
+    if out is not None and out.suffix not in (".csv", ".parquet"):
+        from components import SlipwayError
+
+        raise SlipwayError(f"--out {out}: expected a .csv or .parquet file")
+    found = answers(model, input, **options)
+    if out is None:
+        _show(found)
+    else:
+        _write(out, found)
+        print(f"wrote {len(found):,} answers to {out}")
+
+
+def answers(model: str | None, given: "Path | pa.Table", **options: Any) -> "pa.Table":
+    """Ask a registered model, None: the champion of params.yaml's name, in a process of its own.
+
+    Returns a row for each example; of a path with the column `example` before the answer's. Raises as `run` does.
+    """
     import pyarrow.parquet as pq
 
     from components import params
     from components.tracking import connection, isolated
 
-    if out is not None and out.suffix not in (".csv", ".parquet"):
-        from components import SlipwayError
-
-        raise SlipwayError(f"--out {out}: expected a .csv or .parquet file")
     connection.check()
     version = connection.pinned(model or f"models:/{params.load().name}@champion")
-    forecast = {name: options.pop(name) for name in ("time", "group", "form")}
-    if forecast["time"] is None:
-        names, examples = _read(input, **options)
-    else:
-        names, examples = _latest(version, input, options, **forecast)
+    names, examples = None, given
+    forecast = {name: options.pop(name, None) for name in ("time", "group", "form")}
+    if isinstance(given, Path):
+        if forecast["time"] is None:
+            names, examples = _read(given, **options)
+        else:
+            names, examples = _latest(version, given, options, **forecast)
     with tempfile.TemporaryDirectory() as folder:
-        given = Path(folder, "examples.parquet")
-        pq.write_table(examples, given)
-        answers = isolated.predict(version, given)
-    answers = answers.add_column(0, "example", [names])
-    if out is None:
-        _show(answers)
-    else:
-        _write(out, answers)
-        print(f"wrote {len(answers):,} answers to {out}")
+        path = Path(folder, "examples.parquet")
+        pq.write_table(examples, path)
+        found = isolated.predict(version, path)
+    return found if names is None else found.add_column(0, "example", [names])
 
 
 def _read(path: Path, **options: Any) -> "tuple[list[str], pa.Table]":

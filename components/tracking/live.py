@@ -121,7 +121,7 @@ class Training:
             time.sleep(0.5)
         print(
             f"warning: MLflow at {self._place} was lost ({self.problem}); the training is not harmed, "
-            "`python -m components register` will complete its run",
+            "`slipway run` will complete its run",
             file=sys.stderr,
         )
 

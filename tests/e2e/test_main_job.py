@@ -17,7 +17,7 @@ from components.files import read_json, sha256
 from tests.e2e.conftest import Clone, working_in
 
 pytestmark = pytest.mark.e2e
-RETRAIN = ("python", "-m", "flows", "retrain")
+RETRAIN = ("slipway", "run")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_the_registered_model_answers_raw_examples(ran: tuple[Clone, str], tmp_p
     sure = 0
     for row in range(0, 40, 4):
         (tmp_path / f"{row:02d}.png").write_bytes(stored["image"][row].as_py())
-    said = project.run("python", "-m", "components", "predict", "models:/digits@champion", str(tmp_path))
+    said = project.run("slipway", "predict", "models:/digits@champion", str(tmp_path))
     for row in range(0, 40, 4):
         (line,) = [line for line in said.splitlines() if f"{row:02d}.png" in line]
         sure += stored["label"][row].as_py() in line.replace(f"{row:02d}.png", "").split()
@@ -145,7 +145,7 @@ def test_bad_rows_are_set_aside_and_too_many_stop_the_run(ran: tuple[Clone, str]
     (folder / "3" / "broken.png").write_bytes(picture((8, 8))[:-30])
     (folder / "3" / "small.png").write_bytes(picture((2, 2)))
     (folder / "3" / "good.png").write_bytes(picture((8, 8)))
-    project.run("python", "-m", "components", "ingest", "images", str(folder))
+    project.run("slipway", "ingest", "images", str(folder))
     said = project.run(*RETRAIN)
     assert "2 set aside" in said
     aside = pq.read_table(project.path / "build/validation/quarantine.parquet").to_pylist()
@@ -153,7 +153,7 @@ def test_bad_rows_are_set_aside_and_too_many_stop_the_run(ran: tuple[Clone, str]
     before = project.versions()
     for number in range(40):
         (folder / "3" / f"narrow{number}.png").write_bytes(picture((8 + number, 2)))
-    project.run("python", "-m", "components", "ingest", "images", str(folder), "--name", "evenmore")
+    project.run("slipway", "ingest", "images", str(folder), "--name", "evenmore")
     said = project.run(*RETRAIN, fails=True)
     assert "width" in said
     assert "evenmore.parquet" in said

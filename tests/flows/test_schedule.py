@@ -9,7 +9,7 @@ import pytest
 
 from flows import schedule
 from flows.machinery import logs, server
-from tests.flowing import end, flows, repository, serving, until
+from tests.flowing import end, flows, repository, serving, started, until
 
 STAGES: dict[str, dict[str, Any]] = {"first": {"cmd": "cat data/* > first", "deps": ["data"], "outs": ["first"]}}
 
@@ -31,7 +31,7 @@ def test_a_run_comes_by_itself_when_it_is_due(path: Path, prefect_server: str) -
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    process = flows(path, "retrain", "--cron", "* * * * *", PREFECT_API_URL=prefect_server)
+    process = started(path, ["slipway", "schedule", "* * * * *"], PREFECT_API_URL=prefect_server)
     said = until(process, "registered as")
     assert "the next run is due at" in said
     with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from components import SlipwayError
+from components.files import folder_or_text
 from components.recipes.source import BATCH, Command, Source, slug, tell
 
 LONGEST = 224  # pixels: of the longer side of a model's input, unless params.yaml says otherwise
@@ -270,7 +271,7 @@ def _describe(folder: Path, found: list[Path]) -> dict[str, Any]:
 
 def _mnist_arguments(parser: ArgumentParser) -> None:
     text = "folder or address of the files (%(default)s)"
-    parser.add_argument("--from", dest="origin", default=MNIST, metavar="DIR_OR_URL", help=text)
+    parser.add_argument("--from", dest="origin", type=folder_or_text, default=MNIST, metavar="DIR_OR_URL", help=text)
 
 
 def _folder(parser: ArgumentParser) -> None:

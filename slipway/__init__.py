@@ -1,0 +1,55 @@
+"""Slipway for notebooks and scripts: each function acts on the project that the current folder lies in.
+
+The command line is `slipway`; what both call stands in `flows` and `components`.
+"""
+
+import contextlib
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slipway import project
+from slipway.project import ProjectError, root
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow as pa
+
+    from components.params import Params
+
+__all__ = ["ProjectError", "__version__", "params", "predict", "root"]
+__version__: str = tomllib.loads((project.OWN / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+
+
+def params() -> "Params":
+    """Return the project's params.yaml, checked and typed; the settings of the recipe are in `task`."""
+    place = root()
+    project.use(place)
+    from components import params as settings
+
+    return settings.load(place / "params.yaml")
+
+
+def predict(model: str | None, examples: "pandas.DataFrame | pa.Table | Path | str") -> "pandas.DataFrame":
+    """Ask a registered model, in a process of its own, by the code that was registered with it.
+
+    `model` is models:/NAME@ALIAS or models:/NAME/VERSION; None is the champion of params.yaml's name. `examples` are a
+    table with the columns that the model takes, or a path: a file (an image, a recording, a text), a folder of them, a
+    .csv, .tsv, .jsonl or .parquet. Returns a row for each, in that order: a DataFrame's index is kept, and of a path
+    there is a column `example`, the name of the file or the number of the row. `error` says why a row has no answer.
+    """
+    place = root()
+    project.use(place)
+    import pandas
+    import pyarrow as pa
+
+    from components.stages import predict as stage
+
+    index, given = None, examples
+    if isinstance(examples, str | Path):
+        given = Path(examples).absolute()
+    elif isinstance(examples, pandas.DataFrame):
+        index, given = examples.index, pa.Table.from_pandas(examples, preserve_index=False)
+    with contextlib.chdir(place):  # where params.yaml is, and MLflow's file
+        answers: pandas.DataFrame = stage.answers(model, given).to_pandas()
+    return answers if index is None else answers.set_index(index)

@@ -1,0 +1,125 @@
+"""The command line: slipway COMMAND ...
+
+Finds the project, imports of it what the one command needs, and calls that.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from slipway import ProjectError, __version__, completion, project
+
+# Group -> command -> what it does, in a line, and the module that declares its arguments.
+FLOWS, STAGES = "flows.__main__", "components.stages"
+COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "the pipeline": {
+        "run": ("bring data and stages up to date, register the model; only what has changed", FLOWS),
+        "schedule": ("run again and again, such as every night at three", FLOWS),
+        "ui": ("MLflow, Prefect and the data report in the browser", FLOWS),
+    },
+    "data and models": {
+        "ingest": ("make a dataset of your files, or add to it", f"{STAGES}.ingest"),
+        "predict": ("ask a registered model", f"{STAGES}.predict"),
+        "find-lr": ("try ever larger learning rates, suggest one", f"{STAGES}.find_lr"),
+    },
+    "to begin with": {
+        "example": ("take an example on real data the whole way", FLOWS),
+        "completion": ("print what lets a shell complete commands, options and files", "slipway.completion"),
+    },
+}
+MODULES = {name: module for group in COMMANDS.values() for name, (_, module) in group.items()}
+EPILOG = """\
+for instance:
+  slipway example income                                      a real dataset, in a workspace of its own
+  slipway ingest table people.csv --label income --replace    your own data in place of what is there
+  slipway run                                                 train, measure and register a model on it
+  slipway predict models:/people@champion new.csv             ask it
+  slipway schedule "0 3 * * 1"                                every Monday at three, UTC
+
+It acts on the project that the current folder lies in. `slipway COMMAND --help` says more of one. The stages, one by
+one, and experiments are DVC's: `dvc repro STAGE`, `dvc exp run`, `dvc metrics show`.
+"""
+
+
+def parser(asked: str | None = None) -> argparse.ArgumentParser:
+    """Build the parser of the whole command line; of one command, and what its module has beside it, to be quick."""
+    lines = ["From raw data to a registered, reproducible production model, again and again."]
+    for title, group in COMMANDS.items():
+        lines += ["", f"{title}:", *(f"  {name:<12}{text}" for name, (text, _) in group.items())]
+    main = argparse.ArgumentParser(
+        prog="slipway",
+        usage="slipway COMMAND ...",
+        description="\n".join(lines),
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    main.add_argument("--version", action="version", version=f"slipway {__version__}")
+    commands = main.add_subparsers(
+        dest="command", metavar="COMMAND", prog="slipway", required=True, help=argparse.SUPPRESS
+    )
+    for module in dict.fromkeys(MODULES.values() if asked is None else [MODULES[asked]]):
+        importlib.import_module(module).arguments(commands)
+    return main
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one command; return the exit code: 0 done, 1 and 2 a mistake of the user's, 130 interrupted."""
+    words = sys.argv[1:] if words is None else words
+    try:
+        return _run(words)
+    except ProjectError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `| head`: nobody reads on; as in components/__main__.py
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(words: list[str]) -> int:
+    here = project.here()
+    found = project.above(here)
+    project.use(found or project.OWN)  # help and completion are there anywhere
+    asked = words[0] if words and words[0] in MODULES else "completion"  # the lightest: it is not asked
+    known = parser(asked)
+    if not words:
+        known.print_help(sys.stderr)
+        return 2
+    if words[0] not in MODULES and not words[0].startswith("-"):
+        known.error(_hint(words[0]))
+    if here != found:
+        for action in completion.actions(known):
+            if action.type is Path:
+                action.type = _full
+    options = vars(known.parse_args(words))
+    name = options.pop("command")
+    if name == "completion":
+        os.chdir(found or project.OWN)
+        print(completion.script(parser(), options["shell"]))
+        return 0
+    os.chdir(project.root())
+    return int(importlib.import_module(f"{MODULES[name].partition('.')[0]}.__main__").run(name, options))
+
+
+def _full(text: str) -> Path:
+    """Return a path that is given where the user stands, for the project's root; defaults never come here."""
+    path = Path(text).absolute()
+    return path.resolve() if ".." in path.parts else path
+
+
+def _hint(word: str) -> str:
+    """Say what may have been meant by a command that there is not."""
+    from components import nearest
+    from components.__main__ import STAGES as STAGES_OF_DVC
+
+    if word in STAGES_OF_DVC:
+        how = "`slipway run` runs it" if word == "register" else f"`dvc repro {word}` runs it, and what it needs"
+        return f"{word} is a stage: {how}"
+    return f"no command {word!r}; {nearest(word, MODULES)}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

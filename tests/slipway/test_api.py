@@ -1,0 +1,108 @@
+"""What `import slipway` gives to a notebook."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import slipway
+from components import params
+from components.stages import register
+from tests import fabricate
+from tests.conftest import ROOT
+from tests.slipway.test_command_line import run
+
+
+def python(code: str, at: Path) -> subprocess.CompletedProcess[str]:
+    """Run code in a process that stands for a notebook's."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=at, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_settings_are_those_of_the_nearest_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT / "docs/recipes")
+    assert slipway.root() == ROOT
+    assert slipway.params() == params.load(ROOT / "params.yaml")
+    assert Path.cwd() == ROOT / "docs/recipes"
+
+
+def test_outside_of_a_project_each_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for ask in (slipway.root, slipway.params, lambda: slipway.predict(None, "a.csv")):
+        with pytest.raises(slipway.ProjectError, match="lies in no Slipway project"):
+            ask()
+
+
+def test_one_process_works_on_one_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "components").mkdir()
+    for mark in slipway.project.MARKS:
+        (tmp_path / mark).touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(slipway.ProjectError, match=f"works on the project {ROOT}; start another one for"):
+        slipway.params()
+
+
+def test_it_is_imported_in_a_moment(tmp_path: Path) -> None:
+    code = "import sys, slipway; print(*{'pandas', 'pyarrow', 'numpy', 'argparse', 'components'} & {*sys.modules})"
+    assert python(code, tmp_path).stdout == "\n"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A project with a registered model, and a folder for notebooks in it."""
+    path = tmp_path_factory.mktemp("project")
+    fabricate.project(path)
+    fabricate.store(path)
+    shutil.copytree(ROOT / "components", path / "components")
+    shutil.copy(ROOT / "dvc.yaml", path)
+    (path / "notebooks").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        register.run(params.load(), Path("build"), Path("data"), Path("build/register.json"))
+    yield path
+
+
+@pytest.mark.e2e
+def test_a_registered_model_is_asked_from_a_notebook(project: Path) -> None:
+    table = pq.read_table(project / "data/a.parquet").slice(0, 3)
+    (project / "notebooks/one.png").write_bytes(table["image"][0].as_py())
+    code = """
+import pyarrow.parquet as pq, slipway
+table = pq.read_table("../data/a.parquet", columns=["image"]).slice(0, 3)
+frame = table.to_pandas().set_axis(["x", "y", "z"])
+found = slipway.predict("models:/sides@champion", frame)
+assert list(found.index) == ["x", "y", "z"]
+print(*found["label"])
+assert found["error"].isna().all()
+assert slipway.predict(None, table)["label"].tolist() == found["label"].tolist()
+one = slipway.predict("models:/sides/1", "one.png")
+assert one["example"].tolist() == ["one.png"] and one["label"][0] == found["label"]["x"]
+assert slipway.params().name == "sides"
+try:
+    slipway.predict("models:/side@champion", frame)
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    done = python(code, project / "notebooks")
+    assert done.returncode == 0, done.stderr
+    labels, refused = done.stdout.splitlines()
+    assert labels.split() == table["label"].to_pylist()
+    assert refused.startswith("SlipwayError models:/side@champion: no such model")
+
+
+@pytest.mark.e2e
+def test_a_registered_model_is_asked_from_a_folder_below(project: Path) -> None:
+    (image,) = pq.read_table(project / "data/a.parquet").slice(0, 1).to_pylist()
+    (project / "two.png").write_bytes(image["image"])
+    out, _ = run("predict", "models:/sides@champion", "../two.png", at=project / "notebooks")
+    assert out.splitlines()[1].split()[:2] == ["two.png", image["label"]]
+    out, _ = run("predict", "../two.png", "--out", "answers.csv", at=project / "notebooks")
+    assert (project / "notebooks/answers.csv").exists()
