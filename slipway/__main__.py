@@ -118,7 +118,7 @@ def _hint(word: str) -> str:
     if word in STAGES_OF_DVC:
         how = "`slipway run` runs it" if word == "register" else f"`dvc repro {word}` runs it, and what it needs"
         return f"{word} is a stage: {how}"
-    return f"no command {word!r}; {nearest(word, MODULES)}"
+    return f"no command {word!r}; {nearest(word, [*MODULES, *STAGES_OF_DVC])}"
 
 
 if __name__ == "__main__":
