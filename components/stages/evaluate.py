@@ -259,6 +259,6 @@ def _write_predictions(out: Path, arrays: Path, examples: metrics.Examples) -> N
 
 
 def _tell(params: Params, out: Path, latency: float) -> None:
-    from components.reports import results
+    from components.reports import terminal
 
-    print("\n".join(results.told(params, out)) + f"; {latency:g} ms per example", flush=True)
+    print("\n".join(terminal.told(params, out)) + f"; {latency:g} ms per example", flush=True)
