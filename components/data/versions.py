@@ -113,7 +113,10 @@ def outdated(stage: str) -> str:
     while True:
         try:
             with _repo() as repo:
-                return next(_differences(repo.status(targets=[stage], with_deps=True)), "")
+                found = repo.status(targets=[stage], with_deps=True)
+                order = [known.addressing for known in repo.index.stages]  # as in dvc.yaml
+                ordered = sorted(found, key=lambda name: (not name.endswith(".dvc"), order.index(name)))
+                return next(_differences({name: found[name] for name in ordered}), "")
         except NotDvcRepoError:
             raise SlipwayError(f"{Path.cwd()} is no DVC repository: run this in the project's root") from None
         except LockError as error:
