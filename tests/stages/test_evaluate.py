@@ -337,7 +337,10 @@ def test_a_missing_group_has_the_scale_that_was_fitted_for_it(make: Make) -> Non
     examples = examples.set_column(examples.schema.get_field_index("group"), "group", groups)
     pq.write_table(examples, "data/a.parquet")
     state = recipes.load("series").fit([examples], settings.task)
-    found = evaluate._scale(settings, Path("data"), np.arange(20), state)
+    Path("arrays/test").mkdir(parents=True)
+    np.save("arrays/test/row.npy", np.arange(20))
+    np.save("arrays/test/id.npy", np.array(examples["id"].to_pylist(), "S32"))
+    found = evaluate._scale(settings, Path("data"), Path("arrays"), {"state": state})
     assert found is not None
     expected = [state["mase_scale"]["" if name is None else name] for name in groups.to_pylist()]
     assert found.tolist() == expected

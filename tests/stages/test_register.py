@@ -420,6 +420,21 @@ def test_a_pipeline_that_is_not_up_to_date(spoil: Callable[[], None], message: s
     assert versions() == []
 
 
+@pytest.mark.usefixtures("project", "quick")
+def test_other_data_or_another_evaluation_is_never_shown_to_the_models(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever DVC is said to have said."""
+    path = Path("build/evaluation/predictions.parquet")
+    whole = pq.read_table(path)
+    pq.write_table(whole.take(pa.array(range(len(whole) - 1, -1, -1))), path)
+    assert main([*REGISTER, "--up-to-date"]) == 1
+    assert "build/evaluation is of other examples than build/arrays: run `dvc repro`" in capsys.readouterr().err
+    pq.write_table(whole, path)
+    Path("data/a.parquet").unlink()
+    assert main([*REGISTER, "--up-to-date"]) == 1
+    assert "data does not hold the examples of build/arrays/test: run `dvc repro` first" in capsys.readouterr().err
+    assert versions() == []
+
+
 @pytest.mark.usefixtures("project")
 def test_no_server_and_no_password_in_what_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:hunter22@127.0.0.1:{fabricate.free_port()}")
