@@ -8,8 +8,13 @@ class SlipwayError(Exception):
     """A mistake that the user can fix; its message says what is wrong, where, and what to do."""
 
 
+def near(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return a hint for a name that is not known: the nearest one that is, after `prefix`; empty if none is near."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean {prefix}{found[0]}?" if found else ""
+
+
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """Return a hint for a name that is not known: the nearest one that is, after `prefix`, else all of them."""
+    """Return a hint for a name that is not known: as `near` does, else all that there are."""
     every = list(known)
-    near = difflib.get_close_matches(name, every, n=1, cutoff=0.5)
-    return f"did you mean {prefix}{near[0]}?" if near else f"there are: {', '.join(every)}"
+    return near(name, every, prefix) or f"there are: {', '.join(every)}"

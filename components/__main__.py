@@ -46,6 +46,9 @@ def parser() -> argparse.ArgumentParser:
         for name in paths:
             command.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
         command.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="PATH")
+        if stage == "register":
+            told = "for who has just asked DVC: do not ask it again if the pipeline is up to date"
+            command.add_argument("--up-to-date", action="store_true", help=told)
     from components.stages import find_lr, ingest, predict  # light: they declare their own arguments
 
     find_lr.arguments(commands)

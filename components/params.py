@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -16,6 +17,8 @@ from components.targets import Target
 
 Model = TypeVar("Model", bound=BaseModel)
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Warmup = Annotated[float, Field(ge=0)]  # epochs in which the learning rate rises from 0, before the rest
+Floor = Annotated[float, Field(ge=0, le=1)]  # share of learning_rate that is never gone below
 
 
 class Section(BaseModel):
@@ -37,34 +40,59 @@ class Validate(Section):
     max_bad_fraction: Fraction = 0.01
 
 
-class Schedule(Section):
-    """How the learning rate goes over a training; components/training/schedules.py has the formulas."""
+class Constant(Section):
+    """A learning rate that stays."""
 
-    name: Literal["constant", "inverse_time", "exponential", "cosine", "one_cycle", "plateau"] = "constant"
-    warmup: Annotated[float, Field(ge=0)] = 0.0  # epochs of a linear rise from 0, before the rest
-    decay: Annotated[float, Field(ge=0)] = 0.1  # b of inverse_time, c of exponential
-    unit: Literal["epoch", "step"] = "epoch"  # of their t
-    floor: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of learning_rate that is never gone below
-    rise: Annotated[float, Field(gt=0, lt=1)] = 0.3  # share of the training that one_cycle rises
-    start: Annotated[float, Field(gt=0, le=1)] = 0.04  # share of learning_rate that one_cycle starts from
-    end: Annotated[float, Field(ge=0, le=1)] = 4e-6  # ... and ends at
-    factor: Annotated[float, Field(gt=0, lt=1)] = 0.5  # of each of plateau's reductions
+    name: Literal["constant"] = "constant"
+    warmup: Warmup = 0.0
+
+
+class InverseTime(Section):
+    """A learning rate that falls as 1 / t."""
+
+    name: Literal["inverse_time"] = "inverse_time"
+    decay: Annotated[float, Field(ge=0)] = 0.1
+    unit: Literal["epoch", "step"] = "epoch"  # of t
+    warmup: Warmup = 0.0
+
+
+class Exponential(Section):
+    """A learning rate that falls by the same share in the same time."""
+
+    name: Literal["exponential"] = "exponential"
+    decay: Annotated[float, Field(ge=0)] = 0.1
+    unit: Literal["epoch", "step"] = "epoch"  # of t
+    warmup: Warmup = 0.0
+
+
+class Cosine(Section):
+    """A learning rate that falls as half a cosine."""
+
+    name: Literal["cosine"] = "cosine"
+    floor: Floor = 0.0
+    warmup: Warmup = 0.0
+
+
+class OneCycle(Section):
+    """A learning rate that rises and falls once."""
+
+    name: Literal["one_cycle"] = "one_cycle"
+    rise: Annotated[float, Field(gt=0, lt=1)] = 0.3  # share of the training that it rises
+    start: Annotated[float, Field(gt=0, le=1)] = 0.04  # share of learning_rate
+    end: Annotated[float, Field(ge=0, le=1)] = 4e-6  # share of learning_rate
+
+
+class Plateau(Section):
+    """A learning rate that falls where the validation loss does not."""
+
+    name: Literal["plateau"] = "plateau"
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.5  # of each reduction
     patience: Annotated[int, Field(ge=1)] = 3  # epochs without a better validation loss before one
+    floor: Floor = 0.0
 
-    @model_validator(mode="after")
-    def _of_its_name(self) -> "Schedule":
-        known = {
-            "constant": {"warmup"},
-            "inverse_time": {"warmup", "decay", "unit"},
-            "exponential": {"warmup", "decay", "unit"},
-            "cosine": {"warmup", "floor"},
-            "one_cycle": {"rise", "start", "end"},
-            "plateau": {"factor", "patience", "floor"},
-        }[self.name]
-        changed = {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
-        if others := sorted(changed - known - {"name"}):
-            raise ValueError(f"{self.name} has no {', '.join(others)}; it has {', '.join(sorted(known))}")
-        return self
+
+# How the learning rate goes over a training; components/training/schedules.py has the formulas.
+Schedule = Annotated[Constant | InverseTime | Exponential | Cosine | OneCycle | Plateau, Field(discriminator="name")]
 
 
 class Augment(Section):
@@ -108,7 +136,7 @@ class Train(Section):
     clip_norm: Annotated[float, Field(gt=0)] | None = None  # of all gradients together
     accumulate: Annotated[int, Field(ge=1)] = 1  # batches to a step of the optimizer
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # momentum of the weights' average, which then ships
-    schedule: Schedule = Schedule()
+    schedule: Schedule = Constant()
     loss: Literal["auto", "cross_entropy", "binary", "focal", "mse", "mae", "huber"] = "auto"
     label_smoothing: Fraction = 0.0
     focal_gamma: Annotated[float, Field(ge=0)] = 2.0
@@ -141,7 +169,9 @@ class Train(Section):
     @field_validator("schedule", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
+        if isinstance(value, str):
+            return {"name": value}
+        return {"name": "constant", **value} if isinstance(value, dict) else value
 
     @field_validator("class_weights", mode="before")
     @classmethod
@@ -327,25 +357,47 @@ def _check(path: Path, model: type[Model], values: Any, prefix: str) -> Model:
 
 
 def _explain(path: Path, model: type[BaseModel], prefix: str, detail: dict[str, Any]) -> str:
-    *parents, last = detail["loc"] or ("",)
-    key = ".".join(str(part) for part in (prefix, *detail["loc"]) if part != "")
+    keys, there = _follow(model, detail["loc"])
+    key = ".".join(filter(None, (prefix, *keys)))
+    where = f"{path}: {key}" if key else f"{path}"
+    if detail["type"] == "union_tag_invalid":
+        tag = detail["ctx"]["tag"]
+        return f"{where}: no {keys[-1]} {tag!r}; {nearest(tag, there)}"
     if detail["type"] != "extra_forbidden":
         of_several = detail["type"] == "value_error" and isinstance(detail["input"], dict)  # our own check of a section
         got = "" if detail["type"] == "missing" or of_several else f" (got {detail['input']!r})"
         text = detail["msg"].removeprefix("Value error, ")
-        where = f"{path}: {key}" if key else f"{path}"
         return f"{where}: {text[:1].lower()}{text[1:]}{got if len(got) < 200 else ''}"
-    known = _keys(model, parents)
-    if not prefix and not parents:
+    last = keys[-1]
+    (tag, section), *others = _follow(model, detail["loc"][:-1])[1].items()
+    fields = section.model_fields.items()
+    if any(last in other.model_fields for _, other in others):
+        own = ", ".join(name for name, field in fields if field.default != tag)
+        return f"{where}: {tag} has no {last}; it has {own}"
+    known = [field.alias or name for name, field in fields if name != "task"]
+    if section is Params:
         known += recipes.names()
-    parent = ".".join(str(part) for part in (prefix, *parents) if part != "")
-    return f"{path}: {key}: unknown key; {nearest(str(last), known, f'{parent}.' if parent else '')}"
+    return f"{where}: unknown key; {nearest(last, known, key.removesuffix(last))}"
 
 
-def _keys(model: type[BaseModel], parents: list[Any]) -> list[str]:
-    for parent in parents:
-        field = next((f for n, f in model.model_fields.items() if parent in (n, f.alias)), None)
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            return []
-        model = field.annotation
-    return [field.alias or name for name, field in model.model_fields.items() if name != "task"]
+def _follow(model: type[BaseModel], place: Iterable[Any]) -> tuple[list[str], dict[str, type[BaseModel]]]:
+    """Return the keys that lead to an error's place, and the section there, if it is one.
+
+    Where a union stands, its other members follow, each by its tag: pydantic names the chosen one in the place, as in
+    ("train", "schedule", "cosine", "floor"), and it is no key.
+    """
+    keys: list[str] = []
+    there: dict[str, type[BaseModel]] = {"": model}
+    parts = iter(place)
+    for part in parts:
+        keys.append(str(part))
+        fields = next(iter(there.values())).model_fields.items() if there else ()
+        field = next((field for name, field in fields if part in (name, field.alias)), None)
+        members = () if field is None else get_args(field.annotation) or (field.annotation,)
+        sections = [item for item in members if isinstance(item, type) and issubclass(item, BaseModel)]
+        there = {"": sections[0]} if sections else {}
+        if field is not None and isinstance(tag := field.discriminator, str):
+            there = {get_args(section.model_fields[tag].annotation)[0]: section for section in sections}
+            if (chosen := next(parts, None)) is not None:
+                there = {chosen: there[chosen], **there}
+    return keys, there

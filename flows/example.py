@@ -5,7 +5,6 @@ params.yaml and expectations in place of ours, DVC's cache shared. So nothing of
 stage has done once it never does again, and the workspace's DVC experiments are seen from here.
 """
 
-import difflib
 import filecmp
 import hashlib
 import json
@@ -20,7 +19,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 
-from components import SlipwayError, params, recipes
+from components import SlipwayError, near, params, recipes
 from components.data import download
 from components.files import read_json, write_json
 from components.tracking import connection
@@ -75,8 +74,8 @@ def load(name: str) -> Example:
     """Read the example.yaml of an example; SlipwayError names the nearest one and lists all there are."""
     path = EXAMPLES / name / "example.yaml"
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1)
-        raise SlipwayError(f"no example {name!r}{f'; did you mean {near[0]}?' if near else ''}\n{listed()}")
+        hint = near(name, names())
+        raise SlipwayError(f"no example {name!r}{hint and f'; {hint}'}\n{listed()}")
     try:
         return Example.model_validate(YAML(typ="safe").load(path))
     except ValidationError as error:

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
+from ruamel.yaml import YAML
 
 from components import params, recipes
 from components.data import dataset
@@ -268,18 +269,35 @@ def evaluation(root: Path, settings: params.Params) -> None:
     write_json(build / "cost" / "evaluate.json", {"seconds": 1.0, "peak_memory_mb": 200, "latency_ms": 0.05} | made)
 
 
+STAGES = {  # stage -> what it reads and what it makes
+    "validate": (["data"], ["build/validation/quarantine.parquet"]),
+    "train": (["build/validation/quarantine.parquet"], ["build/model"]),
+    "evaluate": (["build/model"], ["build/evaluation"]),
+}
+
+
 def versions(root: Path) -> None:
-    """data.dvc and dvc.lock as DVC would write them, with DVC's own digests."""
-    digest = folder_digest(root / "data")
-    (root / "data.dvc").write_text(f"outs:\n- md5: {digest}\n  hash: md5\n  path: data\n")
-    lines = ["schema: '2.0'", "stages:", "  validate:", "    cmd: python -m components validate", "    deps:"]
-    lines += ["    - path: data", "      hash: md5", f"      md5: {digest}", "  evaluate:", "    cmd: x"]
-    lines += ["    outs:"]
-    lines += ["    - path: build/evaluation", "      hash: md5"]
-    lines += [f"      md5: {folder_digest(root / 'build' / 'evaluation')}"]
-    lines += ["  train:", "    cmd: x", "    outs:", "    - path: build/model", "      hash: md5"]
-    lines += [f"      md5: {folder_digest(root / 'build' / 'model')}"]
-    (root / "dvc.lock").write_text("\n".join(lines) + "\n")
+    """A DVC repository whose stages are up to date: dvc.yaml, data.dvc and dvc.lock with DVC's own digests."""
+
+    def entry(path: str) -> dict[str, str]:
+        found = root / path
+        return {"path": path, "hash": "md5", "md5": folder_digest(found) if found.is_dir() else md5(found)}
+
+    (root / ".dvc").mkdir(exist_ok=True)
+    (root / ".dvc" / "config").write_text("[core]\n    no_scm = true\n    analytics = false\n")
+    (root / ".dvcignore").write_text("")
+    yaml = YAML()
+    yaml.dump({"outs": [{**entry("data"), "cache": False}]}, root / "data.dvc")
+    train = YAML(typ="safe").load(root / "params.yaml")["train"]
+    defined: dict[str, Any] = {}
+    locked: dict[str, Any] = {}
+    for name, (deps, outs) in STAGES.items():
+        defined[name] = {"cmd": name, "deps": deps, "outs": [{path: {"cache": False}} for path in outs]}
+        locked[name] = {"cmd": name, "deps": [entry(path) for path in deps], "outs": [entry(path) for path in outs]}
+    defined["train"]["params"] = ["train"]
+    locked["train"]["params"] = {"params.yaml": {"train": train}}
+    yaml.dump({"stages": defined}, root / "dvc.yaml")
+    yaml.dump({"schema": "2.0", "stages": locked}, root / "dvc.lock")
 
 
 def md5(path: Path) -> str:

@@ -71,6 +71,35 @@ def test_the_projects_own_params_load_and_short_sections_are_written_out() -> No
             "name: a\nrecipe: images\nimages: {labels: [0, 1]}",
             "images.labels.0: input should be a valid string (got 0)",
         ),
+        (
+            "name: a\nrecipe: images\ntrain: {schedule: {name: cosine, flor: 0.1}}",
+            "train.schedule.flor: unknown key; did you mean train.schedule.floor?",
+        ),
+        (
+            "name: a\nrecipe: images\ntrain: {schedule: {name: one_cycle, x: 1}}",
+            "train.schedule.x: unknown key; there are: name, rise, start, end",
+        ),
+        (
+            "name: a\nrecipe: images\ntrain: {schedule: {name: cosine, decay: 0.1}}",
+            "train.schedule.decay: cosine has no decay; it has floor, warmup",
+        ),
+        (
+            "name: a\nrecipe: images\ntrain: {schedule: {floor: 0.1}}",
+            "train.schedule.floor: constant has no floor; it has warmup",
+        ),
+        (
+            "name: a\nrecipe: images\ntrain: {schedule: {name: cosine, floor: 2.0}}",
+            "train.schedule.floor: input should be less than or equal to 1 (got 2.0)",
+        ),
+        (
+            "name: a\nrecipe: images\ntrain: {schedule: cosin}",
+            "train.schedule: no schedule 'cosin'; did you mean cosine?",
+        ),
+        (
+            "name: a\nrecipe: images\ntrain: {schedule: {name: 3}}",
+            "no schedule '3'; there are: constant, inverse_time, exponential, cosine, one_cycle, plateau",
+        ),
+        ("name: a\nrecipe: images\ntrain: {schedule: 3}", "train.schedule: input should be a valid dictionary"),
         ("recipe: images", "name: field required"),
         ("name: a\nrecipe: images\nname: b", "not valid YAML"),
         ("name: [", "not valid YAML"),

@@ -1,6 +1,7 @@
-"""Reading CSV files as they come: delimiters, encodings, missing values, numbers and dates of many spellings.
+"""Reading CSV files as they come: delimiters, encodings, missing values; csv_values makes numbers and dates of them.
 
-Everything is read as text first, block by block, so that 007 stays 007 and memory does not grow with the file.
+Everything is read as text first, so that 007 stays 007, and a part at a time, so that memory does not grow with the
+file: `blocks` of Arrow for tables, `rows` as they stand there for texts of many lines and for what knows its lines.
 """
 
 import codecs
@@ -9,7 +10,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,11 @@ import pyarrow.parquet as pq
 from components import SlipwayError
 from components.files import file_or_text
 
+LONGEST = 64 * 2**20  # characters of a value in `rows`; csv's own limit of 128 Ki is less than a long text
 BLOCK = 2**25  # bytes of text in memory at a time; no row may be longer
 DELIMITERS = (",", ";", "\t", "|")
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "None")
-DATE = pa.timestamp("us")
-ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?$"
-ZONE = r"(Z|[+-]\d{2}:?\d{2})$"
-EXACT = 2**53  # whole numbers beyond it are not exact in float64
 Words = dict[str, Counter[str]]  # of each column
-NEARLY = 0.9  # of a column's values: that many numbers, and the others are mistakes or stand for missing
 
 
 @dataclass(frozen=True)
@@ -44,15 +41,6 @@ class Reading:
     decimal: str | None = None  # None: a comma where a column makes sense only so
     thousands: str | None = None
     footer: int = 0  # last lines that are no data
-
-
-@dataclass
-class Kind:
-    """What the values of a column look like."""
-
-    count: int = 0  # that are not missing
-    matches: Counter[str] = field(default_factory=Counter)  # of each pattern
-    odd: dict[str, tuple[int, str]] = field(default_factory=dict)  # the first that does not match: its row, itself
 
 
 def arguments(parser: Any) -> None:
@@ -122,12 +110,16 @@ def delimiter(file: Path, how: Reading) -> str:
     return DELIMITERS[-max(scores)[2]]
 
 
+def without_mark(encoding: str) -> str:
+    """Return the same encoding, a byte-order mark at the start left out."""
+    return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+
+
 def _start(file: Path, how: Reading, lines: int = 50) -> list[str]:
     """Return the first lines, for a look at them; SlipwayError for what is no file, empty, or not of the encoding."""
-    csv.field_size_limit(2**31 - 1)  # the blocks below are the limit; csv's own of 128 Ki is less than a long text
-    encoding = "utf-8-sig" if codecs.lookup(how.encoding).name == "utf-8" else how.encoding
+    csv.field_size_limit(2**31 - 1)  # who reads on has a limit
     try:
-        with file.open(encoding=encoding, newline="") as text:
+        with file.open(encoding=without_mark(how.encoding), newline="") as text:
             found = [line for _, line in zip(range(lines), text, strict=False)]
     except FileNotFoundError:
         raise SlipwayError(f"{file}: no such file") from None
@@ -204,6 +196,50 @@ def blocks(file: Path, how: Reading, words: Words | None = None) -> Iterator[pa.
         raise unreadable(file, how, error) from None
 
 
+def rows(
+    file: Path,
+    how: Reading,
+    *,
+    quotes: bool = True,
+    hint: str = "is a quote missing?",
+    odd: dict[int, str] | None = None,
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield a CSV's rows as they stand there, each with the line that it ends in; first the header, without spaces.
+
+    A value may take many lines; nothing is taken for missing. Without `quotes` they are plain text. Raises
+    SlipwayError, naming the line, for a byte that is not of the encoding, for a quote that is missing, with a `hint`,
+    and for a row of more or fewer values than the header. With `odd` such a row is put there by its line, and so is
+    an empty line, which else is no row.
+    """
+    mark = delimiter(file, how)
+    csv.field_size_limit(LONGEST)
+    try:
+        with file.open(encoding=without_mark(how.encoding), newline="") as text:
+            found = csv.reader(
+                text, delimiter=mark, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE, strict=True
+            )
+            header: list[str] = []
+            try:
+                for values in found:
+                    row = values if header else [name.strip() for name in values]
+                    header = header or row
+                    if row and len(row) == len(header):
+                        yield found.line_num, row
+                    elif odd is not None:
+                        odd[found.line_num] = mark.join(row)
+                    elif row:
+                        raise SlipwayError(
+                            f"{file}: line {found.line_num:,} has {len(row)} values, the header {len(header)}; is a "
+                            f"quote or a delimiter ({mark!r}) missing or too much?"
+                        )
+            except csv.Error as error:
+                raise SlipwayError(f"{file}: line {found.line_num:,}: {error}; {hint}") from None
+    except FileNotFoundError:
+        raise SlipwayError(f"{file}: no such file") from None
+    except (UnicodeError, OSError) as error:
+        raise unreadable(file, how, error) from None
+
+
 def whole(file: Path, how: Reading) -> pa.Table:
     """Read a CSV as text, as `blocks` does, or a Parquet file with its types."""
     if file.suffix.lower() == ".parquet":
@@ -235,111 +271,3 @@ def _clean(table: pa.Table, how: Reading, words: Words | None) -> pa.Table:
                 words.setdefault(name, Counter())[item["values"]] += item["counts"]
         table = table.set_column(at, name, pc.if_else(pc.is_in(text, missing), pa.scalar(None, pa.string()), text))
     return table
-
-
-def patterns(how: Reading) -> dict[str, str]:
-    """Return regular expressions of values: number, comma (a number with a decimal comma), grouped, date, truth."""
-    number = r"^[+-]?(\d+(D\d*)?|D\d+)([eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity)$"
-    if how.thousands:
-        number += rf"|^[+-]?\d{{1,3}}({re.escape(how.thousands)}\d{{3}})+(D\d*)?$"
-    found = {"number": number.replace("D", re.escape(how.decimal or "."))}
-    if how.decimal is None:
-        found["comma"] = number.replace("D", ",")
-    if how.thousands is None:
-        found["grouped"] = r"^[+-]?(\d{1,3}(,\d{3})+(\.\d*)?|\d{1,3}(\.\d{3})+,\d*|\d{1,3}([ '\x{00A0}]\d{3})+)$"
-    return found | {"date": ISO, "truth": r"^(?i:true|false)$"}
-
-
-def look(tables: Iterator[pa.Table], how: Reading) -> dict[str, Kind]:
-    """Find what the values of each column look like, in one pass."""
-    found: dict[str, Kind] = {}
-    start = 1
-    for table in tables:
-        for name in table.column_names:
-            kind = found.setdefault(name, Kind())
-            kind.count += len(table) - table[name].null_count
-            for pattern, expression in patterns(how).items():
-                same = pc.match_substring_regex(table[name], expression)
-                kind.matches[pattern] += pc.sum(same).as_py() or 0
-                if pattern not in kind.odd and (at := pc.index(same, value=False).as_py()) >= 0:
-                    kind.odd[pattern] = (start + at, table[name][at].as_py())
-        start += len(table)
-    return found
-
-
-def cast(column: pa.ChunkedArray, wanted: pa.DataType, how: Reading, form: str | None = None) -> pa.ChunkedArray:
-    """Turn text into numbers, booleans or dates (`form` as in strptime), other types into the one wanted.
-
-    Raises ValueError with the value that cannot be one.
-    """
-    has = column.type
-    if pa.types.is_dictionary(has):
-        column, has = column.cast(has.value_type), has.value_type
-    if not (pa.types.is_string(has) or pa.types.is_large_string(has)):
-        if pa.types.is_timestamp(has) and wanted == DATE:
-            zone = has.tz
-            return column.cast(pa.timestamp("us", zone), safe=False).cast(DATE)
-        if (pa.types.is_integer(has) or pa.types.is_decimal(has)) and wanted == pa.float64():
-            _exact(column)
-        return column.cast(wanted)
-    if wanted != pa.string():  # a word that is a value in text is none among numbers
-        column = pc.if_else(pc.is_in(column, pa.array(MISSING, has)), pa.scalar(None, has), column)
-    if wanted == pa.float64():
-        column = _plain(column, how)
-    elif wanted == pa.bool_():
-        column = pc.utf8_lower(column)
-    elif wanted == DATE:
-        return _dates(column, form)
-    try:
-        return column.cast(wanted)
-    except pa.ArrowInvalid:
-        noun = {pa.float64(): "number", pa.bool_(): "boolean (true or false)"}.get(wanted, str(wanted))
-        raise ValueError(f"{_first(column, wanted)!r} is no {noun}") from None
-
-
-def _plain(column: pa.ChunkedArray, how: Reading) -> pa.ChunkedArray:
-    """Write numbers as the cast reads them."""
-    if how.thousands:
-        grouped = pc.match_substring_regex(column, rf"^[+-]?\d{{1,3}}({re.escape(how.thousands)}\d{{3}})+(\D\d*)?$")
-        column = pc.if_else(grouped, pc.replace_substring(column, how.thousands, ""), column)
-    if how.decimal == ",":
-        dotted = pc.match_substring(column, ".")
-        column = pc.if_else(dotted, column, pc.replace_substring(column, ",", "."))
-        if odd := next((text for text, no in zip(column.to_pylist(), dotted.to_pylist(), strict=True) if no), None):
-            raise ValueError(f"{odd!r} is no number with a decimal comma")
-    _exact(column.filter(pc.match_substring_regex(column, r"^[+-]?\d{16,}$")))
-    return column
-
-
-def _exact(column: pa.ChunkedArray) -> None:
-    large = next((value for value in column.to_pylist() if value is not None and abs(int(value)) > EXACT), None)
-    if large is not None:
-        raise ValueError(f"{large} is too large a whole number to be exact")
-
-
-def _dates(column: pa.ChunkedArray, form: str | None) -> pa.ChunkedArray:
-    """Read dates; those with a zone in universal time."""
-    if form:
-        read = pc.strptime(column, format=form, unit="us", error_is_null=True)
-        if read.null_count > column.null_count:
-            odd = column.filter(pc.and_(read.is_null(), column.is_valid()))[0].as_py()
-            raise ValueError(f"{odd!r} is no date of the form {form}")
-        return read.cast(DATE)
-    column = pc.replace_substring_regex(column, r"(\.\d{6})\d+", r"\1")
-    zoned = pc.match_substring_regex(column, ZONE)
-    none = pa.scalar(None, pa.string())
-    try:
-        with_zone = pc.if_else(zoned, column, none).cast(pa.timestamp("us", "UTC")).cast(DATE)
-        return pc.coalesce(with_zone, pc.if_else(zoned, none, column).cast(DATE))
-    except pa.ArrowInvalid:
-        raise ValueError(f"{_first(column, DATE)!r} is no date such as 2026-01-31") from None
-
-
-def _first(column: pa.ChunkedArray, wanted: pa.DataType) -> str:
-    """Return the first value that cannot be cast."""
-    for value in column.drop_null().to_pylist():
-        try:
-            pa.array([re.sub(ZONE, "", value) if wanted == DATE else value]).cast(wanted)
-        except pa.ArrowInvalid:
-            return str(value)
-    return ""

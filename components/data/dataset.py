@@ -9,7 +9,7 @@ import hashlib
 import math
 import os
 import struct
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -104,22 +104,6 @@ def _is_text(column: pa.ChunkedArray) -> bool:
     except pa.ArrowInvalid:
         return False
     return True
-
-
-def gather(
-    parts: list[Chunk], columns: pa.Schema, rows: np.ndarray, only: Iterable[str] | None = None
-) -> Iterator[pa.Table]:
-    """Yield, chunk by chunk, the rows with these numbers `(n,)`, ascending and counted over all chunks.
-
-    `only` names the columns wanted, as in `read`.
-    """
-    wanted = None if only is None else list(only)
-    start = 0
-    for chunk in parts:
-        low, high = np.searchsorted(rows, [start, start + chunk.rows])
-        if high > low:
-            yield read(chunk, columns, wanted).take(pa.array(rows[low:high] - start))
-        start += chunk.rows
 
 
 def stored(columns: pa.Schema) -> pa.Schema:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,57 @@ def record(data: Path) -> None:
         print(f"not versioned yet; `dvc add {data}` says: {error}")
     else:
         print(f"versioned: {data}.dvc; to keep it: git add {data}.dvc params.yaml && git commit")
+
+
+def outdated(stage: str) -> str:
+    """Tell what shows that a stage or one before it is not up to date, the first difference; empty if nothing does.
+
+    Asks DVC for all that `dvc repro` looks at: data, code, settings, commands and outputs. Waits while another DVC
+    works on these files. Raises SlipwayError where there is no DVC repository, or DVC cannot tell.
+    """
+    from dvc.exceptions import DvcException, NotDvcRepoError
+    from dvc.lock import LockError
+
+    told = ""
+    while True:
+        try:
+            with _repo() as repo:
+                found = repo.status(targets=[stage], with_deps=True)
+                order = [known.addressing for known in repo.index.stages]  # as in dvc.yaml
+                ordered = sorted(found, key=lambda name: (not name.endswith(".dvc"), order.index(name)))
+                return next(_differences({name: found[name] for name in ordered}), "")
+        except NotDvcRepoError:
+            raise SlipwayError(f"{Path.cwd()} is no DVC repository: run this in the project's root") from None
+        except LockError as error:
+            if not told:
+                told = f"waiting: {' '.join(str(error).split())}"
+                print(told, flush=True)
+            time.sleep(1)
+        except DvcException as error:
+            raise SlipwayError(f"DVC cannot tell if the stage {stage} is up to date: {error}") from None
+
+
+def _differences(status: dict[str, list[Any]]) -> Iterator[str]:
+    """Put what `dvc status` answers into words: outputs first, from which follows what is said of other stages."""
+    entries = [(stage, entry) for stage, found in status.items() for entry in found]
+    for stage, entry in entries:
+        outs = entry.get("changed outs", {}) if isinstance(entry, dict) else {}
+        for path, state in outs.items():
+            pointer = stage.endswith(".dvc")
+            if state == "deleted":
+                yield f"{path} is missing{f'; `dvc pull {stage}` brings it' if pointer else ''}"
+            elif state == "not in cache":
+                yield f"{path} is not in DVC's cache"
+            else:
+                yield f"{path} is not what {stage if pointer else 'dvc.lock'} lists"
+    for stage, entry in entries:
+        if not isinstance(entry, dict):
+            told = {"changed command": "the command of the stage {} has changed"}.get(entry, f"{{}}: {entry}")
+            yield told.format(stage)
+            continue
+        for path, state in entry.get("changed deps", {}).items():
+            for key in [f"{path}: {name}" for name in state] if isinstance(state, dict) else [path]:
+                yield f"{key} {'is missing' if state == 'deleted' else f'has changed since the stage {stage} ran'}"
 
 
 def _repo() -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from components import SlipwayError, recipes
-from components.data import dataset
+from components.data import split_rows
 from components.files import read_json, replacing, write_json
 from components.params import Params
 from components.recipes import Input, Recipe
@@ -113,10 +113,9 @@ def _flat(inputs: dict[str, Input], arrays: Path, split: str, rows: np.ndarray) 
 
 def _frames(recipe: Recipe, params: Params, data: Path, arrays: Path, split: str, rows: np.ndarray) -> Iterator[Any]:
     """Yield raw examples as DataFrames of the recipe's columns."""
-    columns = recipes.schema(recipe, params.task)
-    numbers = np.load(arrays / split / "row.npy", mmap_mode="r")[rows]
-    for found in dataset.gather(dataset.chunks(data, columns), columns, numbers):
-        yield found.select(recipe.columns(params.task).names).to_pandas()
+    columns, names = recipes.schema(recipe, params.task), recipe.columns(params.task).names
+    for found in split_rows.read(data, arrays, split, columns, rows=rows, only=names):
+        yield found.select(names).to_pandas()
 
 
 def _joined(parts: list[Any]) -> Any:

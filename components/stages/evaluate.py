@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import SlipwayError, nearest, recipes
-from components.data import dataset
+from components.data import dataset, split_rows
 from components.evaluation import bootstrap, explain, metrics, rates, slices
 from components.evaluation.examples import Examples, Measures, rounded
 from components.files import model_digest, read_json, replacing, write_csv, write_json
@@ -31,14 +31,13 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
     loaded = onnx_model.load(model)
     inputs_of = onnx_model.inputs(loaded)
     inputs = {name: np.load(arrays / "test" / f"{name}.npy", mmap_mode="r") for name in inputs_of}
-    rows = np.load(arrays / "test" / "row.npy")
     examples = Examples(
         actual=np.load(arrays / "test" / "label.npy"),
         outputs=onnx_model.outputs(loaded, inputs),
         target=loaded.target,
         decision=loaded.decision,
         costs=params.cost_matrix(),
-        scale=_scale(params, data, rows, manifest["state"]),
+        scale=_scale(params, data, arrays, manifest),
         bins=settings.calibration_bins,
         blocks=dataset.blocks_of(arrays),
     )
@@ -46,12 +45,13 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
     found, by_name = metrics.measure(examples)
     samples, by_name_samples = bootstrap.resampled(examples, params.seed, settings.resamples)
     beside = _beside(params, examples, found, samples, baseline)
-    cut = slices.measured(_columns(params, data, rows), examples, params.seed, settings.resamples, settings.confidence)
+    columns = _columns(params, data, arrays)
+    cut = slices.measured(columns, examples, params.seed, settings.resamples, settings.confidence)
     with replacing(out) as aside:
         aside.mkdir(parents=True)
         numbers = {name: float(value[0]) for name, value in found.items()}
         numbers |= _extra(metrics.main(loaded.target, examples.costs), beside, cut)
-        numbers |= {"size_mb": (model / "model.onnx").stat().st_size / 1e6, "rows": len(rows)}
+        numbers |= {"size_mb": (model / "model.onnx").stat().st_size / 1e6, "rows": manifest["rows"]["test"]}
         defined = {name: rounded(value) for name, value in numbers.items() if np.isfinite(value)}
         write_json(aside / "metrics.json", defined)
         write_csv(
@@ -79,25 +79,25 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
     return cost
 
 
-def _scale(params: Params, data: Path, rows: np.ndarray, state: recipes.State) -> np.ndarray | None:
+def _scale(params: Params, data: Path, arrays: Path, manifest: dict[str, Any]) -> np.ndarray | None:
     """Return the in-sample error of the naive forecast for each test example, `(n,)`; None where there is none."""
-    scale = state.get("mase_scale")
+    scale = manifest["state"].get("mase_scale")
     if scale is None:
         return None
     if not isinstance(scale, dict):
-        return np.full(len(rows), float(scale))
+        return np.full(manifest["rows"]["test"], float(scale))
     recipe = recipes.load(params.recipe)
     columns = recipes.schema(recipe, params.task)
     groups = [
         name
-        for part in dataset.gather(dataset.chunks(data, columns), columns, rows, only=["group"])
+        for part in split_rows.read(data, arrays, "test", columns, only=["group"])
         for name in part["group"].to_pylist()
     ]
     # a missing group is the empty one, as in recipes/series/example
     return np.array([scale.get("" if name is None else str(name), np.nan) for name in groups], np.float64)
 
 
-def _columns(params: Params, data: Path, rows: np.ndarray) -> dict[str, pa.ChunkedArray]:
+def _columns(params: Params, data: Path, arrays: Path) -> dict[str, pa.ChunkedArray]:
     """Read the columns and facts that evaluate.slices names, of the test examples, chunk by chunk."""
     wanted = params.evaluate.slices
     if not wanted:
@@ -107,7 +107,7 @@ def _columns(params: Params, data: Path, rows: np.ndarray) -> dict[str, pa.Chunk
     own = recipe.columns(params.task).names
     found: dict[str, list[pa.ChunkedArray]] = {name: [] for name in wanted}
     alone = {*own, "label"}.issuperset(wanted)  # no facts, which need every column
-    for part in dataset.gather(dataset.chunks(data, columns), columns, rows, only=wanted if alone else None):
+    for part in split_rows.read(data, arrays, "test", columns, only=wanted if alone else None):
         plain = {name: part[name] for name in (wanted if alone else [*own, "label"])}
         if not alone:
             facts = recipe.facts(part.select(own), params.task)
@@ -215,6 +215,6 @@ def _write_predictions(out: Path, arrays: Path, examples: Examples) -> None:
 
 
 def _tell(params: Params, out: Path, latency: float) -> None:
-    from components.reports import results
+    from components.reports import terminal
 
-    print("\n".join(results.told(params, out)) + f"; {latency:g} ms per example", flush=True)
+    print("\n".join(terminal.told(params, out)) + f"; {latency:g} ms per example", flush=True)

@@ -61,12 +61,11 @@ def run(arrays: Path, out: Path, steps: int, params: Path) -> None:
 
 def sweep(params: "Params", arrays: Path, manifest: dict[str, Any], steps: int) -> list[dict[str, float]]:
     """Return the loss of each step and its moving average, until it is `WORSE` times the lowest or no number."""
+    from components.params import Constant
     from components.training import batches, device, fitting, pretrained_weights
 
     hardware = device.start(params)
-    constant = params.train.model_copy(
-        update={"schedule": type(params.train.schedule)(), "learning_rate": LOWEST, "accumulate": 1}
-    )
+    constant = params.train.model_copy(update={"schedule": Constant(), "learning_rate": LOWEST, "accumulate": 1})
     params = params.model_copy(update={"train": constant})
     model = fitting.build(params, manifest, mixed=bool(hardware["mixed_precision"]))
     source = pretrained_weights.read(params.train)

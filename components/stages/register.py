@@ -8,7 +8,6 @@ back and asked -> alias `challenger` -> decision -> alias `champion`.
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import SlipwayError, recipes
-from components.data import dataset
+from components.data import dataset, split_rows, versions
 from components.evaluation import metrics, promotion
 from components.evaluation.examples import Examples
 from components.files import model_digest, read_json, sha256, write_json
 from components.params import Params
 from components.reports import results
 from components.serving import onnx_model
-from components.tracking import connection, isolated, provenance, registry, runs
+from components.tracking import connection, isolated, registry, runs
 from components.tracking.connection import mask
 
 if TYPE_CHECKING:
@@ -46,16 +45,17 @@ NEEDED = (  # what `dvc repro` leaves for us
 )
 
 
-def run(params: Params, build: Path, data: Path, out: Path) -> None:
+def run(params: Params, build: Path, data: Path, out: Path, *, up_to_date: bool = False) -> None:
     """Register the model of `build` under params.name and write what came of it to `out`.
 
-    Raises SlipwayError where the pipeline is not up to date, MLflow does not answer, a gate names no metric,
-    or the version that was loaded back answers otherwise than the evaluation did.
+    DVC is asked first if all is up to date, which takes most of a second, unless the caller has just asked it:
+    `up_to_date`. Raises SlipwayError where the pipeline is not up to date, MLflow does not answer, a gate names no
+    metric, or the version that was loaded back answers otherwise than the evaluation did.
     """
     missing = [name for name in NEEDED if not (build / name).exists()]
     if missing:
         raise SlipwayError(f"{build / missing[0]}: no such file; `dvc repro` makes the model and its evaluation")
-    if reason := provenance.outdated(data):
+    if not up_to_date and (reason := versions.outdated("evaluate")):
         raise SlipwayError(f"the pipeline is not up to date ({reason}): run `dvc repro` first")
     connection.check()
     digest = model_digest(build / "model")
@@ -207,29 +207,19 @@ def _measured(build: Path, digest: str) -> dict[str, float]:
 def _examples(params: Params, build: Path, data: Path, ids: list[str], out: Path) -> None:
     """Write the raw examples of the test split, in the evaluation's order, chunk by chunk.
 
-    Raises SlipwayError where data/ does not hold exactly those.
+    Raises SlipwayError where data/ does not hold exactly those, or others were evaluated.
     """
     recipe = recipes.load(params.recipe)
     columns, names = recipes.schema(recipe, params.task), recipe.columns(params.task).names
-    found = 0
+    found: list[str] = []
     with pq.ParquetWriter(out, recipe.columns(params.task)) as writer:
-        for part in _kept(build, data, columns, set(ids)):
-            if part["id"].to_pylist() != ids[found : found + len(part)]:
-                break
-            found += len(part)
+        for part in split_rows.read(data, build / "arrays", "test", columns, only=names):
+            found += part["id"].to_pylist()
             writer.write_table(part.select(names))
-    if found != len(ids):
-        raise SlipwayError(f"{data} does not hold the examples that were evaluated: run `dvc repro` first")
-
-
-def _kept(build: Path, data: Path, columns: pa.Schema, ids: set[str]) -> Iterator[pa.Table]:
-    aside = dataset.set_aside(build / "validation" / "quarantine.parquet")
-    for chunk in dataset.chunks(data, columns):
-        keys = dataset.read(chunk, columns, only=["id"])["id"].to_pylist()
-        skipped = set(aside.get(chunk.path.name, []))
-        rows = [row for row, key in enumerate(keys) if key in ids and chunk.start + row not in skipped]
-        if rows:
-            yield dataset.read(chunk, columns).take(pa.array(rows))
+    if found != ids:
+        raise SlipwayError(
+            f"{build / 'evaluation'} is of other examples than {build / 'arrays'}: run `dvc repro` first"
+        )
 
 
 def _proved(version: "ModelVersion", answers: pa.Table, predictions: pa.Table) -> None:

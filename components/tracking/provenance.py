@@ -1,12 +1,9 @@
 """Where a result comes from: the commit, the data, the experiment, the packages."""
 
 import getpass
-import hashlib
-import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -88,51 +85,3 @@ def version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return ""
-
-
-def dvc_digest(path: Path) -> str:
-    """Return the digest that DVC gives a file or folder.
-
-    A folder's is the MD5 of the JSON list of its files' MD5s and relative paths, in order of the paths.
-    """
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "md5").hexdigest()
-    files = [item for item in path.rglob("*") if item.is_file() and item.name != ".gitignore"]
-    found = {item.relative_to(path).as_posix(): dvc_digest(item) for item in files}
-    entries = [{"md5": found[name], "relpath": name} for name in sorted(found)]
-    return hashlib.md5(json.dumps(entries).encode(), usedforsecurity=False).hexdigest() + ".dir"
-
-
-def outdated(data: Path) -> str:
-    """Tell what shows that the outputs are not those of the present data and settings; empty if nothing does.
-
-    Compares dvc.lock with data.dvc, the size of data/, params.yaml, and the outputs that `register` uses.
-    `dvc status` looks at everything.
-    """
-    return next(_differences(data), "")
-
-
-def _differences(data: Path) -> Iterator[str]:
-    stages = lock()
-    if not {"train", "evaluate"} <= stages.keys():
-        yield "dvc.lock does not list the stages train and evaluate"
-        return
-    if tracked_data() and used_data() != tracked_data():
-        yield "data.dvc names other data than dvc.lock"
-    tracked: dict[str, Any] = (_yaml(Path("data.dvc")).get("outs") or [{}])[0]
-    files = [path for path in data.iterdir() if path.name != ".gitignore"] if data.is_dir() else []
-    if "size" in tracked and tracked["size"] != sum(path.stat().st_size for path in files):
-        yield f"{data} holds other files than data.dvc lists"
-    settings = _yaml(Path("params.yaml"))
-    for stage, entry in stages.items():
-        for key, used in entry.get("params", {}).get("params.yaml", {}).items():
-            if settings.get(key, used) != used:
-                yield f"params.yaml: {key} has changed since the stage {stage} ran"
-    for stage in ("train", "evaluate"):
-        for output in stages[stage].get("outs", []):
-            path = Path(output["path"])
-            if not path.exists():
-                yield f"{path} is missing"
-            elif dvc_digest(path) != output.get("md5"):
-                yield f"{path} is not what dvc.lock lists"

@@ -18,7 +18,7 @@ import pyarrow as pa
 from components import SlipwayError, recipes
 from components.files import shipped
 from components.params import Params
-from components.reports import results
+from components.reports import card, results
 from components.serving import onnx_model
 from components.tracking import connection, provenance
 
@@ -192,5 +192,5 @@ def _signature(params: Params) -> "ModelSignature":
 def describe(version: "ModelVersion", params: Params, build: Path, digest: str, evidence: list[str]) -> None:
     """Write the version's description: the model's card and why it was or was not promoted."""
     cost = results.costs(build, digest).get("evaluate", {})
-    text = results.card(params, build, digest, cost) + "\n### Promotion\n" + "\n".join(evidence) + "\n"
+    text = card.text(params, build, digest, cost) + "\n### Promotion\n" + "\n".join(evidence) + "\n"
     connection.client().update_model_version(version.name, version.version, text[:5000])

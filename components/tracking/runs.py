@@ -20,7 +20,7 @@ import pyarrow as pa
 from components import SlipwayError, recipes
 from components.files import model_digest, read_json, sha256
 from components.params import Params
-from components.reports import results
+from components.reports import card, results
 from components.tracking import live, provenance
 from components.tracking.connection import check, client, experiment, mask, plainly, uri
 
@@ -206,6 +206,6 @@ def _evaluate(run: "Run", params: Params, build: Path, cost: dict[str, Any]) -> 
     _record(run, results.numbers(build, digest, cost))
     with figures.drawn(build) as folder:
         client().log_artifacts(run.info.run_id, str(folder), "figures")
-    note = results.card(params, build, digest, cost)
+    note = card.text(params, build, digest, cost)
     client().set_tag(run.info.run_id, "mlflow.note.content", note[:8000])  # MLflow's limit
     client().set_tag(run.info.run_id, "slipway.evaluated", _evaluation(build))

@@ -14,9 +14,10 @@ A step is a batch, an epoch all batches of the training split; with train.accumu
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from components.params import Schedule, Train
+from components.params import Constant, Cosine, Exponential, InverseTime, OneCycle, Plateau, Train
 
 
 def learning_rate(settings: Train, steps: int) -> Any:
@@ -29,18 +30,20 @@ def learning_rate(settings: Train, steps: int) -> Any:
     schedule, top = settings.schedule, settings.learning_rate
     if schedule.name == "plateau" or (schedule.name == "constant" and not schedule.warmup):
         return top
-    total = float(settings.epochs * steps)
+    of_step = partial(share, schedule, steps=steps, total=float(settings.epochs * steps))
 
     class Rate(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
         """The rate of each step, computed in the graph: a batch costs no call into Python."""
 
         def __call__(self, step: Any) -> Any:
-            return top * share(schedule, keras.ops.cast(step, "float32"), steps, total)
+            return top * of_step(keras.ops.cast(step, "float32"))
 
     return Rate()
 
 
-def share(schedule: Schedule, step: Any, steps: int, total: float) -> Any:
+def share(
+    schedule: Constant | InverseTime | Exponential | Cosine | OneCycle, step: Any, steps: int, total: float
+) -> Any:
     """Return the share of the learning rate in `step` (a float32 tensor) of `total`, `steps` of them an epoch."""
     from keras import ops
 
@@ -54,20 +57,19 @@ def share(schedule: Schedule, step: Any, steps: int, total: float) -> Any:
         return ops.where(step < peak, up, down)
     warmup = schedule.warmup * steps
     after = ops.maximum(step - warmup, 0.0)
-    t = after / steps if schedule.unit == "epoch" else after
-    value = ops.ones_like(after)
-    if schedule.name == "inverse_time":
-        value = 1 / (1 + schedule.decay * t)
-    elif schedule.name == "exponential":
-        value = ops.exp(-schedule.decay * t)
+    if schedule.name == "constant":
+        value = ops.ones_like(after)
     elif schedule.name == "cosine":
         value = 1 - (1 - schedule.floor) * half(after / max(total - warmup, 1.0))
+    else:
+        t = after / steps if schedule.unit == "epoch" else after
+        value = ops.exp(-schedule.decay * t) if schedule.name == "exponential" else 1 / (1 + schedule.decay * t)
     if not warmup:
         return value
     return ops.where(step < warmup, (step + 1) / (warmup + 1), value)
 
 
-def plateau(schedule: Schedule, losses: Sequence[float]) -> float:
+def plateau(schedule: Plateau, losses: Sequence[float]) -> float:
     """Return the share of the learning rate after epochs with these validation losses.
 
     A function of what the checkpoint keeps, so that a training that was killed resumes alike.

@@ -16,21 +16,22 @@ def run(work: Checkout, *, changed: bool) -> str:
     """Register the model of build/, the body of its task; `changed`: a stage has run. Returns what was done."""
     running = work.early
     if changed or running is None:
-        running = start(work)
+        running = start(work)  # asks DVC anew: what a person changed while the stages ran is not registered
     stages.follow("register", running, work.children)
     return "ran" if read_json(OUT)["changed"] else "unchanged"
 
 
-def start(work: Checkout) -> Running:
+def start(work: Checkout, *options: str) -> Running:
     """Start to register the model, under the name of the workspace's experiment."""
     name = experiment.save(work.repo)
-    return work.children.start([sys.executable, *COMMAND], {"DVC_EXP_NAME": name})
+    return work.children.start([sys.executable, *COMMAND, *options], {"DVC_EXP_NAME": name})
 
 
 def start_early(work: Checkout) -> None:
     """Start to register at once where no stage has anything to do.
 
-    It takes two seconds to import what it needs, and does so while this process imports Prefect.
+    It takes two seconds to import what it needs, and does so while this process imports Prefect. DVC has said here of
+    every stage what the child would ask it for.
     """
     if all(stages.unchanged(work, stage) for stage, _ in stages.nodes(work.repo)):
-        work.early = start(work)
+        work.early = start(work, "--up-to-date")

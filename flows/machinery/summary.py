@@ -6,7 +6,7 @@ from typing import Any
 
 from components import params
 from components.files import read_json
-from components.reports import results
+from components.reports import terminal
 from flows.machinery.stages import Outcome
 
 Block = str | list[list[str]]  # a paragraph, or a table whose first row is its head
@@ -49,7 +49,7 @@ def _measured(evaluation: Path) -> list[Block]:
     """Say how sure the metrics are, whether the model beats its baselines, and where it is worst."""
     if not (evaluation / "intervals.csv").exists():
         return []
-    return ["\n".join(results.told(params.load(), evaluation))]
+    return ["\n".join(terminal.told(params.load(), evaluation))]
 
 
 def _model(registered: dict[str, Any]) -> list[Block]:

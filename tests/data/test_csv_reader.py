@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import SlipwayError, recipes
-from components.data import csv_reader
+from components.data import csv_reader, csv_values
 from components.data.csv_reader import Reading
 from components.recipes.source import Source
 from components.recipes.tabular.source import tabular
@@ -377,7 +377,7 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows:
     assert [value or "" for value in found["text"].to_pylist()] == [
         "" if text in csv_reader.MISSING else text for text in expected
     ]
-    assert csv_reader.cast(found["number"], pa.float64(), how).to_pylist() == [number for _, number in rows]
+    assert csv_values.cast(found["number"], pa.float64(), how).to_pylist() == [number for _, number in rows]
 
 
 def test_blocks_are_read_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,10 +386,42 @@ def test_blocks_are_read_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = list(csv_reader.blocks(path, Reading()))
     assert len(found) > 5
     assert [int(value) for part in found for value in part["x"].to_pylist()] == list(range(2000))
-    kinds = csv_reader.look(iter(found), Reading())
+    kinds = csv_values.look(iter(found), Reading())
     assert (kinds["x"].count, kinds["x"].matches["number"], kinds["y"].odd["number"]) == (2000, 2000, (1, "a"))
     with pytest.raises(SlipwayError, match="a line of more than"):
         list(csv_reader.blocks(written(tmp_path, f"x,y\n{'x' * 5000},a\n"), Reading()))
+
+
+def test_rows_stand_there_as_in_the_file_with_their_lines(tmp_path: Path) -> None:
+    path = written(tmp_path, ' text ,label\r\n" one\ntwo ""2""",NA\r\n\r\n007, x\r\n')
+    assert list(csv_reader.rows(path, Reading())) == [
+        (1, ["text", "label"]),
+        (3, [' one\ntwo "2"', "NA"]),
+        (5, ["007", " x"]),
+    ]
+    plain = written(tmp_path, 'a;b\n"x;"\n')
+    assert list(csv_reader.rows(plain, Reading(), quotes=False))[1:] == [(2, ['"x', '"'])]
+
+
+def test_rows_that_are_wrong_are_told_by_their_line_or_put_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = "a,b\n" + '"1\n",2\n' * 100
+    odd: dict[int, str] = {}
+    assert len(list(csv_reader.rows(written(tmp_path, many + "\nx,y,z\n"), Reading(), odd=odd))) == 101
+    assert odd == {202: "", 203: "x,y,z"}
+    for end, expected in (
+        (b"x,y,z\n", r"t\.csv: line 202 has 3 values, the header 2; is a quote or a delimiter \(','\) missing"),
+        (b'x,"y\n', "line 202: unexpected end of data; is a quote missing"),
+        (b"x,\xff\n", r"line 202, byte 3 \(ff\) is not utf-8"),
+    ):
+        with pytest.raises(SlipwayError, match=expected):
+            list(csv_reader.rows(written(tmp_path, many.encode() + end), Reading()))
+    monkeypatch.setattr(csv_reader, "LONGEST", 1000)
+    with pytest.raises(SlipwayError, match="line 2: field larger than field limit"):
+        list(csv_reader.rows(written(tmp_path, f"a,b\n{'x' * 1001},y\n"), Reading()))
+    with pytest.raises(SlipwayError, match="no such file"):
+        list(csv_reader.rows(tmp_path / "none.csv", Reading(delimiter=",")))
 
 
 def test_missing_truths_and_dates_go_through_serving() -> None:

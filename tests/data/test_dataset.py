@@ -214,15 +214,3 @@ def test_a_split_by_time_leaves_a_gap_before_each_cut(
     ).sum()
     if gap == 0:
         assert (found >= 0).all()
-
-
-def test_rows_are_gathered_by_their_number_over_all_chunks(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        made = rows([(float(n), name) for n in range(7)])
-        made = made.append_column("label", pa.array(["x"] * 7)).append_column("id", pa.array(dataset.ids(made, MIXED)))
-        pq.write_table(made, tmp_path / f"{name}.parquet", row_group_size=3)
-    found = pa.concat_tables(dataset.gather(dataset.chunks(tmp_path, MIXED), MIXED, np.array([1, 2, 6, 7, 13])))
-    assert found["x"].to_pylist() == [1, 2, 6, 0, 6]
-    assert found["colour"].to_pylist() == ["a", "a", "a", "b", "b"]
-    few = pa.concat_tables(dataset.gather(dataset.chunks(tmp_path, MIXED), MIXED, np.array([1, 7]), only=["x"]))
-    assert few.to_pydict() == {"x": [1, 0]}

@@ -460,6 +460,11 @@ def test_an_unknown_example_names_the_nearest_and_lists_all() -> None:
         example.load("incone")
     assert "did you mean income?" in str(raised.value)
     assert all(f"  {name} " in str(raised.value) for name in NAMES)
+    with pytest.raises(SlipwayError, match=r"^no example 'zzz'\nthe examples") as raised:
+        example.load("zzz")
+    assert all(str(raised.value).count(f"\n  {name} ") == 1 for name in NAMES)
+    with pytest.raises(SlipwayError, match=r"did you mean machine-failure\?"):
+        example.load("machines")  # as far from it as a key of params.yaml may be from its name
 
 
 def test_a_workspace_uses_the_store_of_its_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -652,6 +652,14 @@ def test_an_odd_value_can_be_called_missing_and_other_dates_be_read(tmp_path: Pa
     assert ingest(csv(tmp_path, *named), form="%b %Y").settings["step"] == "month"
 
 
+def test_a_note_of_several_lines_and_a_wrong_byte_far_down_are_read_by_their_line(tmp_path: Path) -> None:
+    path = csv(tmp_path, *(f'{line},"a\nnote"' for line in days(*range(60))), header="t,v,note")
+    assert len(whole(ingest(path))) == 56
+    path.write_bytes(path.read_bytes() + b"2020-03-01,1,K\xf6ln\n")
+    with pytest.raises(SlipwayError, match=r"line 122, byte 15 \(f6\) is not utf-8; name the encoding"):
+        ingest(path)
+
+
 def test_an_empty_group_is_told(tmp_path: Path) -> None:
     with pytest.raises(SlipwayError, match="line 3: g is empty"):
         ingest(csv(tmp_path, "2020-01-01,a,1", "2020-01-02,,2", header="t,g,v"), group="g")

@@ -13,7 +13,7 @@ from components import SlipwayError, params, recipes
 from components.evaluation import metrics, rates
 from components.evaluation.examples import Examples
 from components.files import model_digest, read_json, write_csv, write_json
-from components.reports import figures, results
+from components.reports import card, figures, results, terminal
 from components.reports.results import read_csv
 from components.serving import onnx_model
 from components.stages import baseline, evaluate, preprocess
@@ -208,11 +208,11 @@ def test_every_recipe_is_measured_beside_its_baselines_and_explained(make: Make,
     numbers = results.numbers(BUILD, digest, {"latency_ms": 0.1})
     assert numbers[f"test_{main}"] == pytest.approx(found[main])
     write_json(BUILD / "cost" / "train.json", {"fit_seconds": 1.0, "device": "cpu"})
-    card = results.card(settings, BUILD, digest, {"latency_ms": 0.1})
-    assert f"| {main} | {found[main]:,.4g} |" in card
+    page = card.text(settings, BUILD, digest, {"latency_ms": 0.1})
+    assert f"| {main} | {found[main]:,.4g} |" in page
     lost = float(compared[main]["low"]) <= 0
-    assert ("DOES NOT BEAT the classical baseline" in card) == lost
-    assert len(card) < 8000
+    assert ("DOES NOT BEAT the classical baseline" in page) == lost
+    assert len(page) < 8000
     with figures.drawn(BUILD) as folder:
         drawn = {path.name for path in folder.iterdir()}
     assert {"loss.png", "mae.png" if target.kind == "regression" else "accuracy.png"} <= drawn
@@ -243,7 +243,7 @@ def test_mistakes_that_cost_differently_are_measured_by_their_cost(make: Make) -
     assert found["baseline_cost"] == pytest.approx(np.mean([row["actual"] == "no" for row in predictions]))
     confused = read_csv(EVALUATION / "confusion.csv")
     assert sum(row["predicted"] == "yes" for row in confused) == sum(row["label"] == "yes" for row in predictions)
-    assert "cost" in results.told(settings, EVALUATION)[0]
+    assert "cost" in terminal.told(settings, EVALUATION)[0]
     # a model without a decision takes the likeliest label, and so do the baselines
     model(settings)
     share = np.load(BUILD / "baseline" / "trivial.npy")[0]
@@ -269,8 +269,8 @@ def test_slices_by_columns_and_facts_come_worst_first_and_may_be_gated(make: Mak
     shown = next(row for row in rows if row["value"] == "red")
     assert int(shown["rows"]) == len(red)
     assert float(shown["accuracy"]) == pytest.approx(np.mean(red))
-    assert "worst slice" in results.told(settings, EVALUATION)[-1]
-    assert "### The worst slices" in results.card(settings, BUILD, model_digest(BUILD / "model"), {})
+    assert "worst slice" in terminal.told(settings, EVALUATION)[-1]
+    assert "### The worst slices" in card.text(settings, BUILD, model_digest(BUILD / "model"), {})
     assert "slices" in figures.figures(BUILD)
     wrong = settings.model_copy(update={"evaluate": params.Evaluate(slices=["colur"])})
     with pytest.raises(SlipwayError, match=r"evaluate\.slices: no column or fact 'colur'; did you mean colour\?"):
@@ -354,7 +354,10 @@ def test_a_missing_group_has_the_scale_that_was_fitted_for_it(make: Make) -> Non
     examples = examples.set_column(examples.schema.get_field_index("group"), "group", groups)
     pq.write_table(examples, "data/a.parquet")
     state = recipes.load("series").fit([examples], settings.task)
-    found = evaluate._scale(settings, Path("data"), np.arange(20), state)
+    Path("arrays/test").mkdir(parents=True)
+    np.save("arrays/test/row.npy", np.arange(20))
+    np.save("arrays/test/id.npy", np.array(examples["id"].to_pylist(), "S32"))
+    found = evaluate._scale(settings, Path("data"), Path("arrays"), {"state": state})
     assert found is not None
     expected = [state["mase_scale"]["" if name is None else name] for name in groups.to_pylist()]
     assert found.tolist() == expected

@@ -106,8 +106,8 @@ def test_pictures_with_several_labels_are_listed_in_a_file(repo: Path, capsys: p
         ("", r"no column 'file' \(there are: none\)"),
         ("image,labels\na.png,x", r"no column 'file' \(there are: image, labels\)"),
         ("file,labels\n", "lists no image"),
-        ("file,labels\na.png\n", "line 2: expected 2 values"),
-        ("file,labels\na.png,x,y\n", "line 2: expected 2 values between commas"),
+        ("file,labels\na.png\n", "line 2 has 1 values, the header 2"),
+        ("file,labels\na.png,x,y\n", "line 2 has 3 values, the header 2; is a quote or a delimiter"),
         ("file,labels\na.png,x;y\nc.png,x", r"line 3: c\.png is not in pets"),
         ("file,labels\na.png,x;y\n../pets/b.png,x", r"line 3: \.\./pets/b\.png is not"),
         ("file,labels\na.png,x;y\nnotes.txt,x", r"line 3: notes\.txt is not an image file"),
@@ -115,8 +115,8 @@ def test_pictures_with_several_labels_are_listed_in_a_file(repo: Path, capsys: p
         ("file,labels\na.png,x;y", r"1 of the 2 images in pets are not listed, such as b\.png"),
         ("file,labels\na.png,x\nb.png,x", "1 label in all of it"),
         ("file,labels,split\na.png,x,half\nb.png,y,", "line 2: split 'half' is none of train, validation, test"),
-        ('file,labels\n"a.png,x\nb.png,y', "cannot be read as CSV"),
-        ("file,labels\na.png,\xe4\nb.png,y", "cannot be read as CSV in UTF-8"),
+        ('file,labels\n"a.png,x\nb.png,y', r"line 3: unexpected end of data; is a quote missing\?"),
+        ("file,labels\na.png,\xe4\nb.png,y", r"line 2, byte 7 \(e4\) is not utf-8; name the encoding"),
     ],
 )
 def test_a_list_of_labels_that_cannot_be_used_says_why(repo: Path, text: str, expected: str) -> None:
@@ -128,6 +128,17 @@ def test_a_list_of_labels_that_cannot_be_used_says_why(repo: Path, text: str, ex
     with pytest.raises(SlipwayError, match=expected):
         ingest.run("images", folder=Path("pets"), labels=Path("list.csv"))
     assert not Path("data").exists()
+
+
+def test_a_list_of_labels_may_be_of_another_encoding(repo: Path) -> None:
+    Path("pets").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("L", (3, 3)).save(Path("pets", name))
+    Path("list.csv").write_text("file,labels\na.png,b\xe4r\nb.png,hund", encoding="latin-1")
+    with pytest.raises(SlipwayError, match="--encoding latin-l: unknown"):
+        ingest.run("images", folder=Path("pets"), labels=Path("list.csv"), encoding="latin-l")
+    ingest.run("images", folder=Path("pets"), labels=Path("list.csv"), encoding="latin-1")
+    assert sorted(params.load().task.labels) == ["b\xe4r", "hund"]
 
 
 def test_the_size_of_a_model_follows_the_pictures(repo: Path) -> None:

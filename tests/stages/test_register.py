@@ -19,6 +19,7 @@ from mlflow.models import Model
 
 from components import SlipwayError, params, recipes
 from components.__main__ import main
+from components.data import versions as dvc_versions
 from components.evaluation import promotion
 from components.files import read_json, write_csv
 from components.serving import onnx_model, worker
@@ -27,6 +28,7 @@ from components.tracking import connection, isolated, provenance, registry, runs
 from tests import fabricate
 from tests.conftest import ROOT
 
+REGISTER = ["register", "--build", "build", "--data", "data", "--out", "build/register.json"]
 APART = ("better", "low", "high")
 GOOD, POOR = 0.0, 0.8  # noise in the weights: all answers right, and about three in five
 
@@ -381,9 +383,13 @@ def test_killed_anywhere_it_goes_on(monkeypatch: pytest.MonkeyPatch, at: str, af
     assert not run()["changed"]
 
 
-def other_data() -> None:
-    text = Path("data.dvc").read_text()
-    Path("data.dvc").write_text(text.replace(fabricate.folder_digest(Path("data")), "0" * 32 + ".dir"))
+def replaced(path: str, old: str, new: str) -> Callable[[], None]:
+    def replace() -> None:
+        text = Path(path).read_text()
+        assert old in text
+        Path(path).write_text(text.replace(old, new))
+
+    return replace
 
 
 @pytest.mark.parametrize(
@@ -391,11 +397,19 @@ def other_data() -> None:
     [
         (lambda: shutil.rmtree("build"), "dvc repro"),
         (lambda: Path("build/evaluation/metrics.json").unlink(), r"metrics\.json: no such file; `dvc repro`"),
-        (lambda: Path("dvc.lock").unlink(), "not up to date .dvc.lock does not list"),
+        (lambda: Path("dvc.lock").unlink(), "not up to date .* is not what dvc.lock lists.*: run `dvc repro` first"),
         (lambda: Path("build/model/model.onnx").write_bytes(b"x"), "build/model is not what dvc.lock lists"),
-        (other_data, "data.dvc names other data than dvc.lock"),
-        (lambda: shutil.rmtree("data"), "no such dataset"),
-        (lambda: Path("data/a.parquet").unlink(), "does not hold the examples that were evaluated"),
+        (lambda: fabricate.data(Path(), params.load(), 100), "data is not what data.dvc lists"),
+        (lambda: shutil.rmtree("data"), r"data is missing; `dvc pull data\.dvc` brings it"),
+        (lambda: Path("data/a.parquet").unlink(), "data is not what data.dvc lists"),
+        (replaced("params.yaml", "epochs: 3", "epochs: 4"), "params.yaml: train has changed since the stage train ran"),
+        (replaced("dvc.yaml", "cmd: evaluate", "cmd: evaluate --all"), "the command of the stage evaluate has changed"),
+        (
+            replaced("dvc.yaml", "- build/model\n", "- build/model\n    - params.yaml\n"),
+            "params.yaml has changed since the stage evaluate ran",
+        ),
+        (lambda: shutil.rmtree(".dvc"), "is no DVC repository: run this in the project's root"),
+        (replaced("dvc.yaml", "  evaluate:", "  evaluation:"), "DVC cannot tell if .* up to date: 'evaluate' does not"),
     ],
 )
 @pytest.mark.usefixtures("project", "quick")
@@ -403,6 +417,21 @@ def test_a_pipeline_that_is_not_up_to_date(spoil: Callable[[], None], message: s
     spoil()
     with pytest.raises(SlipwayError, match=message):
         run()
+    assert versions() == []
+
+
+@pytest.mark.usefixtures("project", "quick")
+def test_other_data_or_another_evaluation_is_never_shown_to_the_models(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever DVC is said to have said."""
+    path = Path("build/evaluation/predictions.parquet")
+    whole = pq.read_table(path)
+    pq.write_table(whole.take(pa.array(range(len(whole) - 1, -1, -1))), path)
+    assert main([*REGISTER, "--up-to-date"]) == 1
+    assert "build/evaluation is of other examples than build/arrays: run `dvc repro`" in capsys.readouterr().err
+    pq.write_table(whole, path)
+    Path("data/a.parquet").unlink()
+    assert main([*REGISTER, "--up-to-date"]) == 1
+    assert "data does not hold the examples of build/arrays/test: run `dvc repro` first" in capsys.readouterr().err
     assert versions() == []
 
 
@@ -634,18 +663,27 @@ def test_gates_and_numbers_that_are_none() -> None:
     assert json.dumps(gate, allow_nan=False)
 
 
-def test_digest_is_that_of_dvc(tmp_path: Path) -> None:
-    """Of a folder with folders in it, added by DVC itself."""
-    folder = tmp_path / "things"
-    for name in ("b.txt", "a/z.txt", "a-b/é.txt", "a.txt"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(name)
-    for line in (["init", "--no-scm", "--quiet"], ["add", "things", "--quiet"]):
-        subprocess.run([sys.executable, "-m", "dvc", *line], cwd=tmp_path, check=True)
-    text = (tmp_path / "things.dvc").read_text()
-    assert f"md5: {provenance.dvc_digest(folder)}\n" in text
-    (single,) = (tmp_path / "things").glob("b.txt")
-    assert provenance.dvc_digest(single) == hashlib.md5(b"b.txt", usedforsecurity=False).hexdigest()
+@pytest.mark.usefixtures("project")
+def test_a_dvc_at_work_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """Until then it is open what its stage will have made."""
+    Path(".dvc/tmp").mkdir()
+    lock = Path(".dvc/tmp/rwlock")
+    model = str(Path("build/model").resolve())
+    lock.write_text(json.dumps({"write": {model: {"pid": os.getppid(), "cmd": "dvc repro"}}}))
+    Path("free").write_text("{}")
+    timer = threading.Timer(1.5, os.replace, ["free", lock])
+    timer.start()
+    assert dvc_versions.outdated("evaluate") == ""
+    assert not timer.is_alive()
+    assert capsys.readouterr().out.count("waiting: ") == 1
+
+
+def test_what_has_just_been_asked_is_not_asked_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a flow that saw each of DVC's stages up to date: DVC alone takes longer than all else that is left to do."""
+    run()
+    monkeypatch.setattr(dvc_versions, "outdated", None)
+    assert main([*REGISTER, "--up-to-date"]) == 0
+    assert not read_json(Path("build/register.json"))["changed"]
 
 
 def test_text_of_a_csv_is_read_by_the_signature() -> None:

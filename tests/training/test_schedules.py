@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.params import Schedule, Train
+from components.params import Cosine, Exponential, InverseTime, OneCycle, Plateau, Train
 from components.training import schedules
 
 EPOCHS, STEPS = st.integers(1, 50), st.integers(1, 200)
@@ -30,7 +30,7 @@ def test_constant_is_a_number(epochs: int, steps: int, peak: float) -> None:
 
 @given(EPOCHS, STEPS, PEAK, DECAY, st.sampled_from(["epoch", "step"]))
 def test_inverse_time_is_its_formula(epochs: int, steps: int, peak: float, b: float, unit: str) -> None:
-    schedule = Schedule.model_validate({"name": "inverse_time", "decay": b, "unit": unit})
+    schedule = InverseTime.model_validate({"decay": b, "unit": unit})
     settings = Train(epochs=epochs, learning_rate=peak, schedule=schedule)
     at = points(settings, steps)
     t = [step / steps if unit == "epoch" else step for step in at]
@@ -39,7 +39,7 @@ def test_inverse_time_is_its_formula(epochs: int, steps: int, peak: float, b: fl
 
 @given(EPOCHS, STEPS, PEAK, DECAY)
 def test_exponential_is_its_formula(epochs: int, steps: int, peak: float, c: float) -> None:
-    schedule = Schedule(name="exponential", decay=c)
+    schedule = Exponential(decay=c)
     settings = Train(epochs=epochs, learning_rate=peak, schedule=schedule)
     at = points(settings, steps)
     assert rates(settings, steps, at) == pytest.approx(
@@ -51,7 +51,7 @@ def test_exponential_is_its_formula(epochs: int, steps: int, peak: float, c: flo
 def test_cosine_rises_and_then_falls_by_its_formula(
     epochs: int, steps: int, peak: float, floor: float, warmup: int
 ) -> None:
-    schedule = Schedule(name="cosine", floor=floor, warmup=warmup)
+    schedule = Cosine(floor=floor, warmup=warmup)
     settings = Train(epochs=epochs, learning_rate=peak, schedule=schedule)
     w, total, at = warmup * steps, epochs * steps, points(settings, steps)
     expected = []
@@ -66,7 +66,7 @@ def test_cosine_rises_and_then_falls_by_its_formula(
 
 @given(EPOCHS, STEPS, PEAK, st.floats(0.05, 0.95))
 def test_one_cycle_goes_up_to_its_peak_and_down(epochs: int, steps: int, peak: float, rise: float) -> None:
-    schedule = Schedule(name="one_cycle", rise=rise, start=0.1, end=0.001)
+    schedule = OneCycle(rise=rise, start=0.1, end=0.001)
     settings = Train(epochs=epochs, learning_rate=peak, schedule=schedule)
     total, at = epochs * steps, points(settings, steps)
     expected = []
@@ -86,7 +86,7 @@ LOSSES = st.lists(st.integers(0, 10).map(float), max_size=30)
 def test_plateau_does_what_keras_does(losses: list[float], patience: int, factor: float) -> None:
     import keras
 
-    ours = schedules.plateau(Schedule(name="plateau", patience=patience, factor=factor), losses)
+    ours = schedules.plateau(Plateau(patience=patience, factor=factor), losses)
     model = keras.Sequential([keras.layers.Dense(1)])
     model.compile(optimizer=keras.optimizers.SGD(1.0))
     reduce = keras.callbacks.ReduceLROnPlateau("val_loss", factor, patience, mode="min", min_delta=0.0)
@@ -112,7 +112,7 @@ def test_early_stopping_ends_with_the_first_epoch_that_is_too_late(losses: list[
 def test_a_rate_that_is_a_schedule_is_seen_by_an_optimizer_of_many_steps_an_execution() -> None:
     import keras
 
-    settings = Train(epochs=2, learning_rate=0.5, schedule=Schedule(name="exponential", decay=1.0))
+    settings = Train(epochs=2, learning_rate=0.5, schedule=Exponential(decay=1.0))
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
     model.compile(
         optimizer=keras.optimizers.SGD(schedules.learning_rate(settings, 4)), loss=first, steps_per_execution=4

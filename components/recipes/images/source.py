@@ -1,6 +1,5 @@
 """Images: scikit-learn's digits, MNIST's files, class folders."""
 
-import csv
 import gzip
 import hashlib
 import io
@@ -17,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from components import SlipwayError
+from components.data import csv_reader
 from components.files import folder_or_text
 from components.recipes.source import BATCH, Command, Source, slug, tell
 
@@ -98,7 +98,7 @@ def _png(picture: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def images(folder: Path, labels: Path | None = None) -> Source:
+def images(folder: Path, labels: Path | None = None, encoding: str = "utf-8") -> Source:
     """Read class folders, FOLDER/LABEL/*.png, or with an official split FOLDER/{train,validation,test}/LABEL/*.
 
     With `labels` any number of labels per image: a CSV with the columns file (relative to the folder), labels
@@ -107,7 +107,7 @@ def images(folder: Path, labels: Path | None = None) -> Source:
     if not folder.is_dir():
         raise SlipwayError(f"{folder}: no such folder")
     skipped: Counter[str] = Counter()
-    found = _in_classes(folder, skipped) if labels is None else _listed(folder, labels, skipped)
+    found = _in_classes(folder, skipped) if labels is None else _listed(folder, labels, encoding, skipped)
     settings = _describe(folder, [path for path, _, _ in found])
     several = labels is not None
     names = {name for _, label, _ in found for name in (label if several else [label])}
@@ -159,9 +159,9 @@ def _in_classes(folder: Path, skipped: Counter[str]) -> list[Found]:
     return found
 
 
-def _listed(folder: Path, labels: Path, skipped: Counter[str]) -> list[Found]:
+def _listed(folder: Path, labels: Path, encoding: str, skipped: Counter[str]) -> list[Found]:
     """Find the images that a CSV lists, in its order, and their labels."""
-    content = _read_list(labels)
+    content = _read_list(labels, encoding)
     there = {path.relative_to(folder).as_posix(): path for path in _pictures_in(folder, skipped, but=labels)}
     found: list[Found] = []
     seen: dict[str, int] = {}
@@ -188,31 +188,17 @@ def _listed(folder: Path, labels: Path, skipped: Counter[str]) -> list[Found]:
     return found
 
 
-def _read_list(labels: Path) -> list[tuple[int, dict[str, str]]]:
+def _read_list(labels: Path, encoding: str) -> list[tuple[int, dict[str, str]]]:
     """Read the rows of a CSV with the columns file and labels, each with its line."""
-    try:
-        with labels.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            names = [name.strip().lower() for name in reader.fieldnames or []]
-            for name in ("file", "labels"):
-                if name not in names:
-                    raise SlipwayError(
-                        f"{labels}: no column {name!r} (there are: {', '.join(names) or 'none'}); the first line is "
-                        "file,labels or file,labels,split, several labels stand between semicolons"
-                    )
-            reader.fieldnames = names
-            content = []
-            for row in reader:
-                if None in row or None in (row["file"], row["labels"]):
-                    raise SlipwayError(
-                        f"{labels}, line {reader.line_num}: expected {len(names)} values between commas; put a value "
-                        "that has a comma in quotes"
-                    )
-                content.append((reader.line_num, row))
-    except FileNotFoundError:
-        raise SlipwayError(f"{labels}: no such file") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SlipwayError(f"{labels}: cannot be read as CSV in UTF-8: {error}") from None
+    rows = csv_reader.rows(labels, csv_reader.reading({"delimiter": ",", "encoding": encoding}))
+    names = [name.lower() for name in next(rows, (0, []))[1]]
+    for name in ("file", "labels"):
+        if name not in names:
+            raise SlipwayError(
+                f"{labels}: no column {name!r} (there are: {', '.join(names) or 'none'}); the first line is "
+                "file,labels or file,labels,split, several labels stand between semicolons"
+            )
+    content = [(line, dict(zip(names, row, strict=True))) for line, row in rows]
     if not content:
         raise SlipwayError(f"{labels}: lists no image")
     return content
@@ -278,6 +264,7 @@ def _folder(parser: ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     text = "several labels per image: a CSV with the columns file and labels (A;B), and split if there is one"
     parser.add_argument("--labels", type=Path, metavar="FILE.csv", help=text)
+    parser.add_argument("--encoding", default="utf-8", metavar="NAME", help="of that CSV, such as cp1252 (utf-8)")
 
 
 SOURCES = {

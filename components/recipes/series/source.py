@@ -4,12 +4,12 @@ from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from components import SlipwayError
@@ -162,7 +162,9 @@ def _read(
         table, word = _parquet(file, names), "row"
         line = np.arange(len(table))
     else:
-        table, line, odd = _csv(file, names, how)
+        table, line, found = _csv(file, names, how)
+        odd = {number: text for number, text in found.items() if text.strip()}
+        skipped["a blank line"] += len(found) - len(odd)
         word = "line"
     empty = np.logical_and.reduce([_texts(table[name]) == "" for name in names])
     skipped["a blank line"] += int(empty.sum())
@@ -206,28 +208,14 @@ def _texts(column: pa.ChunkedArray) -> np.ndarray:
 def _csv(file: Path, names: list[str], how: csv_reader.Reading) -> tuple[pa.Table, np.ndarray, dict[int, str]]:
     """Read columns of a CSV as the text that they are, the line of each row, and the lines of other columns."""
     odd: dict[int, str] = {}
-
-    def _odd(row: Any) -> str:
-        odd[row.number] = row.text.strip()
-        return "skip"
-
-    text = {name: pa.string() for name in names}
-    try:
-        table = pyarrow.csv.read_csv(
-            file,
-            read_options=pyarrow.csv.ReadOptions(use_threads=False, encoding=how.encoding),  # else a row has no number
-            parse_options=pyarrow.csv.ParseOptions(
-                delimiter=csv_reader.delimiter(file, how), invalid_row_handler=_odd, ignore_empty_lines=False
-            ),
-            convert_options=pyarrow.csv.ConvertOptions(column_types=text, strings_can_be_null=False),
-        )
-    except FileNotFoundError:
-        raise SlipwayError(f"{file}: no such file") from None
-    except (pa.ArrowException, OSError) as error:
-        raise SlipwayError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from None
-    _must_have(file, table.column_names, names)
-    line = np.setdiff1d(np.arange(2, len(table) + len(odd) + 2), list(odd))
-    return table.select(names), line, odd
+    rows = csv_reader.rows(file, how, odd=odd)
+    _, header = next(rows, (0, []))
+    _must_have(file, header, names)
+    parts, lines = [pa.schema([(name, pa.string()) for name in names]).empty_table()], []
+    while some := list(islice(rows, BATCH)):
+        lines += [line for line, _ in some]
+        parts.append(pa.table([pa.array([row[header.index(name)] for _, row in some]) for name in names], names))
+    return pa.concat_tables(parts), np.array(lines, np.int64), odd
 
 
 def _parquet(file: Path, names: list[str]) -> pa.Table:

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components import SlipwayError
-from components.data import csv_reader, dataset
-from components.data.csv_reader import DATE, NEARLY, Kind, Reading
+from components.data import csv_reader, csv_values, dataset
+from components.data.csv_reader import Reading
+from components.data.csv_values import DATE, NEARLY, Kind
 from components.recipes.source import Command, Source, slug, tell
 
 FEW = 10  # different whole numbers at most: classes, unless --task number
@@ -80,7 +81,7 @@ def tabular(
     if file.suffix == ".parquet":
         types = {name: types.get(name) or _stored(file, schema.field(name)) for name in own}
     else:
-        kinds = csv_reader.look(csv_reader.blocks(file, replace(how, words=csv_reader.MISSING), words), how)
+        kinds = csv_values.look(csv_reader.blocks(file, replace(how, words=csv_reader.MISSING), words), how)
         if not kinds:
             raise SlipwayError(f"{file}: there are no rows below the header")
         comma = csv_reader.delimiter(file, how) != "," and any(_with_comma(kind) for kind in kinds.values())
@@ -207,7 +208,7 @@ def _values(file: Path, how: Reading, label: Iterable[str]) -> Counter[str]:
 
 def _are_numbers(counted: Counter[str], how: Reading) -> bool:
     """Tell whether the values to predict are numbers and not classes: more than FEW different ones, or fractions."""
-    number, whole = re.compile(csv_reader.patterns(how)["number"]), re.compile(r"[+-]?\d+")
+    number, whole = re.compile(csv_values.patterns(how)["number"]), re.compile(r"[+-]?\d+")
     values = [value for value in counted if value not in csv_reader.MISSING]  # a class, if any
     if not values or not all(number.fullmatch(value) for value in values):
         return False
@@ -251,7 +252,7 @@ def _tell_other(file: Path, how: Reading, names: list[str]) -> None:
             break
     lines = []
     for name in names:
-        values = csv_reader.cast(pa.concat_tables(parts)[name], pa.string(), how).drop_null()
+        values = csv_values.cast(pa.concat_tables(parts)[name], pa.string(), how).drop_null()
         different = values.unique()
         drop = f"--drop {shlex.quote(name)}"
         if forms := [form for form in FORMS if _fits(different, form)]:
@@ -320,7 +321,7 @@ def _cast(
     file: Path, name: str, column: pa.ChunkedArray, wanted: pa.DataType, how: Reading, form: str | None = None
 ) -> pa.ChunkedArray:
     try:
-        return csv_reader.cast(column, wanted, how, form)
+        return csv_values.cast(column, wanted, how, form)
     except (ValueError, pa.ArrowException) as error:
         raise SlipwayError(
             f"{file}: column {name}: {str(error).splitlines()[0]}; if that stands for no value: --missing TEXT; to "

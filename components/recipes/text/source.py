@@ -1,24 +1,23 @@
 """Texts: a CSV, TSV, JSON Lines or Parquet file, class folders of text files, class files of lines."""
 
 import codecs
-import csv
 import json
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import SlipwayError
+from components.data import csv_reader
 from components.recipes.source import BATCH, Command, Source, slug
 
 Row = tuple[str | None, str | None, str | None]  # text, label, split
 SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
-LONGEST = 64 * 2**20  # characters of a CSV field; csv's own limit of 128 Ki is less than a long text
 FIELDS = 3  # of a Row
 
 
@@ -116,11 +115,6 @@ def _file(
     return lambda: _csv(path, columns, encoding, mark, no_quotes=no_quotes)
 
 
-def _bom(encoding: str) -> str:
-    """The same encoding, a byte-order mark at the start left out."""
-    return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
-
-
 def _must_decode(path: Path, encoding: str) -> None:
     """Raise SlipwayError naming the first byte that is not of the encoding, and its line."""
     decoder = codecs.getincrementaldecoder(encoding)()
@@ -147,25 +141,12 @@ def _must_decode(path: Path, encoding: str) -> None:
 
 
 def _csv(path: Path, columns: list[str], encoding: str, mark: str, *, no_quotes: bool) -> Iterator[Row]:
-    csv.field_size_limit(LONGEST)
-    quoting: Literal[0, 3] = csv.QUOTE_NONE if no_quotes else csv.QUOTE_MINIMAL
-    with path.open(encoding=_bom(encoding), newline="") as file:
-        rows = csv.reader(file, delimiter=mark, quoting=quoting, strict=True)
-        try:
-            header = next(rows, [])
-            places = _places(path, columns, header, f"; the delimiter is {mark!r}: another is --delimiter")
-            for row in rows:
-                if not row:  # an empty line
-                    continue
-                if len(row) != len(header):
-                    raise SlipwayError(
-                        f"{path}: line {rows.line_num:,} has {len(row)} fields, the header {len(header)}; is a quote "
-                        f"or a delimiter ({mark!r}) missing or too much?"
-                    )
-                yield _row([row[at] if at is not None else None for at in places])
-        except csv.Error as error:
-            hint = "" if no_quotes else "; where quotes are plain text: --no-quotes"
-            raise SlipwayError(f"{path}: line {rows.line_num:,}: {error}{hint}") from None
+    how = csv_reader.Reading(delimiter=mark, encoding=encoding)
+    rows = csv_reader.rows(path, how, quotes=not no_quotes, hint="where quotes are plain text: --no-quotes")
+    _, header = next(rows, (0, []))
+    places = _places(path, columns, header, f"; the delimiter is {mark!r}: another is --delimiter")
+    for _, row in rows:
+        yield _row([row[at] if at is not None else None for at in places])
 
 
 def _places(path: Path, columns: list[str], names: list[str], hint: str = "") -> list[int | None]:
@@ -182,7 +163,7 @@ def _row(values: list[str | None]) -> Row:
 
 
 def _json_lines(path: Path, columns: list[str], encoding: str) -> Iterator[Row]:
-    with path.open(encoding=_bom(encoding), newline="\n") as file:
+    with path.open(encoding=csv_reader.without_mark(encoding), newline="\n") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
@@ -254,7 +235,7 @@ def _class_folders(folder: Path, encoding: str, skipped: Counter[str]) -> Callab
     def rows() -> Iterator[Row]:
         for path, label, split in found:
             _must_decode(path, encoding)
-            yield path.read_text(_bom(encoding)).strip(), label, split
+            yield path.read_text(csv_reader.without_mark(encoding)).strip(), label, split
 
     return rows
 
@@ -277,7 +258,7 @@ def _class_files(folder: Path, encoding: str, skipped: Counter[str]) -> Callable
     def rows() -> Iterator[Row]:
         for path, label in found:
             _must_decode(path, encoding)
-            with path.open(encoding=_bom(encoding)) as file:
+            with path.open(encoding=csv_reader.without_mark(encoding)) as file:
                 yield from ((line.strip(), label, None) for line in file if line.strip())
 
     return rows

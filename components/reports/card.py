@@ -1,0 +1,67 @@
+"""A model's card in Markdown, by the template card.md.jinja: its page in the registry, and the note of its run."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from components.files import read_json
+from components.params import Params
+from components.reports import results, terminal
+
+NAMES = 50  # labels or values that the card lists
+FEW = 10  # slices and columns
+
+
+def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any]) -> str:
+    """Return a model's card: what it is, its data, its results beside the baselines, and its cost.
+
+    `evaluate` is what the evaluation cost, as in results.numbers.
+    """
+    import jinja2
+
+    target = params.target()
+    found = results.numbers(build, model_digest, evaluate)
+    validation = build / "validation" / "summary.json"
+    out = build / "evaluation"
+    measured = {name.removeprefix("test_"): value for name, value in found.items() if name.startswith("test_")}
+    environment = jinja2.Environment(  # noqa: S701 - Markdown: `cell` escapes what the data names
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters |= {"cell": _cell, "number": _number}
+    template = environment.from_string(Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8"))
+    return template.render(
+        params=params,
+        what=target.title.format(len(target.names)),
+        rows=read_json(build / "arrays" / "manifest.json")["rows"],
+        set_aside=read_json(validation).get("set_aside", 0) if validation.exists() else 0,
+        share=f"{params.evaluate.confidence:.0%}",
+        main=results.main_metric(params),
+        measured={name: value for name, value in measured.items() if "_of_" not in name},
+        intervals={row["metric"]: row for row in results.read_csv(out / "intervals.csv")},
+        baselines=results.baselines(params, out),
+        lost=[text for text in terminal.beside(params, out) if "DOES NOT BEAT" in text],
+        slices=results.read_csv(out / "slices.csv")[:FEW],
+        classes=results.read_csv(out / "classes.csv")[:NAMES],
+        confused=_confused(out),
+        values=results.read_csv(out / "values.csv")[:NAMES],
+        columns=results.read_csv(out / "importance.csv")[:FEW],
+        cost={name.removeprefix("cost."): value for name, value in found.items() if name.startswith("cost.")},
+        train=results.costs(build, model_digest).get("train", {}),
+    )
+
+
+def _confused(out: Path, most: int = 5) -> list[tuple[str, str, int]]:
+    """Return the most confused pairs of the test split: (actual, predicted, examples)."""
+    pairs = Counter((row["actual"], row["predicted"]) for row in results.read_csv(out / "confusion.csv"))
+    wrong = [(a, p, n) for (a, p), n in pairs.items() if a != p]
+    return sorted(wrong, key=lambda pair: (-pair[2], pair[0], pair[1]))[:most]
+
+
+def _cell(text: str) -> str:
+    """Spell what the data names, so that Markdown shows it as it is, on one line and short."""
+    return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in " ".join(text.split()))[:60]
+
+
+def _number(value: float | str, form: str = ",.4g") -> str:
+    """Format a number, or the text of one in a CSV; nothing of an empty cell."""
+    return "" if value == "" else format(float(value), form)

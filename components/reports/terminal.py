@@ -1,0 +1,44 @@
+"""How good a model is, in a few lines for the terminal."""
+
+from pathlib import Path
+
+from components.evaluation import metrics, slices
+from components.files import read_json
+from components.params import Params
+from components.reports import results
+
+
+def told(params: Params, evaluation: Path) -> list[str]:
+    """Say how good a model is: a line of metrics with their intervals, one a baseline, one for the worst slice."""
+    rows = {row["metric"]: row for row in results.read_csv(evaluation / "intervals.csv")}
+    shown = metrics.of(params.target()).SHOWN
+    text = ", ".join(f"{name} {_with_interval(rows[name])}" for name in shown if name in rows)
+    tests = read_json(evaluation / "metrics.json")["rows"]
+    return [f"{tests:,} test examples: {text}", *beside(params, evaluation), *_worst(params, evaluation)]
+
+
+def beside(params: Params, evaluation: Path) -> list[str]:
+    """Say of each baseline if the model beats it: if the interval of the difference lies above 0."""
+    found = []
+    for row in results.baselines(params, evaluation):
+        better, low, high = (float(row[name]) for name in ("better", "low", "high"))
+        verdict = "beats" if low > 0 else "DOES NOT BEAT"
+        found.append(
+            f"the model {verdict} the {row['baseline']} baseline ({row['name'].rstrip('.')}: {row['metric']} "
+            f"{float(row['value']):.4g}): better by {better:+.4g} [{low:+.4g}, {high:+.4g}]"
+        )
+    return found
+
+
+def _worst(params: Params, evaluation: Path) -> list[str]:
+    metric = results.main_metric(params)
+    row = slices.worst(results.read_csv(evaluation / "slices.csv"))
+    if row is None:
+        return []
+    interval = _with_interval(row | {"value": row[metric]})
+    return [f"worst slice: {row['slice']} {row['value']} ({int(row['rows']):,} rows): {metric} {interval}"]
+
+
+def _with_interval(row: dict[str, str]) -> str:
+    value, low, high = (float(row[name]) for name in ("value", "low", "high"))
+    return f"{value:.4g} [{low:.4g}, {high:.4g}]"

@@ -1,0 +1,41 @@
+import shutil
+from pathlib import Path
+
+from components.files import model_digest, write_csv, write_json
+from components.reports import card
+from tests import fabricate
+
+HOSTILE = "a|b `c`\n<img src=x> #1 _d_"
+
+
+def test_a_card_shows_what_the_data_names_as_it_is(tmp_path: Path) -> None:
+    settings = fabricate.project(tmp_path, flip=0.3)
+    out = tmp_path / "build" / "evaluation"
+    row = {"label": HOSTILE, "precision": 0.5, "recall": 1.0, "f1": "", "rows": 1234}
+    write_csv(out / "classes.csv", [row], list(row))
+    write_csv(out / "confusion.csv", [{"actual": HOSTILE, "predicted": "x" * 100}] * 2, ["actual", "predicted"])
+    page = card.text(settings, tmp_path / "build", model_digest(tmp_path / "build" / "model"), {"latency_ms": 0.5})
+    shown = r"a\|b \`c\` \<img src=x\> \#1 \_d\_"
+    assert f"\n| {shown} | 0.500 | 1.000 |  | 1,234 |\n" in page
+    assert f"\n\nMost confused: {shown} taken for {'x' * 60} (2).\n" in page
+
+
+def test_a_card_says_only_what_is_known(tmp_path: Path) -> None:
+    settings = fabricate.project(tmp_path)
+    build = tmp_path / "build"
+    shutil.rmtree(build / "cost")
+    for name in ("baselines", "intervals", "confusion", "slices"):
+        (build / "evaluation" / f"{name}.csv").unlink(missing_ok=True)
+    page = card.text(settings, build, model_digest(build / "model"), {})
+    assert [line for line in page.splitlines() if line.startswith("#")] == [
+        "### Data",
+        "### Result on the test split",
+        "### By label",
+        "### Cost",
+    ]
+    assert page.endswith("MB\n")
+    assert "\n\n\n" not in page
+    assert "fitting" not in page
+    write_json(build / "cost" / "train.json", {"fit_seconds": 2.0, "device": "gpu", "device_name": "Fast One"})
+    page = card.text(settings, build, model_digest(build / "model"), {})
+    assert "\n- training: 2.0 s of fitting on Fast One\n- size" in page
