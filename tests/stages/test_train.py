@@ -427,7 +427,7 @@ def test_what_cannot_be_started_from_is_an_error(make: Make) -> None:
             train.run(chosen, ARRAYS, MODEL, HISTORY)
 
 
-def autoencoder(params, state, dropout):
+def autoencoder(network, params, state, dropout):
     """Learns to tell how bright the image's left half is."""
     import keras
 
