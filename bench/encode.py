@@ -52,11 +52,13 @@ SETTINGS: dict[str, dict[str, Any]] = {"text": {"encoding": "pieces"}}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--recipes", nargs="+", metavar="NAME", default=recipes.names(), help="(all)")
-    parser.add_argument("--rows", type=int, default=40_000, help="at ten times the data (%(default)s)")
+    parser.add_argument(
+        "--recipes", nargs="+", metavar="NAME", default=recipes.names(), help="recipes to measure (default: all)"
+    )
+    parser.add_argument("--rows", type=int, default=40_000, help="rows at ten times the data (default: %(default)s)")
     default = ROOT.parent / "shared" / "datasets" / "mnist"
     parser.add_argument("--mnist", type=Path, default=default, help="folder of the four MNIST files")
-    parser.add_argument("--runs", type=int, default=3, help="the best counts (%(default)s)")
+    parser.add_argument("--runs", type=int, default=3, help="runs, of which the best counts (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench" / "encode.json")
     options = parser.parse_args()
     results = []

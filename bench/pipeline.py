@@ -68,13 +68,15 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.pipeline", description=text)
     files = list(YAML(typ="safe").load(ROOT / EXAMPLE / "example.yaml")["files"])
     default, out = ROOT.parent / "shared" / "datasets" / "mnist", ROOT / "build" / "bench" / "pipeline.json"
-    help_mnist = f"folder of MNIST's four files, {files[0]} and so on (%(default)s)"
+    help_mnist = f"folder of MNIST's four files, {files[0]} and so on (default: %(default)s)"
     parser.add_argument("--mnist", type=Path, default=default, metavar="FOLDER", help=help_mnist)
-    parser.add_argument("--runs", type=count, default=3, metavar="N", help="of each measure (%(default)s)")
+    parser.add_argument(
+        "--runs", type=count, default=3, metavar="N", help="runs of each measure (default: %(default)s)"
+    )
     own = YAML(typ="safe").load(ROOT / EXAMPLE / "params.yaml")["train"]["epochs"]
-    help_epochs = f"of both sides (ours: the example's {own}, reference: {REFERENCE_EPOCHS})"
+    help_epochs = f"epochs of both sides (default: ours the example's {own}, reference: {REFERENCE_EPOCHS})"
     parser.add_argument("--epochs", type=count, metavar="N", help=help_epochs)
-    parser.add_argument("--out", type=Path, default=out, metavar="FILE", help="the report, as JSON (%(default)s)")
+    parser.add_argument("--out", type=Path, default=out, metavar="FILE", help="report, as JSON (default: %(default)s)")
     options = parser.parse_args(arguments)
     options.mnist, options.out = (path.expanduser().resolve() for path in (options.mnist, options.out))
     if not options.mnist.is_dir():

@@ -34,7 +34,7 @@ STAGES: dict[str, tuple[str, list[str]]] = {
         ["build", "data", "out"],
     ),
 }
-MAKE_FOLDERS = ("preprocess", "train", "baseline", "evaluate")  # --out is a folder that they make as a whole
+FOLDER_STAGES = ("preprocess", "train", "baseline", "evaluate")  # --out is a folder that they make as a whole
 
 
 def parser() -> argparse.ArgumentParser:
@@ -74,7 +74,7 @@ def run(stage: str, options: dict[str, Any]) -> int:
         from components import params
         from components.data import versions
 
-        if stage in MAKE_FOLDERS:
+        if stage in FOLDER_STAGES:
             versions.removable(options["out"])  # before the work, not after it
         measured = module.run(params.load(options.pop("params")), **options) or {}
         _cost(stage, options["out"], started, measured)

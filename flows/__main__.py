@@ -36,8 +36,8 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         command.add_argument("--force", action="store_true", help="run every stage, changed or not")
     text = "Run an example of examples/ in a workspace of its own; its model comes into this checkout's registry."
     example = commands.add_parser("example", help="an example on real data, to try it all", description=text)
-    example.add_argument("name", nargs="?", metavar="NAME", help="which one; without it, all are listed")
-    help_text = "a folder that holds its files, offline; without it they are downloaded"
+    example.add_argument("name", nargs="?", metavar="NAME", help="name of the example; without it, all are listed")
+    help_text = "folder that holds its files, offline; without it they are downloaded"
     example.add_argument("--from", dest="folder", type=Path, metavar="FOLDER", help=help_text)
     ui = "Serve MLflow, Prefect and the data report on loopback until Ctrl-C."
     commands.add_parser("ui", help="MLflow, Prefect and the data report in the browser", description=ui)

@@ -27,9 +27,9 @@ from flows.machinery import checkout
 
 EXAMPLES = Path("examples")
 WORKSPACES = Path(".workspaces")
-FILES = WORKSPACES / "files"  # what was downloaded: a folder per example
-INGESTED = Path(".dvc/tmp/slipway-ingested.json")  # in a workspace: what its data/ was made of
-OWN = ("params.yaml", "data.dvc", "dvc.lock")  # a workspace's own, beside the expectations
+DOWNLOADS = WORKSPACES / "files"  # what was downloaded: a folder per example
+INGESTED_FILE = Path(".dvc/tmp/slipway-ingested.json")  # in a workspace: what its data/ was made of
+WORKSPACE_FILES = ("params.yaml", "data.dvc", "dvc.lock")  # a workspace's own, beside the expectations
 
 
 class Part(BaseModel):
@@ -107,12 +107,12 @@ def run(name: str, folder: Path | None, retrain: Callable[[], object]) -> None:
         with checkout.alone(place.with_name(".lock")):  # what several examples must not do at once
             _prepare(name, place)
         made_of = _made_of(example, place)
-        known = read_json(place / INGESTED) if (place / INGESTED).exists() else None
+        known = read_json(place / INGESTED_FILE) if (place / INGESTED_FILE).exists() else None
         if made_of != known or not (place / "data.dvc").exists():
             found = files(name, example, folder)
-            (place / INGESTED).unlink(missing_ok=True)
+            (place / INGESTED_FILE).unlink(missing_ok=True)
             _ingest(name, example, found, place)
-            write_json(place / INGESTED, made_of)
+            write_json(place / INGESTED_FILE, made_of)
         os.environ.setdefault("MLFLOW_TRACKING_URI", connection.uri())  # MLflow's own code would look in the workspace
         os.chdir(place)
         retrain()
@@ -140,10 +140,10 @@ def _prepare(name: str, place: Path) -> None:
     settings = params.load(EXAMPLES / name / "params.yaml")
     own = {path: EXAMPLES / name / path for path in ("params.yaml",)}
     own[f"expectations/{settings.recipe}.yaml"] = EXAMPLES / name / "expectations.yaml"
-    _mirror(place, {*OWN, *own})
+    _mirror(place, {*WORKSPACE_FILES, *own})
     for path, source in own.items():
         _copy(source, place / path)
-    if not (place / INGESTED).exists():
+    if not (place / INGESTED_FILE).exists():
         for path in ("data.dvc", "dvc.lock"):
             (place / path).unlink(missing_ok=True)  # of the checkout's own dataset
     _share_cache(place)
@@ -211,7 +211,7 @@ def files(name: str, example: Example, folder: Path | None) -> Path:
     """
     if folder is None:
         for file_name, file in example.files.items():
-            path = FILES / name / file_name
+            path = DOWNLOADS / name / file_name
             try:
                 if path.exists():
                     download.check(path, file.sha256, file.members)
@@ -222,7 +222,7 @@ def files(name: str, example: Example, folder: Path | None) -> Path:
                 download.fetch(file.address, path, file.sha256, file.members)
             except SlipwayError as error:
                 raise SlipwayError(f"{error}\n{_how(name, example)}") from None
-        return (FILES / name).resolve()
+        return (DOWNLOADS / name).resolve()
     if not folder.is_dir():
         raise SlipwayError(f"{folder}: no such folder")
     within = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NAME = "schedule"  # of the deployment and of the log
 LOCK = Path(".prefect/schedule.lock")
 GRACE = timedelta(seconds=60)  # after which a run that is due must be there, and the next one after the start
-AHEAD = timedelta(days=90)  # Prefect makes runs for the next 100 days
+SCHEDULED_AHEAD = timedelta(days=90)  # Prefect makes runs for the next 100 days
 CHECK_SECONDS = 5.0
 
 
@@ -163,7 +163,7 @@ def _watch(cron: str, over: threading.Event, end: Callable[[str], None]) -> None
         if planned and told != due:
             _say(f"the next run is due at {due:%Y-%m-%d %H:%M} UTC")
             told = due
-        if not planned and told is None and now - started > GRACE and due - now < AHEAD:
+        if not planned and told is None and now - started > GRACE and due - now < SCHEDULED_AHEAD:
             end(
                 f"nothing is scheduled: in the minute since the start, Prefect's server has made no run for "
                 f"{due:%Y-%m-%d %H:%M} UTC, so none would ever come; see what its scheduler says "

@@ -47,7 +47,7 @@ def main() -> int:
     except (KeyboardInterrupt, SystemExit):
         print("ended", flush=True)
     finally:
-        server.UI.unlink(missing_ok=True)
+        server.UI_FILE.unlink(missing_ok=True)
     return 0
 
 
@@ -81,7 +81,7 @@ def _serve(children: Children, commands: Mapping[str, list[str]], addresses: Map
         if waiting:
             waiting = {name for name in waiting if not server.answers(f"{addresses[name]}{HEALTH[name]}")}
             if not waiting:
-                write_json(server.UI, dict(addresses))
+                write_json(server.UI_FILE, dict(addresses))
                 print(f"{_lines(addresses)}\nlogs: {logs.FOLDER}/\nCtrl-C ends them.", flush=True)
             elif time.monotonic() > until:
                 raise SlipwayError(f"no answer in {START_SECONDS:.0f} s from {', '.join(waiting)}")

@@ -115,7 +115,7 @@ def test_a_disk_that_is_really_full(make: Make, tmp_path: Path) -> None:
     assert done.stdout == ""  # nothing half-written is left
 
 
-@pytest.mark.parametrize("stage", __main__.MAKE_FOLDERS)
+@pytest.mark.parametrize("stage", __main__.FOLDER_STAGES)
 def test_a_folder_that_holds_files_of_the_users_is_not_replaced(
     make: Make, stage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,7 +130,7 @@ def test_a_folder_that_holds_files_of_the_users_is_not_replaced(
 
 def test_every_stage_that_makes_a_folder_is_guarded() -> None:
     makes = {name for name, (_, paths) in __main__.STAGES.items() if "out" in paths}
-    assert makes - {*__main__.MAKE_FOLDERS} == {"validate", "register"}  # these write file by file
+    assert makes - {*__main__.FOLDER_STAGES} == {"validate", "register"}  # these write file by file
 
 
 def test_what_dvc_keeps_may_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,9 +23,9 @@ from components import SlipwayError
 from components.files import file_or_text
 
 LONGEST = 64 * 2**20  # characters of a value in `rows`; csv's own limit of 128 Ki is less than a long text
-BLOCK = 2**25  # bytes of text in memory at a time; no row may be longer
+BLOCK_BYTES = 2**25  # bytes of text in memory at a time; no row may be longer
 DELIMITERS = (",", ";", "\t", "|")
-MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "None")
+MISSING_WORDS = ("", "NA", "N/A", "NaN", "nan", "null", "None")
 Words = dict[str, Counter[str]]  # of each column
 
 
@@ -37,7 +37,7 @@ class Reading:
     delimiter: str | None = None  # None: guessed
     encoding: str = "utf-8"
     missing: tuple[str, ...] = ()  # beside `words`
-    words: tuple[str, ...] = MISSING  # that stand for a missing value; elsewhere than in text all of MISSING do
+    words: tuple[str, ...] = MISSING_WORDS  # that stand for a missing value; but in text all of MISSING_WORDS do
     decimal: str | None = None  # None: a comma where a column makes sense only so
     thousands: str | None = None
     footer: int = 0  # last lines that are no data
@@ -45,17 +45,23 @@ class Reading:
 
 def arguments(parser: Any) -> None:
     """Add the options of `Reading` to a parser, or to a group of one."""
-    text = "a file without a header: its columns, or a file of them"
+    text = "names of the columns where a file has no header, or a file of them"
     parser.add_argument("--columns", type=file_or_text, metavar="A,B,C", help=text)
-    parser.add_argument("--delimiter", metavar="CHARACTER", help="between the columns (guessed)")
-    parser.add_argument("--encoding", default="utf-8", metavar="NAME", help="of the text, such as latin-1 (utf-8)")
-    text = "a missing value, such as '?'; repeatable (beside: empty, NA, N/A, NaN, nan, null, None)"
+    parser.add_argument("--delimiter", metavar="CHARACTER", help="delimiter of the columns (default: guessed)")
+    parser.add_argument(
+        "--encoding", default="utf-8", metavar="NAME", help="encoding of the text, such as latin-1 (default: utf-8)"
+    )
+    text = (
+        "text that stands for a missing value, such as '?'; repeatable (beside: empty, NA, N/A, NaN, nan, null, None)"
+    )
     parser.add_argument("--missing", action="append", default=[], metavar="TEXT", help=text)
-    text = "a word such as NA that is a value here, where a column is text; repeatable"
+    text = "word such as NA that is a value here, where a column is text; repeatable"
     parser.add_argument("--not-missing", action="append", default=[], metavar="TEXT", help=text)
-    parser.add_argument("--decimal", choices=[".", ","], help="of numbers (guessed at an ingest)")
-    parser.add_argument("--thousands", metavar="CHARACTER", help="between the thousands of numbers, such as ','")
-    parser.add_argument("--footer", type=int, default=0, metavar="N", help="leave out the last N lines (0)")
+    parser.add_argument("--decimal", choices=[".", ","], help="decimal mark of numbers (default: guessed at an ingest)")
+    parser.add_argument("--thousands", metavar="CHARACTER", help="separator of the thousands of numbers, such as ','")
+    parser.add_argument(
+        "--footer", type=int, default=0, metavar="N", help="last lines of the file to leave out (default: 0)"
+    )
 
 
 def reading(options: dict[str, Any]) -> Reading:
@@ -80,12 +86,12 @@ def reading(options: dict[str, Any]) -> Reading:
     except LookupError:
         raise SlipwayError(f"--encoding {taken['encoding']}: unknown; such as utf-8, latin-1, cp1252, utf-16") from None
     kept = options.pop("not_missing", ())
-    if odd := [word for word in kept if word not in MISSING[1:]]:
+    if odd := [word for word in kept if word not in MISSING_WORDS[1:]]:
         raise SlipwayError(
             f"--not-missing {odd[0]!r}: stands for no missing value unless --missing says so; one of "
-            f"{', '.join(MISSING[1:])}"
+            f"{', '.join(MISSING_WORDS[1:])}"
         )
-    words = tuple(word for word in MISSING if word not in kept)
+    words = tuple(word for word in MISSING_WORDS if word not in kept)
     return Reading(columns, missing=tuple(options.pop("missing", ())), words=words, **taken)
 
 
@@ -163,7 +169,7 @@ def unreadable(file: Path, how: Reading, error: Exception) -> SlipwayError:
             "fix it, name another --delimiter, or leave out last lines that are no data: --footer 1"
         )
     if "straddling" in text:
-        text = f"a line of more than {BLOCK // 2**20} MB; a quote that is never closed?"
+        text = f"a line of more than {BLOCK_BYTES // 2**20} MB; a quote that is never closed?"
     return SlipwayError(f"{file}: cannot be read: {text}")
 
 
@@ -183,7 +189,11 @@ def blocks(file: Path, how: Reading, words: Words | None = None) -> Iterator[pa.
         reader = pa.csv.open_csv(
             source,
             pa.csv.ReadOptions(
-                column_names=columns, skip_rows=skipped, block_size=BLOCK, encoding=how.encoding, use_threads=False
+                column_names=columns,
+                skip_rows=skipped,
+                block_size=BLOCK_BYTES,
+                encoding=how.encoding,
+                use_threads=False,
             ),
             pa.csv.ParseOptions(delimiter=delimiter(file, how), newlines_in_values=True),
             pa.csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), null_values=[]),

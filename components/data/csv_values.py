@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.data.csv_reader import MISSING, Reading
+from components.data.csv_reader import MISSING_WORDS, Reading
 
 DATE = pa.timestamp("us")
 ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?$"
@@ -72,7 +72,7 @@ def cast(column: pa.ChunkedArray, wanted: pa.DataType, how: Reading, form: str |
             _exact(column)
         return column.cast(wanted)
     if wanted != pa.string():  # a word that is a value in text is none among numbers
-        column = pc.if_else(pc.is_in(column, pa.array(MISSING, has)), pa.scalar(None, has), column)
+        column = pc.if_else(pc.is_in(column, pa.array(MISSING_WORDS, has)), pa.scalar(None, has), column)
     if wanted == pa.float64():
         column = _plain(column, how)
     elif wanted == pa.bool_():

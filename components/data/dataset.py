@@ -26,8 +26,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 SPLITS = ("train", "validation", "test")
 RESERVED = {"id": pa.string(), "label": pa.string(), "split": pa.string()}
-FEWEST = 10  # blocks of a test split, as far as it has as many times
-SMALL = 5000  # rows under which starting worker processes costs more than it brings
+MIN_BLOCKS = 10  # blocks of a test split, as far as it has as many times
+MIN_PARALLEL_ROWS = 5000  # rows under which starting worker processes costs more than it brings
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ def blocks(order: np.ndarray, gap: int) -> np.ndarray:
     doi:10.1214/aos/1176350057), and fewer where there would be less than ten blocks.
     """
     distinct, place = np.unique(order, return_inverse=True)
-    found: np.ndarray = place // max(1, min(2 * gap + 1, len(distinct) // FEWEST))
+    found: np.ndarray = place // max(1, min(2 * gap + 1, len(distinct) // MIN_BLOCKS))
     return found.astype(np.int32)
 
 
@@ -267,7 +267,7 @@ def parallel(function: Callable[[Item], Result], items: list[Item], rows: int) -
     Close it (contextlib.closing) where an error may end the loop, or the rest is computed all the same.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if rows < SMALL or cores < 2 or len(items) < 2:
+    if rows < MIN_PARALLEL_ROWS or cores < 2 or len(items) < 2:
         yield from map(function, items)
         return
     # spawn: a forked copy of a process with threads (Arrow's, BLAS's) may hang

@@ -15,8 +15,8 @@ from tqdm import tqdm
 from components import SlipwayError
 from components.files import replacing
 
-BLOCK = 2**16  # bytes in memory at a time
-SECONDS = 60.0  # without a byte, until a server counts as gone
+BLOCK_BYTES = 2**16  # bytes in memory at a time
+TIMEOUT_SECONDS = 60.0  # without a byte, until a server counts as gone
 
 
 def fetch(address: str, path: Path, sha256: str, members: str = "") -> None:
@@ -27,11 +27,11 @@ def fetch(address: str, path: Path, sha256: str, members: str = "") -> None:
     """
     with replacing(path) as aside:
         try:
-            with urllib.request.urlopen(address, timeout=SECONDS) as answer, aside.open("wb") as file:  # noqa: S310 - the examples name their addresses
+            with urllib.request.urlopen(address, timeout=TIMEOUT_SECONDS) as answer, aside.open("wb") as file:  # noqa: S310 - the examples name their addresses
                 expected = int(answer.headers.get("Content-Length") or 0)
                 bar = tqdm(desc=path.name, total=expected or None, unit="B", unit_scale=True, disable=None)
                 with bar as progress:
-                    while block := answer.read(BLOCK):
+                    while block := answer.read(BLOCK_BYTES):
                         file.write(block)
                         progress.update(len(block))
                 size = file.tell()

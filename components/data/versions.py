@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from components import SlipwayError
 
-SHOWN = 3  # files that an error names
+FILES_NAMED = 3  # files that an error names
 
 
 def removable(folder: Path) -> None:
@@ -23,8 +23,8 @@ def removable(folder: Path) -> None:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise SlipwayError(f"{folder} is {'a link' if folder.is_symlink() else 'a file'}, where a folder is to be made")
     if found := sorted(_lost(folder)):
-        names = ", ".join(str(path.relative_to(folder)) for path in found[:SHOWN])
-        more = f" and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
+        names = ", ".join(str(path.relative_to(folder)) for path in found[:FILES_NAMED])
+        more = f" and {len(found) - FILES_NAMED:,} more" if len(found) > FILES_NAMED else ""
         raise SlipwayError(
             f"{folder}: holds files that DVC does not keep ({names}{more}), and they would be gone; move them away, or "
             "choose another folder (of a stage's own earlier results, `dvc commit` keeps them)"

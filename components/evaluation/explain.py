@@ -1,7 +1,7 @@
 """Why a model answers as it does, asked of the model that ships: by changing what it sees and asking again.
 
 What it costs is bounded by how often the model is asked, so that the same model gives the same bytes: see
-EVALUATED, POSITIONS and PIECES.
+MAX_EVALUATED, PATCH_POSITIONS and MAX_TOKEN_GROUPS.
 """
 
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from components.evaluation.examples import Examples, rounded
 from components.recipes import Arrays, Input, Recipe, State, part
 
 Ask = Callable[[Arrays], np.ndarray]  # encoded examples -> the model's outputs
-REPEATS = 5  # permutations of a column
-EVALUATED = 100_000  # examples that the permutations of all columns ask of the model, as far as ...
-MIN_EVALUATED = 200  # ... there are this many a permutation
-POSITIONS = 13  # of the patch along a side of an image; 7 on one larger than SMALL
-SMALL = 64
-PIECES = 128  # of a text that are left out one after the other; a longer one loses several tokens at a time
-NAMED = ("numbers", "codes", "history")
+PERMUTATIONS = 5  # permutations of a column
+MAX_EVALUATED = 100_000  # examples that the permutations of all columns ask of the model, as far as ...
+MIN_PER_PERMUTATION = 200  # ... there are this many a permutation
+PATCH_POSITIONS = 13  # of the patch along a side of an image; 7 on one larger than SMALL_IMAGE_SIDE
+SMALL_IMAGE_SIDE = 64
+MAX_TOKEN_GROUPS = 128  # of a text that are left out one after the other; a longer one loses several tokens at a time
+NAMED_KINDS = ("numbers", "codes", "history")
 
 
 def importance(
@@ -31,17 +31,17 @@ def importance(
     By how much worse the main metric gets, in its own units, when a column's values change places between the
     examples (Breiman 2001, Random Forests, section 10): mean and standard deviation of five permutations. A
     column that stands in several inputs under the same name is permuted in all of them alike. At most
-    EVALUATED examples are asked in all, but for MIN_EVALUATED a permutation.
+    MAX_EVALUATED examples are asked in all, but for MIN_PER_PERMUTATION a permutation.
     """
     columns: dict[str, list[tuple[str, int]]] = {}
     for key, entry in inputs.items():
-        for index, name in enumerate(entry.names if entry.kind in NAMED else ()):
+        for index, name in enumerate(entry.names if entry.kind in NAMED_KINDS else ()):
             columns.setdefault(name, []).append((key, index))
     if not columns:
         return []
     random = np.random.default_rng([seed, 1])
     n = len(examples.outputs)
-    rows = np.sort(random.permutation(n)[: max(MIN_EVALUATED, EVALUATED // (REPEATS * len(columns)))])
+    rows = np.sort(random.permutation(n)[: max(MIN_PER_PERMUTATION, MAX_EVALUATED // (PERMUTATIONS * len(columns)))])
     metric = metrics.main(examples.target, examples.costs)
     some = {key: np.asarray(array[rows]) for key, array in arrays.items()}
     base = examples.take(rows)
@@ -49,7 +49,7 @@ def importance(
     found = []
     for name, places in columns.items():
         drops = []
-        for _ in range(REPEATS):
+        for _ in range(PERMUTATIONS):
             order = random.permutation(len(rows))
             changed = dict(some)
             for key, index in places:
@@ -133,8 +133,10 @@ def _occluded(ask: Ask, one: Arrays, key: str, measured: Examples, row: int) -> 
     """Hide one patch after the other behind the image's own mean (Zeiler and Fergus 2014, section 4.2)."""
     picture = one[key]
     sides = picture.shape[:2]
-    steps = [min(side, POSITIONS if max(sides) <= SMALL else POSITIONS // 2 + 1) for side in sides]
-    patch = [max(1, -(-side // (POSITIONS // 2 + 1))) for side in sides]
+    steps = [
+        min(side, PATCH_POSITIONS if max(sides) <= SMALL_IMAGE_SIDE else PATCH_POSITIONS // 2 + 1) for side in sides
+    ]
+    patch = [max(1, -(-side // (PATCH_POSITIONS // 2 + 1))) for side in sides]
     tops, lefts = (
         np.unique(np.linspace(0, side - size, count).round().astype(int))
         for side, size, count in zip(sides, patch, steps, strict=True)
@@ -155,13 +157,13 @@ def _occluded(ask: Ask, one: Arrays, key: str, measured: Examples, row: int) -> 
 def _tokens(ask: Ask, one: Arrays, key: str, entry: Input, measured: Examples, row: int) -> dict[str, Any]:
     """Leave one token after the other out: put the mask in its place (Li, Monroe and Jurafsky 2016, arXiv:1612.08220).
 
-    A text of more than PIECES tokens loses several neighbours at a time, which share what that tells.
+    A text of more than MAX_TOKEN_GROUPS tokens loses several neighbours at a time, which share what that tells.
     """
     codes = one[key]
     length = int(np.flatnonzero(codes)[-1]) + 1 if codes.any() else 0
     if not length:
         return {"codes": [], "drop": []}
-    width = -(-length // PIECES)
+    width = -(-length // MAX_TOKEN_GROUPS)
     starts = range(0, length, width)
     changed = _repeated(one, len(starts))
     for index, start in enumerate(starts):

@@ -16,8 +16,10 @@ import pyarrow as pa
 
 from components import recipes
 
-BATCH = 2000  # examples in memory at a time
-TOLD = 10  # lines of one kind that an ingest prints
+BATCH_ROWS = 2000  # examples in memory at a time
+# What a folder of a split may be called.
+SPLIT_FOLDERS = {name: name for name in ("train", "validation", "test")} | dict.fromkeys(("valid", "val"), "validation")
+MAX_LINES = 10  # lines of one kind that an ingest prints
 
 
 @dataclass
@@ -48,10 +50,10 @@ class Command:
 
 def tell(lines: list[str], rest: str) -> None:
     """Print the first lines, and how many more there are of `rest`."""
-    for line in lines[:TOLD]:
+    for line in lines[:MAX_LINES]:
         print(line)
-    if len(lines) > TOLD:
-        print(f"... and {len(lines) - TOLD:,} more {rest}")
+    if len(lines) > MAX_LINES:
+        print(f"... and {len(lines) - MAX_LINES:,} more {rest}")
 
 
 def slug(name: str, joint: str = "-") -> str:

@@ -21,7 +21,7 @@ from components.targets import Decision, Target
 if TYPE_CHECKING:
     import pandas
 
-BATCH = 1024  # examples decoded and run at a time, so that memory does not grow with the table
+BATCH_ROWS = 1024  # examples decoded and run at a time, so that memory does not grow with the table
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def inputs(model: Model) -> dict[str, Input]:
     return {name: entry for name, entry in every.items() if name in read}
 
 
-def outputs(model: Model, arrays: Arrays, batch: int = BATCH) -> np.ndarray:
+def outputs(model: Model, arrays: Arrays, batch: int = BATCH_ROWS) -> np.ndarray:
     """Run encoded examples through the model: `(n, names)` float32, probabilities or numbers.
 
     Arrays that the model does not read are left alone.
@@ -102,8 +102,8 @@ def predict(model: Model, table: pa.Table) -> pa.Table:
     nothing = pa.nulls(len(table))
     table = pa.table({name: table[name] if name in asked else nothing for name in columns.names})
     answered = []
-    for at in range(0, len(table), BATCH):
-        part = table.slice(at, BATCH)
+    for at in range(0, len(table), BATCH_ROWS):
+        part = table.slice(at, BATCH_ROWS)
         try:
             answered.append(_answer(model, part, columns))
         except ValueError:  # one of them cannot be read or answered: find out which

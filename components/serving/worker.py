@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow as pa
 
-FILE = "content of a file"  # a column that stands for the only one of the model's signature, or the only binary one
+FILE_COLUMN = "content of a file"  # stands for the only column of the model's signature, or the only binary one
 
 
 def _answer(uri: str, given: str, answered: str) -> None:
@@ -50,7 +50,7 @@ def _lacking(frame: "pandas.DataFrame", schema: Any) -> str:
     lacking = [name for name in needed if name not in frame.columns]
     if not lacking:
         return ""
-    if frame.columns.tolist() == [FILE]:
+    if frame.columns.tolist() == [FILE_COLUMN]:
         return f"it takes a .csv or .parquet with the columns {', '.join(needed)}, not files of one example each"
     several = len(lacking) > 1
     return (
@@ -79,7 +79,7 @@ def _asked(
     problems: dict[int, str] = {}
     columns = list(schema.inputs) if schema is not None else []
     taking = [column for column in columns if _kind(column) == "binary"] or columns
-    if batch.schema.names == [FILE] and len(taking) == 1:
+    if batch.schema.names == [FILE_COLUMN] and len(taking) == 1:
         batch = batch.rename_columns([taking[0].name])
         for column in columns:  # text kept beside the file, such as who speaks, that no model sees
             if column is not taking[0]:

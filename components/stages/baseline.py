@@ -18,15 +18,15 @@ from components.params import Params
 from components.recipes import Input, Recipe
 from components.targets import Target
 
-BYTES = 2**30  # of the examples on which a classical model is fitted: of large ones it gets fewer
-BATCH = 1024  # encoded examples read at a time
+MAX_TRAINING_BYTES = 2**30  # of the examples on which a classical model is fitted: of large ones it gets fewer
+BATCH_ROWS = 1024  # encoded examples read at a time
 Read = Callable[[str, np.ndarray], Iterator[Any]]  # split and rows -> what an estimator takes, part by part
 
 
 def run(params: Params, data: Path, arrays: Path, out: Path) -> None:
     """Write `out`: trivial.npy and classical.npy, outputs `(test examples, names)` float32, and baseline.json.
 
-    The classical model gets at most evaluate.baseline_rows training examples, and as many as BYTES holds.
+    The classical model gets at most evaluate.baseline_rows training examples, and as many as MAX_TRAINING_BYTES holds.
     Raises SlipwayError where it cannot be fitted.
     """
     recipe = recipes.load(params.recipe)
@@ -106,8 +106,8 @@ def _tokens(row: np.ndarray) -> list[int]:
 def _flat(inputs: dict[str, Input], arrays: Path, split: str, rows: np.ndarray) -> Iterator[np.ndarray]:
     """Yield encoded examples as `(n, features)` float32."""
     loaded = [np.load(arrays / split / f"{name}.npy", mmap_mode="r") for name in inputs]
-    for at in range(0, len(rows), BATCH):
-        some = rows[at : at + BATCH]
+    for at in range(0, len(rows), BATCH_ROWS):
+        some = rows[at : at + BATCH_ROWS]
         yield np.concatenate([array[some].reshape(len(some), -1).astype(np.float32) for array in loaded], axis=1)
 
 
@@ -130,7 +130,7 @@ def _chosen(read: Read, n: int, params: Params) -> np.ndarray:
     """Choose the training examples that the classical model gets, by their size in memory."""
     sample = _joined(list(read("train", np.arange(min(n, 100)))))
     size = sample.nbytes if isinstance(sample, np.ndarray) else int(sample.memory_usage(deep=True).sum())
-    most = min(n, params.evaluate.baseline_rows, max(1, BYTES * len(sample) // size))
+    most = min(n, params.evaluate.baseline_rows, max(1, MAX_TRAINING_BYTES * len(sample) // size))
     return np.sort(np.random.default_rng([params.seed, 3]).permutation(n)[:most])
 
 

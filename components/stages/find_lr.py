@@ -12,25 +12,39 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from components.params import Params
 
-LOWEST, HIGHEST = 1e-6, 10.0
-SMOOTH = 0.9  # of the loss's moving average
-WORSE = 4.0  # times the lowest loss, where the test ends
+MIN_RATE, MAX_RATE = 1e-6, 10.0
+SMOOTHING = 0.9  # of the loss's moving average
+STOP_FACTOR = 4.0  # times the lowest loss, where the test ends
 
 
 def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the sub-parser `find-lr`."""
     text = "try ever larger learning rates for a few hundred steps; draw the loss and suggest one"
     command = commands.add_parser("find-lr", help=text, description=text, epilog="The model in build/ is left alone.")
-    command.add_argument("--arrays", type=Path, default=Path("build/arrays"), metavar="PATH")
-    command.add_argument("--out", type=Path, default=Path("build/find-lr"), metavar="PATH")
-    command.add_argument("--steps", type=int, default=200, metavar="N", help="default: 200")
-    command.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="PATH")
+    command.add_argument(
+        "--arrays",
+        type=Path,
+        default=Path("build/arrays"),
+        metavar="PATH",
+        help="arrays of preprocess (default: %(default)s)",
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=Path("build/find-lr"),
+        metavar="PATH",
+        help="folder of the result (default: %(default)s)",
+    )
+    command.add_argument("--steps", type=int, default=200, metavar="N", help="steps to train (default: %(default)s)")
+    command.add_argument(
+        "--params", type=Path, default=Path("params.yaml"), metavar="PATH", help="settings (default: %(default)s)"
+    )
 
 
 def run(arrays: Path, out: Path, steps: int, params: Path) -> None:
     """Write curve.csv and curve.png to `out`; print a suggestion.
 
-    Raises SlipwayError where preprocess has not run, for fewer than 20 steps, and where the first loss is no number.
+    Raises SlipwayError where preprocess has not run, for fewer than 20 steps, and where the first loss is not a number.
     """
     from components import SlipwayError
     from components import params as settings
@@ -43,7 +57,7 @@ def run(arrays: Path, out: Path, steps: int, params: Path) -> None:
     rows = sweep(settings.load(params), arrays, read_json(arrays / "manifest.json"), steps)
     if not rows:  # no step was taken yet: it is not the rate
         raise SlipwayError(
-            "the loss of the first batch is no number, whatever the learning rate: look for extreme values in "
+            "the loss of the first batch is not a number, whatever the learning rate: look for extreme values in "
             "the data and clip or scale them, or set train.mixed_precision: off"
         )
     best = suggestion(rows)
@@ -52,7 +66,7 @@ def run(arrays: Path, out: Path, steps: int, params: Path) -> None:
         write_csv(aside / "curve.csv", rows, ["step", "learning_rate", "loss", "smoothed"])
         _draw(rows, best, aside / "curve.png")
     if best is None:
-        print(f"{out}/curve.png: the loss fell nowhere from {LOWEST:g} to {rows[-1]['learning_rate']:g}")
+        print(f"{out}/curve.png: the loss fell nowhere from {MIN_RATE:g} to {rows[-1]['learning_rate']:g}")
     else:
         print(
             f"{out}/curve.png: the loss falls fastest at learning rate {best:.2g}; try train.learning_rate: {best:.2g}"
@@ -60,12 +74,12 @@ def run(arrays: Path, out: Path, steps: int, params: Path) -> None:
 
 
 def sweep(params: "Params", arrays: Path, manifest: dict[str, Any], steps: int) -> list[dict[str, float]]:
-    """Return the loss of each step and its moving average, until it is `WORSE` times the lowest or no number."""
+    """Return the loss of each step and its moving average, until it is `STOP_FACTOR` times the lowest or no number."""
     from components.params import Constant
     from components.training import batches, device, fitting, pretrained_weights
 
     hardware = device.start(params)
-    constant = params.train.model_copy(update={"schedule": Constant(), "learning_rate": LOWEST, "accumulate": 1})
+    constant = params.train.model_copy(update={"schedule": Constant(), "learning_rate": MIN_RATE, "accumulate": 1})
     params = params.model_copy(update={"train": constant})
     model = fitting.build(params, manifest, mixed=bool(hardware["mixed_precision"]))
     source = pretrained_weights.read(params.train)
@@ -79,15 +93,15 @@ def sweep(params: "Params", arrays: Path, manifest: dict[str, Any], steps: int) 
     for step in range(steps):
         if step and step % len(examples) == 0:
             examples.on_epoch_end()
-        rate = LOWEST * (HIGHEST / LOWEST) ** (step / (steps - 1))
+        rate = MIN_RATE * (MAX_RATE / MIN_RATE) ** (step / (steps - 1))
         model.optimizer.learning_rate = rate
         inputs, labels, *weights = examples[step % len(examples)]
         model.reset_metrics()
         loss = float(model.train_on_batch(inputs, labels, *weights, return_dict=True)["loss"])
-        average = SMOOTH * average + (1 - SMOOTH) * loss
-        smoothed = average / (1 - SMOOTH ** (step + 1))
+        average = SMOOTHING * average + (1 - SMOOTHING) * loss
+        smoothed = average / (1 - SMOOTHING ** (step + 1))
         lowest = min(lowest, smoothed)
-        if not math.isfinite(loss) or smoothed > WORSE * lowest:
+        if not math.isfinite(loss) or smoothed > STOP_FACTOR * lowest:
             break
         rows.append({"step": step + 1, "learning_rate": rate, "loss": loss, "smoothed": smoothed})
     return rows

@@ -36,10 +36,14 @@ def arguments(stages: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     text = "make a dataset of a source, or add to it; version it with DVC"
     ingest = stages.add_parser("ingest", help=text, description=text)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--data", type=Path, default=Path("data"), metavar="FOLDER", help="the dataset (data)")
-    common.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="(params.yaml)")
-    common.add_argument("--name", help="of the file, the experiment and the model (the source's name)")
-    common.add_argument("--replace", action="store_true", help="a new dataset instead of one more file in it")
+    common.add_argument(
+        "--data", type=Path, default=Path("data"), metavar="FOLDER", help="folder of the dataset (default: data)"
+    )
+    common.add_argument(
+        "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="settings (default: params.yaml)"
+    )
+    common.add_argument("--name", help="name of the file, the experiment and the model (default: the source's name)")
+    common.add_argument("--replace", action="store_true", help="start a new dataset instead of adding a file to it")
     common.add_argument("--keep-params", action="store_true", help="leave params.yaml alone")
     listed = ingest.add_subparsers(dest="source", metavar="SOURCE", required=True)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.serving.worker import FILE
+from components.serving.worker import FILE_COLUMN
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the sub-parser `predict`."""
-    text = "answer a file (image, recording, text), a folder of them, a CSV or a Parquet file with a registered model"
+    text = (
+        "predict with a registered model: of a file (image, recording, text), a folder of them, a CSV or a Parquet file"
+    )
     command = commands.add_parser(
         "predict",
         help=text,
@@ -31,16 +33,20 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         metavar="MODEL",
         help="models:/NAME@ALIAS or models:/NAME/VERSION (default: the champion of params.yaml's name)",
     )
-    text = "a file, a folder, or a table: .csv, .tsv, .jsonl or .parquet"
+    text = "file, folder, or table: .csv, .tsv, .jsonl or .parquet"
     command.add_argument("input", type=Path, metavar="INPUT", help=text)
     command.add_argument("--out", type=Path, metavar="FILE", help="write the answers to this .csv or .parquet")
     from components.data import csv_reader
 
-    csv_reader.arguments(command.add_argument_group("of a .csv, as at its ingest"))
-    series = command.add_argument_group("of a series as it was ingested", "forecasts what follows the last time in it")
-    series.add_argument("--time", metavar="COLUMN", help="the column with the time")
-    series.add_argument("--group", metavar="COLUMN", help="the column that tells several series apart")
-    series.add_argument("--format", dest="form", metavar="FORMAT", help="of the time, such as %%d.%%m.%%Y (ISO 8601)")
+    csv_reader.arguments(command.add_argument_group("options of a .csv, as at its ingest"))
+    series = command.add_argument_group(
+        "options of a series' file, as at its ingest", "forecast what follows the last time in it"
+    )
+    series.add_argument("--time", metavar="COLUMN", help="column with the time")
+    series.add_argument("--group", metavar="COLUMN", help="column that tells several series apart")
+    series.add_argument(
+        "--format", dest="form", metavar="FORMAT", help="format of the time, such as %%d.%%m.%%Y (default: ISO 8601)"
+    )
 
 
 def run(model: str | None, input: Path, out: Path | None, **options: Any) -> None:  # noqa: A002 - the argument's name
@@ -101,7 +107,12 @@ def _read(path: Path, **options: Any) -> "tuple[list[str], pa.Table]":
     kind = path.suffix.lower()
     if kind in (".csv", ".tsv"):
         how = csv_reader.reading(options)
-        written = {"missing": how.words, "none": csv_reader.MISSING, "decimal": how.decimal, "thousands": how.thousands}
+        written = {
+            "missing": how.words,
+            "none": csv_reader.MISSING_WORDS,
+            "decimal": how.decimal,
+            "thousands": how.thousands,
+        }
         table = csv_reader.whole(path, replace(how, words=("",)))
         table = table.replace_schema_metadata({"written": json.dumps(written)})
         return [str(row) for row in range(len(table))], table
@@ -113,7 +124,7 @@ def _read(path: Path, **options: Any) -> "tuple[list[str], pa.Table]":
     found = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
     found = [item for item in found if not item.name.startswith(".")]
     try:
-        table = pa.table({FILE: pa.array([item.read_bytes() for item in found], pa.binary())})
+        table = pa.table({FILE_COLUMN: pa.array([item.read_bytes() for item in found], pa.binary())})
     except FileNotFoundError:
         raise SlipwayError(f"{path}: no such file or folder") from None
     return [str(item.relative_to(path)) if path.is_dir() else item.name for item in found], table

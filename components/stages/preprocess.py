@@ -23,7 +23,7 @@ from components.files import replacing, sha256, write_json
 from components.params import Params
 from components.targets import Target
 
-SKIP = -1  # in place of a split: a row that was set aside
+SET_ASIDE = -1  # in place of a split: a row that was set aside
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _parts(
         else:
             found = dataset.splits(part, params.split.test, params.split.validation, params.seed, whole_train=whole)
         dropped = np.array(aside.get(chunk.path.name, []), np.int64) - chunk.start
-        found[dropped[(dropped >= 0) & (dropped < chunk.rows)]] = SKIP
+        found[dropped[(dropped >= 0) & (dropped < chunk.rows)]] = SET_ASIDE
         yield Part(chunk, found, tuple(offsets.tolist()), start)
         offsets += [int((found == index).sum()) for index in range(len(dataset.SPLITS))]
         start += chunk.rows
@@ -146,8 +146,8 @@ def _inputs(
     recipe: recipes.Recipe, params: Params, parts: list[Part], columns: pa.Schema, state: Any
 ) -> dict[str, Any]:
     """Name, shape and dtype of the model's inputs, from the first example that is not set aside."""
-    part = next(part for part in parts if (part.splits != SKIP).any())
-    first = dataset.read(part.chunk, columns).filter(pa.array(part.splits != SKIP)).slice(0, 1)
+    part = next(part for part in parts if (part.splits != SET_ASIDE).any())
+    first = dataset.read(part.chunk, columns).filter(pa.array(part.splits != SET_ASIDE)).slice(0, 1)
     try:
         arrays = recipe.encode(first, params.task, state)
     except ValueError as error:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 TOLERANCE = 1e-5  # between probabilities of the same model on another batch
-NEEDED = (  # what `dvc repro` leaves for us
+NEEDED_FILES = (  # what `dvc repro` leaves for us
     "validation/quarantine.parquet",
     "arrays/manifest.json",
     "model/model.onnx",
@@ -52,7 +52,7 @@ def run(params: Params, build: Path, data: Path, out: Path, *, up_to_date: bool 
     `up_to_date`. Raises SlipwayError where the pipeline is not up to date, MLflow does not answer, a gate names no
     metric, or the version that was loaded back answers otherwise than the evaluation did.
     """
-    missing = [name for name in NEEDED if not (build / name).exists()]
+    missing = [name for name in NEEDED_FILES if not (build / name).exists()]
     if missing:
         raise SlipwayError(f"{build / missing[0]}: no such file; `dvc repro` makes the model and its evaluation")
     if not up_to_date and (reason := versions.outdated("evaluate")):

@@ -33,10 +33,10 @@ from components.validation.suite import Result
 # Facts beside the recipe's. `copy`: 0 for the first example with an id, then 1, 2, ...; `conflict`: another
 # example has this id and another label; `id_matches`: the id is the hash of the content; `label_known`: the label
 # is one that params.yaml names, or all of several are, or it is as many finite numbers as are predicted (or null).
-COMMON = ("copy", "conflict", "id_matches", "label_known")
-CLASSES = pa.schema({"label": pa.string(), "rows": pa.int64(), "fraction": pa.float64()})
-DATASET = pa.schema({"rows": pa.int64(), "files": pa.int64(), "classes": pa.int64(), "columns": pa.string()})
-ASIDE = pa.schema({"file": pa.string(), "row": pa.int64(), "reasons": pa.string()})
+COMMON_FACTS = ("copy", "conflict", "id_matches", "label_known")
+CLASSES_SCHEMA = pa.schema({"label": pa.string(), "rows": pa.int64(), "fraction": pa.float64()})
+DATASET_SCHEMA = pa.schema({"rows": pa.int64(), "files": pa.int64(), "classes": pa.int64(), "columns": pa.string()})
+ASIDE_SCHEMA = pa.schema({"file": pa.string(), "row": pa.int64(), "reasons": pa.string()})
 Bad = dict[str, dict[str, np.ndarray]]  # name of a file -> what is wrong -> rows of the file
 
 
@@ -70,7 +70,7 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
         first = next(facts, None)  # asking for it starts the workers
         everywhere = _everywhere(chunks, columns)
         known = {"examples": [*job(None).column_names, "copy", "conflict"]}
-        known |= {"classes": CLASSES.names, "dataset": DATASET.names}
+        known |= {"classes": CLASSES_SCHEMA.names, "dataset": DATASET_SCHEMA.names}
         importing.join()
         entries = suite.read(expectations, known, params.task.model_dump(mode="json"))
         results = [Result(entry) for entry in entries]
@@ -86,7 +86,7 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
         "classes": [sum(n > 0 for n in rows)],
         "columns": [", ".join(columns.names)],
     }
-    suite.hold("the dataset", pa.table(row, DATASET), sections["dataset"])
+    suite.hold("the dataset", pa.table(row, DATASET_SCHEMA), sections["dataset"])
 
     counts: Counter[str] = Counter()
     for reasons in bad.values():
@@ -104,7 +104,7 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
     )
     if found.passed:
         with replacing(out / "quarantine.parquet") as aside:
-            schema = pa.schema([*ASIDE, *dataset.stored(columns)])
+            schema = pa.schema([*ASIDE_SCHEMA, *dataset.stored(columns)])
             with pq.ParquetWriter(aside, schema, compression="zstd") as writer:
                 for table in _set_aside(chunks, columns, bad):
                     writer.write_table(table.cast(schema))
@@ -121,7 +121,7 @@ def _facts(recipe_name: str, task: Any, chunk: Chunk | None) -> pa.Table:
     columns, target = recipes.schema(recipe, task), recipe.target(task)
     table = dataset.stored(columns).empty_table() if chunk is None else dataset.read(chunk, columns)
     facts = recipe.facts(table, task)
-    for name in {*COMMON, "id", "label", "split"} & {*recipe.columns(task).names, *facts.column_names}:
+    for name in {*COMMON_FACTS, "id", "label", "split"} & {*recipe.columns(task).names, *facts.column_names}:
         raise SlipwayError(f"recipe {recipe_name}: a column cannot be called {name}; the stage uses it itself")
     plain = [name for name, kind in zip(columns.names, columns.types, strict=True) if not _raw(kind)]
     names = ["id", "split", *(name for name in plain if name not in {*facts.column_names, "label"})]
@@ -222,7 +222,7 @@ def _classes(chunks: list[Chunk], everywhere: Everywhere, bad: Bad, target: Targ
             if count or name in rows:
                 rows[name] = rows.get(name, 0) + int(count)
     fractions = [count / max(int(kept.sum()), 1) for count in rows.values()]
-    return pa.table({"label": list(rows), "rows": list(rows.values()), "fraction": fractions}, CLASSES)
+    return pa.table({"label": list(rows), "rows": list(rows.values()), "fraction": fractions}, CLASSES_SCHEMA)
 
 
 def _set_aside(chunks: list[Chunk], columns: pa.Schema, bad: Bad) -> Iterator[pa.Table]:
@@ -238,6 +238,6 @@ def _set_aside(chunks: list[Chunk], columns: pa.Schema, bad: Bad) -> Iterator[pa
                 broken = [np.where(np.isin(rows, found), reason, "") for reason, found in reasons.items()]
                 words = ["; ".join(filter(None, each)) for each in zip(*broken, strict=True)]
                 front: list[Any] = [[path.name] * len(rows), rows, words]
-                for at, (field, values) in enumerate(zip(ASIDE, front, strict=True)):
+                for at, (field, values) in enumerate(zip(ASIDE_SCHEMA, front, strict=True)):
                     table = table.add_column(at, field, pa.array(values, field.type))
                 yield table

@@ -11,7 +11,7 @@ import pyarrow as pa
 from components import targets
 from components.targets import Decision
 
-ONLY = "is for labels, and the recipe predicts numbers"
+ONLY_LABELS = "is for labels, and the recipe predicts numbers"
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Target(targets.Target):
     losses = ("mse", "mae", "huber")
     metric = "mae"
     refused: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("label_smoothing", "class_weights", "resample", "threshold", "augment.cutmix"), ONLY
+        ("label_smoothing", "class_weights", "resample", "threshold", "augment.cutmix"), ONLY_LABELS
     )
 
     @property

@@ -15,7 +15,7 @@ from components import SlipwayError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-DEFAULTS = {  # for MLflow's client, where the user has set nothing else: a dead server is told in seconds
+CLIENT_DEFAULTS = {  # for MLflow's client, where the user has set nothing else: a dead server is told in seconds
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -25,7 +25,7 @@ DEFAULTS = {  # for MLflow's client, where the user has set nothing else: a dead
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # it would print the password in the address
 }
 SECRETS = "password|passwd|pwd|token|secret|key|sig|signature"  # in a query of an address: ?user=me&password=...
-RAISING = (  # whose errors are of MLflow, its HTTP client, its database or the store of its artefacts
+RAISING_PACKAGES = (  # whose errors are of MLflow, its HTTP client, its database or the store of its artefacts
     "mlflow",
     "requests",
     "urllib3",
@@ -37,7 +37,7 @@ RAISING = (  # whose errors are of MLflow, its HTTP client, its database or the 
     "google",
     "azure",
 )
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # else `mlflow ui` takes it for GenAI
+EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}  # else `mlflow ui` takes it for GenAI
 
 
 def root() -> Path:
@@ -88,7 +88,7 @@ def cause(error: BaseException) -> str:
 
 def _set_defaults() -> None:
     """Set what the user has not; before MLflow is asked anything, and before `check` is shorter still."""
-    for name, value in DEFAULTS.items():
+    for name, value in CLIENT_DEFAULTS.items():
         os.environ.setdefault(name, value)
 
 
@@ -105,7 +105,7 @@ def _client(store: str, registry: str | None) -> "MlflowClient":
     from mlflow import MlflowClient
 
     for name in ("alembic", "urllib3", "mlflow"):
-        if name != "mlflow" or os.environ["MLFLOW_LOGGING_LEVEL"] == DEFAULTS["MLFLOW_LOGGING_LEVEL"]:
+        if name != "mlflow" or os.environ["MLFLOW_LOGGING_LEVEL"] == CLIENT_DEFAULTS["MLFLOW_LOGGING_LEVEL"]:
             logging.getLogger(name).setLevel(logging.ERROR)
     return MlflowClient(store, registry)
 
@@ -123,8 +123,8 @@ def _warn_of_old_store(folder: Path) -> None:
 def environment() -> dict[str, str]:
     """Return what another process needs in its environment to use the same store."""
     return {
-        **DEFAULTS,
-        **{k: v for k, v in os.environ.items() if k in DEFAULTS},
+        **CLIENT_DEFAULTS,
+        **{k: v for k, v in os.environ.items() if k in CLIENT_DEFAULTS},
         "MLFLOW_TRACKING_URI": uri(),
     }
 
@@ -137,7 +137,7 @@ def plainly(doing: str) -> Iterator[None]:
     except SlipwayError:
         raise
     except Exception as error:
-        if type(error).__module__.split(".")[0] not in RAISING:
+        if type(error).__module__.split(".")[0] not in RAISING_PACKAGES:
             raise
         raise SlipwayError(f"MLflow at {mask(uri())}: cannot {doing}: {cause(error)}") from None
 
@@ -173,7 +173,7 @@ def experiment(name: str) -> str:
         if uri() == default():
             place = (root() / "mlartifacts" / name).as_uri()
         try:
-            return mlflow.create_experiment(name, place, KIND)
+            return mlflow.create_experiment(name, place, EXPERIMENT_KIND)
         except Exception:  # two trainings may start at once: the other one was first
             found = mlflow.get_experiment_by_name(name)
             if found is None:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
-PAUSE = 1.0  # seconds between batches of metrics
-WAIT = 5.0  # seconds after a failure
+PAUSE_SECONDS = 1.0  # seconds between batches of metrics
+RETRY_SECONDS = 5.0  # seconds after a failure
 
 
 class Training:
@@ -64,7 +64,7 @@ class Training:
     def _work(self) -> None:
         self._monitor.collect_metrics()  # a thread's first reading of the processor's load is always 0
         self._forget()
-        while not self._stop.wait(PAUSE):
+        while not self._stop.wait(PAUSE_SECONDS):
             # often in a short training, seldom in a long one; at most once in 30 seconds
             if time.monotonic() - self._sampled >= min(2 + (self._sampled - self._started) / 100, 30):
                 self._sample()
@@ -91,7 +91,7 @@ class Training:
                 self._client.log_batch(self.run_id, metrics=batch)
             except Exception as error:  # noqa: BLE001 - no trouble with MLflow may stop a training
                 self.problem = cause(error)
-                self._retry = time.monotonic() + WAIT
+                self._retry = time.monotonic() + RETRY_SECONDS
                 return False
             for _ in batch:
                 self._waiting.popleft()
@@ -103,7 +103,7 @@ class Training:
                     self._client.log_artifact(self.run_id, str(Path(folder, name)), "figures")
             except Exception as error:  # noqa: BLE001 - as above
                 self.problem = cause(error)
-                self._retry = time.monotonic() + WAIT
+                self._retry = time.monotonic() + RETRY_SECONDS
                 return False
             self._figures.popleft()
         return True

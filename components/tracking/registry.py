@@ -27,9 +27,16 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 PACKAGE = Path(__file__).parents[1]
-REQUIRED = ("mlflow", "numpy", "onnxruntime", "pandas", "pyarrow", "pydantic")  # of components/serving/onnx_model.py
-SAME = ("mlflow.source.git.commit", "slipway.dirty", "slipway.dvc_experiment")  # as on the run
-KINDS = {"string": "string", "double": "double", "binary": "binary", "bool": "boolean", "timestamp[us]": "datetime"}
+# What components/serving/onnx_model.py imports.
+SERVING_PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pyarrow", "pydantic")
+TAGS_OF_RUN = ("mlflow.source.git.commit", "slipway.dirty", "slipway.dvc_experiment")  # as on the run
+MLFLOW_TYPES = {
+    "string": "string",
+    "double": "double",
+    "binary": "binary",
+    "bool": "boolean",
+    "timestamp[us]": "datetime",
+}
 
 
 @contextmanager
@@ -85,7 +92,7 @@ def add(params: Params, build: Path, run_id: str, digest: str, example: pa.Table
         "slipway.data": provenance.used_data(),
         "slipway.params": params.digest(),
         "slipway.run": run_id,
-        **{key: of_run[key] for key in SAME if key in of_run},
+        **{key: of_run[key] for key in TAGS_OF_RUN if key in of_run},
         **provenance.experiment(),  # the run was there before `retrain` saved its experiment
     }
     return client.create_model_version(
@@ -151,7 +158,7 @@ def _save(params: Params, build: Path, example: pa.Table, folder: Path, meta: An
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
     recipe = recipes.load(params.recipe)
-    packages = sorted({*REQUIRED, *recipe.requirements})
+    packages = sorted({*SERVING_PACKAGES, *recipe.requirements})
     mlflow.pyfunc.save_model(
         folder / "model",
         loader_module="components.serving.onnx_model",
@@ -176,7 +183,7 @@ def _signature(params: Params) -> "ModelSignature":
 
     def spec(field: pa.Field, *, required: bool) -> ColSpec:
         listed = pa.types.is_list(field.type)
-        kind = KINDS.get(str(field.type.value_type if listed else field.type))
+        kind = MLFLOW_TYPES.get(str(field.type.value_type if listed else field.type))
         if kind is None:
             raise SlipwayError(f"recipe {params.recipe}: column {field.name} is {field.type}; MLflow has no such type")
         return ColSpec(Array(DataType[kind]) if listed else DataType[kind], field.name, required=required)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Training", "check", "ensure_run", "evaluated", "training", "uri"]
 Training = live.Training  # what train is given
-PATIENCE = 10.0  # seconds that a finished training waits for a lost server
+PATIENCE_SECONDS = 10.0  # seconds that a finished training waits for a lost server
 
 
 def _find(name: str, **tags: str) -> "Run | None":
@@ -117,7 +117,7 @@ def training(params: Params, key: str, manifest: dict[str, Any], device: dict[st
     except BaseException:
         tracked.close("FAILED", 2)
         raise
-    tracked.close("FINISHED", PATIENCE)
+    tracked.close("FINISHED", PATIENCE_SECONDS)
 
 
 def evaluated(params: Params, model_digest: str, build: Path, cost: dict[str, Any]) -> None:

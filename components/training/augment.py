@@ -18,8 +18,8 @@ from components.recipes import Arrays, Input
 Random = np.random.Generator
 Changes = Callable[[Arrays, np.ndarray, Random], tuple[Arrays, np.ndarray]]
 
-MIXED = ("image", "spectrogram", "numbers", "history")  # kinds of which a mean of two examples makes sense
-TAKES: dict[str, tuple[str, ...]] = {
+MIXABLE_KINDS = ("image", "spectrogram", "numbers", "history")  # kinds of which a mean of two examples makes sense
+SETTINGS_OF_KIND: dict[str, tuple[str, ...]] = {
     "image": ("rotate", "flip", "crop", "shift", "zoom", "brightness", "rand_augment", "cutmix"),
     "spectrogram": ("time_shift", "gain", "noise", "time_mask", "frequency_mask"),
     "tokens": ("token_dropout",),
@@ -45,7 +45,7 @@ def changes(settings: Augment, inputs: dict[str, Input]) -> Changes | None:
     def apply(arrays: Arrays, labels: np.ndarray, random: Random) -> tuple[Arrays, np.ndarray]:
         arrays = {
             name: change[inputs[name].kind](array, settings, inputs[name], random)
-            if set(chosen) & set(TAKES[inputs[name].kind])
+            if set(chosen) & set(SETTINGS_OF_KIND[inputs[name].kind])
             else array
             for name, array in arrays.items()
         }
@@ -60,8 +60,8 @@ def changes(settings: Augment, inputs: dict[str, Input]) -> Changes | None:
 
 def _check(chosen: list[str], inputs: dict[str, Input]) -> None:
     kinds = {spec.kind for spec in inputs.values()}
-    possible = [name for kind in TAKES if kind in kinds for name in TAKES[kind]]
-    if all(kind in MIXED for kind in kinds):
+    possible = [name for kind in SETTINGS_OF_KIND if kind in kinds for name in SETTINGS_OF_KIND[kind]]
+    if all(kind in MIXABLE_KINDS for kind in kinds):
         possible.append("mixup")
     if kinds != {"image"} and "cutmix" in possible:
         possible.remove("cutmix")

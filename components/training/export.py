@@ -18,8 +18,8 @@ from components.training import thresholds
 if TYPE_CHECKING:
     import keras
 
-LARGEST_DIFFERENCE = 1e-4  # between probabilities of the two artefacts; between numbers, in deviations of the label
-COMPARED = 1000  # validation examples on which they are compared
+MAX_DIFFERENCE = 1e-4  # between probabilities of the two artefacts; between numbers, in deviations of the label
+COMPARED_EXAMPLES = 1000  # validation examples on which they are compared
 
 
 def write(
@@ -36,7 +36,7 @@ def write(
     """
     with replacing(out) as aside:
         aside.mkdir(parents=True)
-        rows = min(COMPARED, manifest["rows"]["validation"])
+        rows = min(COMPARED_EXAMPLES, manifest["rows"]["validation"])
         sample = {
             name: np.load(arrays / "validation" / f"{name}.npy", mmap_mode="r")[:rows] for name in manifest["inputs"]
         }
@@ -47,10 +47,10 @@ def write(
         _export(model, aside / "model.onnx", target.output)
         scale = np.ones(1) if target.classes else np.array(manifest["state"]["target"]["deviation"])
         difference = float((np.abs(_answers(aside / "model.onnx", sample) - outputs) / scale).max())
-        if not difference <= LARGEST_DIFFERENCE:
+        if not difference <= MAX_DIFFERENCE:
             raise SlipwayError(
                 f"the ONNX model differs from the Keras model by {difference:g} in an output, over "
-                f"{LARGEST_DIFFERENCE:g}: a layer of recipes/{params.recipe}/networks.py has no faithful export"
+                f"{MAX_DIFFERENCE:g}: a layer of recipes/{params.recipe}/networks.py has no faithful export"
             )
         description = {
             "recipe": params.recipe,

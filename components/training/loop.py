@@ -79,8 +79,9 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         self.rows, self.steps = manifest["rows"]["train"], steps
         self.first = len(progress.epochs)
         self.weights = model.trainable_variables  # all of them, also while some are frozen
-        frozen = [name for name in taken if name not in pretrained_weights.HEAD] if self.settings.freeze_epochs else []
-        self.still = [model.get_layer(name) for name in frozen]
+        frozen = self.settings.freeze_epochs > 0
+        body = [name for name in taken if name not in pretrained_weights.HEAD_LAYERS]
+        self.still = [model.get_layer(name) for name in body] if frozen else []
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
         """Freeze or thaw what is pretrained; begin the epoch's counts."""

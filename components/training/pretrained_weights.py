@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import keras
 
 # the layers that answer: of recipes/networks.py, and of series/networks.py, whose forecast and shift are of one horizon
-HEAD = frozenset({"logits", "standardised", "values", "probabilities", "forecast", "shift"})
-HUB = "keras_hub:"
+HEAD_LAYERS = frozenset({"logits", "standardised", "values", "probabilities", "forecast", "shift"})
+HUB_PREFIX = "keras_hub:"
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ def read(settings: Train) -> Source | None:
         return None
     if name.startswith("models:/"):
         return _registered(name)
-    if name.startswith(HUB):
+    if name.startswith(HUB_PREFIX):
         return _hub(name)
     path = Path(name)
     if path.suffix != ".keras":
         raise SlipwayError(
             f"params.yaml: train.pretrained: {name}: expected models:/NAME@ALIAS, models:/NAME/VERSION, FILE.keras or "
-            f"{HUB}PRESET"
+            f"{HUB_PREFIX}PRESET"
         )
     return _file(name, path)
 
@@ -95,7 +95,7 @@ def _hub(name: str) -> Source:
         raise SlipwayError(
             f"params.yaml: train.pretrained: {name} needs the package keras-hub: add it to pyproject.toml, `make lock`"
         ) from None
-    preset = name.removeprefix(HUB)
+    preset = name.removeprefix(HUB_PREFIX)
     try:
         backbone = keras_hub.models.Backbone.from_preset(preset)
     except Exception as error:  # noqa: BLE001 - a wrong name, no network, no credentials: anything
@@ -116,7 +116,7 @@ def _weights(layers: Iterable[Any]) -> dict[str, list[np.ndarray]]:
 def take(
     model: "keras.Model", layers: dict[str, list[np.ndarray]], *, head: bool, embeddings: bool = True
 ) -> tuple[list[str], list[str]]:
-    """Give each layer the weights of that name, where all shapes agree; `head`: also the layers of HEAD.
+    """Give each layer the weights of that name, where all shapes agree; `head`: also the layers of HEAD_LAYERS.
 
     `embeddings`: also those, whose rows stand for a vocabulary. Layers that do not learn keep what they have: it was
     computed from this training split. Returns the names of the layers that took weights, and of those that there
@@ -126,7 +126,7 @@ def take(
 
     taken, unfit = [], []
     for layer in model.layers:
-        if not layer.trainable_weights or layer.name not in layers or (layer.name in HEAD and not head):
+        if not layer.trainable_weights or layer.name not in layers or (layer.name in HEAD_LAYERS and not head):
             continue
         weights = layers[layer.name]
         fits = [array.shape for array in weights] == [tuple(weight.shape) for weight in layer.weights]
@@ -149,7 +149,7 @@ def start(model: "keras.Model", source: Source, settings: Train, state: recipes.
     there = [layer.name for layer in model.layers if layer.weights]
     left = f"; not {', '.join(unfit)}: of another shape or vocabulary" if unfit else ""
     if not taken:
-        if settings.pretrained_part == "backbone" and any(layer.name in HEAD for layer in model.layers):
+        if settings.pretrained_part == "backbone" and any(layer.name in HEAD_LAYERS for layer in model.layers):
             left += " (train.pretrained_part: whole also takes the layers that answer)"
         raise SlipwayError(
             f"params.yaml: train.pretrained: no layer of {source.name} fits the model{left}: it has "

@@ -10,7 +10,7 @@ import numpy as np
 
 from components.targets import Decision, Target
 
-STEPS = (0.5, 0.1, 0.02)  # of a class weight's logarithm, coarse to fine; 12 of them up and down
+LOG_WEIGHT_STEPS = (0.5, 0.1, 0.02)  # of a class weight's logarithm, coarse to fine; 12 of them up and down
 
 
 def choose(
@@ -60,7 +60,7 @@ def _weigh(probabilities: np.ndarray, base: np.ndarray | None, score: Callable[[
     logs = np.zeros(probabilities.shape[1])
     best = score(_decided(probabilities, logs, base))
     classes = range(1, len(logs)) if len(logs) == 2 else range(len(logs))  # only the ratio of two counts
-    for step in STEPS:
+    for step in LOG_WEIGHT_STEPS:
         for at in classes:
             before = logs[at]
             decided = (

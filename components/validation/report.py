@@ -11,7 +11,7 @@ import pyarrow as pa
 from components.files import replacing
 from components.validation.suite import SECTIONS, Result
 
-SHOWN = 100  # rows set aside that the page lists
+MAX_ROWS_SHOWN = 100  # rows set aside that the page lists
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def write(page: Path, found: Found, set_aside: Iterator[pa.Table]) -> None:
     rows: list[dict[str, Any]] = []
     for table in set_aside:
         rows += table.select(["file", "row", "id", "label", "split", "reasons"]).to_pylist()
-        if len(rows) >= SHOWN:
+        if len(rows) >= MAX_ROWS_SHOWN:
             break
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -134,7 +134,7 @@ def write(page: Path, found: Found, set_aside: Iterator[pa.Table]) -> None:
         found=found,
         files=_files(found.files),
         sections=sections,
-        rows=rows[:SHOWN],
+        rows=rows[:MAX_ROWS_SHOWN],
         gx=version("great-expectations"),
     )
     with replacing(page) as aside:

@@ -16,14 +16,14 @@ from ruamel.yaml.error import YAMLError
 
 from components import SlipwayError, nearest
 
-EXAMPLES = 3  # unexpected rows shown of each expectation
+EXAMPLES_SHOWN = 3  # unexpected rows shown of each expectation
 SECTIONS = {
     "examples": "a row per example, held against every file",
     "classes": "a row a label of the whole dataset",
     "dataset": "one row for the whole dataset",
 }
 # Row-level for Great Expectations, yet about more than one row, or about a type that Parquet fixes already.
-RELATIVE = {
+SHARES = {
     f"expect_{name}"
     for name in (
         "column_values_to_be_unique",
@@ -167,7 +167,7 @@ def _row_level(where: str, model: Any) -> None:
             f"{where}: is not about single rows, as all in `examples:` must be; "
             "move it to `dataset:` (rows, files, classes) or `classes:` (label, rows, fraction)"
         )
-    if model.expectation_type in RELATIVE:
+    if model.expectation_type in SHARES:
         raise SlipwayError(
             f"{where}: compares rows with each other or types, which file by file cannot see; "
             "for copies across all files expect the column `copy` to be in [0]"
@@ -244,7 +244,7 @@ def _add(name: str, table: pa.Table, outcome: Any, result: Result) -> None:
     result.held = result.unexpected <= (1 - entry.kwargs.get("mostly", 1)) * result.checked + 1e-9
     if rows:
         result.rows[name] = np.array(rows, np.int64)
-    for row in rows[: EXAMPLES - len(result.examples)]:
+    for row in rows[: EXAMPLES_SHOWN - len(result.examples)]:
         values = ", ".join(_shown(table[column][row].as_py()) for column in entry.columns)
         place = f"{name} row {row}" if entry.section == "examples" else str(table[0][row].as_py())
         result.examples.append((place, values))

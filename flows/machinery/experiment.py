@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
 
 # DVC's own for a machine where git knows no name; git's variables and configuration come first.
-NOBODY = {"NAME": "Slipway", "EMAIL": "slipway@localhost"}
+GIT_IDENTITY = {"NAME": "Slipway", "EMAIL": "slipway@localhost"}
 
 
 def save(repo: "Repo", prefix: str = "retrain") -> str:
@@ -72,7 +72,8 @@ def _parts(repo: "Repo", root: Path, params: list[str]) -> tuple[list[str], list
 def _identity(root: Path) -> dict[str, str]:
     """Return variables for what git does not know of its user."""
     known = {
-        key: _git(root, "config", "--default", "", f"user.{key.lower()}") or value for key, value in NOBODY.items()
+        key: _git(root, "config", "--default", "", f"user.{key.lower()}") or value
+        for key, value in GIT_IDENTITY.items()
     }
     return {
         f"GIT_{role}_{key}": os.environ.get(f"GIT_{role}_{key}") or value

@@ -11,7 +11,7 @@ from typing import Protocol
 FOLDER = Path(".prefect/logs")
 MAX_BYTES = 10_000_000  # of a file; three older ones are kept
 # A level after nothing but a time and marks: "20:53:05.1 | ERROR | ...", "2026/11/27 20:53:05 WARNING ...", "INFO: ..."
-LEVEL = re.compile(r"[\d\s:./,+TZ|\[\]-]*(DEBUG|INFO|WARNING|ERROR|CRITICAL)\b")
+LEVEL_PATTERN = re.compile(r"[\d\s:./,+TZ|\[\]-]*(DEBUG|INFO|WARNING|ERROR|CRITICAL)\b")
 
 
 def path(name: str) -> Path:
@@ -34,7 +34,7 @@ def loud() -> Callable[[str], bool]:
 
     def decide(line: str) -> bool:
         nonlocal traceback
-        if found := LEVEL.match(line):
+        if found := LEVEL_PATTERN.match(line):
             traceback = False
             return found[1] in ("WARNING", "ERROR", "CRITICAL")
         if "Traceback (most recent call last)" in line:

@@ -15,7 +15,7 @@ from components import SlipwayError
 
 # What a group of processes is sent when it must end, and how many seconds it then has. SIGINT comes first
 # because that is what Ctrl-C sends: a training notes that it was interrupted.
-END = ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 1.0))
+END_SIGNALS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 1.0))
 
 
 Running = subprocess.Popen[str]
@@ -81,7 +81,7 @@ class Children:
             self.ended = True
             processes = list(self._running.values())
         try:
-            for number, seconds in END:
+            for number, seconds in END_SIGNALS:
                 processes = [process for process in processes if _signal(process, number)]
                 until = time.monotonic() + seconds
                 while processes and time.monotonic() < until:

@@ -18,7 +18,7 @@ from components.tracking import connection
 from flows.machinery import logs
 from flows.machinery.process import Running
 
-UI = Path(".prefect/ui.json")  # what `make ui` serves, while it does: {"prefect": address, ...}
+UI_FILE = Path(".prefect/ui.json")  # what `make ui` serves, while it does: {"prefect": address, ...}
 STARTUP_SECONDS = 180.0
 _temporary: list[Running] = []  # the server of this process
 
@@ -58,7 +58,7 @@ def answers(url: str, seconds: float = 2.0) -> bool:
 def served() -> dict[str, str]:
     """Return the addresses that `make ui` serves at this moment; empty where it does not run."""
     try:
-        addresses: dict[str, str] = json.loads((connection.root() / UI).read_text(encoding="utf-8"))
+        addresses: dict[str, str] = json.loads((connection.root() / UI_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return addresses if answers(f"{addresses.get('prefect')}/api/health") else {}

@@ -375,13 +375,13 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows:
     (found,) = csv_reader.blocks(path, how)
     expected = [text.strip() for text, _ in rows]
     assert [value or "" for value in found["text"].to_pylist()] == [
-        "" if text in csv_reader.MISSING else text for text in expected
+        "" if text in csv_reader.MISSING_WORDS else text for text in expected
     ]
     assert csv_values.cast(found["number"], pa.float64(), how).to_pylist() == [number for _, number in rows]
 
 
 def test_blocks_are_read_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_reader, "BLOCK", 1000)
+    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 1000)
     path = written(tmp_path, "x,y\n" + "".join(f"{number},a\n" for number in range(2000)))
     found = list(csv_reader.blocks(path, Reading()))
     assert len(found) > 5

@@ -165,7 +165,7 @@ def test_a_block_is_of_times_that_follow_each_other(times: list[int], gap: int) 
     assert len(set(numbers)) >= min(10, len(numbers))
 
 
-@pytest.mark.parametrize("rows", [10, dataset.SMALL])  # in this process, and in workers
+@pytest.mark.parametrize("rows", [10, dataset.MIN_PARALLEL_ROWS])  # in this process, and in workers
 def test_parallel_keeps_the_order_and_passes_errors_on(rows: int) -> None:
     assert list(dataset.parallel(_double, list(range(10)), rows)) == list(range(0, 20, 2))
     with pytest.raises(SlipwayError, match="thirteen"):

@@ -68,7 +68,7 @@ def test_a_column_in_two_inputs_changes_place_in_both_and_a_history_as_a_whole()
 
 
 def test_how_often_the_model_is_asked_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explain, "EVALUATED", 10_000)
+    monkeypatch.setattr(explain, "MAX_EVALUATED", 10_000)
     asked = []
 
     def ask(given: Arrays) -> np.ndarray:
@@ -84,7 +84,7 @@ def test_how_often_the_model_is_asked_is_bounded(monkeypatch: pytest.MonkeyPatch
     explain.importance(
         ask, {"x": np.zeros((5000, 400), np.float32)}, {"x": Input("numbers", tuple(map(str, range(400))))}, examples, 1
     )
-    assert set(asked) == {explain.MIN_EVALUATED}
+    assert set(asked) == {explain.MIN_PER_PERMUTATION}
 
 
 def test_examples_are_the_worst_ones_and_as_many_good_ones() -> None:
@@ -148,7 +148,7 @@ def test_a_long_text_loses_several_tokens_at_a_time() -> None:
 
     examples = Examples(np.array([[1.0]]), ask({"text": tokens}), regression.Target(("x",)))
     (entry,) = explained(ask, {"text": tokens}, examples, 1, text=Input("tokens"))
-    assert asked[-1] <= explain.PIECES
+    assert asked[-1] <= explain.MAX_TOKEN_GROUPS
     assert len(entry["drop"]) == len(entry["tokens"]) == 300
     assert entry["drop"][-1] == 1
     assert not any(entry["drop"][:290])
@@ -165,5 +165,5 @@ def test_every_recipe_says_what_its_inputs_are() -> None:
         inputs = recipe.inputs(settings, state)
         assert set(inputs) == set(arrays)
         for key, entry in inputs.items():
-            if entry.kind in explain.NAMED:
+            if entry.kind in explain.NAMED_KINDS:
                 assert len(entry.names) == arrays[key].shape[-1]

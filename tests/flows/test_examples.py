@@ -429,7 +429,7 @@ def test_the_digest_of_an_archive_is_that_of_its_members(tmp_path: Path) -> None
 def test_offline_an_example_says_which_files_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = example.File(address="http://127.0.0.1:9/some.csv", sha256="0" * 64)
     some = example.Example(title="t", ingest=["table"], files={"some.csv": nowhere})
-    monkeypatch.setattr(example, "FILES", tmp_path / "files")
+    monkeypatch.setattr(example, "DOWNLOADS", tmp_path / "files")
     for folder in (None, tmp_path):
         with pytest.raises(SlipwayError) as raised:
             example.files("some", some, folder)

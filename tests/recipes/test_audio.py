@@ -406,7 +406,7 @@ def test_a_pattern_may_leave_the_label_to_the_folder(repo: Path) -> None:
 def test_an_archive_that_means_harm_writes_nothing_and_its_rest_is_read(
     repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "LARGEST", 50_000)
+    monkeypatch.setattr(source, "MAX_FILE_BYTES", 50_000)
     members = {"yes/1.wav": recording(1), "no/1.wav": recording(2), "../../evil/2.wav": recording(3)}
     members |= {"/tmp/evil/3.wav": recording(4), "no/huge.wav": bytes(60_000)}  # noqa: S108 - a hostile name
 

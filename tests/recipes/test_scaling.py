@@ -81,8 +81,8 @@ def test_the_sample_is_bounded_even_and_of_the_seed() -> None:
     assert len(set(sample)) == 2000
     assert np.abs(np.quantile(sample, [0.1, 0.5, 0.9]) / 50_000 - [0.1, 0.5, 0.9]).max() < 0.03
     assert not np.array_equal(sample, summary(rows, size=2000, seed=1).sample(0))
-    assert Summary(1).size == scaling.SAMPLE
-    assert Summary(100_000).size * 100_000 <= scaling.SAMPLES
+    assert Summary(1).size == scaling.COLUMN_SAMPLE
+    assert Summary(100_000).size * 100_000 <= scaling.TOTAL_SAMPLE
 
 
 def test_constant_empty_and_extreme_columns_do_no_harm() -> None:

@@ -136,7 +136,7 @@ HOSTILE: dict[str, tuple[pa.Table, str | None]] = {
 def test_a_hostile_row_is_encoded_or_an_error_never_a_crash(name: str, scale: Any) -> None:
     params = tabular.Params(numeric=["x"], categorical=["c"], boolean=["b"], dates=["d"], labels=CLASSES, scale=scale)
     good = pa.table(
-        {"x": [1.0, 2.0], "c": ["a", "a"], "b": [True, False], "d": pa.array([0, tabular.DAY], DATE)},
+        {"x": [1.0, 2.0], "c": ["a", "a"], "b": [True, False], "d": pa.array([0, tabular.DAY_MICROSECONDS], DATE)},
         schema=tabular.columns(params),
     )
     table, error = HOSTILE[name]
@@ -151,7 +151,7 @@ def test_a_hostile_row_is_encoded_or_an_error_never_a_crash(name: str, scale: An
         found = tabular.encode(row, params, state)
         assert np.isfinite(found["numeric"]).all()
         known = [*good["c"].to_pylist(), None]
-        assert row["c"][0].as_py() in known or found["categorical"][0, 0] == tabular.UNSEEN
+        assert row["c"][0].as_py() in known or found["categorical"][0, 0] == tabular.UNSEEN_CODE
     again = fitted(params, good, row, row)  # in the training data it breaks nothing, and is not learned by heart
     assert len(json.dumps(again)) < 100_000
     assert tabular.encode(good, params, again)["numeric"].shape == (2, 8)
@@ -167,7 +167,7 @@ def test_a_constant_column_and_an_empty_one_do_no_harm() -> None:
 
 
 def test_a_column_of_ids_is_refused_as_a_category(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tabular, "MOST_VALUES", 10)
+    monkeypatch.setattr(tabular, "MAX_CATEGORIES", 10)
     params = tabular.Params(categorical=["c"], labels=CLASSES)
     with pytest.raises(SlipwayError, match="column c has more than 10 different values"):
         tabular.fit([pa.table({"c": [str(number) for number in range(11)]})], params)

@@ -188,7 +188,7 @@ def test_ratios_are_those_of_the_paper() -> None:
 
 
 def test_rare_ngrams_are_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ngrams, "COUNTED", 300)
+    monkeypatch.setattr(ngrams, "MAX_COUNTED", 300)
     rows = [(f"often w{number}", "n" if number % 2 else "p") for number in range(2000)]
     state = ngrams.fit(iter(rows), ["n", "p"], [1, 1], None, 50)
     assert state["grams"].split("\n") == ["woften\t1000\t1000"]
@@ -432,7 +432,7 @@ def test_sizes_are_those_of_the_paper() -> None:
         network = networks.Network.model_validate({"size": size, "pooling": "cls"})
         model = networks.build(network, params, state, 0.0)
         pieces = model.get_layer("token_embedding").input_dim
-        counted[size] = model.count_params() + sum((30522 - pieces + 2) * w for w in [networks.SIZES[size][1]])
+        counted[size] = model.count_params() + sum((30522 - pieces + 2) * w for w in [networks.ENCODERS[size][1]])
     # Turc 2019, table 1: 4.4 and 11.3 million with BERT's 30,522 pieces
     assert counted["tiny"] == pytest.approx(4.4e6, rel=0.02)
     assert counted["mini"] == pytest.approx(11.2e6, rel=0.02)

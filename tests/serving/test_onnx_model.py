@@ -46,7 +46,7 @@ def test_answers_do_not_depend_on_the_batch(made: Made) -> None:
 
 def test_one_bad_example_costs_only_its_own_answer(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     model, _, _ = made
-    monkeypatch.setattr(onnx_model, "BATCH", 8)
+    monkeypatch.setattr(onnx_model, "BATCH_ROWS", 8)
     images = sample(20)["image"].to_pylist()
     good = onnx_model.predict(model, pa.table({"image": images}))
     images[3], images[12] = b"no image at all", None
@@ -233,7 +233,7 @@ def test_a_column_that_is_only_kept_is_not_asked_for() -> None:
     settings = Params(name="calls", recipe="audio", task=task)
     inputs = registry._signature(settings).inputs
     assert [(column.name, column.type) for column in inputs] == [("audio", DataType.binary)]
-    (batch,) = pa.table({worker.FILE: examples["audio"].combine_chunks()}).to_batches()
+    (batch,) = pa.table({worker.FILE_COLUMN: examples["audio"].combine_chunks()}).to_batches()
     frame, problems = worker._asked(batch, inputs)
     assert not problems
     assert onnx_model.Pyfunc(model).predict(frame)["label"].tolist() == alone["label"].to_pylist()

@@ -310,7 +310,7 @@ def test_a_classical_model_gets_no_more_examples_than_are_allowed(
     rows = len(np.load(BUILD / "arrays" / "train" / "label.npy"))
     assert (about["rows"], about["of"]) == (50, rows)
     assert f"on 50 of {rows} training examples" in capsys.readouterr().out
-    monkeypatch.setattr(baseline, "BYTES", 300)
+    monkeypatch.setattr(baseline, "MAX_TRAINING_BYTES", 300)
     baseline.run(settings, DATA, BUILD / "arrays", BUILD / "baseline")
     assert read_json(BUILD / "baseline" / "baseline.json")["rows"] < 50
 

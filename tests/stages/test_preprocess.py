@@ -56,7 +56,7 @@ def test_workers_write_the_same_bytes_as_one_process(make: Make, monkeypatch: py
     settings = make("tabular", rows=400)
     run(settings)
     alone = {path: path.read_bytes() for path in OUT.rglob("*") if path.is_file()}
-    monkeypatch.setattr(dataset, "SMALL", 0)
+    monkeypatch.setattr(dataset, "MIN_PARALLEL_ROWS", 0)
     run(settings)
     assert {path: path.read_bytes() for path in OUT.rglob("*") if path.is_file()} == alone
 

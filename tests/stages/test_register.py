@@ -69,7 +69,7 @@ def asked(uri: str, given: Path) -> pa.Table:
     try:
         folder = Path(download_artifacts(uri, tracking_uri=runs.uri()))
         examples = pq.read_table(given)
-        if examples.column_names == [worker.FILE]:
+        if examples.column_names == [worker.FILE_COLUMN]:
             examples = examples.rename_columns(["image"])
         return onnx_model.predict(onnx_model.load(next(folder.rglob("model.onnx")).parent), examples)
     except SlipwayError as error:
@@ -580,7 +580,7 @@ def test_a_csv_is_read_as_it_was_ingested(mixed: params.Params) -> None:
     assert worker._asked(kept, inputs, "tabular")[0]["code"].tolist() == ["007", "NA", "7"]
     lacking = "the columns x, code are missing; the table has: y, when"
     assert worker._lacking(frame[["y", "when"]], inputs) == lacking
-    picture = pa.RecordBatch.from_pydict({worker.FILE: [b"1"]})
+    picture = pa.RecordBatch.from_pydict({worker.FILE_COLUMN: [b"1"]})
     frame, _ = worker._asked(picture, inputs)
     assert "a .csv or .parquet with the columns x, y, code" in worker._lacking(frame, inputs)
     with pytest.raises(SlipwayError, match=r"b\.csv: no such file"):
@@ -714,7 +714,7 @@ def test_the_content_of_a_file_is_asked_beside_columns_that_no_model_sees() -> N
     from mlflow.types import ColSpec, DataType, Schema
 
     inputs = Schema([ColSpec(DataType.binary, "audio"), ColSpec(DataType.string, "speaker")])
-    batch = pa.record_batch({worker.FILE: pa.array([b"RIFF", b"fLaC"], pa.binary())})
+    batch = pa.record_batch({worker.FILE_COLUMN: pa.array([b"RIFF", b"fLaC"], pa.binary())})
     frame, problems = worker._asked(batch, inputs)
     assert frame["audio"].tolist() == [b"RIFF", b"fLaC"]
     assert frame["speaker"].tolist() == ["", ""]
@@ -769,7 +769,7 @@ def test_other_tables_are_read_too_and_what_is_packed_is_refused(mixed: params.P
 def test_a_file_is_the_only_column_of_the_signature() -> None:
     from mlflow.types import ColSpec, DataType, Schema
 
-    batch = pa.record_batch({worker.FILE: pa.array([b"good", b"\xff", "schön".encode()], pa.binary())})
+    batch = pa.record_batch({worker.FILE_COLUMN: pa.array([b"good", b"\xff", "schön".encode()], pa.binary())})
     frame, problems = worker._asked(batch, Schema([ColSpec(DataType.string, "text")]))
     assert frame["text"].tolist() == ["good", "", "schön"]
     assert problems == {1: "text: not UTF-8 text (byte 0)"}

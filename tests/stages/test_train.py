@@ -262,7 +262,7 @@ def test_a_model_whose_artefacts_differ_is_an_error(make: Make, monkeypatch: pyt
     from components.training import export
 
     settings = prepare(make)
-    monkeypatch.setattr(export, "LARGEST_DIFFERENCE", -1.0)
+    monkeypatch.setattr(export, "MAX_DIFFERENCE", -1.0)
     with pytest.raises(SlipwayError, match="the ONNX model differs from the Keras model"):
         train.run(settings, ARRAYS, MODEL, HISTORY)
     assert not MODEL.exists()

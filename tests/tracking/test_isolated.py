@@ -28,7 +28,7 @@ def test_a_model_of_an_older_version_still_answers(
     connection.client().create_model_version("old", str(tmp_path / "model"))
     examples = json.loads(Path("model/input_example.json").read_text())["data"]
     images = [base64.b64decode(row[0]) for row in examples]
-    pq.write_table(pa.table({worker.FILE: pa.array([*images, b"no image"], pa.binary())}), "given.parquet")
+    pq.write_table(pa.table({worker.FILE_COLUMN: pa.array([*images, b"no image"], pa.binary())}), "given.parquet")
     answers = isolated.predict("models:/old/1", Path("given.parquet")).to_pylist()
     assert [row["label"] for row in answers] == ["2", "8", "9", None]
     assert [row["error"] is None for row in answers] == [True, True, True, False]

@@ -210,7 +210,7 @@ def test_a_killed_training_goes_on_in_its_own_run(project: Path) -> None:
 @pytest.mark.usefixtures("project")
 @pytest.mark.e2e
 def test_system_metrics_of_a_short_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "PAUSE", 0.1)
+    monkeypatch.setattr(live, "PAUSE_SECONDS", 0.1)
     with runs.training(params.load(), "d" * 32, manifest(), DEVICE) as run:
         time.sleep(2.6)
         # live: it is there while the training goes on
@@ -226,8 +226,8 @@ def test_a_server_lost_half_way_stops_nothing(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{port}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
-    monkeypatch.setattr(live, "PAUSE", 0.1)
-    monkeypatch.setattr(live, "WAIT", 0.3)
+    monkeypatch.setattr(live, "PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(live, "RETRY_SECONDS", 0.3)
     with fabricate.server(project, tmp_path, port) as process:
         with runs.training(params.load(), "e" * 32, manifest(), DEVICE) as run:
             run.log({"step_loss": 1.0}, 1)
@@ -242,7 +242,7 @@ def test_a_server_lost_half_way_stops_nothing(
             os.killpg(process.pid, signal.SIGCONT)
             wait_for(run.run_id, 1 / 1999)  # what was kept arrives
             os.killpg(process.pid, signal.SIGSTOP)
-            monkeypatch.setattr(runs, "PATIENCE", 1)
+            monkeypatch.setattr(runs, "PATIENCE_SECONDS", 1)
             run.log({"step_loss": 0.25}, 2000)
             run.done(fabricate.digest(project))
         told = capsys.readouterr().err
@@ -286,13 +286,13 @@ def test_a_server_that_is_down_is_told_at_once(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.usefixtures("project")
 def test_what_check_sets_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow's own are 7 retries and 120 s: a server that is lost later would hang the program for minutes."""
-    for name in connection.DEFAULTS:
+    for name in connection.CLIENT_DEFAULTS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     connection._client.cache_clear()
     runs.check()
-    found = {name: os.environ.get(name) for name in connection.DEFAULTS}
-    assert found == connection.DEFAULTS | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+    found = {name: os.environ.get(name) for name in connection.CLIENT_DEFAULTS}
+    assert found == connection.CLIENT_DEFAULTS | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 
 
 @pytest.mark.usefixtures("project")

@@ -15,15 +15,14 @@ from typing import Any
 import pyarrow as pa
 
 from components import SlipwayError
-from components.recipes.source import BATCH, Command, Source, slug
+from components.recipes.source import BATCH_ROWS, SPLIT_FOLDERS, Command, Source, slug
 
-SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au", ".w64", ".rf64")
-LARGEST = 256 * 2**20  # bytes of a file
-TOGETHER = 64 * 2**20  # bytes in memory at a time, and a file more
-SPEECH = 16_000  # Hz: the highest sample rate that an ingest sets; speech has little above its half
-SECONDS = 10.0  # the longest that an ingest sets
-DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError)
+MAX_FILE_BYTES = 256 * 2**20  # bytes of a file
+BATCH_BYTES = 64 * 2**20  # bytes in memory at a time, and a file more
+MAX_SAMPLE_RATE = 16_000  # Hz: the highest sample rate that an ingest sets; speech has little above its half
+MAX_SECONDS = 10.0  # the longest that an ingest sets
+READ_ERRORS = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError)
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def audio(path: Path, pattern: str | None, test: str | None, keep: list[str]) ->
     settings: dict[str, Any] = {
         "labels": sorted(labels),
         "group": keep,
-        "sample_rate": max(1_000, min(rates.most_common(1)[0][0], SPEECH)),
+        "sample_rate": max(1_000, min(rates.most_common(1)[0][0], MAX_SAMPLE_RATE)),
         "seconds": _long_enough(lengths),
     }
 
@@ -85,7 +84,7 @@ def audio(path: Path, pattern: str | None, test: str | None, keep: list[str]) ->
                 continue
             batch.append((content, found))
             size += len(content)
-            if len(batch) >= BATCH or size >= TOGETHER:
+            if len(batch) >= BATCH_ROWS or size >= BATCH_BYTES:
                 yield _table(batch, keep)
                 batch, size = [], 0
         if batch:
@@ -131,7 +130,7 @@ class _Fields:
     def read(self, name: PurePosixPath, skipped: Counter[str]) -> Found | None:
         """Label, split and group of a recording; None, and counted, where its path does not tell them."""
         folders = list(name.parts[:-1])
-        split = SPLITS.get(folders[0].lower()) if folders else None
+        split = SPLIT_FOLDERS.get(folders[0].lower()) if folders else None
         if split:
             folders = folders[1:]
         values: dict[str, str] = {}
@@ -206,7 +205,7 @@ def _tar(path: Path, skipped: Counter[str]) -> Iterator[tuple[PurePosixPath, byt
                 elif _wanted(name, member.size, skipped):
                     file = archive.extractfile(member)
                     yield PurePosixPath(*name.parts[above:]), file.read() if file else b""
-    except DAMAGED as error:
+    except READ_ERRORS as error:
         raise SlipwayError(f"{path}: not a whole tar file ({error}); fetch it again, or give a folder") from None
 
 
@@ -221,7 +220,7 @@ def _must_have_ended(archive: tarfile.TarFile) -> None:
 
 
 def _is_split(tops: Iterable[tuple[str, ...]]) -> bool:
-    return all(top[0].lower() in SPLITS for top in tops)
+    return all(top[0].lower() in SPLIT_FOLDERS for top in tops)
 
 
 def _is_sound(name: PurePosixPath) -> bool:
@@ -232,8 +231,8 @@ def _wanted(name: PurePosixPath, size: int, skipped: Counter[str]) -> bool:
     if not _is_sound(name):
         skipped[f"not a sound file ({name.suffix or name.name})"] += 1
         return False
-    if size > LARGEST:
-        skipped[f"larger than {LARGEST // 2**20} MB"] += 1
+    if size > MAX_FILE_BYTES:
+        skipped[f"larger than {MAX_FILE_BYTES // 2**20} MB"] += 1
         return False
     return True
 
@@ -253,7 +252,7 @@ def _long_enough(lengths: list[float]) -> float:
     """Seconds, to a tenth, that are enough for 98 in 100 recordings."""
     ordered = sorted(lengths)
     enough = ordered[math.ceil(0.98 * len(ordered)) - 1]
-    return min(max(math.ceil(10 * enough) / 10, 0.1), SECONDS)
+    return min(max(math.ceil(10 * enough) / 10, 0.1), MAX_SECONDS)
 
 
 def _some(values: set[str]) -> str:
@@ -262,14 +261,16 @@ def _some(values: set[str]) -> str:
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("path", type=Path, metavar="PATH", help="a folder, or a tar, tar.gz, tar.bz2 or tar.xz file")
-    parser.add_argument("--pattern", metavar="TEXT", help="of the files' names, such as {label}_{speaker}_{index}")
+    parser.add_argument("path", type=Path, metavar="PATH", help="folder, or a tar, tar.gz, tar.bz2 or tar.xz file")
+    parser.add_argument(
+        "--pattern", metavar="TEXT", help="pattern of the files' names, such as {label}_{speaker}_{index}"
+    )
     parser.add_argument(
         "--test",
         "--hold-out",
         dest="test",
         metavar="FIELD=VALUES",
-        help="the recordings of the test split, such as index=0,1,2 or speaker=theo; all others are for training",
+        help="recordings of the test split, such as index=0,1,2 or speaker=theo; all others are for training",
     )
     text = "keep a field of the pattern as a column, to slice the measures by; repeatable"
     parser.add_argument("--keep", action="append", default=[], metavar="FIELD", help=text)

@@ -18,13 +18,12 @@ import pyarrow as pa
 from components import SlipwayError
 from components.data import csv_reader
 from components.files import folder_or_text
-from components.recipes.source import BATCH, Command, Source, slug, tell
+from components.recipes.source import BATCH_ROWS, SPLIT_FOLDERS, Command, Source, slug, tell
 
-LONGEST = 224  # pixels: of the longer side of a model's input, unless params.yaml says otherwise
-SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
+MAX_SIDE = 224  # pixels: of the longer side of a model's input, unless params.yaml says otherwise
 Found = tuple[Path, str | list[str], str | None]  # an image, its label or labels, its split
 
-MNIST = "https://storage.googleapis.com/cvdf-datasets/mnist/"
+MNIST_ADDRESS = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 # SHA-256 of the uncompressed files of LeCun, Cortes and Burges: gzip's wrapping differs between mirrors.
 MNIST_SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -83,9 +82,9 @@ def _idx(origin: str, name: str) -> np.ndarray:
 
 
 def _pictures(pixels: np.ndarray, labels: np.ndarray, split: str | None) -> Iterator[pa.Table]:
-    for at in range(0, len(pixels), BATCH):
-        images = [_png(picture) for picture in pixels[at : at + BATCH]]
-        columns = {"image": pa.array(images, pa.binary()), "label": [str(n) for n in labels[at : at + BATCH]]}
+    for at in range(0, len(pixels), BATCH_ROWS):
+        images = [_png(picture) for picture in pixels[at : at + BATCH_ROWS]]
+        columns = {"image": pa.array(images, pa.binary()), "label": [str(n) for n in labels[at : at + BATCH_ROWS]]}
         yield pa.table(columns).append_column("split", pa.array([split] * len(images), pa.string()))
 
 
@@ -117,8 +116,8 @@ def images(folder: Path, labels: Path | None = None, encoding: str = "utf-8") ->
     kind = pa.list_(pa.string()) if several else pa.string()
 
     def tables() -> Iterator[pa.Table]:
-        for at in range(0, len(found), BATCH // 10):
-            part = found[at : at + BATCH // 10]
+        for at in range(0, len(found), BATCH_ROWS // 10):
+            part = found[at : at + BATCH_ROWS // 10]
             columns = {
                 "image": pa.array([path.read_bytes() for path, _, _ in part], pa.binary()),
                 "label": pa.array([label for _, label, _ in part], kind),
@@ -133,7 +132,7 @@ def images(folder: Path, labels: Path | None = None, encoding: str = "utf-8") ->
 def _in_classes(folder: Path, skipped: Counter[str]) -> list[Found]:
     """Find the images of class folders."""
     tops = _folders(folder)
-    official = {top.name: SPLITS[top.name.lower()] for top in tops if top.name.lower() in SPLITS}
+    official = {top.name: SPLIT_FOLDERS[top.name.lower()] for top in tops if top.name.lower() in SPLIT_FOLDERS}
     if official and len(official) < len(tops):
         other = next(top.name for top in tops if top.name not in official)
         raise SlipwayError(
@@ -176,10 +175,12 @@ def _listed(folder: Path, labels: Path, encoding: str, skipped: Counter[str]) ->
             what = "is not an image file" if known else f"is not in {folder}"
             raise SlipwayError(f"{where}: {name} {what}; the column `file` holds paths from that folder on")
         split = (row.get("split") or "").strip() or None
-        if split is not None and split.lower() not in SPLITS:
-            raise SlipwayError(f"{where}: split {split!r} is none of {', '.join(dict.fromkeys(SPLITS.values()))}")
+        if split is not None and split.lower() not in SPLIT_FOLDERS:
+            raise SlipwayError(
+                f"{where}: split {split!r} is none of {', '.join(dict.fromkeys(SPLIT_FOLDERS.values()))}"
+            )
         held = sorted({label for label in map(str.strip, row["labels"].split(";")) if label})
-        found.append((there[name], held, split and SPLITS[split.lower()]))
+        found.append((there[name], held, split and SPLIT_FOLDERS[split.lower()]))
     if unlisted := [name for name in there if name not in seen]:
         raise SlipwayError(
             f"{labels}: {len(unlisted)} of the {len(there)} images in {folder} are not listed, such as "
@@ -250,21 +251,25 @@ def _describe(folder: Path, found: list[Path]) -> dict[str, Any]:
     (width, height), count = sizes.most_common(1)[0]
     if count <= sizes.total() / 2:
         width, height = (sorted(size[side] for size in sizes.elements())[sizes.total() // 2] for side in (0, 1))
-    factor = min(1, LONGEST / max(width, height))
+    factor = min(1, MAX_SIDE / max(width, height))
     width, height = (max(1, round(side * factor)) for side in (width, height))
     return {"height": height, "width": width, "channels": 1 if grey else 3}
 
 
 def _mnist_arguments(parser: ArgumentParser) -> None:
-    text = "folder or address of the files (%(default)s)"
-    parser.add_argument("--from", dest="origin", type=folder_or_text, default=MNIST, metavar="DIR_OR_URL", help=text)
+    text = "folder or address of the files (default: %(default)s)"
+    parser.add_argument(
+        "--from", dest="origin", type=folder_or_text, default=MNIST_ADDRESS, metavar="DIR_OR_URL", help=text
+    )
 
 
 def _folder(parser: ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
-    text = "several labels per image: a CSV with the columns file and labels (A;B), and split if there is one"
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder with a folder of images per label")
+    text = "CSV for several labels per image, with the columns file and labels (A;B), and split if there is one"
     parser.add_argument("--labels", type=Path, metavar="FILE.csv", help=text)
-    parser.add_argument("--encoding", default="utf-8", metavar="NAME", help="of that CSV, such as cp1252 (utf-8)")
+    parser.add_argument(
+        "--encoding", default="utf-8", metavar="NAME", help="encoding of that CSV, such as cp1252 (default: utf-8)"
+    )
 
 
 SOURCES = {

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 
 from components import SlipwayError
 from components.data import csv_reader
-from components.recipes.series.example import MONTHS, UNITS, Params, columns, distance
-from components.recipes.source import BATCH, Command, Source, slug
+from components.recipes.series.example import UNIT_MONTHS, UNIT_SECONDS, Params, columns, distance
+from components.recipes.source import BATCH_ROWS, Command, Source, slug
 
-NUMBERS = 4_000_000  # values of windows in memory at a time
-SEASONS = {"second": 60, "minute": 60, "hour": 24, "day": 7, "week": 52, "month": 12, "quarter": 4}
+MAX_VALUES_IN_MEMORY = 4_000_000  # values of windows in memory at a time
+SEASON_OF_STEP = {"second": 60, "minute": 60, "hour": 24, "day": 7, "week": 52, "month": 12, "quarter": 4}
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def series(
     step = _step(rows, file) if step is None else step
     parts = _ordered(rows, step)
     if season is None:
-        season = SEASONS.get(step, 1)
+        season = SEASON_OF_STEP.get(step, 1)
         season = season if season <= history else 1
     if season > history:
         raise SlipwayError(
@@ -212,7 +212,7 @@ def _csv(file: Path, names: list[str], how: csv_reader.Reading) -> tuple[pa.Tabl
     _, header = next(rows, (0, []))
     _must_have(file, header, names)
     parts, lines = [pa.schema([(name, pa.string()) for name in names]).empty_table()], []
-    while some := list(islice(rows, BATCH)):
+    while some := list(islice(rows, BATCH_ROWS)):
         lines += [line for line, _ in some]
         parts.append(pa.table([pa.array([row[header.index(name)] for _, row in some]) for name in names], names))
     return pa.concat_tables(parts), np.array(lines, np.int64), odd
@@ -290,15 +290,15 @@ def _step(rows: Rows, file: Path) -> str:
     apart = np.diff(months)
     if (apart > 0).all() and np.median(np.diff(times)) >= np.timedelta64(28, "D") and _same_day(times):
         size = int(np.gcd.reduce(apart))
-        unit = next(unit for unit in reversed(MONTHS) if size % MONTHS[unit] == 0)
-        count = size // MONTHS[unit]
+        unit = next(unit for unit in reversed(UNIT_MONTHS) if size % UNIT_MONTHS[unit] == 0)
+        count = size // UNIT_MONTHS[unit]
     else:
         found, counts = np.unique(np.diff(times).astype(np.int64), return_counts=True)
         size = int(found[counts.argmax()])
         if size % 1_000_000:
             raise SlipwayError(f"{file}: times stand {size:,} microseconds apart; whole seconds are the shortest step")
-        unit = next(unit for unit in reversed(UNITS) if size // 1_000_000 % UNITS[unit] == 0)
-        count = size // 1_000_000 // UNITS[unit]
+        unit = next(unit for unit in reversed(UNIT_SECONDS) if size // 1_000_000 % UNIT_SECONDS[unit] == 0)
+        count = size // 1_000_000 // UNIT_SECONDS[unit]
     return unit if count == 1 else f"{count} {unit}s"
 
 
@@ -386,7 +386,7 @@ def _origins(part: Part, history: int, horizon: int, every: int, skipped: Counte
 def _windows(parts: list[Part], origins: list[np.ndarray], params: Params, *, labelled: bool) -> Iterator[pa.Table]:
     """Cut the windows that end at `origins`, some at a time."""
     schema = columns(params)
-    size = max(min(BATCH, NUMBERS // ((params.history + params.horizon) * len(params.values))), 1)
+    size = max(min(BATCH_ROWS, MAX_VALUES_IN_MEMORY // ((params.history + params.horizon) * len(params.values))), 1)
     for part, steps in zip(parts, origins, strict=True):
         for at in range(0, len(steps), size):
             some = steps[at : at + size, None]
@@ -407,23 +407,39 @@ def _lists(numbers: np.ndarray) -> pa.ListArray:
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    steps = "a unit such as day, a number of them such as '10 minutes', or row: as they follow each other (found)"
-    parser.add_argument("file", type=Path, metavar="FILE")
-    parser.add_argument("--time", required=True, metavar="COLUMN", help="the column with the time")
+    steps = "distance of two rows: day, '10 minutes' ..., or row, as they follow each other (default: found)"
+    parser.add_argument("file", type=Path, metavar="FILE", help="CSV or Parquet file")
+    parser.add_argument("--time", required=True, metavar="COLUMN", help="column with the time")
     parser.add_argument(
-        "--value", action="append", required=True, metavar="COLUMN", help="a column to predict; repeatable"
+        "--value", action="append", required=True, metavar="COLUMN", help="column to predict; repeatable"
     )
-    parser.add_argument("--group", metavar="COLUMN", help="the column that tells several series apart")
-    parser.add_argument("--history", type=int, required=True, metavar="STEPS", help="that are known")
-    parser.add_argument("--horizon", type=int, required=True, metavar="STEPS", help="that are predicted")
-    parser.add_argument("--season", type=int, metavar="STEPS", help="of a period (by the step: 12 months, 7 days ...)")
+    parser.add_argument("--group", metavar="COLUMN", help="column that tells several series apart")
+    parser.add_argument(
+        "--history", type=int, required=True, metavar="STEPS", help="length of the history that is known"
+    )
+    parser.add_argument("--horizon", type=int, required=True, metavar="STEPS", help="how many steps are predicted")
+    parser.add_argument(
+        "--season", type=int, metavar="STEPS", help="length of a period (default: by the step, 12 months, 7 days ...)"
+    )
     parser.add_argument("--step", metavar="STEP", help=steps)
-    parser.add_argument("--every", type=int, default=1, metavar="STEPS", help="from one window to the next (1)")
-    parser.add_argument("--missing", action="append", default=[], metavar="TEXT", help="a missing value, such as '?'")
-    parser.add_argument("--delimiter", metavar="CHARACTER", help="between the columns (guessed)")
-    parser.add_argument("--decimal", choices=[".", ","], help="of numbers (.)")
-    parser.add_argument("--encoding", default="utf-8", metavar="NAME", help="of the text, such as latin-1 (utf-8)")
-    parser.add_argument("--format", dest="form", metavar="FORMAT", help="of the time, such as %%d.%%m.%%Y (ISO 8601)")
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="STEPS", help="distance from one window to the next (default: 1)"
+    )
+    parser.add_argument(
+        "--missing",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="text that stands for a missing value, such as '?'; repeatable",
+    )
+    parser.add_argument("--delimiter", metavar="CHARACTER", help="delimiter of the columns (default: guessed)")
+    parser.add_argument("--decimal", choices=[".", ","], help="decimal mark of numbers (default: .)")
+    parser.add_argument(
+        "--encoding", default="utf-8", metavar="NAME", help="encoding of the text, such as latin-1 (default: utf-8)"
+    )
+    parser.add_argument(
+        "--format", dest="form", metavar="FORMAT", help="format of the time, such as %%d.%%m.%%Y (default: ISO 8601)"
+    )
 
 
 SOURCES = {

@@ -18,17 +18,17 @@ from components.data.csv_reader import Reading
 from components.data.csv_values import DATE, NEARLY, Kind
 from components.recipes.source import Command, Source, slug, tell
 
-FEW = 10  # different whole numbers at most: classes, unless --task number
-MOST = 10_000  # different values to predict that are looked at, and first rows
-ENOUGH = 50  # rows that tell an id from categories
-FORMS = [
+MAX_CLASSES = 10  # different whole numbers at most: classes, unless --task number
+MAX_VALUES_READ = 10_000  # different values to predict that are looked at, and first rows
+MIN_ID_ROWS = 50  # rows that tell an id from categories
+DATE_FORMS = [
     day + time
     for time in ("", " %H:%M", " %H:%M:%S")
     for day in ("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%Y-%m-%d", "%d.%m.%y", "%m/%d/%y")
 ]
-DIGITS = {"%d": r"(0?[1-9]|[12]\d|3[01])", "%m": r"(0?[1-9]|1[0-2])", "%Y": r"\d{4}", "%y": r"\d{2}"}
-DIGITS |= {"%H": r"([01]?\d|2[0-3])", "%M": r"[0-5]\d", "%S": r"[0-5]\d"}
-SECTIONS = {pa.float64(): "numeric", pa.string(): "categorical", pa.bool_(): "boolean", DATE: "dates"}
+DATE_DIGITS = {"%d": r"(0?[1-9]|[12]\d|3[01])", "%m": r"(0?[1-9]|1[0-2])", "%Y": r"\d{4}", "%y": r"\d{2}"}
+DATE_DIGITS |= {"%H": r"([01]?\d|2[0-3])", "%M": r"[0-5]\d", "%S": r"[0-5]\d"}
+SECTION_OF_TYPE = {pa.float64(): "numeric", pa.string(): "categorical", pa.bool_(): "boolean", DATE: "dates"}
 Types = dict[str, pa.DataType]
 
 
@@ -46,7 +46,9 @@ def breast_cancer() -> Source:
 
 
 def _settings(types: Types, labels: list[str] | None = None, targets: list[str] | None = None) -> dict[str, Any]:
-    sections = {section: [name for name, kind in types.items() if kind == own] for own, section in SECTIONS.items()}
+    sections = {
+        section: [name for name, kind in types.items() if kind == own] for own, section in SECTION_OF_TYPE.items()
+    }
     return {**sections, "labels": labels or [], "targets": targets or []}
 
 
@@ -81,7 +83,7 @@ def tabular(
     if file.suffix == ".parquet":
         types = {name: types.get(name) or _stored(file, schema.field(name)) for name in own}
     else:
-        kinds = csv_values.look(csv_reader.blocks(file, replace(how, words=csv_reader.MISSING), words), how)
+        kinds = csv_values.look(csv_reader.blocks(file, replace(how, words=csv_reader.MISSING_WORDS), words), how)
         if not kinds:
             raise SlipwayError(f"{file}: there are no rows below the header")
         comma = csv_reader.delimiter(file, how) != "," and any(_with_comma(kind) for kind in kinds.values())
@@ -196,23 +198,23 @@ def _blocks(file: Path, how: Reading) -> Iterator[pa.Table]:
 
 
 def _values(file: Path, how: Reading, label: Iterable[str]) -> Counter[str]:
-    """Count the values to predict, as text; of more than MOST different ones the first."""
+    """Count the values to predict, as text; of more than MAX_VALUES_READ different ones the first."""
     found: Counter[str] = Counter()
     for block in _blocks(file, how):
         for name in label:
             for item in pc.value_counts(_cast(file, name, block[name], pa.string(), how)).to_pylist():
-                if item["values"] is not None and (item["values"] in found or len(found) < MOST):
+                if item["values"] is not None and (item["values"] in found or len(found) < MAX_VALUES_READ):
                     found[item["values"]] += item["counts"]
     return found
 
 
 def _are_numbers(counted: Counter[str], how: Reading) -> bool:
-    """Tell whether the values to predict are numbers and not classes: more than FEW different ones, or fractions."""
+    """Tell whether the values to predict are numbers and not classes: more than MAX_CLASSES, or fractions."""
     number, whole = re.compile(csv_values.patterns(how)["number"]), re.compile(r"[+-]?\d+")
-    values = [value for value in counted if value not in csv_reader.MISSING]  # a class, if any
+    values = [value for value in counted if value not in csv_reader.MISSING_WORDS]  # a class, if any
     if not values or not all(number.fullmatch(value) for value in values):
         return False
-    return len(values) > FEW or not all(whole.fullmatch(value) for value in values)
+    return len(values) > MAX_CLASSES or not all(whole.fullmatch(value) for value in values)
 
 
 def _renamed(file: Path, rename: Iterable[str], values: list[str]) -> dict[str, str]:
@@ -247,20 +249,20 @@ def _tell_other(file: Path, how: Reading, names: list[str]) -> None:
     """Tell which categories look like dates, or like an id, by the first rows."""
     parts: list[pa.Table] = []
     for block in _blocks(file, how) if names else ():
-        parts.append(block.select(names)[: MOST - sum(map(len, parts))])
-        if sum(map(len, parts)) >= MOST:
+        parts.append(block.select(names)[: MAX_VALUES_READ - sum(map(len, parts))])
+        if sum(map(len, parts)) >= MAX_VALUES_READ:
             break
     lines = []
     for name in names:
         values = csv_values.cast(pa.concat_tables(parts)[name], pa.string(), how).drop_null()
         different = values.unique()
         drop = f"--drop {shlex.quote(name)}"
-        if forms := [form for form in FORMS if _fits(different, form)]:
+        if forms := [form for form in DATE_FORMS if _fits(different, form)]:
             dates = " or ".join(f"--date '{name}={form}'" for form in forms)
             lines.append(
                 f"{name}: looks like dates, taken for categories: {dates} makes dates of it, {drop} leaves it out"
             )
-        elif len(values) >= ENOUGH and len(different) > len(values) / 2:
+        elif len(values) >= MIN_ID_ROWS and len(different) > len(values) / 2:
             lines.append(
                 f"{name}: looks like an id or a date ({len(different):,} different values in {len(values):,} rows), "
                 f"taken for categories: {drop} leaves it out, --date '{name}=FORM' makes dates of it"
@@ -270,7 +272,7 @@ def _tell_other(file: Path, how: Reading, names: list[str]) -> None:
 
 def _fits(values: pa.Array, form: str) -> bool:
     """Tell whether all values, and there is one, look like dates of a form; strptime takes 23 for the year 23."""
-    expression = re.sub("%[a-zA-Z]", lambda found: DIGITS[found[0]], form.replace(".", r"\."))
+    expression = re.sub("%[a-zA-Z]", lambda found: DATE_DIGITS[found[0]], form.replace(".", r"\."))
     return len(values) > 0 and bool(pc.all(pc.match_substring_regex(values, f"^{expression}$")).as_py())
 
 
@@ -330,17 +332,17 @@ def _cast(
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE")
-    text = "the column to predict; repeat it to predict several numbers"
+    parser.add_argument("file", type=Path, metavar="FILE", help="CSV or Parquet file")
+    text = "column to predict; repeat it to predict several numbers"
     parser.add_argument("--label", action="append", required=True, metavar="COLUMN", help=text)
-    parser.add_argument("--task", choices=["class", "number"], help="what the label is (guessed, and told)")
-    parser.add_argument("--test", type=Path, metavar="FILE", help="an official test set: a file of the same columns")
-    parser.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="leave a column out; repeatable")
-    text = "numbers that are codes: take them for categories; repeatable"
+    parser.add_argument("--task", choices=["class", "number"], help="kind of the label (default: guessed, and told)")
+    parser.add_argument("--test", type=Path, metavar="FILE", help="official test set: a file of the same columns")
+    parser.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="column to leave out; repeatable")
+    text = "column of numbers that are codes, to be taken for categories; repeatable"
     parser.add_argument("--category", action="append", default=[], metavar="COLUMN", help=text)
-    text = "dates of another form than 2026-01-31, such as 'when=%%d.%%m.%%Y' (strptime); repeatable"
+    text = "column of dates of another form than 2026-01-31, such as 'when=%%d.%%m.%%Y'; repeatable"
     parser.add_argument("--date", action="append", default=[], metavar="COLUMN[=FORM]", help=text)
-    text = "another name of a label, such as 1=good or '>50K.=>50K'; repeatable"
+    text = "another name for a label, such as 1=good or '>50K.=>50K'; repeatable"
     parser.add_argument("--rename", action="append", default=[], metavar="VALUE=NAME", help=text)
     csv_reader.arguments(parser)
 

@@ -9,14 +9,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from components.recipes import Arrays, State
 from components.recipes.networks import Pretraining, head
-from components.recipes.text.example import SPECIAL, Params, ngrams, target, tokenizer_of
+from components.recipes.text.example import SPECIAL_TOKENS, Params, ngrams, target, tokenizer_of
 
 if TYPE_CHECKING:
     import keras
 
 # layers, width, heads: Turc, Chang, Lee and Toutanova 2019 (arXiv:1908.08962), table 1; base is Devlin 2019's
-SIZES = {"tiny": (2, 128, 2), "mini": (4, 256, 4), "small": (4, 512, 8), "medium": (8, 512, 8), "base": (12, 768, 12)}
-HIDDEN = 0.15  # of the tokens, in pretraining
+ENCODERS = {
+    "tiny": (2, 128, 2),
+    "mini": (4, 256, 4),
+    "small": (4, 512, 8),
+    "medium": (8, 512, 8),
+    "base": (12, 768, 12),
+}
+MASKED_SHARE = 0.15  # of the tokens, in pretraining
 OF = {"ngrams": ("hidden", "bayes"), "pieces": ("size", "norm", "pooling", "pretraining_epochs")}  # an encoding's own
 moved = {"model: ngrams": "encoding: ngrams", "model: transformer": "encoding: pieces"}
 sample: dict[str, Any] = {}
@@ -119,7 +125,7 @@ def _encoder(network: Network, params: Params, state: State, dropout: float) -> 
     import keras
     from keras import layers, ops
 
-    depth, width, heads = SIZES[network.size]
+    depth, width, heads = ENCODERS[network.size]
 
     def normal(x: Any, name: str) -> Any:
         return layers.LayerNormalization(epsilon=1e-6, name=name)(x)
@@ -165,7 +171,7 @@ def pretraining(network: Network, params: Params, state: State, dropout: float) 
 
     if params.encoding != "pieces" or not network.pretraining_epochs:
         return None
-    most = math.ceil(HIDDEN * (params.length - 2))
+    most = math.ceil(MASKED_SHARE * (params.length - 2))
     tokens, _, x, embed = _encoder(network, params, state, dropout)
     places = keras.Input((most,), dtype="int32", name="places")
     x = ops.take_along_axis(x, ops.expand_dims(places, 2), axis=1)
@@ -181,14 +187,14 @@ def _masked(
 ) -> tuple[Arrays, np.ndarray, np.ndarray]:
     """Hide tokens: {tokens, places}, what stood at the places `(n, most)`, weights of mean 1, 0 for unused places."""
     tokens = arrays["tokens"]
-    eligible = tokens >= len(SPECIAL)
-    count = np.minimum(np.ceil(HIDDEN * eligible.sum(axis=1)), most)
+    eligible = tokens >= len(SPECIAL_TOKENS)
+    count = np.minimum(np.ceil(MASKED_SHARE * eligible.sum(axis=1)), most)
     places = np.argsort(np.where(eligible, random.random(tokens.shape), 2), axis=1)[:, :most].astype(np.int32)
     used = np.arange(most) < count[:, None]
     told = np.take_along_axis(tokens, places, axis=1)
     draw = random.random(places.shape)
-    other = random.integers(min(len(SPECIAL), pieces - 1), pieces, places.shape, dtype=np.int32)
-    new = np.where(draw < 0.8, np.int32(SPECIAL.index("[MASK]")), np.where(draw < 0.9, other, told))
+    other = random.integers(min(len(SPECIAL_TOKENS), pieces - 1), pieces, places.shape, dtype=np.int32)
+    new = np.where(draw < 0.8, np.int32(SPECIAL_TOKENS.index("[MASK]")), np.where(draw < 0.9, other, told))
     hidden = tokens.copy()
     np.put_along_axis(hidden, places, np.where(used, new, told), axis=1)
     weights = used.astype(np.float32) * (used.size / max(int(used.sum()), 1))

@@ -14,11 +14,10 @@ import pyarrow.parquet as pq
 
 from components import SlipwayError
 from components.data import csv_reader
-from components.recipes.source import BATCH, Command, Source, slug
+from components.recipes.source import BATCH_ROWS, SPLIT_FOLDERS, Command, Source, slug
 
 Row = tuple[str | None, str | None, str | None]  # text, label, split
-SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
-FIELDS = 3  # of a Row
+ROW_FIELDS = 3  # of a Row
 
 
 def text(
@@ -61,7 +60,7 @@ def text(
 
     def tables() -> Iterator[pa.Table]:
         source = iter(rows())
-        while part := list(islice(source, BATCH)):
+        while part := list(islice(source, BATCH_ROWS)):
             columns = list(zip(*part, strict=True))
             found = [names.get(value, value) if value is not None else None for value in columns[1]]
             try:
@@ -195,9 +194,9 @@ def _parquet(path: Path, columns: list[str]) -> Iterator[Row]:
             if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
                 raise SlipwayError(f"{path}: column {columns[0]} is {kind}, not text")
             wanted = [name for name, at in zip(columns, places, strict=True) if at is not None]
-            for batch in file.iter_batches(BATCH, columns=wanted):
+            for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
                 parts = [batch.column(name).cast(pa.string()).to_pylist() for name in wanted]
-                parts += [[None] * len(batch)] * (FIELDS - len(wanted))
+                parts += [[None] * len(batch)] * (ROW_FIELDS - len(wanted))
                 yield from map(_row, map(list, zip(*parts, strict=True)))
     except (pa.ArrowException, OSError) as error:
         raise SlipwayError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
@@ -208,13 +207,13 @@ def _parquet(path: Path, columns: list[str]) -> Iterator[Row]:
 def _class_folders(folder: Path, encoding: str, skipped: Counter[str]) -> Callable[[], Iterator[Row]]:
     """FOLDER/LABEL/*.txt, or FOLDER/{train,validation,test}/LABEL/*.txt: a file an example."""
     tops = _below(folder, Path.is_dir)
-    official = [top for top in tops if top.name.lower() in SPLITS]
+    official = [top for top in tops if top.name.lower() in SPLIT_FOLDERS]
     if official and len(official) < len(tops):
         other = next(top.name for top in tops if top not in official)
         raise SlipwayError(f"{folder}: {official[0].name}/ is a split and {other}/ is none; have one kind only there")
     found: list[tuple[Path, str, str | None]] = []
     for label, split in (
-        [(label, SPLITS[top.name.lower()]) for top in tops for label in _below(top, Path.is_dir)]
+        [(label, SPLIT_FOLDERS[top.name.lower()]) for top in tops for label in _below(top, Path.is_dir)]
         if official
         else [(label, None) for label in tops]
     ):
@@ -270,13 +269,22 @@ def _below(folder: Path, kind: Callable[[Path], bool]) -> list[Path]:
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("path", type=Path, metavar="FILE_OR_FOLDER")
-    parser.add_argument("--text", metavar="COLUMN", help="of a file: the column of the text")
-    parser.add_argument("--label", metavar="COLUMN", help="of a file: the column to predict")
-    parser.add_argument("--lines", action="store_true", help="of a folder: LABEL.txt or NAME.LABEL, a line per example")
-    parser.add_argument("--encoding", default="utf-8", help="(%(default)s)")
-    parser.add_argument("--delimiter", metavar="CHARACTER", help="of a CSV (a comma; a tab for .tsv)")
-    parser.add_argument("--no-quotes", action="store_true", help="of a CSV: quotes are plain text")
+    parser.add_argument("path", type=Path, metavar="FILE_OR_FOLDER", help="table, or folder of text files")
+    parser.add_argument("--text", metavar="COLUMN", help="column of a file with the text")
+    parser.add_argument("--label", metavar="COLUMN", help="column of a file to predict")
+    parser.add_argument(
+        "--lines", action="store_true", help="files of a folder, LABEL.txt or NAME.LABEL, have a line per example"
+    )
+    parser.add_argument(
+        "--encoding",
+        default="utf-8",
+        metavar="NAME",
+        help="encoding of the text, such as gb18030 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--delimiter", metavar="CHARACTER", help="delimiter of a CSV's columns (default: a comma; a tab for .tsv)"
+    )
+    parser.add_argument("--no-quotes", action="store_true", help="take the quotes of a CSV for plain text")
     help_text = "another name for a label, such as 1=positive; repeatable"
     parser.add_argument("--rename", action="append", default=[], metavar="OLD=NEW", help=help_text)
 

@@ -29,13 +29,13 @@ FACTS = {
     "silent": pa.bool_(),
     "decodable": pa.bool_(),
 }
-RATES = (1_000, 768_000)  # Hz: of a recording; outside of it a header is wrong, and resampling would take for ever
-LOUDEST = 1e6  # where 1 is full scale: above it a float file holds no sound
-BLOCK = 2**20  # samples decoded at a time, over all channels
-CLIPPED = 0.99  # of full scale: 8 bits end at 0.992
-SILENT = -80.0  # dB below full scale, the mean taken off
-FLOOR = 1e-10  # power under which the logarithm is cut: -100 dB
-RANGE = 80.0  # dB below a recording's loudest band that are kept (as librosa's power_to_db: top_db)
+SAMPLE_RATES = (1_000, 768_000)  # Hz; outside of it a header is wrong, and resampling would take for ever
+MAX_AMPLITUDE = 1e6  # where 1 is full scale: above it a float file holds no sound
+BLOCK_SAMPLES = 2**20  # samples decoded at a time, over all channels
+CLIPPED_LEVEL = 0.99  # of full scale: 8 bits end at 0.992
+SILENCE_DB = -80.0  # dB below full scale, the mean taken off
+MIN_POWER = 1e-10  # power under which the logarithm is cut: -100 dB
+RANGE_DB = 80.0  # dB below a recording's loudest band that are kept (as librosa's power_to_db: top_db)
 
 
 class Params(BaseModel):
@@ -123,7 +123,7 @@ def _facts(data: bytes | None, params: Params) -> dict[str, Any]:
         return known
     rms = float(np.sqrt(np.mean((sound - sound.mean(dtype=np.float64)) ** 2)))
     level = 20 * np.log10(max(rms, 1e-6))
-    return known | {"level": float(level), "silent": bool(level < SILENT), "decodable": True}
+    return known | {"level": float(level), "silent": bool(level < SILENCE_DB), "decodable": True}
 
 
 def _sound(data: bytes | None, params: Params, known: dict[str, Any]) -> np.ndarray:
@@ -140,17 +140,21 @@ def _sound(data: bytes | None, params: Params, known: dict[str, Any]) -> np.ndar
             rate, frames, channels = file.samplerate, file.frames, file.channels
             known |= {"sample_rate": rate, "channels": channels, "seconds": frames / rate}
             known |= {"format": file.format, "subtype": file.subtype}
-            if not RATES[0] <= rate <= RATES[1]:
-                raise ValueError(f"the recording has {rate:,} samples a second, not {RATES[0]:,} to {RATES[1]:,}")
+            if not SAMPLE_RATES[0] <= rate <= SAMPLE_RATES[1]:
+                raise ValueError(
+                    f"the recording has {rate:,} samples a second, not {SAMPLE_RATES[0]:,} to {SAMPLE_RATES[1]:,}"
+                )
             if frames > params.max_seconds * rate:
                 raise ValueError(f"the recording lasts {frames / rate:,.0f} s, over {params.max_seconds:g}")
             parts = []
             peak, clipped, found = 0.0, 0, 0
-            while found < frames and len(block := file.read(BLOCK // channels, dtype="float32", always_2d=True)):
+            while found < frames and len(
+                block := file.read(BLOCK_SAMPLES // channels, dtype="float32", always_2d=True)
+            ):
                 found += len(block)
                 size = np.abs(block)
                 peak = float(np.maximum(peak, size.max()))  # unlike max(), keeps a NaN
-                clipped += int((size >= CLIPPED).sum())
+                clipped += int((size >= CLIPPED_LEVEL).sum())
                 parts.append(block[:, 0] if channels == 1 else block.mean(axis=1))
     except ValueError:
         raise
@@ -162,7 +166,7 @@ def _sound(data: bytes | None, params: Params, known: dict[str, Any]) -> np.ndar
         raise ValueError("the recording has no samples")
     if found < frames or _cut_off(data):
         raise ValueError("the recording is cut off: its header promises more than there is")
-    if not peak <= LOUDEST:  # NaN and infinity too
+    if not peak <= MAX_AMPLITUDE:  # NaN and infinity too
         raise ValueError("the recording has samples that are not finite, or far beyond full scale")
     known |= {"peak": peak, "clipped": clipped / (found * channels)}
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -211,7 +215,7 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
 
 
 def _decibels(data: bytes | None, params: Params) -> np.ndarray:
-    """Power of a recording's mel bands, `(frames, bands)` float32 in dB, at most RANGE below the loudest."""
+    """Power of a recording's mel bands, `(frames, bands)` float32 in dB, at most RANGE_DB below the loudest."""
     from scipy.fft import rfft
 
     known: dict[str, Any] = {}
@@ -221,8 +225,8 @@ def _decibels(data: bytes | None, params: Params) -> np.ndarray:
     frames = np.lib.stride_tricks.sliding_window_view(sound, window)[::hop] * shape
     spectrum = rfft(frames, 2 * (len(filters) - 1))
     power = (spectrum.real**2 + spectrum.imag**2) @ filters
-    decibels: np.ndarray = 10 * np.log10(np.maximum(power, np.float32(FLOOR)))
-    return np.asarray(np.maximum(decibels, decibels.max() - np.float32(RANGE)))
+    decibels: np.ndarray = 10 * np.log10(np.maximum(power, np.float32(MIN_POWER)))
+    return np.asarray(np.maximum(decibels, decibels.max() - np.float32(RANGE_DB)))
 
 
 def _fitted(sound: np.ndarray, rate: int, params: Params) -> np.ndarray:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     import pandas
 
 requirements = ()
-LARGEST = 1e15  # of a value: its square, summed over a history, must stay in float32
-UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}  # seconds
-MONTHS = {"month": 1, "quarter": 3, "year": 12}
-STEP = re.compile(rf"(?:([1-9]\d{{0,5}}) )?({'|'.join([*UNITS, *MONTHS])})s?")
+MAX_VALUE = 1e15  # of a value: its square, summed over a history, must stay in float32
+UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}  # seconds
+UNIT_MONTHS = {"month": 1, "quarter": 3, "year": 12}
+STEP_PATTERN = re.compile(rf"(?:([1-9]\d{{0,5}}) )?({'|'.join([*UNIT_SECONDS, *UNIT_MONTHS])})s?")
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -49,11 +49,13 @@ def distance(step: str) -> tuple[int, int]:
 
     Raises ValueError for anything else.
     """
-    found = STEP.fullmatch(step)
+    found = STEP_PATTERN.fullmatch(step)
     if not found:
-        raise ValueError(f"step is {step!r}; it may be {', '.join([*UNITS, *MONTHS])}, or such as '10 minutes'")
+        raise ValueError(
+            f"step is {step!r}; it may be {', '.join([*UNIT_SECONDS, *UNIT_MONTHS])}, or such as '10 minutes'"
+        )
     count, unit = int(found[1] or 1), found[2]
-    return count * MONTHS.get(unit, 0), count * UNITS.get(unit, 0)
+    return count * UNIT_MONTHS.get(unit, 0), count * UNIT_SECONDS.get(unit, 0)
 
 
 def _lists(params: Params) -> list[str]:
@@ -112,7 +114,7 @@ def facts(table: pa.Table, params: Params) -> pa.Table:
 def _finite(lowest: np.ndarray, highest: np.ndarray) -> pa.Array:
     """Say whether a range is of numbers that can be computed with; one of none is."""
     with np.errstate(invalid="ignore"):
-        return pa.array(~(np.abs(lowest) > LARGEST) & ~(np.abs(highest) > LARGEST))
+        return pa.array(~(np.abs(lowest) > MAX_VALUE) & ~(np.abs(highest) > MAX_VALUE))
 
 
 def _describe(column: Any) -> dict[str, np.ndarray]:
@@ -186,7 +188,7 @@ def _sum(differences: np.ndarray) -> np.ndarray:
 
 def _scale(total: np.ndarray, count: np.ndarray) -> float:
     mean = float(np.mean(total / np.maximum(count, 1)))
-    return mean if 0 < mean < LARGEST else 1.0
+    return mean if 0 < mean < MAX_VALUE else 1.0
 
 
 def _groups(table: pa.Table, params: Params) -> np.ndarray:
@@ -247,8 +249,8 @@ def _filled(table: pa.Table, params: Params) -> np.ndarray:
     if np.isinf(values).any():
         raise ValueError("history: a value is infinite")
     with np.errstate(invalid="ignore"):
-        if (np.abs(values) > LARGEST).any():
-            raise ValueError(f"history: a value is over {LARGEST:g}")
+        if (np.abs(values) > MAX_VALUE).any():
+            raise ValueError(f"history: a value is over {MAX_VALUE:g}")
     steps = np.arange(params.history)
     for row, column in np.argwhere(np.isnan(values).any(axis=1)):
         line = values[row, :, column]
@@ -264,8 +266,8 @@ def cycles_of(params: Params) -> list[str]:
     if params.step is None:
         return []
     months, seconds = distance(params.step)
-    length = seconds + months * 30 * UNITS["day"]
-    lengths = {"year": 360 * UNITS["day"], "week": UNITS["week"], "day": UNITS["day"]}
+    length = seconds + months * 30 * UNIT_SECONDS["day"]
+    lengths = {"year": 360 * UNIT_SECONDS["day"], "week": UNIT_SECONDS["week"], "day": UNIT_SECONDS["day"]}
     return [name for name, whole in lengths.items() if length < whole]
 
 

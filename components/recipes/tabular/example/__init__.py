@@ -18,13 +18,13 @@ from components.targets import Target, regression, single_label
 requirements = ()
 DATE = pa.timestamp("us")
 FACTS = ("missing", "finite", "dates_valid", "longest")
-FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999  # the years 1 to 9999, in microseconds since 1970
-DAY = 86_400_000_000  # microseconds
-YEAR = 365.2425  # days, of the Gregorian calendar
+FIRST_DATE, LAST_DATE = -62_135_596_800_000_000, 253_402_300_799_999_999  # years 1 to 9999, microseconds since 1970
+DAY_MICROSECONDS = 86_400_000_000  # microseconds
+YEAR_DAYS = 365.2425  # days, of the Gregorian calendar
 DATE_PARTS = ("days", "year", "month", "day", "weekday", "year sin", "year cos", "time sin", "time cos")
-UNSEEN, MISSING, KNOWN = 0, 1, 2  # codes of a category; the known values follow from KNOWN on
-MOST_VALUES = 100_000  # different ones of a category; more are an id or a text
-LONGEST_VALUE = 1000  # characters; a longer text is no category and counts as unseen
+UNSEEN_CODE, MISSING_CODE, FIRST_KNOWN_CODE = 0, 1, 2  # of a category; the known values follow from the last on
+MAX_CATEGORIES = 100_000  # different ones of a category; more are an id or a text
+MAX_CATEGORY_CHARACTERS = 1000  # characters; a longer text is no category and counts as unseen
 
 Size = Annotated[int, Field(ge=1)]
 
@@ -99,7 +99,7 @@ def facts(table: pa.Table, params: Params) -> pa.Table:
         found[name] = table[name]
         missing += table[name].is_null().to_numpy()
     for name in params.numeric:
-        finite &= pc.less_equal(pc.abs(table[name]), scaling.LIMIT).fill_null(fill_value=True).to_numpy()
+        finite &= pc.less_equal(pc.abs(table[name]), scaling.MAX_NUMBER).fill_null(fill_value=True).to_numpy()
     for name in params.dates:
         good = _in_range(table[name])
         valid &= good.fill_null(fill_value=True).to_numpy()
@@ -112,14 +112,14 @@ def facts(table: pa.Table, params: Params) -> pa.Table:
 def _in_range(dates: Any) -> Any:
     """Return a boolean array: the date is one of the years 1 to 9999; null where it is missing."""
     count = dates.cast(pa.int64())
-    return pc.and_(pc.greater_equal(count, FIRST), pc.less_equal(count, LAST))
+    return pc.and_(pc.greater_equal(count, FIRST_DATE), pc.less_equal(count, LAST_DATE))
 
 
 def fit(tables: Iterable[pa.Table], params: Params) -> State:
     """Fill, scale, gaps, known values and bins of the columns.
 
-    One pass; memory holds at most scaling.SAMPLE values of each number (for medians and quantiles, see
-    scaling.Summary) and MOST_VALUES different ones of each category. Raises SlipwayError for a category that
+    One pass; memory holds at most scaling.COLUMN_SAMPLE values of each number (for medians and quantiles, see
+    scaling.Summary) and MAX_CATEGORIES different ones of each category. Raises SlipwayError for a category that
     has more.
     """
     names = number_names(params)
@@ -130,12 +130,12 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
         summary.add(_numbers(table, params))
         for name, counter in counts.items():
             for item in pc.value_counts(table[name].drop_null()).to_pylist():
-                if len(item["values"]) <= LONGEST_VALUE:
+                if len(item["values"]) <= MAX_CATEGORY_CHARACTERS:
                     counter[item["values"]] += item["counts"]
-            if len(counter) > MOST_VALUES:
+            if len(counter) > MAX_CATEGORIES:
                 raise SlipwayError(
-                    f"tabular: column {name} has more than {MOST_VALUES:,} different values, as an id or a text has; "
-                    "take it out of tabular.categorical in params.yaml"
+                    f"tabular: column {name} has more than {MAX_CATEGORIES:,} different values, as an id or a text "
+                    "has; take it out of tabular.categorical in params.yaml"
                 )
         gaps.update({name: table[name].null_count for name in (*params.numeric, *params.dates)})
     ends = dict(zip(names, zip(summary.low, summary.high, strict=True), strict=True))
@@ -191,8 +191,8 @@ def _parts(dates: Any) -> dict[str, np.ndarray]:
         numbers: np.ndarray = values.cast(pa.float64(), safe=False).fill_null(float("nan")).to_numpy()
         return numbers
 
-    days = plain(valid.cast(pa.int64())) / DAY
-    year = 2 * np.pi * plain(pc.day_of_year(valid)) / YEAR
+    days = plain(valid.cast(pa.int64())) / DAY_MICROSECONDS
+    year = 2 * np.pi * plain(pc.day_of_year(valid)) / YEAR_DAYS
     time = 2 * np.pi * (days - np.floor(days))
     values = (days, plain(pc.year(valid)), plain(pc.month(valid)), plain(pc.day(valid)), plain(pc.day_of_week(valid)))
     return dict(zip(DATE_PARTS, (*values, np.sin(year), np.cos(year), np.sin(time), np.cos(time)), strict=True))
@@ -214,29 +214,31 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
         filled = np.where(np.isnan(numbers), np.array(state["fill"]), numbers)
         with np.errstate(over="ignore"):
             scaled = scaling.scale(filled, state["scale"], params.clip).astype(np.float32)
-        if (wrong := ~np.isfinite(scaled) | (np.abs(filled) > scaling.LIMIT)).any():
+        if (wrong := ~np.isfinite(scaled) | (np.abs(filled) > scaling.MAX_NUMBER)).any():
             row, column = np.argwhere(wrong)[0]
             raise ValueError(f"{names[column]} is too large: {filled[row, column]:g}")
         arrays["numeric"] = scaled
     codes = [_known(table[name], pa.array(state["values"][name], pa.string())) for name in params.categorical]
     codes += [_known(table[name], pa.array([False, True])) for name in params.boolean]
-    codes += [KNOWN + table[name].is_null(nan_is_null=True).to_numpy().astype(np.int32) for name in state["gaps"]]
+    codes += [
+        FIRST_KNOWN_CODE + table[name].is_null(nan_is_null=True).to_numpy().astype(np.int32) for name in state["gaps"]
+    ]
     if codes:
         arrays["categorical"] = np.stack(codes, axis=1).astype(np.int32)
     return arrays
 
 
 def _known(values: Any, known: pa.Array) -> np.ndarray:
-    found = pc.add(pc.index_in(values, value_set=known, skip_nulls=True), KNOWN).fill_null(UNSEEN)
-    codes: np.ndarray = pc.if_else(values.is_null(), MISSING, found).to_numpy()
+    found = pc.add(pc.index_in(values, value_set=known, skip_nulls=True), FIRST_KNOWN_CODE).fill_null(UNSEEN_CODE)
+    codes: np.ndarray = pc.if_else(values.is_null(), MISSING_CODE, found).to_numpy()
     return codes
 
 
 def categories_of(params: Params, state: State) -> dict[str, int]:
     """Return the columns of `categorical` and how many codes each has."""
-    sizes = {name: KNOWN + len(state["values"][name]) for name in params.categorical}
-    sizes |= dict.fromkeys(params.boolean, KNOWN + 2)
-    return sizes | {f"{name} missing": KNOWN + 2 for name in state["gaps"]}
+    sizes = {name: FIRST_KNOWN_CODE + len(state["values"][name]) for name in params.categorical}
+    sizes |= dict.fromkeys(params.boolean, FIRST_KNOWN_CODE + 2)
+    return sizes | {f"{name} missing": FIRST_KNOWN_CODE + 2 for name in state["gaps"]}
 
 
 def inputs(params: Params, state: State) -> dict[str, Input]:
@@ -312,7 +314,7 @@ def sample(rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:
         "y": pa.array(y, mask=random.random(rows) < 0.05),
         "colour": colour,
         "member": pa.array(random.random(rows) < 0.5, mask=random.random(rows) < 0.1),
-        "since": pa.array(days * DAY, mask=random.random(rows) < 0.1).cast(DATE),
+        "since": pa.array(days * DAY_MICROSECONDS, mask=random.random(rows) < 0.1).cast(DATE),
         "label": answer,
     }
     section = {"numeric": ["x", "y"], "categorical": ["colour"], "boolean": ["member"], "dates": ["since"]}

@@ -10,15 +10,15 @@ from typing import Any, Literal
 import numpy as np
 
 Kind = Literal["standardise", "min_max", "robust", "quantile", "none"]
-SAMPLE = 100_000  # values of each column, at most, that medians and quantiles are computed from
-SAMPLES = 10_000_000  # of all columns together
-POINTS = 256  # of a column's distribution, for the kind `quantile`
-LIMIT = 1e30  # beyond it a number counts as missing: float32 ends at 3e38, and its square must not overflow
+COLUMN_SAMPLE = 100_000  # values of each column, at most, that medians and quantiles are computed from
+TOTAL_SAMPLE = 10_000_000  # of all columns together
+QUANTILE_POINTS = 256  # of a column's distribution, for the kind `quantile`
+MAX_NUMBER = 1e30  # beyond it a number counts as missing: float32 ends at 3e38, and its square must not overflow
 
 
 @dataclass
 class Summary:
-    """What is known of the columns after all that was added: `(columns,)` float64 each, of values within +-LIMIT.
+    """What is known of the columns after all that was added: `(columns,)` float64 each, of values within +-MAX_NUMBER.
 
     Mean and sum of squares by the update of Chan, Golub and LeVeque (1979), "Updating formulae and a pairwise
     algorithm for computing sample variances". `sample` holds `size` values of each column at most: those whose
@@ -28,9 +28,9 @@ class Summary:
 
     columns: int
     seed: int = 0
-    size: int = 0  # 0: SAMPLE, or what the columns may have of SAMPLES
+    size: int = 0  # 0: COLUMN_SAMPLE, or what the columns may have of TOTAL_SAMPLE
     rows: int = 0  # added so far
-    count: np.ndarray = field(init=False)  # (columns,) values that are there, within +-LIMIT
+    count: np.ndarray = field(init=False)  # (columns,) values that are there, within +-MAX_NUMBER
     mean: np.ndarray = field(init=False)
     square: np.ndarray = field(init=False)  # sum of squared distances from the mean
     low: np.ndarray = field(init=False)
@@ -42,14 +42,14 @@ class Summary:
     def __post_init__(self) -> None:
         self.count, self.mean, self.square = (np.zeros(self.columns) for _ in range(3))
         self.low, self.high = np.full(self.columns, np.inf), np.full(self.columns, -np.inf)
-        self.size = self.size or min(SAMPLE, SAMPLES // max(self.columns, 1))
+        self.size = self.size or min(COLUMN_SAMPLE, TOTAL_SAMPLE // max(self.columns, 1))
         self._limit = np.full(self.columns, np.iinfo(np.uint64).max, np.uint64)
         self._keys = [np.empty(0, np.uint64) for _ in range(self.columns)]
         self._values = [np.empty(0) for _ in range(self.columns)]
 
     def add(self, numbers: np.ndarray) -> None:
-        """Add rows `(n, columns)`; what is not finite, or beyond +-LIMIT, counts as missing."""
-        there = np.abs(numbers) <= LIMIT  # false of NaN
+        """Add rows `(n, columns)`; what is not finite, or beyond +-MAX_NUMBER, counts as missing."""
+        there = np.abs(numbers) <= MAX_NUMBER  # false of NaN
         n = there.sum(axis=0)
         m = np.where(there, numbers, 0).sum(axis=0) / np.maximum(n, 1)
         s = (np.where(there, numbers - m, 0) ** 2).sum(axis=0)
@@ -112,7 +112,7 @@ def scaler(summary: Summary, kind: Kind) -> dict[str, Any]:
     """
     if kind == "quantile":
         # shares off the ends, so that the normal values are finite (Blom 1958 calls these plotting positions)
-        shares = [(number + 0.5) / POINTS for number in range(POINTS)]
+        shares = [(number + 0.5) / QUANTILE_POINTS for number in range(QUANTILE_POINTS)]
         return {
             "points": summary.quantiles(shares).T.tolist(),
             "normal": [NormalDist().inv_cdf(share) for share in shares],

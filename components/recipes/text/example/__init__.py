@@ -15,7 +15,7 @@ from components.targets import Target, single_label
 
 requirements = ("tokenizers",)
 Lengths = Annotated[list[Annotated[int, Field(ge=1, le=10)]], Field(min_length=2, max_length=2)]
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # their tokens are 0 to 4
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # their tokens are 0 to 4
 
 
 class Normalisation(BaseModel):
@@ -149,18 +149,18 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
         vocabulary = ngrams.vocabulary(state["grams"], tuple(state["documents"]))
         cleaned = [_cleaned(text, normalise) for text in texts]
         if "" in cleaned:
-            raise ValueError(NOTHING)
+            raise ValueError(EMPTY_TEXT)
         presence = params.weighting == "presence"
         found = ngrams.encode(cleaned, vocabulary, params.words, params.characters, params.length, presence=presence)
         return dict(zip(("ids", "weights"), found, strict=True))
     encodings = tokenizer_of(state["tokenizer"], params.length).encode_batch_fast(texts)
     tokens = np.array([encoding.ids for encoding in encodings], np.int32).reshape(len(texts), params.length)
     if texts and (tokens[:, 2] == 0).any():  # [CLS] and [SEP] alone
-        raise ValueError(NOTHING)
+        raise ValueError(EMPTY_TEXT)
     return {"tokens": tokens}
 
 
-NOTHING = "the text is empty: it has nothing but spaces and control characters"
+EMPTY_TEXT = "the text is empty: it has nothing but spaces and control characters"
 
 
 def _readable(data: bytes | None, params: Params) -> str:
@@ -216,10 +216,10 @@ def _train(tables: Iterable[pa.Table], params: Params) -> str:
         for table in tables
     )
     trainer = trainers.BpeTrainer(
-        vocab_size=params.vocabulary, min_frequency=2, special_tokens=list(SPECIAL), show_progress=False
+        vocab_size=params.vocabulary, min_frequency=2, special_tokens=list(SPECIAL_TOKENS), show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
-    marks = [("[CLS]", SPECIAL.index("[CLS]")), ("[SEP]", SPECIAL.index("[SEP]"))]
+    marks = [("[CLS]", SPECIAL_TOKENS.index("[CLS]")), ("[SEP]", SPECIAL_TOKENS.index("[SEP]"))]
     tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=marks)
     content = json.loads(tokenizer.to_str())
     content["added_tokens"] = []  # or a text that says [MASK] or [PAD] would become that token
@@ -240,7 +240,7 @@ def tokenizer_of(content: str, length: int) -> Any:
 def inputs(params: Params, state: State) -> dict[str, Input]:  # noqa: ARG001
     """Pieces of words, or n-grams and their weights; the n-gram 0 has no weight."""
     if params.encoding == "pieces":
-        return {"tokens": Input("tokens", mask=SPECIAL.index("[MASK]"))}
+        return {"tokens": Input("tokens", mask=SPECIAL_TOKENS.index("[MASK]"))}
     return {"ids": Input("tokens"), "weights": Input("weights")}
 
 

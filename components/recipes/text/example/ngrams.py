@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-COUNTED = 4_000_000  # different n-grams counted at a time, about 0.5 GB; the rarest go first
+MAX_COUNTED = 4_000_000  # different n-grams counted at a time, about 0.5 GB; the rarest go first
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def fit(
     """Find the `size` n-grams that most texts have, of two texts at least; ties go by the n-gram.
 
     `texts` are cleaned, with their labels; counts are kept for each of `labels`, whatever the network makes of them.
-    Where more than COUNTED different ones were met, those of the fewest texts are forgotten, as in lossy counting
+    Where more than MAX_COUNTED different ones were met, those of the fewest texts are forgotten, as in lossy counting
     (Manku and Motwani 2002): memory does not grow with the data, and the common ones keep their counts but for those
     few. Returns {"documents": texts of each group, "grams": a line each: kind, n-gram, counts}.
     """
@@ -75,7 +75,7 @@ def fit(
         if characters:
             counters[group].update({"c" + gram for gram in of_characters(text, characters)})
         if number % 256 == 0:
-            while sum(map(len, counters)) > COUNTED:
+            while sum(map(len, counters)) > MAX_COUNTED:
                 floor += 1
                 counters = _without(counters, floor)
     total: Counter[str] = Counter()
