@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -435,6 +436,9 @@ def test_missing_truths_and_dates_go_through_serving() -> None:
     state = json.loads(json.dumps(recipe.fit([sample], params)))
 
     class Session:
+        def get_inputs(self) -> list[SimpleNamespace]:
+            return [SimpleNamespace(name=name) for name in ("numeric", "categorical")]
+
         def run(self, _: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
             first = feeds["numeric"][:, 0]
             return [np.stack([first < 0, first >= 0], axis=1).astype(np.float32)]
