@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ruamel.yaml import YAML
 
 from components import params, recipes
-from components.data import dataset
+from components.data import dataset, splits
 from components.files import sha256, write_csv, write_json
 from components.serving import onnx_model
 
@@ -193,7 +193,7 @@ def examples(root: Path, settings: params.Params) -> tuple[pa.Table, np.ndarray]
     start = sum(len(part) for part in parts[:3])  # b.parquet begins here
     mask[start] = mask[start + 1] = False
     kept = kept.filter(pa.array(mask))
-    return kept, dataset.splits(kept, settings.split.test, settings.split.validation, settings.seed)
+    return kept, splits.assigned(kept, settings.split.test, settings.split.validation, settings.seed)
 
 
 def arrays(root: Path, settings: params.Params) -> None:

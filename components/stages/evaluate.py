@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import SlipwayError, nearest, recipes
-from components.data import dataset, split_rows
+from components.data import split_rows, splits
 from components.evaluation import bootstrap, explain, metrics, rates, slices
 from components.evaluation.examples import Examples, Measures, rounded
 from components.files import model_digest, read_json, replacing, write_csv, write_json
@@ -39,7 +39,7 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
         costs=params.cost_matrix(),
         scale=_scale(params, data, arrays, manifest),
         bins=settings.calibration_bins,
-        blocks=dataset.blocks_of(arrays),
+        blocks=splits.blocks_of(arrays),
     )
     ask = partial(onnx_model.outputs, loaded)
     found, by_name = metrics.measure(examples)

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from components import SlipwayError, recipes
-from components.data import dataset
+from components.data import dataset, splits
 from components.files import replacing, sha256, write_json
 from components.params import Params
 from components.targets import Target
@@ -75,7 +75,7 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
                 classes[name].update(counter)
         if order is not None:
             values, gap = order
-            np.save(aside / "test" / "block.npy", dataset.blocks(values[np.load(aside / "test" / "row.npy")], gap))
+            np.save(aside / "test" / "block.npy", splits.blocks(values[np.load(aside / "test" / "row.npy")], gap))
         if not target.classes:
             state |= {"target": _scale(np.load(aside / "train" / "label.npy", mmap_mode="r"))}
         manifest = {
@@ -104,14 +104,14 @@ def _parts(
 ) -> Iterator[Part]:
     keys = [dataset.read(chunk, columns, only=("id", "split")) for chunk in chunks]
     whole = any("validation" in part["split"].to_pylist() for part in keys)
-    by_time = None if order is None else dataset.cuts(order[0], params.split.test, params.split.validation, order[1])
+    by_time = None if order is None else splits.cuts(order[0], params.split.test, params.split.validation, order[1])
     offsets = np.zeros(len(dataset.SPLITS), np.int64)
     start = 0
     for chunk, part in zip(chunks, keys, strict=True):
         if by_time is not None:
             found = by_time[start : start + chunk.rows].copy()
         else:
-            found = dataset.splits(part, params.split.test, params.split.validation, params.seed, whole_train=whole)
+            found = splits.assigned(part, params.split.test, params.split.validation, params.seed, whole_train=whole)
         dropped = np.array(aside.get(chunk.path.name, []), np.int64) - chunk.start
         found[dropped[(dropped >= 0) & (dropped < chunk.rows)]] = SET_ASIDE
         yield Part(chunk, found, tuple(offsets.tolist()), start)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import SlipwayError, recipes
-from components.data import dataset, split_rows, versions
+from components.data import split_rows, splits, versions
 from components.evaluation import metrics, promotion
 from components.evaluation.examples import Examples
 from components.files import model_digest, read_json, sha256, write_json
@@ -119,7 +119,7 @@ def _settle(
     difference, compared = None, None
     if answers is not None and rival is not None:
         ours, its = (_scores(params, build, predictions["actual"], given) for given in (predictions, answers))
-        blocks = dataset.blocks_of(build / "arrays")
+        blocks = splits.blocks_of(build / "arrays")
         difference = promotion.compare(ours, its, params.register_, params.seed, blocks)
         compared = {"version": str(rival.version), "score": float(its.mean()), "metrics": {}}
         if promotion.score(params) in values:  # else it is no metric

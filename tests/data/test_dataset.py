@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import SlipwayError
-from components.data import dataset
+from components.data import dataset, splits
 from tests.conftest import Make
 
 BYTES = pa.schema({"image": pa.binary()})
@@ -49,21 +49,21 @@ def keyed(keys: list[str], given_: list[str | None] | None = None) -> pa.Table:
 
 @given(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=50), st.integers(0, 2**31 - 1))
 def test_an_example_keeps_its_split_when_data_grows(keys: list[str], seed: int) -> None:
-    whole = dataset.splits(keyed(keys), 0.2, 0.2, seed)
-    grown = dataset.splits(keyed(["new", *keys, *keys]), 0.2, 0.2, seed)
+    whole = splits.assigned(keyed(keys), 0.2, 0.2, seed)
+    grown = splits.assigned(keyed(["new", *keys, *keys]), 0.2, 0.2, seed)
     assert np.array_equal(grown[1 : 1 + len(keys)], whole)
     assert np.array_equal(grown[1 + len(keys) :], whole)  # copies stand on the same side
 
 
 def test_the_shares_are_those_asked_for() -> None:
-    found = dataset.splits(keyed([f"{n:032x}" for n in range(20_000)]), 0.2, 0.25, 1)
+    found = splits.assigned(keyed([f"{n:032x}" for n in range(20_000)]), 0.2, 0.25, 1)
     shares = np.bincount(found, minlength=3) / len(found)
     assert shares == pytest.approx([0.6, 0.2, 0.2], abs=0.01)
 
 
 def test_a_given_split_is_respected() -> None:
     keys = [f"{n:032x}" for n in range(3000)]
-    found = dataset.splits(keyed(keys, ["test", "train", "validation"] * 1000), 0.2, 0.2, 1)
+    found = splits.assigned(keyed(keys, ["test", "train", "validation"] * 1000), 0.2, 0.2, 1)
     assert set(found[0::3]) == {2}
     assert set(found[2::3]) == {1}
     assert np.bincount(found[1::3], minlength=3)[2] == 0  # no training example is ever tested on
@@ -72,7 +72,7 @@ def test_a_given_split_is_respected() -> None:
 
 def test_an_official_validation_split_leaves_train_whole() -> None:
     keys = [f"{n:032x}" for n in range(1000)]
-    found = dataset.splits(keyed(keys, ["train", "validation"] * 500), 0.2, 0.2, 1, whole_train=True)
+    found = splits.assigned(keyed(keys, ["train", "validation"] * 500), 0.2, 0.2, 1, whole_train=True)
     assert set(found[0::2]) == {0}
     assert set(found[1::2]) == {1}
 
@@ -155,7 +155,7 @@ def _double(number: int) -> int:
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=200), st.integers(0, 30))
 def test_a_block_is_of_times_that_follow_each_other(times: list[int], gap: int) -> None:
     order = np.array(times)
-    found = dataset.blocks(order, gap)
+    found = splits.blocks(order, gap)
     assert len(found) == len(order) and found.min() == 0
     by_time = dict(zip(times, found.tolist(), strict=True))
     assert [by_time[time] for time in times] == found.tolist()  # equal times, such as of two series, are together
@@ -200,7 +200,7 @@ def test_a_split_by_time_leaves_a_gap_before_each_cut(
     order: list[int], test: float, validation: float, gap: int
 ) -> None:
     times = np.array(order)
-    found = dataset.cuts(times, test, validation, gap)
+    found = splits.cuts(times, test, validation, gap)
     distinct = np.unique(times)
     place = np.searchsorted(distinct, times)
     for time in distinct:

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from components import SlipwayError, params
 from components.recipes.audio import example as audio
 from components.recipes.audio import networks, source
+from components.recipes.audio.example import spectrogram
 from components.recipes.source import Source
 from components.stages import ingest
 from tests.conftest import ROOT
@@ -49,7 +50,7 @@ def table(*data: bytes | None) -> pa.Table:
 
 
 def decibels(data: bytes, settings: audio.Params = SETTINGS) -> np.ndarray:
-    return audio._decibels(data, settings)
+    return spectrogram.decibels(data, settings)
 
 
 WAV, FLAC = sound(TONE), sound(TONE, kind="FLAC")
@@ -157,7 +158,7 @@ def test_facts_of_recordings() -> None:
 
 def test_the_bands_are_htk_mels() -> None:
     settings = audio.Params(sample_rate=16_000, bands=40, fmin=0.0)
-    _, filters = audio._filters(16_000, 400, 40, 0.0, 8000.0)
+    _, filters = spectrogram._filters(16_000, 400, 40, 0.0, 8000.0)
     step = 2595 * np.log10(1 + 8000 / 700) / 41
     for band in (3, 20, 39):
         middle = 700 * (10 ** ((band + 1) * step / 2595) - 1)
@@ -170,7 +171,7 @@ def test_the_bands_are_htk_mels() -> None:
 
 @pytest.mark.parametrize(("rate", "window", "bands"), [(8000, 80, 128), (1000, 25, 40), (192_000, 4800, 256)])
 def test_no_band_is_without_a_bin(rate: int, window: int, bands: int) -> None:
-    _, filters = audio._filters(rate, window, bands, 20.0, rate / 2)
+    _, filters = spectrogram._filters(rate, window, bands, 20.0, rate / 2)
     assert filters.max(axis=0).min() > 0
 
 

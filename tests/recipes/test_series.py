@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import SlipwayError, recipes
-from components.data import csv_reader, dataset
+from components.data import csv_reader, splits
 from components.recipes.series import example as series
 from components.recipes.series import networks
 from components.recipes.series.source import latest
@@ -107,7 +107,7 @@ def test_no_label_reaches_into_a_later_split(
 ) -> None:
     column, gap = series.ordered(params(horizon=horizon, every=every))
     assert column == "time"
-    sides = dataset.cuts(np.repeat(np.arange(origins), 2), test, validation, gap)[::2]  # two groups
+    sides = splits.cuts(np.repeat(np.arange(origins), 2), test, validation, gap)[::2]  # two groups
     for earlier, later in ((0, 1), (1, 2), (0, 2)):
         if (sides == earlier).any() and (sides == later).any():
             first = np.flatnonzero(sides == later).min() * every + 1  # the first step that a later split is asked for

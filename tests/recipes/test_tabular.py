@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from components import SlipwayError, recipes
 from components.recipes.tabular import example as tabular
 from components.recipes.tabular import networks
+from components.recipes.tabular.example import dates, gradient_boosting
 from tests.conftest import ROOT
 
 CLASSES = ["no", "yes"]
-DATE = tabular.DATE
+DATE = dates.DATE
 FAR = [-70_000_000_000_000_000, 9_000_000_000_000_000_000]  # in the years -248 and 287,000
 MODELS = [
     *(("linear", "none"), ("mlp", "none"), ("mlp", "piecewise"), ("mlp", "periodic")),
@@ -66,7 +67,7 @@ def test_a_rare_category_is_as_one_unseen() -> None:
 
 @given(st.datetimes(datetime.datetime(1, 1, 1), datetime.datetime(9999, 12, 31, 23, 59, 59)))
 def test_a_date_is_what_pythons_calendar_says(moment: datetime.datetime) -> None:
-    parts = tabular._parts(pa.chunked_array([pa.array([moment, None], DATE)]))
+    parts = dates.parts(pa.chunked_array([pa.array([moment, None], DATE)]))
     assert all(np.isnan(values[1]) for values in parts.values())
     found = {name: values[0] for name, values in parts.items()}
     whole = (moment.date() - datetime.date(1970, 1, 1)).days
@@ -84,8 +85,8 @@ def test_the_time_of_day_is_a_number_only_where_training_has_one() -> None:
     days = pa.table({"when": pa.array([datetime.datetime(2020, 1, 1), datetime.datetime(2021, 6, 5)], DATE)})
     hours = pa.table({"when": pa.array([datetime.datetime(2020, 1, 1, 6), None], DATE)})
     names = [tabular.inputs(params, fitted(params, table))["numeric"].names for table in (days, hours)]
-    assert names[0] == tuple(f"when {part}" for part in tabular.DATE_PARTS[:-2])
-    assert names[1] == tuple(f"when {part}" for part in tabular.DATE_PARTS)
+    assert names[0] == tuple(f"when {part}" for part in dates.DATE_PARTS[:-2])
+    assert names[1] == tuple(f"when {part}" for part in dates.DATE_PARTS)
     state = fitted(params, days)
     scaled = tabular.encode(days, params, state)["numeric"]
     assert scaled[:, 0].tolist() == [-1.0, 1.0]
@@ -136,7 +137,7 @@ HOSTILE: dict[str, tuple[pa.Table, str | None]] = {
 def test_a_hostile_row_is_encoded_or_an_error_never_a_crash(name: str, scale: Any) -> None:
     params = tabular.Params(numeric=["x"], categorical=["c"], boolean=["b"], dates=["d"], labels=CLASSES, scale=scale)
     good = pa.table(
-        {"x": [1.0, 2.0], "c": ["a", "a"], "b": [True, False], "d": pa.array([0, tabular.DAY_MICROSECONDS], DATE)},
+        {"x": [1.0, 2.0], "c": ["a", "a"], "b": [True, False], "d": pa.array([0, dates.DAY_MICROSECONDS], DATE)},
         schema=tabular.columns(params),
     )
     table, error = HOSTILE[name]
@@ -335,8 +336,8 @@ def test_the_classical_model_bears_columns_that_are_empty_in_training(empty: lis
 def test_a_dates_numbers_are_the_same_for_the_classical_model() -> None:
     values = [datetime.datetime(2020, 2, 29, 12), None]
     frame = pd.DataFrame({"d": pd.Series(values, dtype="datetime64[us]")})
-    parts = tabular._parts(pa.chunked_array([pa.array(values, DATE)]))
-    assert np.array_equal(tabular._frame_parts(frame), np.stack(list(parts.values()), axis=1), equal_nan=True)
+    parts = dates.parts(pa.chunked_array([pa.array(values, DATE)]))
+    assert np.array_equal(gradient_boosting._frame_parts(frame), np.stack(list(parts.values()), axis=1), equal_nan=True)
 
 
 @pytest.mark.e2e

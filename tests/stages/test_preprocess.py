@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components import SlipwayError, recipes
-from components.data import dataset
+from components.data import dataset, splits
 from components.files import read_json
 from components.stages import preprocess
 from tests.conftest import Make, no_quarantine, write_dataset
@@ -33,12 +33,12 @@ def test_every_example_is_encoded_once_on_its_side(make: Make, recipe: str) -> N
     whole = pa.concat_tables(dataset.read(c, columns) for c in dataset.chunks(DATA, columns))
     if ordered := recipes.part(module, "ordered"):
         column, gap = ordered(settings.task)
-        sides = dataset.cuts(whole[column].to_numpy(), settings.split.test, settings.split.validation, gap)
-        blocks = dataset.blocks(whole[column].to_numpy()[sides == 2], gap)
+        sides = splits.cuts(whole[column].to_numpy(), settings.split.test, settings.split.validation, gap)
+        blocks = splits.blocks(whole[column].to_numpy()[sides == 2], gap)
         assert np.array_equal(np.load(OUT / "test" / "block.npy"), blocks) and len(set(blocks)) > 1
     else:
-        assert dataset.blocks_of(OUT) is None
-        sides = dataset.splits(whole, settings.split.test, settings.split.validation, settings.seed)
+        assert splits.blocks_of(OUT) is None
+        sides = splits.assigned(whole, settings.split.test, settings.split.validation, settings.seed)
     for index, split in enumerate(dataset.SPLITS):
         rows = np.flatnonzero(sides == index)
         found = arrays(split)

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.recipes import State
-from components.recipes.series.example import Count, Params, cycles_of, season_of
+from components.recipes.series.example import Count, Params, calendar, season_of
 
 if TYPE_CHECKING:
     import keras
@@ -63,7 +63,7 @@ def build(network: Network, params: Params, state: State, dropout: float) -> "ke
     x = x / deviation
     x = {"linear": _linear, "cnn": _cnn, "transformer": _transformer}[network.model](x, network, params, dropout)
     context = []
-    if cycles := cycles_of(params):
+    if cycles := calendar.cycles(params):
         inputs["calendar"] = keras.Input((2 * len(cycles),), dtype="float32", name="calendar")
         context.append(inputs["calendar"])
     if params.group:

@@ -2,8 +2,6 @@
 
 import io
 from collections.abc import Iterable
-from fractions import Fraction
-from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -11,6 +9,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.recipes import Arrays, Input, Labels, State
+from components.recipes.audio.example import sound, spectrogram
 from components.targets import Target, single_label
 
 if TYPE_CHECKING:
@@ -29,13 +28,7 @@ FACTS = {
     "silent": pa.bool_(),
     "decodable": pa.bool_(),
 }
-SAMPLE_RATES = (1_000, 768_000)  # Hz; outside of it a header is wrong, and resampling would take for ever
-MAX_AMPLITUDE = 1e6  # where 1 is full scale: above it a float file holds no sound
-BLOCK_SAMPLES = 2**20  # samples decoded at a time, over all channels
-CLIPPED_LEVEL = 0.99  # of full scale: 8 bits end at 0.992
 SILENCE_DB = -80.0  # dB below full scale, the mean taken off
-MIN_POWER = 1e-10  # power under which the logarithm is cut: -100 dB
-RANGE_DB = 80.0  # dB below a recording's loudest band that are kept (as librosa's power_to_db: top_db)
 
 
 class Params(BaseModel):
@@ -56,7 +49,7 @@ class Params(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> "Params":
-        if min(_samples(self)) < 1:
+        if min(spectrogram.lengths(self)) < 1:
             raise ValueError("window_ms and hop_ms must be a sample at least, at this sample_rate")
         if self.frames < 1:
             raise ValueError(f"seconds ({self.seconds:g}) is shorter than window_ms ({self.window_ms:g})")
@@ -78,15 +71,8 @@ class Params(BaseModel):
     @property
     def frames(self) -> int:
         """Frames of a spectrogram."""
-        length, window, hop = _samples(self)
+        length, window, hop = spectrogram.lengths(self)
         return 1 + (length - window) // hop
-
-
-def _samples(params: Params) -> tuple[int, int, int]:
-    """Length of a recording, of a window and of a hop, in samples."""
-    milliseconds = (1000 * params.seconds, params.window_ms, params.hop_ms)
-    length, window, hop = (round(params.sample_rate * time / 1000) for time in milliseconds)
-    return length, window, hop
 
 
 def columns(params: Params) -> pa.Schema:
@@ -118,67 +104,12 @@ def facts(table: pa.Table, params: Params) -> pa.Table:
 def _facts(data: bytes | None, params: Params) -> dict[str, Any]:
     known: dict[str, Any] = dict.fromkeys(FACTS) | {"decodable": False}
     try:
-        sound = _sound(data, params, known)
+        samples = sound.decoded(data, params, known)
     except ValueError:
         return known
-    rms = float(np.sqrt(np.mean((sound - sound.mean(dtype=np.float64)) ** 2)))
+    rms = float(np.sqrt(np.mean((samples - samples.mean(dtype=np.float64)) ** 2)))
     level = 20 * np.log10(max(rms, 1e-6))
     return known | {"level": float(level), "silent": bool(level < SILENCE_DB), "decodable": True}
-
-
-def _sound(data: bytes | None, params: Params, known: dict[str, Any]) -> np.ndarray:
-    """Decode all of a file and mix it to mono: `(samples,)` float32 at its own rate, 1 is full scale.
-
-    `known` is given the facts as they become known, so that a broken file has those of its header.
-    """
-    import soundfile
-
-    if not data:
-        raise ValueError("the recording is empty")
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            rate, frames, channels = file.samplerate, file.frames, file.channels
-            known |= {"sample_rate": rate, "channels": channels, "seconds": frames / rate}
-            known |= {"format": file.format, "subtype": file.subtype}
-            if not SAMPLE_RATES[0] <= rate <= SAMPLE_RATES[1]:
-                raise ValueError(
-                    f"the recording has {rate:,} samples a second, not {SAMPLE_RATES[0]:,} to {SAMPLE_RATES[1]:,}"
-                )
-            if frames > params.max_seconds * rate:
-                raise ValueError(f"the recording lasts {frames / rate:,.0f} s, over {params.max_seconds:g}")
-            parts = []
-            peak, clipped, found = 0.0, 0, 0
-            while found < frames and len(
-                block := file.read(BLOCK_SAMPLES // channels, dtype="float32", always_2d=True)
-            ):
-                found += len(block)
-                size = np.abs(block)
-                peak = float(np.maximum(peak, size.max()))  # unlike max(), keeps a NaN
-                clipped += int((size >= CLIPPED_LEVEL).sum())
-                parts.append(block[:, 0] if channels == 1 else block.mean(axis=1))
-    except ValueError:
-        raise
-    except soundfile.LibsndfileError as error:  # its str() names an address in memory
-        raise ValueError(f"the recording cannot be decoded: {error.error_string}") from None
-    except Exception as error:  # noqa: BLE001 - whatever a hostile file brings about
-        raise ValueError(f"the recording cannot be decoded: {type(error).__name__}") from None
-    if not found:
-        raise ValueError("the recording has no samples")
-    if found < frames or _cut_off(data):
-        raise ValueError("the recording is cut off: its header promises more than there is")
-    if not peak <= MAX_AMPLITUDE:  # NaN and infinity too
-        raise ValueError("the recording has samples that are not finite, or far beyond full scale")
-    known |= {"peak": peak, "clipped": clipped / (found * channels)}
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _cut_off(data: bytes) -> bool:
-    """If a WAV file is shorter than its RIFF header says, of which libsndfile makes nothing.
-
-    A pad byte may be missing; a size of about 2**31 and more is what a recorder writes that streams.
-    """
-    size = int.from_bytes(data[4:8], "little")
-    return data[:4] == b"RIFF" and len(data) + 1 < 8 + size < 0x7FFF0000
 
 
 def fit(tables: Iterable[pa.Table], params: Params) -> State:
@@ -191,7 +122,7 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
     count, mean, square = 0, np.zeros(params.bands), np.zeros(params.bands)
     for table in tables:
         for data in table["audio"].to_pylist():
-            decibels = _decibels(data, params).astype(np.float64)
+            decibels = spectrogram.decibels(data, params).astype(np.float64)
             n, m = len(decibels), decibels.mean(axis=0)
             square += ((decibels - m) ** 2).sum(axis=0) + (m - mean) ** 2 * (count * n / (count + n))
             mean += (m - mean) * (n / (count + n))
@@ -207,67 +138,11 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
     if params.scale == "bands":
         mean, deviation = (np.array(state[name], np.float32) for name in ("mean", "deviation"))
     for row, item in enumerate(data):  # one by one: a recording's bits must not depend on its neighbours
-        decibels = _decibels(item, params)
+        decibels = spectrogram.decibels(item, params)
         if params.scale == "recording":
             mean, deviation = decibels.mean(), np.maximum(decibels.std(), np.float32(1e-6))
         spectrograms[row] = (decibels - mean) / deviation
     return {"spectrogram": spectrograms}
-
-
-def _decibels(data: bytes | None, params: Params) -> np.ndarray:
-    """Power of a recording's mel bands, `(frames, bands)` float32 in dB, at most RANGE_DB below the loudest."""
-    from scipy.fft import rfft
-
-    known: dict[str, Any] = {}
-    sound = _fitted(_sound(data, params, known), known["sample_rate"], params)
-    _, window, hop = _samples(params)
-    shape, filters = _filters(params.sample_rate, window, params.bands, params.fmin, params.highest)
-    frames = np.lib.stride_tricks.sliding_window_view(sound, window)[::hop] * shape
-    spectrum = rfft(frames, 2 * (len(filters) - 1))
-    power = (spectrum.real**2 + spectrum.imag**2) @ filters
-    decibels: np.ndarray = 10 * np.log10(np.maximum(power, np.float32(MIN_POWER)))
-    return np.asarray(np.maximum(decibels, decibels.max() - np.float32(RANGE_DB)))
-
-
-def _fitted(sound: np.ndarray, rate: int, params: Params) -> np.ndarray:
-    """Cut around the middle, resample, take the mean off and pad with silence: `(length,)` float32."""
-    length, _, _ = _samples(params)
-    wanted = -(-length * rate // params.sample_rate)
-    start = max(0, (len(sound) - wanted) // 2)
-    sound = sound[start : start + wanted]
-    sound = sound - sound.mean(dtype=np.float64).astype(np.float32)  # else a constant would start and end in a click
-    if rate != params.sample_rate:
-        from scipy.signal import resample_poly
-
-        # an odd rate such as 44,101 Hz is taken for the nearest simple ratio: a filter of its own would be huge
-        ratio = Fraction(params.sample_rate, rate).limit_denominator(1000)
-        sound = resample_poly(sound, ratio.numerator, ratio.denominator)[:length]
-    before = (length - len(sound)) // 2
-    whole = np.zeros(length, np.float32)
-    whole[before : before + len(sound)] = sound
-    return whole
-
-
-@lru_cache(maxsize=8)
-def _filters(rate: int, window: int, bands: int, fmin: float, fmax: float) -> tuple[np.ndarray, np.ndarray]:
-    """A Hann window, and triangles `(bins, bands)` float32 that sum a power spectrum to mel bands.
-
-    The mel scale is HTK's, mel(f) = 2595 log10(1 + f / 700) (Young et al., The HTK Book, 3.4, section 5.4);
-    each triangle reaches from the middle of the band below to the middle of the band above, height 1. The FFT is
-    of the next power of two, doubled until each band has a bin.
-    """
-    from scipy.signal import get_window
-
-    lowest, highest = 2595 * np.log10(1 + np.array([fmin, fmax]) / 700)
-    edges = 700 * (10 ** (np.linspace(lowest, highest, bands + 2) / 2595) - 1)
-    below, middle, above = edges[:-2], edges[1:-1], edges[2:]
-    length = 1 << (window - 1).bit_length()
-    while True:
-        bins = np.linspace(0, rate / 2, length // 2 + 1)[:, None]
-        filters = np.minimum((bins - below) / (middle - below), (above - bins) / (above - middle)).clip(0)
-        if filters.any(axis=0).all() or length >= 2**17:
-            return get_window("hann", window).astype(np.float32), filters.astype(np.float32)
-        length *= 2
 
 
 def inputs(params: Params, state: State) -> dict[str, Input]:  # noqa: ARG001
@@ -289,7 +164,7 @@ def _summary(frame: "pandas.DataFrame", params: Params) -> np.ndarray:
     """Four numbers a band: `(n, 4 * bands)` float32."""
     rows = []
     for data in frame["audio"]:
-        decibels = _decibels(data, params)
+        decibels = spectrogram.decibels(data, params)
         steps = np.diff(decibels, axis=0, append=decibels[-1:])
         parts = (decibels.mean(axis=0), decibels.std(axis=0), steps.mean(axis=0), steps.std(axis=0))
         rows.append(np.concatenate(parts))

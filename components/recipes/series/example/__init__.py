@@ -1,6 +1,5 @@
 """Series: an example is one forecast origin, its history and the values that follow it; split by time."""
 
-import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,16 +9,13 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.recipes import Arrays, Input, Names, State
+from components.recipes.series.example import calendar, histories
 from components.targets import Target, regression
 
 if TYPE_CHECKING:
     import pandas
 
 requirements = ()
-MAX_VALUE = 1e15  # of a value: its square, summed over a history, must stay in float32
-UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}  # seconds
-UNIT_MONTHS = {"month": 1, "quarter": 3, "year": 12}
-STEP_PATTERN = re.compile(rf"(?:([1-9]\d{{0,5}}) )?({'|'.join([*UNIT_SECONDS, *UNIT_MONTHS])})s?")
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -40,33 +36,14 @@ class Params(BaseModel):
         if self.season > self.history:
             raise ValueError(f"season is {self.season}, more than a history of {self.history} steps shows")
         if self.step is not None:
-            distance(self.step)
+            calendar.distance(self.step)
         return self
-
-
-def distance(step: str) -> tuple[int, int]:
-    """Read a step such as `month` or `10 minutes`: its whole months and its seconds, one of them 0.
-
-    Raises ValueError for anything else.
-    """
-    found = STEP_PATTERN.fullmatch(step)
-    if not found:
-        raise ValueError(
-            f"step is {step!r}; it may be {', '.join([*UNIT_SECONDS, *UNIT_MONTHS])}, or such as '10 minutes'"
-        )
-    count, unit = int(found[1] or 1), found[2]
-    return count * UNIT_MONTHS.get(unit, 0), count * UNIT_SECONDS.get(unit, 0)
-
-
-def _lists(params: Params) -> list[str]:
-    """Names of the columns with the histories, in order of `values`."""
-    return ["history"] if len(params.values) == 1 else [f"history_{name}" for name in params.values]
 
 
 def columns(params: Params) -> pa.Schema:
     """The last known time, the group where there are several, and the values up to that time, the oldest first."""
     group = [("group", pa.string())] if params.group else []
-    lists = [(name, pa.list_(pa.float64())) for name in _lists(params)]
+    lists = [(name, pa.list_(pa.float64())) for name in histories.names(params)]
     return pa.schema([("time", pa.timestamp("us")), *group, *lists])
 
 
@@ -91,7 +68,7 @@ def facts(table: pa.Table, params: Params) -> pa.Table:
     NaN is a gap. `finite` is false where a value is infinite or over 1e15. Of several columns: the fewest steps,
     the most gaps, the whole range; `constant` where all of them are.
     """
-    each = [_describe(table[name]) for name in _lists(params)]
+    each = [histories.described(table[name]) for name in histories.names(params)]
     lowest = np.fmin.reduce([one["minimum"] for one in each])
     highest = np.fmax.reduce([one["maximum"] for one in each])
     found = {
@@ -101,44 +78,14 @@ def facts(table: pa.Table, params: Params) -> pa.Table:
         "missing": pa.array(np.maximum.reduce([one["missing"] for one in each])),
         "minimum": pa.array(lowest, from_pandas=True),
         "maximum": pa.array(highest, from_pandas=True),
-        "finite": _finite(lowest, highest),
+        "finite": histories.finite(lowest, highest),
         "constant": pa.array(np.logical_and.reduce([one["minimum"] == one["maximum"] for one in each])),
     }
     if "label" in table.column_names:
-        label = _describe(table["label"])
+        label = histories.described(table["label"])
         found["label_missing"] = pa.array(label["missing"])
-        found["label_finite"] = _finite(label["minimum"], label["maximum"])
+        found["label_finite"] = histories.finite(label["minimum"], label["maximum"])
     return pa.table(found)
-
-
-def _finite(lowest: np.ndarray, highest: np.ndarray) -> pa.Array:
-    """Say whether a range is of numbers that can be computed with; one of none is."""
-    with np.errstate(invalid="ignore"):
-        return pa.array(~(np.abs(lowest) > MAX_VALUE) & ~(np.abs(highest) > MAX_VALUE))
-
-
-def _describe(column: Any) -> dict[str, np.ndarray]:
-    """Length, gaps, minimum and maximum `(n,)` of lists of numbers, or of numbers; NaN where there is none."""
-    column = _whole(column)
-    rows = len(column)
-    if pa.types.is_list(column.type):
-        steps = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-        flat = column.flatten()
-    else:
-        steps, flat = np.ones(rows, np.int64), column
-    values = flat.to_numpy(zero_copy_only=False)
-    missing, lowest, highest = np.zeros(rows, np.int64), np.full(rows, np.nan), np.full(rows, np.nan)
-    filled = steps > 0
-    starts = (np.cumsum(steps) - steps)[filled]
-    if len(starts):
-        missing[filled] = np.add.reduceat(np.isnan(values).astype(np.int64), starts)
-        lowest[filled] = np.fmin.reduceat(values, starts)
-        highest[filled] = np.fmax.reduceat(values, starts)
-    return {"steps": steps, "missing": missing, "minimum": lowest, "maximum": highest}
-
-
-def _whole(column: Any) -> Any:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def fit(tables: Iterable[pa.Table], params: Params) -> State:
@@ -153,8 +100,8 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
     earliest: dict[str, tuple[Any, np.ndarray]] = {}  # group -> its first origin, and its history's sums
     for whole in tables:
         table = whole.filter(_readable(whole, params))  # what is not is encode's to refuse, by its row
-        histories, labels = _histories(table, params), _labels(table, params)
-        ahead = np.abs(labels[:, :, 0] - histories[:, params.history - params.season])
+        known, labels = histories.read(table, params), histories.labels(table, params)
+        ahead = np.abs(labels[:, :, 0] - known[:, params.history - params.season])
         names = _groups(table, params)
         times = table["time"].to_numpy()
         for name in np.unique(names):
@@ -162,7 +109,7 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
             sums[name] = sums.get(name, 0) + _sum(ahead[rows])
             first = rows[np.argmin(times[rows])]
             if name not in earliest or times[first] < earliest[name][0]:
-                within = np.abs(histories[first, params.season :] - histories[first, : -params.season])
+                within = np.abs(known[first, params.season :] - known[first, : -params.season])
                 earliest[name] = times[first], _sum(within)
     for name, (_, within) in earliest.items():
         sums[name] = sums[name] + within
@@ -174,9 +121,9 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
 
 def _readable(table: pa.Table, params: Params) -> Any:
     """Say which rows have histories of the right length, and a time."""
-    found = _whole(table["time"]).is_valid()
-    for name in _lists(params):
-        same = pc.equal(pc.list_value_length(_whole(table[name])), params.history)
+    found = histories.whole(table["time"]).is_valid()
+    for name in histories.names(params):
+        same = pc.equal(pc.list_value_length(histories.whole(table[name])), params.history)
         found = pc.and_(found, same.fill_null(fill_value=False))
     return found
 
@@ -188,7 +135,7 @@ def _sum(differences: np.ndarray) -> np.ndarray:
 
 def _scale(total: np.ndarray, count: np.ndarray) -> float:
     mean = float(np.mean(total / np.maximum(count, 1)))
-    return mean if 0 < mean < MAX_VALUE else 1.0
+    return mean if 0 < mean < histories.MAX_VALUE else 1.0
 
 
 def _groups(table: pa.Table, params: Params) -> np.ndarray:
@@ -196,32 +143,6 @@ def _groups(table: pa.Table, params: Params) -> np.ndarray:
     if not params.group:
         return np.full(len(table), "")
     return np.array(table["group"].fill_null("").to_pylist(), dtype=np.str_)
-
-
-def _histories(table: pa.Table, params: Params) -> np.ndarray:
-    """Return `(n, history, columns)` float64, NaN where a value is missing; ValueError for a wrong length."""
-    stacked = []
-    for name in _lists(params):
-        column = _whole(table[name])
-        steps = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
-        if len(wrong := np.flatnonzero(steps != params.history)):
-            has = f"has {steps[wrong[0]]} values" if steps[wrong[0]] else "is empty"
-            raise ValueError(f"{name} {has}; {params.history} are needed (series.history)")
-        flat = column.flatten().to_numpy(zero_copy_only=False)
-        stacked.append(flat.reshape(len(table), params.history))
-    return np.stack(stacked, axis=2)
-
-
-def _labels(table: pa.Table, params: Params) -> np.ndarray:
-    """Return `(n, columns, horizon)` float64, NaN where a value or a whole label is missing."""
-    column, size = _whole(table["label"]), len(params.values) * params.horizon
-    if not pa.types.is_list(column.type):
-        return np.asarray(column.to_numpy(zero_copy_only=False), np.float64).reshape(-1, 1, 1)
-    found = np.full((len(table), size), np.nan)
-    for row, label in enumerate(column.to_pylist()):
-        if label is not None and len(label) == size:
-            found[row] = label
-    return found.reshape(len(table), len(params.values), params.horizon)
 
 
 def encode(table: pa.Table, params: Params, state: State) -> Arrays:
@@ -233,64 +154,20 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
 
     Raises ValueError for a history of another length, without a value, or with one that is not finite or over 1e15.
     """
-    values = _filled(table, params)
+    values = histories.filled(table, params)
     arrays: Arrays = {"history": values.astype(np.float32)}
-    if cycles := cycles_of(params):
-        arrays["calendar"] = _calendar(table, cycles)
+    if cycles := calendar.cycles(params):
+        arrays["calendar"] = calendar.encoded(table, cycles)
     if params.group:
-        codes = pc.index_in(_whole(table["group"]), value_set=pa.array(state["groups"], pa.string()))
+        codes = pc.index_in(histories.whole(table["group"]), value_set=pa.array(state["groups"], pa.string()))
         arrays["group"] = codes.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)[:, None] + 1
     return arrays
-
-
-def _filled(table: pa.Table, params: Params) -> np.ndarray:
-    """Return histories `(n, history, columns)` float64 without a gap; ValueError where that cannot be."""
-    values = _histories(table, params)
-    if np.isinf(values).any():
-        raise ValueError("history: a value is infinite")
-    with np.errstate(invalid="ignore"):
-        if (np.abs(values) > MAX_VALUE).any():
-            raise ValueError(f"history: a value is over {MAX_VALUE:g}")
-    steps = np.arange(params.history)
-    for row, column in np.argwhere(np.isnan(values).any(axis=1)):
-        line = values[row, :, column]
-        known = ~np.isnan(line)
-        if not known.any():
-            raise ValueError(f"{_lists(params)[column]}: all values are missing")
-        values[row, :, column] = np.interp(steps, steps[known], line[known])
-    return values
-
-
-def cycles_of(params: Params) -> list[str]:
-    """Name the calendar's cycles that a step is shorter than."""
-    if params.step is None:
-        return []
-    months, seconds = distance(params.step)
-    length = seconds + months * 30 * UNIT_SECONDS["day"]
-    lengths = {"year": 360 * UNIT_SECONDS["day"], "week": UNIT_SECONDS["week"], "day": UNIT_SECONDS["day"]}
-    return [name for name, whole in lengths.items() if length < whole]
-
-
-def _calendar(table: pa.Table, cycles: list[str]) -> np.ndarray:
-    """Return `(n, 2 * cycles)` float32: sine and cosine of how much of the year, week and day has passed."""
-    if table["time"].null_count:
-        raise ValueError("time is missing")
-    time = table["time"].to_numpy().astype("datetime64[us]")
-    year, day = time.astype("datetime64[Y]"), time.astype("datetime64[D]")
-    passed = (time - day) / np.timedelta64(1, "D")
-    parts = {
-        "year": (time - year) / ((year + 1).astype("datetime64[us]") - year),
-        "week": ((day.astype(np.int64) + 3) % 7 + passed) / 7,  # 1970-01-01 was a Thursday
-        "day": passed,
-    }
-    angles = [2 * np.pi * parts[name] for name in cycles]
-    return np.stack([f(angle) for angle in angles for f in (np.sin, np.cos)], axis=1).astype(np.float32)
 
 
 def inputs(params: Params, state: State) -> dict[str, Input]:  # noqa: ARG001
     """The history, and where there are some the calendar and the group."""
     found = {"history": Input("history", tuple(params.values))}
-    if cycles := cycles_of(params):
+    if cycles := calendar.cycles(params):
         names = tuple(f"{cycle}_{part}" for cycle in cycles for part in ("sine", "cosine"))
         found["calendar"] = Input("numbers", names)
     if params.group:
@@ -326,9 +203,9 @@ def _lags(frame: "pandas.DataFrame", params: Params) -> np.ndarray:
     """Return `(n, history * columns + 2 * cycles)` float64 of a DataFrame of the recipe's columns."""
     schema = columns(params)
     table = pa.Table.from_pandas(frame[schema.names], schema, preserve_index=False)
-    parts = [_filled(table, params).reshape(len(table), -1)]
-    if cycles := cycles_of(params):
-        parts.append(_calendar(table, cycles))
+    parts = [histories.filled(table, params).reshape(len(table), -1)]
+    if cycles := calendar.cycles(params):
+        parts.append(calendar.encoded(table, cycles))
     return np.concatenate(parts, axis=1)
 
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -12,16 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components import SlipwayError
 from components.recipes import Arrays, Input, Names, State
-from components.recipes.tabular.example import scaling
+from components.recipes.tabular.example import dates, scaling
+from components.recipes.tabular.example.gradient_boosting import classical as classical
 from components.targets import Target, regression, single_label
 
 requirements = ()
-DATE = pa.timestamp("us")
 FACTS = ("missing", "finite", "dates_valid", "longest")
-FIRST_DATE, LAST_DATE = -62_135_596_800_000_000, 253_402_300_799_999_999  # years 1 to 9999, microseconds since 1970
-DAY_MICROSECONDS = 86_400_000_000  # microseconds
-YEAR_DAYS = 365.2425  # days, of the Gregorian calendar
-DATE_PARTS = ("days", "year", "month", "day", "weekday", "year sin", "year cos", "time sin", "time cos")
 UNSEEN_CODE, MISSING_CODE, FIRST_KNOWN_CODE = 0, 1, 2  # of a category; the known values follow from the last on
 MAX_CATEGORIES = 100_000  # different ones of a category; more are an id or a text
 MAX_CATEGORY_CHARACTERS = 1000  # characters; a longer text is no category and counts as unseen
@@ -72,7 +67,7 @@ def columns(params: Params) -> pa.Schema:
             *((name, pa.float64()) for name in params.numeric),
             *((name, pa.string()) for name in params.categorical),
             *((name, pa.bool_()) for name in params.boolean),
-            *((name, DATE) for name in params.dates),
+            *((name, dates.DATE) for name in params.dates),
         ]
     )
 
@@ -101,18 +96,12 @@ def facts(table: pa.Table, params: Params) -> pa.Table:
     for name in params.numeric:
         finite &= pc.less_equal(pc.abs(table[name]), scaling.MAX_NUMBER).fill_null(fill_value=True).to_numpy()
     for name in params.dates:
-        good = _in_range(table[name])
+        good = dates.in_range(table[name])
         valid &= good.fill_null(fill_value=True).to_numpy()
-        found[name] = pc.if_else(good, table[name], pa.scalar(None, DATE))
+        found[name] = pc.if_else(good, table[name], pa.scalar(None, dates.DATE))
     for name in params.categorical:
         longest = np.maximum(longest, pc.utf8_length(table[name]).fill_null(0).to_numpy())
     return pa.table(found | dict(zip(FACTS, map(pa.array, (missing, finite, valid, longest)), strict=True)))
-
-
-def _in_range(dates: Any) -> Any:
-    """Return a boolean array: the date is one of the years 1 to 9999; null where it is missing."""
-    count = dates.cast(pa.int64())
-    return pc.and_(pc.greater_equal(count, FIRST_DATE), pc.less_equal(count, LAST_DATE))
 
 
 def fit(tables: Iterable[pa.Table], params: Params) -> State:
@@ -168,7 +157,7 @@ def _edges(sample: np.ndarray, bins: int) -> list[float]:
 
 def number_names(params: Params, timeless: Iterable[str] = ()) -> list[str]:
     """Return the names of the numbers and of those made of dates, in their order."""
-    made = [f"{name} {part}" for name in params.dates for part in DATE_PARTS[: -2 if name in timeless else None]]
+    made = [f"{name} {part}" for name in params.dates for part in dates.DATE_PARTS[: -2 if name in timeless else None]]
     return [*params.numeric, *made]
 
 
@@ -176,26 +165,8 @@ def _numbers(table: pa.Table, params: Params, timeless: Iterable[str] = ()) -> n
     """Return `(n, numbers)` float64 of what `names` names; missing is NaN."""
     arrays = [table[name].fill_null(float("nan")).to_numpy() for name in params.numeric]
     for name in params.dates:
-        arrays += list(_parts(table[name]).values())[: -2 if name in timeless else None]
+        arrays += list(dates.parts(table[name]).values())[: -2 if name in timeless else None]
     return np.stack(arrays, axis=1) if arrays else np.empty((len(table), 0))
-
-
-def _parts(dates: Any) -> dict[str, np.ndarray]:
-    """Make numbers of dates: `(n,)` float64 each, NaN where the date is missing or out of range.
-
-    The day of the year and the time of day go round, so each is a sine and a cosine.
-    """
-    valid = pc.if_else(_in_range(dates), dates, pa.scalar(None, DATE))
-
-    def plain(values: Any) -> np.ndarray:
-        numbers: np.ndarray = values.cast(pa.float64(), safe=False).fill_null(float("nan")).to_numpy()
-        return numbers
-
-    days = plain(valid.cast(pa.int64())) / DAY_MICROSECONDS
-    year = 2 * np.pi * plain(pc.day_of_year(valid)) / YEAR_DAYS
-    time = 2 * np.pi * (days - np.floor(days))
-    values = (days, plain(pc.year(valid)), plain(pc.month(valid)), plain(pc.day(valid)), plain(pc.day_of_week(valid)))
-    return dict(zip(DATE_PARTS, (*values, np.sin(year), np.cos(year), np.sin(time), np.cos(time)), strict=True))
 
 
 def encode(table: pa.Table, params: Params, state: State) -> Arrays:
@@ -207,7 +178,7 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
     """
     arrays: Arrays = {}
     for name in params.dates:
-        if not pc.all(_in_range(table[name]), min_count=0).as_py():
+        if not pc.all(dates.in_range(table[name]), min_count=0).as_py():
             raise ValueError(f"{name} is a date out of range: expected the years 1 to 9999")
     if names := number_names(params, state["timeless"]):
         numbers = _numbers(table, params, state["timeless"])
@@ -251,57 +222,6 @@ def inputs(params: Params, state: State) -> dict[str, Input]:
     return found
 
 
-def classical(params: Params) -> Any:
-    """Gradient boosting by histograms on the DataFrame of `columns`, gaps as they are; deterministic.
-
-    Ke et al. (2017), LightGBM, as scikit-learn has it: categories are split as such, their 250 most frequent values. A
-    number or date that is missing in all the training is 0 throughout: there is nothing to cut into bins.
-    """
-    from sklearn.compose import make_column_transformer
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-    from sklearn.multioutput import MultiOutputRegressor
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
-
-    names = [*params.categorical, *params.boolean]
-    codes = OrdinalEncoder(
-        handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan, max_categories=250
-    )
-    plain = make_pipeline(FunctionTransformer(_objects), codes)
-    apart = make_column_transformer(
-        (plain, names),
-        ("passthrough", partial(_chosen, names=params.numeric, empty=False)),
-        (FunctionTransformer(_frame_parts), partial(_chosen, names=params.dates, empty=False)),
-        (FunctionTransformer(_zeros), partial(_chosen, names=[*params.numeric, *params.dates], empty=True)),
-    )
-    coded = list(range(len(names)))
-    settings: dict[str, Any] = {"categorical_features": coded, "early_stopping": False, "random_state": 0}
-    if not params.targets:
-        return make_pipeline(apart, HistGradientBoostingClassifier(**settings))
-    model = HistGradientBoostingRegressor(**settings)
-    return make_pipeline(apart, MultiOutputRegressor(model) if len(params.targets) > 1 else model)
-
-
-def _objects(frame: Any) -> Any:
-    """Categories and booleans of a DataFrame as text, None where missing."""
-    return frame.astype("object").where(frame.notna(), None).map(lambda value: value if value is None else str(value))
-
-
-def _chosen(frame: Any, names: list[str], *, empty: bool) -> list[str]:
-    """Those of the columns that have no value in the frame (empty), or those that have one."""
-    return [name for name in names if frame[name].isna().all() == empty]
-
-
-def _zeros(frame: Any) -> np.ndarray:
-    return np.zeros(frame.shape)
-
-
-def _frame_parts(frame: Any) -> np.ndarray:
-    """Dates of a DataFrame as numbers, as in `encode`: `(n, dates * parts)` float64."""
-    parts = [list(_parts(pa.chunked_array([pa.array(frame[name], DATE)])).values()) for name in frame.columns]
-    return np.stack([values for listed in parts for values in listed], axis=1) if parts else np.empty((len(frame), 0))
-
-
 def sample(rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:
     """Two numbers, one with gaps, a category, a boolean and a date with gaps; the first three decide the label."""
     random = np.random.default_rng(seed)
@@ -314,7 +234,7 @@ def sample(rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:
         "y": pa.array(y, mask=random.random(rows) < 0.05),
         "colour": colour,
         "member": pa.array(random.random(rows) < 0.5, mask=random.random(rows) < 0.1),
-        "since": pa.array(days * DAY_MICROSECONDS, mask=random.random(rows) < 0.1).cast(DATE),
+        "since": pa.array(days * dates.DAY_MICROSECONDS, mask=random.random(rows) < 0.1).cast(dates.DATE),
         "label": answer,
     }
     section = {"numeric": ["x", "y"], "categorical": ["colour"], "boolean": ["member"], "dates": ["since"]}

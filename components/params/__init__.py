@@ -1,0 +1,36 @@
+"""The typed params.yaml: the only configuration, read in one place."""
+
+from components.params.reading import check, load
+from components.params.section import Section
+from components.params.sections import Evaluate, Params, Register, Split, Validate
+from components.params.train import (
+    Augment,
+    Constant,
+    Cosine,
+    Exponential,
+    InverseTime,
+    OneCycle,
+    Plateau,
+    Schedule,
+    Train,
+)
+
+__all__ = [
+    "Augment",
+    "Constant",
+    "Cosine",
+    "Evaluate",
+    "Exponential",
+    "InverseTime",
+    "OneCycle",
+    "Params",
+    "Plateau",
+    "Register",
+    "Schedule",
+    "Section",
+    "Split",
+    "Train",
+    "Validate",
+    "check",
+    "load",
+]

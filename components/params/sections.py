@@ -1,0 +1,95 @@
+"""All of params.yaml, typed."""
+
+import hashlib
+import json
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from components import nearest, recipes
+from components.params.section import Section
+from components.params.train import Fraction, Train
+from components.targets import Target
+
+
+class Split(Section):
+    """Shares of the examples; a hash of the id decides, unless the dataset has a `split` column."""
+
+    test: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2  # of what is not test
+
+
+class Validate(Section):
+    """When bad rows are set aside, and when they stop the run."""
+
+    max_bad_fraction: Fraction = 0.01
+
+
+class Evaluate(Section):
+    """How a model is measured."""
+
+    calibration_bins: Annotated[int, Field(ge=2)] = 15
+    slices: list[str] = Field(default=[])  # columns and facts by which the test split is cut
+    resamples: Annotated[int, Field(ge=100)] = 1000  # of the bootstrap, for the interval of every metric
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    explain: Annotated[int, Field(ge=0, le=100)] = 6  # examples that are explained; 0: nothing is
+    baseline_rows: Annotated[int, Field(ge=1)] = 20_000  # training examples that the classical baseline gets
+
+
+class Register(Section):
+    """The gates to the alias `champion`."""
+
+    minimum: dict[str, float] = Field(default={})  # a metric of evaluate: at least
+    maximum: dict[str, float] = Field(default={"latency_ms": 50.0, "size_mb": 100.0})  # at most
+    margin: Annotated[float, Field(ge=0)] = 0.02  # score (accuracy) that a challenger may lose, in the worst case
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    resamples: Annotated[int, Field(ge=100)] = 2000
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # the experiment and the registered model
+    recipe: str
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
+    split: Split = Split()
+    validate_: Annotated[Validate, Field(alias="validate")] = Validate()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    costs: dict[str, dict[str, float]] | None = None  # actual label -> predicted label -> cost; what is left out is 0
+    register_: Annotated[Register, Field(alias="register")] = Register()
+    task: Any = None  # the recipe's own section, typed by its `Params`: what an example is
+    network: Any = None  # what learns, typed by the `Network` of the recipe's networks
+
+    @model_validator(mode="after")
+    def _suited(self) -> "Params":
+        if self.task is not None:
+            self.train.suits(self.target())
+            if self.train.threshold == "cost" and self.costs is None:
+                raise ValueError("train.threshold: cost needs the section `costs`: ACTUAL: {PREDICTED: number}")
+        return self
+
+    @model_validator(mode="after")
+    def _costs(self) -> "Params":
+        names = self.target().names if self.costs is not None else ()
+        for label in {*(self.costs or {}), *(key for row in (self.costs or {}).values() for key in row)}:
+            if label not in names:
+                raise ValueError(f"costs: no label {label!r}; {nearest(label, names)}")
+        return self
+
+    def target(self) -> Target:
+        """Return what is predicted, as the recipe's section says."""
+        return recipes.load(self.recipe).target(self.task)
+
+    def cost_matrix(self) -> np.ndarray | None:
+        """Return `costs` as `(labels, labels)` float64, by actual and predicted; None where there are none."""
+        if self.costs is None:
+            return None
+        names = self.target().names
+        return np.array([[self.costs.get(actual, {}).get(found, 0.0) for found in names] for actual in names])
+
+    def digest(self) -> str:
+        """16 hex digits over all values, defaults included."""
+        text = json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

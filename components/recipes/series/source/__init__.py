@@ -1,0 +1,157 @@
+"""Series: a CSV or Parquet file with a time and values in each row, cut into windows."""
+
+from argparse import ArgumentParser
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from components import SlipwayError
+from components.data import csv_reader
+from components.recipes.series.example import Params
+from components.recipes.series.example.calendar import distance
+from components.recipes.series.source import reading, windows
+from components.recipes.source import Command, Source, slug
+
+SEASON_OF_STEP = {"second": 60, "minute": 60, "hour": 24, "day": 7, "week": 52, "month": 12, "quarter": 4}
+
+
+def series(
+    file: Path,
+    time: str,
+    value: list[str],
+    group: str | None,
+    history: int,
+    horizon: int,
+    season: int | None,
+    step: str | None,
+    every: int,
+    form: str | None,
+    **options: Any,
+) -> Source:
+    """Read a file and cut it into windows; `step` is found in the times where it is None.
+
+    Steps that a regular series leaves out, and empty values, are gaps: a gap in the history stays one, an origin
+    without any value and a label with a gap make no example. Raises SlipwayError, naming the line, for a time or a
+    value that cannot be read, two rows of one time, times off the regular steps, and a file too short for a window.
+    """
+    for name, number in (("history", history), ("horizon", horizon), ("every", every), ("season", season or 1)):
+        if number < 1:
+            raise SlipwayError(f"--{name} is {number}; it is a number of steps, 1 or more")
+    skipped: Counter[str] = Counter()
+    names = [time, *value, *([group] if group is not None else [])]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SlipwayError(f"column {twice[0]} is named twice")
+    rows = reading.read(file, time, value, group, csv_reader.reading(options), form, skipped)
+    if step not in (None, "row"):
+        try:
+            distance(step)
+        except ValueError as error:
+            raise SlipwayError(f"--step: {error}; or row: as the rows follow each other") from None
+    step = windows.step(rows, file) if step is None else step
+    parts = _ordered(rows, step)
+    if season is None:
+        season = SEASON_OF_STEP.get(step, 1)
+        season = season if season <= history else 1
+    if season > history:
+        raise SlipwayError(
+            f"--season {season} is more than a history of {history} steps shows; take a longer --history"
+        )
+    origins = [windows.origins(part, history, horizon, every, skipped) for part in parts]
+    skipped = +skipped  # without those that are 0
+    if not any(len(found) for found in origins):
+        longest = max(len(part.values) for part in parts)
+        raise SlipwayError(
+            f"{file}: no whole window of {history} + {horizon} steps (history and horizon) in it: the longest series "
+            f"has {longest:,} steps ({step}){''.join(f'; {n:,} left out: {why}' for why, n in sorted(skipped.items()))}"
+        )
+    settings = {
+        "values": value,
+        "group": group is not None,
+        "history": history,
+        "horizon": horizon,
+        "every": every,
+        "season": season,
+        "step": None if step == "row" else step,
+    }
+    tables = windows.windows(parts, origins, Params.model_validate(settings), labelled=True)
+    return Source(slug(file.stem), "series", settings, tables, skipped, {"register": {"maximum": {"mase": 1.0}}})
+
+
+def latest(
+    file: Path, params: Params, time: str, group: str | None, how: csv_reader.Reading, form: str | None
+) -> tuple[list[str], pa.Table]:
+    """Cut the last window of each group, for a forecast of what the file does not know yet: its names, the windows.
+
+    `params` are the model's: its columns, history and step. A window ends at the last step that has a value. Raises
+    SlipwayError as `series` does, and where a series is shorter than a history.
+    """
+    if (group is None) == params.group:
+        hint = "several series, so name their column: --group" if params.group else "one series, so leave out --group"
+        raise SlipwayError(f"the model is of {hint}")
+    rows = reading.read(file, time, params.values, group, how, form, Counter())
+    parts = _ordered(rows, params.step or "row")
+    ends = [np.flatnonzero(~np.isnan(part.values).all(axis=1))[-1:] for part in parts]
+    for part, end in zip(parts, ends, strict=True):
+        known = int(end[0]) + 1 if len(end) else 0
+        if known < params.history:
+            name = f"{part.group} has " if params.group else ""
+            raise SlipwayError(f"{file}: {name}{known:,} steps; the model looks at {params.history:,}")
+    table = pa.concat_tables(windows.windows(parts, ends, params, labelled=False))
+    after = [reading.shown(np.datetime64(time, "us")) for time in table["time"].to_pylist()]
+    groups = table["group"].to_pylist() if params.group else [""] * len(after)
+    return [f"{name} after {time}".strip() for name, time in zip(groups, after, strict=True)], table
+
+
+def _ordered(rows: reading.Rows, step: str) -> list[windows.Part]:
+    """Lay the rows of each group on their steps; SlipwayError for two rows of one time."""
+    position = windows.positions(rows, step)
+    order = np.lexsort((position, rows.group))
+    same = (np.diff(position[order]) == 0) & (np.diff(rows.group[order]) == 0)
+    if same.any():
+        first, second = order[np.flatnonzero(same)[0] :][:2]
+        raise SlipwayError(f"{rows.place(second)}: {rows.word} {rows.line[first]} is of the same time; one must go")
+    return windows.parts(rows, position, order)
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    steps = "distance of two rows: day, '10 minutes' ..., or row, as they follow each other (default: found)"
+    parser.add_argument("file", type=Path, metavar="FILE", help="CSV or Parquet file")
+    parser.add_argument("--time", required=True, metavar="COLUMN", help="column with the time")
+    parser.add_argument(
+        "--value", action="append", required=True, metavar="COLUMN", help="column to predict; repeatable"
+    )
+    parser.add_argument("--group", metavar="COLUMN", help="column that tells several series apart")
+    parser.add_argument(
+        "--history", type=int, required=True, metavar="STEPS", help="length of the history that is known"
+    )
+    parser.add_argument("--horizon", type=int, required=True, metavar="STEPS", help="how many steps are predicted")
+    parser.add_argument(
+        "--season", type=int, metavar="STEPS", help="length of a period (default: by the step, 12 months, 7 days ...)"
+    )
+    parser.add_argument("--step", metavar="STEP", help=steps)
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="STEPS", help="distance from one window to the next (default: 1)"
+    )
+    parser.add_argument(
+        "--missing",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="text that stands for a missing value, such as '?'; repeatable",
+    )
+    parser.add_argument("--delimiter", metavar="CHARACTER", help="delimiter of the columns (default: guessed)")
+    parser.add_argument("--decimal", choices=[".", ","], help="decimal mark of numbers (default: .)")
+    parser.add_argument(
+        "--encoding", default="utf-8", metavar="NAME", help="encoding of the text, such as latin-1 (default: utf-8)"
+    )
+    parser.add_argument(
+        "--format", dest="form", metavar="FORMAT", help="format of the time, such as %%d.%%m.%%Y (default: ISO 8601)"
+    )
+
+
+SOURCES = {
+    "series": Command("a CSV or Parquet file with a time and values in each row", series, _arguments),
+}

@@ -1,0 +1,184 @@
+"""Tables: CSV and Parquet files, and scikit-learn's breast cancer data."""
+
+from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from components import SlipwayError
+from components.data import csv_reader, csv_values, dataset
+from components.data.csv_reader import Reading
+from components.data.csv_values import DATE
+from components.recipes.source import Command, Source, slug
+from components.recipes.tabular.source import guessing
+
+SECTION_OF_TYPE = {pa.float64(): "numeric", pa.string(): "categorical", pa.bool_(): "boolean", DATE: "dates"}
+Types = dict[str, pa.DataType]
+
+
+def breast_cancer() -> Source:
+    """Make scikit-learn's breast cancer table (Wolberg, Street and Mangasarian 1995): 569 rows, 30 numbers."""
+    from sklearn.datasets import load_breast_cancer
+
+    raw = load_breast_cancer()
+    names = [slug(name, "_") for name in raw.feature_names]
+    columns = {name: raw.data[:, index] for index, name in enumerate(names)}
+    columns["label"] = pa.array([str(raw.target_names[index]) for index in raw.target])
+    labels = sorted(str(name) for name in raw.target_names)
+    settings = _settings(dict.fromkeys(names, pa.float64()), labels=labels)
+    return Source("breast-cancer", "tabular", settings, iter([pa.table(columns)]))
+
+
+def _settings(types: Types, labels: list[str] | None = None, targets: list[str] | None = None) -> dict[str, Any]:
+    sections = {
+        section: [name for name, kind in types.items() if kind == own] for own, section in SECTION_OF_TYPE.items()
+    }
+    return {**sections, "labels": labels or [], "targets": targets or []}
+
+
+def tabular(
+    file: Path,
+    label: list[str],
+    test: Path | None = None,
+    task: Literal["class", "number"] | None = None,
+    drop: Sequence[str] = (),
+    category: Sequence[str] = (),
+    date: Sequence[str] = (),
+    rename: Sequence[str] = (),
+    **options: Any,
+) -> Source:
+    """Read a CSV or Parquet file: numbers, categories, booleans and dates, and what is to be predicted.
+
+    Block by block, and more than once: to see what the columns are, and to make examples of them. `test` is a file
+    of the same columns, which becomes the split `test`. Raises SlipwayError for what cannot be read or is no table;
+    each names the option that mends it.
+    """
+    how = csv_reader.reading(options)
+    forms: dict[str, str | None] = {name: form or None for name, _, form in (item.partition("=") for item in date)}
+    asked = [*label, *drop, *category, *forms]
+    schema = guessing.schema(file, how, asked)
+    if test is not None:
+        guessing.schema(test, how, [name for name in schema.names if name not in (*drop, "split")])
+    own = [name for name in schema.names if name not in (*drop, *label, "split")]
+    if reserved := next((name for name in own if name in dataset.RESERVED), None):
+        raise SlipwayError(f"{file}: a column may not be called {reserved!r}; leave it out (--drop {reserved})")
+    words: csv_reader.Words = {}
+    types: Types = dict.fromkeys(category, pa.string()) | dict.fromkeys(forms, DATE)
+    if file.suffix == ".parquet":
+        types = {name: types.get(name) or guessing.stored_type(file, schema.field(name)) for name in own}
+    else:
+        kinds = csv_values.look(csv_reader.blocks(file, replace(how, words=csv_reader.MISSING_WORDS), words), how)
+        if not kinds:
+            raise SlipwayError(f"{file}: there are no rows below the header")
+        comma = csv_reader.delimiter(file, how) != "," and any(guessing.with_comma(kind) for kind in kinds.values())
+        how = replace(how, decimal=how.decimal or ("," if comma else "."))
+        types = {
+            name: types.get(name) or guessing.guessed_type(file, name, how, kinds[name], comma=comma) for name in own
+        }
+    source = Source(slug(file.stem), "tabular", {}, iter(()))
+    counted, tested = (
+        guessing.label_values(file, how, label),
+        guessing.label_values(test, how, label) if test else Counter[str](),
+    )
+    if task == "number" or len(label) > 1 or (task is None and guessing.are_numbers(counted, how)):
+        renamed = None
+        source.settings = _settings(types, targets=label)
+        source.others = {"register": {"minimum": {"r2": 0.0}}}
+        chosen, other = "a number" if len(label) == 1 else "a number each", "class"
+    else:
+        renamed = guessing.renamed_labels(file, rename, [*counted, *tested])
+        labels = sorted({renamed.get(value, value) for value in counted})
+        if len(labels) < 2 or len(labels) > max(50, counted.total() // 10):
+            lost = words.get(label[0], Counter[str]())
+            raise SlipwayError(
+                f"{file}: column {label[0]} has {len(labels)} different values; a label needs 2 or more classes; to "
+                "predict a number: --task number"
+                + "".join(
+                    f"; {n:,} {word!r} count as missing: --not-missing {word}"
+                    for word, n in lost.items()
+                    if word in how.words
+                )
+            )
+        source.settings = _settings(types, labels=labels)
+        chosen, other = f"one of {len(labels)} classes", "number"
+        if odd := sorted({renamed.get(value, value) for value in tested} - set(labels)):
+            print(f"{test} has labels that {file} has not: {', '.join(map(repr, odd[:5]))}; see --rename")
+    print(f"to predict: {', '.join(label)}, {chosen}{'' if task else f'; if that is wrong: --task {other}'}")
+    for section, names in source.settings.items():
+        if names:
+            print(f"{section}: {', '.join(names[:20])}{f' and {len(names) - 20} more' if len(names) > 20 else ''}")
+    texts = source.settings["categorical"]
+    guessing.tell_missing(words, [*texts, *(label if renamed is not None else [])], how)
+    guessing.tell_other(file, how, [name for name in texts if name not in category])
+    files = [(file, "train" if test else None), *([(test, "test")] if test else [])]
+    source.tables = _examples(source, files, how, types, forms, label, renamed)
+    return source
+
+
+def _examples(
+    source: Source,
+    files: list[tuple[Path, str | None]],
+    how: Reading,
+    types: Types,
+    forms: dict[str, str | None],
+    label: list[str],
+    renamed: dict[str, str] | None,
+) -> Iterator[pa.Table]:
+    """Yield examples, of the types that the dataset has where it is there already; `renamed` None is for numbers."""
+    if source.schema is not None:
+        types = {field.name: field.type for field in source.schema if field.name != "label"}
+        listed = pa.types.is_list(source.schema.field("label").type)
+        if (renamed is None) != (listed or source.schema.field("label").type == pa.float64()):
+            raise SlipwayError(
+                f"{files[0][0]}: the dataset predicts otherwise: --task {'class' if renamed is None else 'number'}"
+            )
+    for file, split in files:
+        for block in guessing.blocks(file, how):
+            columns = {
+                name: guessing.cast(file, name, block[name], kind, how, forms.get(name))
+                for name, kind in types.items()
+                if name in block.column_names
+            }
+            if renamed is None:
+                numbers = [guessing.cast(file, name, block[name], pa.float64(), how) for name in label]
+                columns["label"] = numbers[0] if len(label) == 1 else _lists(numbers)
+            else:
+                texts = guessing.cast(file, label[0], block[label[0]], pa.string(), how).to_pylist()
+                columns["label"] = pa.array([renamed.get(text, text) for text in texts], pa.string())
+            if split:
+                columns["split"] = pa.array([split] * len(block), pa.string())
+            elif "split" in block.column_names:
+                columns["split"] = block["split"].cast(pa.string())
+            yield pa.table(columns)
+
+
+def _lists(numbers: list[pa.ChunkedArray]) -> pa.Array:
+    """Put several numbers of a row into a list; none of them may be missing."""
+    rows = zip(*(column.to_pylist() for column in numbers), strict=True)
+    return pa.array([None if None in row else list(row) for row in rows], pa.list_(pa.float64()))
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="CSV or Parquet file")
+    text = "column to predict; repeat it to predict several numbers"
+    parser.add_argument("--label", action="append", required=True, metavar="COLUMN", help=text)
+    parser.add_argument("--task", choices=["class", "number"], help="kind of the label (default: guessed, and told)")
+    parser.add_argument("--test", type=Path, metavar="FILE", help="official test set: a file of the same columns")
+    parser.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="column to leave out; repeatable")
+    text = "column of numbers that are codes, to be taken for categories; repeatable"
+    parser.add_argument("--category", action="append", default=[], metavar="COLUMN", help=text)
+    text = "column of dates of another form than 2026-01-31, such as 'when=%%d.%%m.%%Y'; repeatable"
+    parser.add_argument("--date", action="append", default=[], metavar="COLUMN[=FORM]", help=text)
+    text = "another name for a label, such as 1=good or '>50K.=>50K'; repeatable"
+    parser.add_argument("--rename", action="append", default=[], metavar="VALUE=NAME", help=text)
+    csv_reader.arguments(parser)
+
+
+SOURCES = {
+    "breast-cancer": Command("569 rows of 30 numbers, from scikit-learn", breast_cancer),
+    "table": Command("a CSV or Parquet file: a class or numbers to predict", tabular, _arguments),
+}

@@ -1,0 +1,193 @@
+"""What the columns of a table are, and what is told of it."""
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components import SlipwayError
+from components.data import csv_reader, csv_values
+from components.data.csv_reader import Reading
+from components.data.csv_values import DATE, NEARLY, Kind
+from components.recipes.source import tell
+
+MAX_CLASSES = 10  # different whole numbers at most: classes, unless --task number
+MAX_VALUES_READ = 10_000  # different values to predict that are looked at, and first rows
+MIN_ID_ROWS = 50  # rows that tell an id from categories
+DATE_FORMS = [
+    day + time
+    for time in ("", " %H:%M", " %H:%M:%S")
+    for day in ("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%Y-%m-%d", "%d.%m.%y", "%m/%d/%y")
+]
+
+
+DATE_DIGITS = {"%d": r"(0?[1-9]|[12]\d|3[01])", "%m": r"(0?[1-9]|1[0-2])", "%Y": r"\d{4}", "%y": r"\d{2}"}
+DATE_DIGITS |= {"%H": r"([01]?\d|2[0-3])", "%M": r"[0-5]\d", "%S": r"[0-5]\d"}
+
+
+def schema(file: Path, how: Reading, asked: Iterable[str]) -> pa.Schema:
+    """Return the columns of a file, of a CSV as text; SlipwayError where one that is asked for is not there."""
+    if file.suffix == ".parquet":
+        schema = next(csv_reader.parquet(file)).schema
+    else:
+        schema = pa.schema([(name, pa.string()) for name in csv_reader.names(file, how)])
+    for name in asked:
+        if name not in schema.names:
+            header = "" if how.columns else "; a file without a header: --columns A,B,C"
+            raise SlipwayError(f"{file}: no column {name!r} (there are: {', '.join(schema.names)}){header}")
+    if len(schema.names) == 1:
+        raise SlipwayError(
+            f"{file}: there is one column only, {schema.names[0]!r}: name what stands between columns, such as "
+            "--delimiter ';'"
+        )
+    return schema
+
+
+def stored_type(file: Path, column: pa.Field) -> pa.DataType:
+    """Return the type that a column of a Parquet file becomes."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return pa.float64()
+    if pa.types.is_boolean(kind):
+        return pa.bool_()
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return DATE
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
+        return pa.string()
+    raise SlipwayError(
+        f"{file}: column {column.name} is {column.type}, neither number, text, boolean nor date; --drop {column.name}"
+    )
+
+
+def guessed_type(file: Path, name: str, how: Reading, kind: Kind, *, comma: bool) -> pa.DataType:
+    """Return the type of a CSV's column: that of all its values.
+
+    Raises SlipwayError where nearly all of them, but not all, are numbers or dates: a mistake, or a text that stands
+    for missing, must not make categories of them.
+    """
+    found = {"number": (pa.float64(), "numbers"), "date": (DATE, "dates"), "truth": (pa.bool_(), "booleans")}
+    for pattern, (wanted, noun) in found.items():
+        key = "comma" if comma and pattern == "number" else pattern
+        share = kind.matches[key] / kind.count if kind.count else 0.0
+        if share == 1:
+            return wanted
+        if share >= NEARLY and pattern != "truth":
+            row, text = kind.odd[key]
+            raise SlipwayError(
+                f"{file}: column {name}: {kind.matches[key]:,} of {kind.count:,} values are {noun}, row {row} has "
+                f"{text[:50]!r}; where that stands for no value: --missing {text[:50]!r}; where the column is one of "
+                f"categories: --category {name}"
+            )
+    if how.thousands is None and kind.count and kind.matches["grouped"] / kind.count >= NEARLY:
+        text = kind.odd["number"][1]
+        raise SlipwayError(
+            f"{file}: column {name}: {text[:50]!r} looks like a number with thousands apart: --thousands CHARACTER "
+            f"(and --decimal); where the column is one of categories: --category {name}"
+        )
+    return pa.string()
+
+
+def with_comma(kind: Kind) -> bool:
+    """Tell whether a column's values are numbers only with a decimal comma; 1,234 may be either."""
+    return kind.matches["comma"] == kind.count > max(kind.matches["number"], kind.matches["grouped"])
+
+
+def blocks(file: Path, how: Reading) -> Iterator[pa.Table]:
+    """Yield the rows of a file, block by block."""
+    return csv_reader.parquet(file) if file.suffix == ".parquet" else csv_reader.blocks(file, how)
+
+
+def label_values(file: Path, how: Reading, label: Iterable[str]) -> Counter[str]:
+    """Count the values to predict, as text; of more than MAX_VALUES_READ different ones the first."""
+    found: Counter[str] = Counter()
+    for block in blocks(file, how):
+        for name in label:
+            for item in pc.value_counts(cast(file, name, block[name], pa.string(), how)).to_pylist():
+                if item["values"] is not None and (item["values"] in found or len(found) < MAX_VALUES_READ):
+                    found[item["values"]] += item["counts"]
+    return found
+
+
+def are_numbers(counted: Counter[str], how: Reading) -> bool:
+    """Tell whether the values to predict are numbers and not classes: more than MAX_CLASSES, or fractions."""
+    number, whole = re.compile(csv_values.patterns(how)["number"]), re.compile(r"[+-]?\d+")
+    values = [value for value in counted if value not in csv_reader.MISSING_WORDS]  # a class, if any
+    if not values or not all(number.fullmatch(value) for value in values):
+        return False
+    return len(values) > MAX_CLASSES or not all(whole.fullmatch(value) for value in values)
+
+
+def renamed_labels(file: Path, rename: Iterable[str], values: list[str]) -> dict[str, str]:
+    """Return the new names of labels; a label may have an equals sign itself."""
+    found = {}
+    for item in rename:
+        cuts = [at for at, character in enumerate(item) if character == "=" and item[:at].strip() in values]
+        if not cuts:
+            raise SlipwayError(
+                f"--rename {item!r}: {file} has no such label (there are: {', '.join(sorted(values)[:20])})"
+            )
+        found[item[: cuts[-1]].strip()] = item[cuts[-1] + 1 :].strip()
+    return found
+
+
+def tell_missing(words: csv_reader.Words, names: list[str], how: Reading) -> None:
+    """Tell which columns of text have missing values that stood there as a word."""
+    lines = []
+    for name in names:
+        found = {word: count for word, count in words.get(name, Counter[str]()).items() if word in how.words}
+        if found:
+            shown = " or ".join(map(repr, found))
+            options = " ".join(f"--not-missing {word}" for word in found)
+            values = (
+                "1 missing value was" if sum(found.values()) == 1 else f"{sum(found.values()):,} missing values were"
+            )
+            lines.append(f"{name}: {values} {shown}; {options} keeps them")
+    tell(lines, "columns with such missing values")
+
+
+def tell_other(file: Path, how: Reading, names: list[str]) -> None:
+    """Tell which categories look like dates, or like an id, by the first rows."""
+    parts: list[pa.Table] = []
+    for block in blocks(file, how) if names else ():
+        parts.append(block.select(names)[: MAX_VALUES_READ - sum(map(len, parts))])
+        if sum(map(len, parts)) >= MAX_VALUES_READ:
+            break
+    lines = []
+    for name in names:
+        values = csv_values.cast(pa.concat_tables(parts)[name], pa.string(), how).drop_null()
+        different = values.unique()
+        drop = f"--drop {shlex.quote(name)}"
+        if forms := [form for form in DATE_FORMS if _fits(different, form)]:
+            dates = " or ".join(f"--date '{name}={form}'" for form in forms)
+            lines.append(
+                f"{name}: looks like dates, taken for categories: {dates} makes dates of it, {drop} leaves it out"
+            )
+        elif len(values) >= MIN_ID_ROWS and len(different) > len(values) / 2:
+            lines.append(
+                f"{name}: looks like an id or a date ({len(different):,} different values in {len(values):,} rows), "
+                f"taken for categories: {drop} leaves it out, --date '{name}=FORM' makes dates of it"
+            )
+    tell(lines, "columns of that kind")
+
+
+def _fits(values: pa.Array, form: str) -> bool:
+    """Tell whether all values, and there is one, look like dates of a form; strptime takes 23 for the year 23."""
+    expression = re.sub("%[a-zA-Z]", lambda found: DATE_DIGITS[found[0]], form.replace(".", r"\."))
+    return len(values) > 0 and bool(pc.all(pc.match_substring_regex(values, f"^{expression}$")).as_py())
+
+
+def cast(
+    file: Path, name: str, column: pa.ChunkedArray, wanted: pa.DataType, how: Reading, form: str | None = None
+) -> pa.ChunkedArray:
+    """Cast a column; SlipwayError names the value that cannot be, and the options that help."""
+    try:
+        return csv_values.cast(column, wanted, how, form)
+    except (ValueError, pa.ArrowException) as error:
+        raise SlipwayError(
+            f"{file}: column {name}: {str(error).splitlines()[0]}; if that stands for no value: --missing TEXT; to "
+            f"take the column for categories: --category {name}; to leave it out: --drop {name}"
+        ) from None
