@@ -85,3 +85,32 @@ def verdict(
     if difference["low"] < -margin:
         return False, f"it may be worse than the champion: {text}, the margin is {margin:g}"
     return True, f"all gates hold and it is not worse than the champion: {text}, the margin is {margin:g}"
+
+
+def today(gates: list[dict[str, Any]], reason: str) -> str:
+    """Return why a version is the champion, or that it fails gates which were raised since: it stays all the same."""
+    failed = [gate["metric"] for gate in gates if not gate["held"]]
+    if not failed:
+        return reason
+    return (
+        f"it is the champion already, but fails the gates of today ({', '.join(failed)}); "
+        "move the alias by hand if it should not stay"
+    )
+
+
+def evidence(
+    gates: list[dict[str, Any]],
+    difference: dict[str, float] | None,
+    compared: dict[str, Any] | None,
+    params: Params,
+    reason: str,
+) -> list[str]:
+    """Return the gates, the comparison and the decision as lines of Markdown."""
+    lines = [f"- {g['metric']} {g['limit']}: {g['value']}, {'held' if g['held'] else '**not held**'}" for g in gates]
+    if difference is not None and compared is not None:
+        lines.append(
+            f"- against version {compared['version']} ({score(params)} {compared['score']:.4f} on the same "
+            f"examples): {difference['mean']:+.4f}, {params.register_.confidence:.0%} interval "
+            f"[{difference['low']:+.4f}, {difference['high']:+.4f}] by a paired bootstrap"
+        )
+    return [*lines, f"- decision: {reason}"]

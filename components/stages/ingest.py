@@ -5,7 +5,6 @@ Identical examples are kept once; the settings that describe the data go into pa
 
 import argparse
 import fcntl
-import io
 import os
 import tempfile
 from collections import Counter
@@ -17,18 +16,15 @@ from typing import Any
 
 import pyarrow as pa
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
 from tqdm import tqdm
 
 from components import SlipwayError, recipes
 from components import params as params_module
 from components.data import dataset, versions
 from components.files import replacing
+from components.params import changes
 from components.recipes.source import Source, commands, slug
 from components.reports import results
-
-GATES = ("minimum", "maximum")
-WHOLE = (*GATES, "network")  # sections that are replaced as a whole
 
 
 def arguments(stages: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -83,7 +79,7 @@ def run(
             settings = {"name": name, **settings, **network, **_others(found, current)}
             if current is not None and not (keep_params or _same(found, current)):
                 inherited = _inherited(current, found, name)
-        settle = partial(_settled, params, {} if keep_params else settings, grow=bool(old))
+        settle = partial(changes.merged, params, {} if keep_params else settings, grow=bool(old))
         settle()  # what does not fit stops us before the data is read
         known = _known(data, old, columns)
         before = versions.recorded(data) if not old else ""
@@ -97,8 +93,8 @@ def run(
                     versions.replaceable(data)  # again: somebody may have put a file there meanwhile
                 if changed:  # params.yaml first: killed before the data is renamed, DVC still keeps all of data/
                     old_params = params.read_bytes() if params.exists() else None
-                    _put(params, text.encode())
-                    undo.callback(_put, params, old_params)
+                    changes.put(params, text.encode())
+                    undo.callback(changes.put, params, old_params)
             undo.pop_all()
     print(f"read {sum(counts.values()):,} examples; {counts['new']:,} are new")
     for reason, count in (*counts.items(), *found.skipped.items()):
@@ -204,38 +200,6 @@ def _new(source: Source, columns: pa.Schema, known: set[tuple[str, str]], counts
             progress.update(len(part))
 
 
-def _settled(path: Path, settings: dict[str, Any], *, grow: bool) -> tuple[str, list[str]]:
-    """Return params.yaml with settings in it, comments kept, and each change in words; `grow` only adds labels.
-
-    Writes nothing. Raises SlipwayError where other settings do not go with these.
-    """
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 110
-    content = (yaml.load(path) if path.exists() else None) or {}
-    changed = _merge(content, settings, grow=grow)
-    text = io.StringIO()
-    yaml.dump(content, text)
-    if changed:
-        try:
-            params_module.check(YAML(typ="safe").load(text.getvalue()), path)
-        except SlipwayError as error:
-            raise SlipwayError(
-                f"{error}\nso it would be with the new data, and nothing was changed: remove it from {path}, or change "
-                "it to what fits both, and ingest again"
-            ) from None
-    return text.getvalue(), changed
-
-
-def _put(path: Path, content: bytes | None) -> None:
-    """Write a file whole; None: there is none."""
-    if content is None:
-        path.unlink(missing_ok=True)
-        return
-    with replacing(path) as aside:
-        aside.write_bytes(content)
-
-
 def _others(source: Source, old: params_module.Params | None) -> dict[str, Any]:
     """Return the source's further settings for a new dataset, and with them the gates as far as these change.
 
@@ -244,8 +208,8 @@ def _others(source: Source, old: params_module.Params | None) -> dict[str, Any]:
     """
     own, same = source.others.get("register", {}), old is not None and _same(source, old)
     there = old.register_ if old else params_module.Register()
-    register = {name: value for name, value in own.items() if name not in GATES}
-    for side in GATES:
+    register = {name: value for name, value in own.items() if name not in changes.GATES}
+    for side in changes.GATES:
         limits: dict[str, float] = getattr(there, side)
         stay = {name: limit for name, limit in limits.items() if same or results.measures_cost(name)}
         if (gates := stay if same else own.get(side, {}) | stay) != limits:
@@ -295,26 +259,3 @@ def _inherited(old: params_module.Params, source: Source, name: str) -> list[str
 
 def _plain(value: Any) -> str:
     return str(value.model_dump(exclude_defaults=True) if isinstance(value, BaseModel) else value)
-
-
-def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = "") -> list[str]:
-    changed = []
-    for key, value in settings.items():
-        old = content.get(key)
-        if isinstance(value, dict) and value and key not in WHOLE:
-            content[key] = old or {}  # `images:` alone is None
-            changed += _merge(content[key], value, grow=grow, prefix=f"{prefix}{key}.")
-            continue
-        if grow and old is not None:
-            if key != "labels":
-                continue
-            value = [*old, *(label for label in value if label not in old)]  # noqa: PLW2901
-        if old != value:
-            changed.append(f"{prefix}{key}: {old} -> {value}")
-            if key in WHOLE and old and value:  # what stays keeps its comment
-                for name in old.keys() - value.keys():
-                    del old[name]
-                old.update({name: limit for name, limit in value.items() if old.get(name) != limit})
-            else:
-                content[key] = value
-    return changed

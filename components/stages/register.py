@@ -147,22 +147,11 @@ def _settle(
         "slipway.decision": "promoted" if promoted else "kept",  # last: it says whose the reason is
     }
     registry.tag(version, record)
-    shown = _today(gates, reason) if promoted else reason
-    registry.describe(version, params, build, digest, _evidence(gates, difference, compared, params, shown))
+    shown = promotion.today(gates, reason) if promoted else reason
+    registry.describe(version, params, build, digest, promotion.evidence(gates, difference, compared, params, shown))
     if promoted and (champion is None or rival is not None):
         client.set_registered_model_alias(params.name, "champion", version.version)
     return version
-
-
-def _today(gates: list[dict[str, Any]], reason: str) -> str:
-    """Return why a version is the champion, or that it fails gates which were raised since: it stays all the same."""
-    failed = [gate["metric"] for gate in gates if not gate["held"]]
-    if not failed:
-        return reason
-    return (
-        f"it is the champion already, but fails the gates of today ({', '.join(failed)}); "
-        "move the alias by hand if it should not stay"
-    )
 
 
 def _scores(params: Params, build: Path, actual: pa.ChunkedArray, answers: pa.Table) -> np.ndarray:
@@ -248,23 +237,6 @@ def _proved(version: "ModelVersion", answers: pa.Table, predictions: pa.Table) -
         )
 
 
-def _evidence(
-    gates: list[dict[str, Any]],
-    difference: dict[str, float] | None,
-    compared: dict[str, Any] | None,
-    params: Params,
-    reason: str,
-) -> list[str]:
-    lines = [f"- {g['metric']} {g['limit']}: {g['value']}, {'held' if g['held'] else '**not held**'}" for g in gates]
-    if difference is not None and compared is not None:
-        lines.append(
-            f"- against version {compared['version']} ({promotion.score(params)} {compared['score']:.4f} on the same "
-            f"examples): {difference['mean']:+.4f}, {params.register_.confidence:.0%} interval "
-            f"[{difference['low']:+.4f}, {difference['high']:+.4f}] by a paired bootstrap"
-        )
-    return [*lines, f"- decision: {reason}"]
-
-
 def _outcome(params: Params, build: Path, run_id: str, digest: str, version: str) -> dict[str, Any]:
     """Read back from the registry what is so now."""
     entry = connection.client().get_model_version(params.name, version)
@@ -272,7 +244,7 @@ def _outcome(params: Params, build: Path, run_id: str, digest: str, version: str
     tags = entry.tags
     gates, reason = json.loads(tags.get("slipway.gates", "[]")), tags.get("slipway.reason", "")
     if "champion" in aliases:
-        reason = _today(gates, reason)
+        reason = promotion.today(gates, reason)
     elif tags.get("slipway.decision") == "promoted":
         reason += "; the alias champion has been moved from it since"
     return {

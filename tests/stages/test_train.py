@@ -562,7 +562,7 @@ def test_find_lr_says_what_to_do_where_the_first_loss_is_no_number(make: Make) -
     prepare(make, "series")
     path = ARRAYS / "train" / "label.npy"
     np.save(path, np.full_like(np.load(path), np.nan))
-    with pytest.raises(SlipwayError, match=r"first batch is no number.*extreme values"):
+    with pytest.raises(SlipwayError, match=r"first batch is not a number.*extreme values"):
         find_lr.run(ARRAYS, Path("build/find-lr"), 20, Path("params.yaml"))
 
 

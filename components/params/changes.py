@@ -1,0 +1,69 @@
+"""params.yaml with other settings in it: comments kept, checked, and every change in words."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from components import SlipwayError
+from components.files import replacing
+from components.params.reading import check
+
+GATES = ("minimum", "maximum")  # of `register`
+WHOLE = (*GATES, "network")  # sections that are replaced as a whole
+
+
+def merged(path: Path, settings: dict[str, Any], *, grow: bool) -> tuple[str, list[str]]:
+    """Return params.yaml with settings in it, comments kept, and each change in words; `grow` only adds labels.
+
+    Writes nothing. Raises SlipwayError where other settings do not go with these.
+    """
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 110
+    content = (yaml.load(path) if path.exists() else None) or {}
+    changed = _merge(content, settings, grow=grow)
+    text = io.StringIO()
+    yaml.dump(content, text)
+    if changed:
+        try:
+            check(YAML(typ="safe").load(text.getvalue()), path)
+        except SlipwayError as error:
+            raise SlipwayError(
+                f"{error}\nso it would be with the new data, and nothing was changed: remove it from {path}, or change "
+                "it to what fits both, and ingest again"
+            ) from None
+    return text.getvalue(), changed
+
+
+def put(path: Path, content: bytes | None) -> None:
+    """Write a file whole; None: there is none."""
+    if content is None:
+        path.unlink(missing_ok=True)
+        return
+    with replacing(path) as aside:
+        aside.write_bytes(content)
+
+
+def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = "") -> list[str]:
+    changed = []
+    for key, value in settings.items():
+        old = content.get(key)
+        if isinstance(value, dict) and value and key not in WHOLE:
+            content[key] = old or {}  # `images:` alone is None
+            changed += _merge(content[key], value, grow=grow, prefix=f"{prefix}{key}.")
+            continue
+        if grow and old is not None:
+            if key != "labels":
+                continue
+            value = [*old, *(label for label in value if label not in old)]  # noqa: PLW2901
+        if old != value:
+            changed.append(f"{prefix}{key}: {old} -> {value}")
+            if key in WHOLE and old and value:  # what stays keeps its comment
+                for name in old.keys() - value.keys():
+                    del old[name]
+                old.update({name: limit for name, limit in value.items() if old.get(name) != limit})
+            else:
+                content[key] = value
+    return changed
