@@ -95,7 +95,7 @@ def _plain(column: pa.ChunkedArray, how: Reading) -> pa.ChunkedArray:
         dotted = pc.match_substring(column, ".")
         column = pc.if_else(dotted, column, pc.replace_substring(column, ",", "."))
         if odd := next((text for text, no in zip(column.to_pylist(), dotted.to_pylist(), strict=True) if no), None):
-            raise ValueError(f"{odd!r} is no number with a decimal comma")
+            raise ValueError(f"{odd!r} is not a number with a decimal comma")
     _exact(column.filter(pc.match_substring_regex(column, r"^[+-]?\d{16,}$")))
     return column
 
