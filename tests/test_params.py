@@ -53,14 +53,6 @@ def test_the_projects_own_params_load_and_short_sections_are_written_out() -> No
             "name: a\nrecipe: images\nimages: {height: 5}\nnetwork: {model: vit, patch: 6}",
             "network.patch: 6 is larger than an image of 28 x 5",
         ),
-        (
-            "name: a\nrecipe: text\nnetwork: {size: mini}",
-            "network.size: is of text.encoding: pieces, and that is ngrams: leave it out",
-        ),
-        (
-            "name: a\nrecipe: text\ntext: {encoding: pieces}\nnetwork: {bayes: false}",
-            "network.bayes: is of text.encoding: ngrams, and that is pieces: leave it out",
-        ),
         ("name: a\nrecipe: image", "recipe: no recipe 'image'; did you mean images?"),
         (
             "name: a\nrecipe: images\ntrain: {epochs: many}",

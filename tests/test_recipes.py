@@ -2,13 +2,14 @@ import re
 import sys
 from itertools import chain
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from components import recipes, targets
+from components.recipes import networks
 from components.targets import Target, multi_label, regression, single_label
 from tests.conftest import ROOT
 
@@ -30,6 +31,30 @@ def test_one_example_is_encoded_as_among_many(recipe: str) -> None:
     for row in range(30):
         one = module.encode(sample.slice(row, 1), params, state)
         assert all(np.array_equal(one[name][0], many[name][row]) for name in many)
+
+
+@pytest.mark.parametrize("recipe", recipes.names())
+def test_a_setting_of_another_network_is_told(recipe: str) -> None:
+    module, params = (
+        networks.load(recipe),
+        recipes.load(recipe).Params.model_validate(recipes.load(recipe).sample(9, 1)[0]),
+    )
+    assert networks.unread(recipe, module.Network(), params) == []
+    assert getattr(module, "read_by", {}).keys() <= module.Network.model_fields.keys()
+    models = get_args(module.Network.model_fields["model"].annotation) if "model" in module.Network.model_fields else ()
+    assert {model for read in getattr(module, "read_by", {}).values() for model in read} <= {
+        *models,
+        "ngrams",
+        "pieces",
+    }
+
+
+def test_what_a_network_does_not_read_is_what_was_set_for_another_one() -> None:
+    images, text = recipes.load("images").Params(), recipes.load("text").Params()
+    network = networks.load("images").Network
+    assert networks.unread("images", network(model="cnn", hidden=[8], filters=[8]), images) == ["hidden"]
+    assert networks.unread("images", network(model="mlp", hidden=[8]), images) == []
+    assert networks.unread("text", networks.load("text").Network(size="mini", hidden=8), text) == ["size"]
 
 
 def test_answers_name_the_likeliest_label() -> None:

@@ -47,6 +47,8 @@ class Networks(Protocol):
       layers learn first; None where the settings ask for none;
     - `check(network, params)`: ValueError, beginning with the key and a colon, where the network does not suit the
       recipe's section;
+    - `read_by`: the models that read a setting, where not all do, {"hidden": ("mlp",)}: a training tells one that is
+      set and not read. `which(network, params)` is the model's name where the network has no setting `model`;
     - `moved`: where settings of the recipe's section went that are no longer there, {"OLD: VALUE": "NEW: VALUE"}. Those
       that are settings of the network now need no entry.
     """
@@ -68,6 +70,15 @@ def pretraining(name: str, network: Any, params: Any, state: State, dropout: flo
     """Return the task without labels of a recipe, None where it has none or its settings ask for none."""
     part = getattr(load(name), "pretraining", None)
     return part(network, params, state, dropout) if part else None
+
+
+def unread(name: str, network: Any, params: Any) -> list[str]:
+    """Return the settings of a network that are not the default, and that the chosen model does not read."""
+    module = load(name)
+    read_by: dict[str, tuple[str, ...]] = getattr(module, "read_by", {})
+    which: str = module.which(network, params) if hasattr(module, "which") else getattr(network, "model", "")
+    default = {key: field.default for key, field in type(network).model_fields.items()}
+    return [key for key, models in read_by.items() if which not in models and getattr(network, key) != default[key]]
 
 
 def head(x: Any, target: Target, state: State) -> Any:

@@ -74,7 +74,7 @@ def run(arrays: Path, out: Path, steps: int, params: Path) -> None:
 
 
 def sweep(params: "Params", arrays: Path, manifest: dict[str, Any], steps: int) -> list[dict[str, float]]:
-    """Return the loss of each step and its moving average, until it is `STOP_FACTOR` times the lowest or not a number."""
+    """Return each step's loss and its moving average, until it is `STOP_FACTOR` times the lowest or not a number."""
     from components.params import Constant
     from components.training import batches, device, fitting, pretrained_weights
 

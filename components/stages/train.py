@@ -17,6 +17,7 @@ import numpy as np
 from components import targets
 from components.files import code, read_json, sha256, write_csv
 from components.params import Params
+from components.recipes import networks
 from components.training import (
     augment,
     checkpoint,
@@ -55,6 +56,8 @@ def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any
     progress = checkpoint.restore(model, folder / "fit")
     names = ", ".join(f"{name} {value}" for name, value in hardware.items())
     print(f"{model.count_params():,} parameters; {names}", flush=True)
+    if unread := networks.unread(params.recipe, params.network, params.task):
+        print(f"params.yaml: the network chosen does not read network.{', network.'.join(unread)}", flush=True)
     if progress.epochs:
         print(f"resuming after epoch {len(progress.epochs)} of {params.train.epochs}", flush=True)
     metric = targets.of(manifest["target"]).metric

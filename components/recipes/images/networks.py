@@ -20,6 +20,7 @@ VITS = {"mini": (128, 6, 4, 2), "tiny": (192, 12, 3, 4), "small": (384, 12, 6, 4
 # Filters of the stem, blocks of each stage, if a block has a bottleneck: ResNet-20 for CIFAR, and table 1 of He and
 # others 2016a (arXiv 1512.03385).
 RESNETS = {20: (16, (3, 3, 3), False), 18: (64, (2, 2, 2, 2), False), 50: (64, (3, 4, 6, 3), True)}
+read_by = {"hidden": ("mlp",), "filters": ("cnn",), "depth": ("resnet",), "size": ("vit",), "patch": ("vit",)}
 sample: dict[str, Any] = {"model": "mlp", "hidden": [16]}
 
 

@@ -11,6 +11,10 @@ from components.recipes.series.example import Count, Params, calendar, season_of
 if TYPE_CHECKING:
     import keras
 
+read_by = {
+    **dict.fromkeys(("filters", "kernel"), ("cnn",)),
+    **dict.fromkeys(("patch", "width", "heads", "blocks"), ("transformer",)),
+}
 sample: dict[str, Any] = {}
 
 

@@ -12,6 +12,11 @@ from components.recipes.tabular.example import Params, Size, categories_of, numb
 if TYPE_CHECKING:
     import keras
 
+read_by = {
+    **dict.fromkeys(("numeric_embedding", "frequencies", "sigma"), ("mlp", "transformer")),
+    **dict.fromkeys(("embedding", "hidden", "batch_norm"), ("mlp",)),
+    **dict.fromkeys(("width", "blocks", "heads"), ("transformer",)),
+}
 sample: dict[str, Any] = {"hidden": [16]}
 
 

@@ -23,7 +23,9 @@ ENCODERS = {
     "base": (12, 768, 12),
 }
 MASKED_SHARE = 0.15  # of the tokens, in pretraining
-OF = {"ngrams": ("hidden", "bayes"), "pieces": ("size", "norm", "pooling", "pretraining_epochs")}  # an encoding's own
+read_by = dict.fromkeys(("hidden", "bayes"), ("ngrams",)) | dict.fromkeys(
+    ("size", "norm", "pooling", "pretraining_epochs"), ("pieces",)
+)
 moved = {"model: ngrams": "encoding: ngrams", "model: transformer": "encoding: pieces"}
 sample: dict[str, Any] = {}
 
@@ -42,14 +44,9 @@ class Network(BaseModel):
     pretraining_epochs: Annotated[int, Field(ge=0)] = 0  # of masked-language modelling on the training split
 
 
-def check(network: Network, params: Params) -> None:
-    """Raise ValueError for a setting of the network that the encoding does not have."""
-    for encoding, names in OF.items():
-        for name in names:
-            if encoding != params.encoding and getattr(network, name) != Network.model_fields[name].default:
-                raise ValueError(
-                    f"{name}: is of text.encoding: {encoding}, and that is {params.encoding}: leave it out"
-                )
+def which(network: Network, params: Params) -> str:  # noqa: ARG001
+    """Return what the network reads: it follows from the encoding."""
+    return params.encoding
 
 
 def build(network: Network, params: Params, state: State, dropout: float) -> "keras.Model":
