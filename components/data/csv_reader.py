@@ -45,22 +45,26 @@ class Reading:
 
 def arguments(parser: Any) -> None:
     """Add the options of `Reading` to a parser, or to a group of one."""
-    text = "names of the columns where a file has no header, or a file of them"
+    text = "column names, if the file has no header; or a file with one name per line"
     parser.add_argument("--columns", type=file_or_text, metavar="A,B,C", help=text)
-    parser.add_argument("--delimiter", metavar="CHARACTER", help="delimiter of the columns (default: guessed)")
+    parser.add_argument("--delimiter", metavar="CHARACTER", help="column delimiter (default: guessed)")
     parser.add_argument(
-        "--encoding", default="utf-8", metavar="NAME", help="encoding of the text, such as latin-1 (default: utf-8)"
+        "--encoding", default="utf-8", metavar="NAME", help="text encoding, such as latin-1 (default: utf-8)"
     )
     text = (
-        "text that stands for a missing value, such as '?'; repeatable (beside: empty, NA, N/A, NaN, nan, null, None)"
+        "text that also means a missing value, such as '?' (besides empty, NA, N/A, NaN, nan, null, None); repeatable"
     )
     parser.add_argument("--missing", action="append", default=[], metavar="TEXT", help=text)
-    text = "word such as NA that is a value here, where a column is text; repeatable"
+    text = "word such as NA that is an ordinary value in text columns; repeatable"
     parser.add_argument("--not-missing", action="append", default=[], metavar="TEXT", help=text)
-    parser.add_argument("--decimal", choices=[".", ","], help="decimal mark of numbers (default: guessed at an ingest)")
-    parser.add_argument("--thousands", metavar="CHARACTER", help="separator of the thousands of numbers, such as ','")
+    parser.add_argument("--decimal", choices=[".", ","], help="decimal mark (default: guessed by ingest)")
+    parser.add_argument("--thousands", metavar="CHARACTER", help="thousands separator, such as ','")
     parser.add_argument(
-        "--footer", type=int, default=0, metavar="N", help="last lines of the file to leave out (default: 0)"
+        "--footer",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of lines to ignore at the end of the file (default: 0)",
     )
 
 

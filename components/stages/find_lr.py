@@ -19,23 +19,25 @@ STOP_FACTOR = 4.0  # times the lowest loss, where the test ends
 
 def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the sub-parser `find-lr`."""
-    text = "try ever larger learning rates for a few hundred steps; draw the loss and suggest one"
-    command = commands.add_parser("find-lr", help=text, description=text, epilog="The model in build/ is left alone.")
+    text = "try increasing learning rates for a few hundred steps; plot the loss and suggest a rate"
+    command = commands.add_parser("find-lr", help=text, description=text, epilog="The model in build/ is not touched.")
     command.add_argument(
         "--arrays",
         type=Path,
         default=Path("build/arrays"),
         metavar="PATH",
-        help="arrays of preprocess (default: %(default)s)",
+        help="arrays written by preprocess (default: %(default)s)",
     )
     command.add_argument(
         "--out",
         type=Path,
         default=Path("build/find-lr"),
         metavar="PATH",
-        help="folder of the result (default: %(default)s)",
+        help="folder for the result (default: %(default)s)",
     )
-    command.add_argument("--steps", type=int, default=200, metavar="N", help="steps to train (default: %(default)s)")
+    command.add_argument(
+        "--steps", type=int, default=200, metavar="N", help="number of training steps (default: %(default)s)"
+    )
     command.add_argument(
         "--params", type=Path, default=Path("params.yaml"), metavar="PATH", help="settings (default: %(default)s)"
     )
@@ -74,7 +76,7 @@ def run(arrays: Path, out: Path, steps: int, params: Path) -> None:
 
 
 def sweep(params: "Params", arrays: Path, manifest: dict[str, Any], steps: int) -> list[dict[str, float]]:
-    """Return the loss of each step and its moving average, until it is `STOP_FACTOR` times the lowest or not a number."""
+    """Return each step's loss and its moving average, until that is STOP_FACTOR times the lowest or not a number."""
     from components.params import Constant
     from components.training import batches, device, fitting, pretrained_weights
 

@@ -29,7 +29,7 @@ from components.reports import results
 
 def arguments(stages: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `ingest SOURCE ...` to the command line."""
-    text = "make a dataset of a source, or add to it; version it with DVC"
+    text = "make a dataset from a source, or add to the existing one; version it with DVC"
     ingest = stages.add_parser("ingest", help=text, description=text)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
@@ -38,9 +38,11 @@ def arguments(stages: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     common.add_argument(
         "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="settings (default: params.yaml)"
     )
-    common.add_argument("--name", help="name of the file, the experiment and the model (default: the source's name)")
-    common.add_argument("--replace", action="store_true", help="start a new dataset instead of adding a file to it")
-    common.add_argument("--keep-params", action="store_true", help="leave params.yaml alone")
+    common.add_argument("--name", help="name for the file, the experiment and the model (default: the source's name)")
+    common.add_argument(
+        "--replace", action="store_true", help="start a new dataset instead of adding to the existing one"
+    )
+    common.add_argument("--keep-params", action="store_true", help="do not change params.yaml")
     listed = ingest.add_subparsers(dest="source", metavar="SOURCE", required=True)
 
     for name, command in commands().items():

@@ -19,7 +19,7 @@ class Target(targets.Target):
     """
 
     kind = "multi_label"
-    title = "a tagger of {} labels"
+    title = "a multi-label classifier with {} classes"
     examples = "several labels per example"
     exclusive = False
     activation = "sigmoid"

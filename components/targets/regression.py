@@ -19,7 +19,7 @@ class Target(targets.Target):
     """A label is a finite number, or a list of one for each of several names; encoded: `(n, names)` float32."""
 
     kind = "regression"
-    title = "a regression of {} numbers"
+    title = "a regression model for {} numbers"
     examples = "numbers"
     exclusive = False
     activation = "linear"

@@ -20,7 +20,7 @@ class Target(targets.Target):
     """
 
     kind = "single_label"
-    title = "a classifier of {} labels"
+    title = "a single-label classifier with {} classes"
     examples = "one label per example"
     exclusive = True
     activation = "softmax"

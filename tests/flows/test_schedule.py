@@ -64,7 +64,7 @@ def test_a_server_that_goes_away_is_told_and_waited_for(path: Path, tmp_path: Pa
     with serving(tmp_path / "prefect", port) as url:
         process = flows(path, "retrain", "--cron", "0 3 1 * *", PREFECT_API_URL=url, PREFECT_RUNNER_POLL_FREQUENCY="1")
         said = until(process, "the next run is due at")
-    said += until(process, "does not answer: nothing runs until it does")
+    said += until(process, "does not respond: nothing runs until it does")
     with serving(tmp_path / "prefect", port):
         said += until(process, "answers again")
         time.sleep(3)  # it serves again

@@ -105,7 +105,7 @@ def test_odd_words_and_places_are_a_mistake_too(tmp_path: Path) -> None:
     code = f"mkdir gone; cd gone; rmdir ../gone; {SLIPWAY} run"
     done = subprocess.run(["sh", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "error: the current folder is there no longer: change into another one"
+    assert done.stderr.splitlines()[-1] == "error: the current folder no longer exists: change to another one"
     head = f"{SLIPWAY} example | head -1"  # nobody reads on
     done = subprocess.run(["sh", "-c", head], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("the examples") and done.stderr == ""

@@ -97,7 +97,7 @@ def test_the_first_model_becomes_champion_and_again_changes_nothing(
     assert first["promoted"]
     assert first["changed"]
     assert first["aliases"] == ["challenger", "champion"]
-    assert first["reason"] == "all gates hold and there was no champion"
+    assert first["reason"] == "it passes all gates and there was no champion"
     assert [gate["held"] for gate in first["gates"]] == [True, True, True, True]
     version = connection.client().get_model_version("sides", "1")
     tags = version.tags
@@ -214,7 +214,7 @@ def test_a_gate_that_does_not_hold(project: Path, capsys: pytest.CaptureFixture[
     # lowered again, what made it the champion is told again
     model(project, POOR, minimum="{accuracy: 0.5}")
     again = run()
-    assert again["reason"] == let["reason"] == "all gates hold and there was no champion"
+    assert again["reason"] == let["reason"] == "it passes all gates and there was no champion"
     version = connection.client().get_model_version("sides", "1")
     assert version.tags["slipway.reason"] == let["reason"]
     for text in (capsys.readouterr().out, str(version.description)):
@@ -234,7 +234,7 @@ def test_a_model_that_does_not_beat_the_trivial_answer_is_never_promoted(project
         assert not kept["promoted"]
         assert kept["aliases"] == ["challenger"]
         assert (
-            "it does not beat the trivial answer (the most frequent class, 0.9772): accuracy is better by +0 ["
+            "it does not beat the trivial baseline (the most frequent class, 0.9772): accuracy is better by +0 ["
             in kept["reason"]
         )
         assert kept["gates"][-1]["limit"] == "> 0"
@@ -314,7 +314,7 @@ def test_a_version_promoted_by_hand_is_not_called_worse(project: Path, capsys: p
     capsys.readouterr()
     after = run()
     assert after["promoted"]
-    assert after["reason"] == "it is the champion already"
+    assert after["reason"] == "it is already the champion"
     assert "worse" not in capsys.readouterr().out
     assert run() == after | {"changed": False}
 
@@ -374,7 +374,7 @@ def test_killed_anywhere_it_goes_on(monkeypatch: pytest.MonkeyPatch, at: str, af
     done = run()
     assert done["version"] == "1"
     assert done["aliases"] == ["challenger", "champion"]
-    assert done["reason"] == "all gates hold and there was no champion"
+    assert done["reason"] == "it passes all gates and there was no champion"
     assert versions() == ["1"]
     client = connection.client()
     experiment = connection.experiment("sides")

@@ -261,23 +261,23 @@ def _some(values: set[str]) -> str:
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("path", type=Path, metavar="PATH", help="folder, or a tar, tar.gz, tar.bz2 or tar.xz file")
+    parser.add_argument("path", type=Path, metavar="PATH", help="folder, or .tar, .tar.gz, .tar.bz2 or .tar.xz file")
     parser.add_argument(
-        "--pattern", metavar="TEXT", help="pattern of the files' names, such as {label}_{speaker}_{index}"
+        "--pattern", metavar="TEXT", help="pattern of the file names, such as {label}_{speaker}_{index}"
     )
     parser.add_argument(
         "--test",
         "--hold-out",
         dest="test",
         metavar="FIELD=VALUES",
-        help="recordings of the test split, such as index=0,1,2 or speaker=theo; all others are for training",
+        help="which recordings form the test split, such as index=0,1,2 or speaker=theo; all others are for training",
     )
-    text = "keep a field of the pattern as a column, to slice the measures by; repeatable"
+    text = "keep a field of the pattern as a column, for slicing the evaluation; repeatable"
     parser.add_argument("--keep", action="append", default=[], metavar="FIELD", help=text)
 
 
 SOURCES = {
     "audio": Command(
-        "recordings: PATH/LABEL/*.wav, or files that --pattern reads, in a folder or a tar", audio, _arguments
+        "recordings in a folder or a tar file: PATH/LABEL/*.wav, or names that --pattern describes", audio, _arguments
     )
 }

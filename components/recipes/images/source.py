@@ -257,26 +257,28 @@ def _describe(folder: Path, found: list[Path]) -> dict[str, Any]:
 
 
 def _mnist_arguments(parser: ArgumentParser) -> None:
-    text = "folder or address of the files (default: %(default)s)"
+    text = "folder or URL of the files (default: %(default)s)"
     parser.add_argument(
         "--from", dest="origin", type=folder_or_text, default=MNIST_ADDRESS, metavar="DIR_OR_URL", help=text
     )
 
 
 def _folder(parser: ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder with a folder of images per label")
-    text = "CSV for several labels per image, with the columns file and labels (A;B), and split if there is one"
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder with one folder of images per label")
+    text = "CSV for multi-label images, with the columns file and labels (A;B), and split if there is an official one"
     parser.add_argument("--labels", type=Path, metavar="FILE.csv", help=text)
     parser.add_argument(
-        "--encoding", default="utf-8", metavar="NAME", help="encoding of that CSV, such as cp1252 (default: utf-8)"
+        "--encoding", default="utf-8", metavar="NAME", help="text encoding of the CSV, such as cp1252 (default: utf-8)"
     )
 
 
 SOURCES = {
-    "digits": Command("the starter: 1,797 handwritten digits of 8 x 8, from scikit-learn", digits),
-    "mnist": Command("70,000 handwritten digits of 28 x 28, from the four original files", mnist, _mnist_arguments),
+    "digits": Command("the starter: 1,797 handwritten digits from scikit-learn, 8 x 8 pixels", digits),
+    "mnist": Command(
+        "MNIST: 70,000 handwritten digits from the four original files, 28 x 28 pixels", mnist, _mnist_arguments
+    ),
     "images": Command(
-        "class folders: FOLDER/LABEL/*.png, or FOLDER/{train,validation,test}/LABEL/*.png; or --labels FILE.csv",
+        "images in class folders: FOLDER/LABEL/*.png or FOLDER/{train,validation,test}/LABEL/*.png; or with --labels",
         images,
         _folder,
     ),

@@ -270,27 +270,31 @@ def _below(folder: Path, kind: Callable[[Path], bool]) -> list[Path]:
 
 def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("path", type=Path, metavar="FILE_OR_FOLDER", help="table, or folder of text files")
-    parser.add_argument("--text", metavar="COLUMN", help="column of a file with the text")
-    parser.add_argument("--label", metavar="COLUMN", help="column of a file to predict")
+    parser.add_argument("--text", metavar="COLUMN", help="column with the text")
+    parser.add_argument("--label", metavar="COLUMN", help="column to predict")
     parser.add_argument(
-        "--lines", action="store_true", help="files of a folder, LABEL.txt or NAME.LABEL, have a line per example"
+        "--lines",
+        action="store_true",
+        help="the folder has one file per class, LABEL.txt or NAME.LABEL, with one example per line",
     )
     parser.add_argument(
         "--encoding",
         default="utf-8",
         metavar="NAME",
-        help="encoding of the text, such as gb18030 (default: %(default)s)",
+        help="text encoding, such as gb18030 (default: %(default)s)",
     )
     parser.add_argument(
-        "--delimiter", metavar="CHARACTER", help="delimiter of a CSV's columns (default: a comma; a tab for .tsv)"
+        "--delimiter", metavar="CHARACTER", help="column delimiter of a CSV (default: a comma; a tab for .tsv)"
     )
-    parser.add_argument("--no-quotes", action="store_true", help="take the quotes of a CSV for plain text")
-    help_text = "another name for a label, such as 1=positive; repeatable"
+    parser.add_argument("--no-quotes", action="store_true", help="treat quotes in a CSV as plain text")
+    help_text = "new name for a label, such as 1=positive; repeatable"
     parser.add_argument("--rename", action="append", default=[], metavar="OLD=NEW", help=help_text)
 
 
 SOURCES = {
     "text": Command(
-        "a CSV, TSV, JSON Lines or Parquet file; FOLDER/LABEL/*.txt; FOLDER/LABEL.txt with --lines", text, _arguments
+        "texts: a CSV, TSV, JSON Lines or Parquet file; FOLDER/LABEL/*.txt; or with --lines FOLDER/LABEL.txt",
+        text,
+        _arguments,
     )
 }

@@ -117,19 +117,20 @@ def _ordered(rows: reading.Rows, step: str) -> list[windows.Part]:
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    steps = "distance of two rows: day, '10 minutes' ..., or row, as they follow each other (default: found)"
+    steps = "time between two rows: day, '10 minutes' ...; or row, to take the rows in order (default: detected)"
     parser.add_argument("file", type=Path, metavar="FILE", help="CSV or Parquet file")
     parser.add_argument("--time", required=True, metavar="COLUMN", help="column with the time")
     parser.add_argument(
         "--value", action="append", required=True, metavar="COLUMN", help="column to predict; repeatable"
     )
-    parser.add_argument("--group", metavar="COLUMN", help="column that tells several series apart")
+    parser.add_argument("--group", metavar="COLUMN", help="column that says which series a row belongs to")
+    parser.add_argument("--history", type=int, required=True, metavar="STEPS", help="length of the known history")
+    parser.add_argument("--horizon", type=int, required=True, metavar="STEPS", help="number of steps to predict")
     parser.add_argument(
-        "--history", type=int, required=True, metavar="STEPS", help="length of the history that is known"
-    )
-    parser.add_argument("--horizon", type=int, required=True, metavar="STEPS", help="how many steps are predicted")
-    parser.add_argument(
-        "--season", type=int, metavar="STEPS", help="length of a period (default: by the step, 12 months, 7 days ...)"
+        "--season",
+        type=int,
+        metavar="STEPS",
+        help="length of a season (default: depends on the step: 12 months, 7 days ...)",
     )
     parser.add_argument("--step", metavar="STEP", help=steps)
     parser.add_argument(
@@ -140,12 +141,12 @@ def _arguments(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="TEXT",
-        help="text that stands for a missing value, such as '?'; repeatable",
+        help="text that also means a missing value, such as '?'; repeatable",
     )
-    parser.add_argument("--delimiter", metavar="CHARACTER", help="delimiter of the columns (default: guessed)")
-    parser.add_argument("--decimal", choices=[".", ","], help="decimal mark of numbers (default: .)")
+    parser.add_argument("--delimiter", metavar="CHARACTER", help="column delimiter (default: guessed)")
+    parser.add_argument("--decimal", choices=[".", ","], help="decimal mark (default: .)")
     parser.add_argument(
-        "--encoding", default="utf-8", metavar="NAME", help="encoding of the text, such as latin-1 (default: utf-8)"
+        "--encoding", default="utf-8", metavar="NAME", help="text encoding, such as latin-1 (default: utf-8)"
     )
     parser.add_argument(
         "--format", dest="form", metavar="FORMAT", help="format of the time, such as %%d.%%m.%%Y (default: ISO 8601)"
@@ -153,5 +154,5 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 SOURCES = {
-    "series": Command("a CSV or Parquet file with a time and values in each row", series, _arguments),
+    "series": Command("a time series: a CSV or Parquet file with a time and values in each row", series, _arguments),
 }

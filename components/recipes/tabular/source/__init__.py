@@ -166,19 +166,21 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="CSV or Parquet file")
     text = "column to predict; repeat it to predict several numbers"
     parser.add_argument("--label", action="append", required=True, metavar="COLUMN", help=text)
-    parser.add_argument("--task", choices=["class", "number"], help="kind of the label (default: guessed, and told)")
-    parser.add_argument("--test", type=Path, metavar="FILE", help="official test set: a file of the same columns")
+    parser.add_argument(
+        "--task", choices=["class", "number"], help="what the label is (default: guessed, and reported)"
+    )
+    parser.add_argument("--test", type=Path, metavar="FILE", help="official test set: a file with the same columns")
     parser.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="column to leave out; repeatable")
-    text = "column of numbers that are codes, to be taken for categories; repeatable"
+    text = "column of numeric codes to treat as categories; repeatable"
     parser.add_argument("--category", action="append", default=[], metavar="COLUMN", help=text)
-    text = "column of dates of another form than 2026-01-31, such as 'when=%%d.%%m.%%Y'; repeatable"
+    text = "column of dates, with their format unless it is 2026-01-31, such as 'when=%%d.%%m.%%Y'; repeatable"
     parser.add_argument("--date", action="append", default=[], metavar="COLUMN[=FORM]", help=text)
-    text = "another name for a label, such as 1=good or '>50K.=>50K'; repeatable"
+    text = "new name for a label, such as 1=good or '>50K.=>50K'; repeatable"
     parser.add_argument("--rename", action="append", default=[], metavar="VALUE=NAME", help=text)
     csv_reader.arguments(parser)
 
 
 SOURCES = {
-    "breast-cancer": Command("569 rows of 30 numbers, from scikit-learn", breast_cancer),
-    "table": Command("a CSV or Parquet file: a class or numbers to predict", tabular, _arguments),
+    "breast-cancer": Command("breast cancer data from scikit-learn: 569 rows of 30 numbers", breast_cancer),
+    "table": Command("a table: a CSV or Parquet file with a class or numbers to predict", tabular, _arguments),
 }
