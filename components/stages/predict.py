@@ -61,7 +61,7 @@ def run(model: str | None, input: Path, out: Path | None, **options: Any) -> Non
         _show(found)
     else:
         _write(out, found)
-        print(f"wrote {len(found):,} answers to {out}")
+        print(f"wrote {len(found):,} predictions to {out}")
 
 
 def answers(model: str | None, given: "Path | pa.Table", **options: Any) -> "pa.Table":
@@ -154,7 +154,7 @@ def _latest(version: str, path: Path, options: dict[str, Any], **given: Any) -> 
     about = connection.about(version)
     if about.get("recipe") != "series":
         raise SlipwayError(
-            f"{version}: --time is for a model of series; this one is of {about.get('recipe', 'others')}"
+            f"{version}: --time is for models of the recipe series, not {about.get('recipe', 'of another one')}"
         )
     # older versions were registered with the settings of their network among these
     params = {name: value for name, value in about["params"].items() if name in Params.model_fields}

@@ -54,7 +54,7 @@ def run(params: Params, build: Path, data: Path, out: Path, *, up_to_date: bool 
     """
     missing = [name for name in NEEDED_FILES if not (build / name).exists()]
     if missing:
-        raise SlipwayError(f"{build / missing[0]}: no such file; `dvc repro` makes the model and its evaluation")
+        raise SlipwayError(f"{build / missing[0]}: no such file; run `dvc repro` to make the model and its evaluation")
     if not up_to_date and (reason := versions.outdated("evaluate")):
         raise SlipwayError(f"the pipeline is not up to date ({reason}): run `dvc repro` first")
     connection.check()

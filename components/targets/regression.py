@@ -11,7 +11,7 @@ import pyarrow as pa
 from components import targets
 from components.targets import Decision
 
-ONLY_LABELS = "is for labels, and the recipe predicts numbers"
+ONLY_LABELS = "is for classification, but the recipe predicts numbers"
 
 
 @dataclass(frozen=True)

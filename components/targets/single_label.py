@@ -21,7 +21,7 @@ class Target(targets.Target):
 
     kind = "single_label"
     title = "a single-label classifier with {} classes"
-    examples = "one label per example"
+    examples = "single-label data"
     exclusive = True
     activation = "softmax"
     output = "probabilities"

@@ -149,6 +149,6 @@ def _check() -> None:
     with get_client(sync_client=True, httpx_settings={"timeout": 5.0}) as client:
         if error := client.api_healthcheck():
             raise SlipwayError(
-                f"Prefect's server at {url} does not answer ({type(error).__name__}: {error}); "
+                f"Prefect's server at {url} does not respond ({type(error).__name__}: {error}); "
                 "start it, or unset PREFECT_API_URL to use this project's own server"
             )

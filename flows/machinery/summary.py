@@ -23,7 +23,7 @@ def blocks(outcomes: Sequence[Outcome], registered: dict[str, Any], served: dict
     if any(outcome.state in ("failed", "not run") for outcome in outcomes):
         return parts
     if all(outcome.state == "unchanged" for outcome in outcomes):
-        parts.append("nothing has changed: no stage ran, no new version")
+        parts.append("nothing changed: no stage ran, no new version")
     parts += [
         f"{outcome.name} changed: `git add {outcome.name}` and commit it to keep this version of the data"
         for outcome in outcomes

@@ -352,7 +352,7 @@ def test_more_rows_are_read_with_the_datasets_types(tmp_path: Path) -> None:
         list(third.tables)
     fourth = tabular(written(tmp_path, "code,n,y\n007,1,0.5\n008,2,1\n"), ["y"])
     fourth.schema = schema
-    with pytest.raises(SlipwayError, match="the dataset predicts otherwise: --task class"):
+    with pytest.raises(SlipwayError, match="the existing dataset predicts something else; use --task class"):
         list(fourth.tables)
 
 

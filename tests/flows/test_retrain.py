@@ -72,7 +72,7 @@ def test_a_run_a_second_one_and_what_they_leave(path: Path, prefect_server: str,
 
     out = finished(flows(path, "retrain", PREFECT_API_URL=prefect_server, **bare))
     assert set(table(out).values()) == {"unchanged"}
-    assert "nothing has changed: no stage ran, no new version" in out
+    assert "nothing changed: no stage ran, no new version" in out
     assert len(command(path, "git", "for-each-ref", "refs/exps").splitlines()) == 1
 
     from prefect.client.orchestration import get_client

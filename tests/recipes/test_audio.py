@@ -426,7 +426,7 @@ def test_an_archive_that_means_harm_writes_nothing_and_its_rest_is_read(
     read = source.audio(path, None, None, [])
     assert sorted(str(r["label"]) for r in rows(read)) == ["no", "yes"]
     assert dict(read.skipped) == {
-        "a path that leads out of the archive": 2,
+        "a path that points outside the archive": 2,
         "a link or a device in the archive": 3,
         "larger than 0 MB": 1,
     }

@@ -561,8 +561,8 @@ def test_the_last_window_of_each_group_is_what_a_forecast_follows(tmp_path: Path
     assert found["history"].to_pylist() == [[3, None, 5], [11, 12, 13]]
     for changed, group, message in (
         ({"history": 4}, "g", r"b has 3 steps; the model looks at 4"),
-        ({}, None, "several series, so name their column: --group"),
-        ({"group": False}, "g", "one series, so leave out --group"),
+        ({}, None, "several series: give their column with --group"),
+        ({"group": False}, "g", "a single series: leave out --group"),
     ):
         with pytest.raises(SlipwayError, match=message):
             latest(file, asked.model_copy(update=changed), "t", group, csv_reader.Reading(), None)
@@ -635,7 +635,7 @@ def test_other_delimiters_decimal_commas_and_encodings_are_read(tmp_path: Path) 
     lines = [f"{day:02}.01.2020;{day},5;Köln" for day in range(1, 6)]
     file = tmp_path / "s.csv"
     file.write_text("\n".join(["t;v;g", *lines]), encoding="latin-1")
-    with pytest.raises(SlipwayError, match=r"v is '1,5', no finite number; --decimal , reads it"):
+    with pytest.raises(SlipwayError, match=r"v is '1,5', no finite number; use --decimal , to read it"):
         ingest(file, form="%d.%m.%Y", encoding="latin-1")
     found = whole(ingest(file, form="%d.%m.%Y", encoding="latin-1", decimal=",", group="g"))
     assert found["history"].to_pylist() == [[1.5, 2.5, 3.5]] and found["group"].to_pylist() == ["Köln"]

@@ -408,7 +408,7 @@ def replaced(path: str, old: str, new: str) -> Callable[[], None]:
             replaced("dvc.yaml", "- build/model\n", "- build/model\n    - params.yaml\n"),
             "params.yaml has changed since the stage evaluate ran",
         ),
-        (lambda: shutil.rmtree(".dvc"), "is no DVC repository: run this in the project's root"),
+        (lambda: shutil.rmtree(".dvc"), "is not a DVC repository: run this in the project's root"),
         (replaced("dvc.yaml", "  evaluate:", "  evaluation:"), "DVC cannot tell if .* up to date: 'evaluate' does not"),
     ],
 )

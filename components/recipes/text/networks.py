@@ -48,7 +48,7 @@ def check(network: Network, params: Params) -> None:
         for name in names:
             if encoding != params.encoding and getattr(network, name) != Network.model_fields[name].default:
                 raise ValueError(
-                    f"{name}: is of text.encoding: {encoding}, and that is {params.encoding}: leave it out"
+                    f"{name}: applies only with text.encoding: {encoding}, but it is {params.encoding}: leave it out"
                 )
 
 
