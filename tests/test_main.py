@@ -144,7 +144,7 @@ def test_a_folder_that_holds_files_of_the_users_is_not_replaced(
     Path("out/sub/mine.txt").write_text("hi")
     paths = [word for name in __main__.STAGES[stage][1] for word in (f"--{name}", "out" if name == "out" else "data")]
     assert __main__.main([stage, *paths]) == 1
-    assert "error: out: holds files that DVC does not keep (sub/mine.txt)" in capsys.readouterr().err
+    assert "error: out: contains files that DVC does not keep (sub/mine.txt)" in capsys.readouterr().err
     assert Path("out/sub/mine.txt").read_text() == "hi"
 
 

@@ -73,7 +73,7 @@ def asked(uri: str, given: Path) -> pa.Table:
             examples = examples.rename_columns(["image"])
         return onnx_model.predict(onnx_model.load(next(folder.rglob("model.onnx")).parent), examples)
     except SlipwayError as error:
-        raise SlipwayError(f"{uri}: the model does not answer: {error}") from None
+        raise SlipwayError(f"{uri}: the model cannot predict: {error}") from None
 
 
 @pytest.fixture
@@ -208,8 +208,8 @@ def test_a_gate_that_does_not_hold(project: Path, capsys: pytest.CaptureFixture[
     model(project, POOR, minimum="{accuracy: 0.95}")
     still = run()
     assert still["promoted"]
-    assert "fails the gates of today (accuracy)" in still["reason"]
-    assert "fails the gates of today" in str(connection.client().get_model_version("sides", "1").description)
+    assert "fails the current gates (accuracy)" in still["reason"]
+    assert "fails the current gates" in str(connection.client().get_model_version("sides", "1").description)
     capsys.readouterr()
     # lowered again, what made it the champion is told again
     model(project, POOR, minimum="{accuracy: 0.5}")
@@ -265,7 +265,7 @@ def test_a_gate_on_nothing_names_the_nearest_and_makes_nothing(project: Path) ->
 
 def test_a_gate_on_the_worst_slice_says_where_there_is_none() -> None:
     gate = params.Register(minimum={"worst_slice_accuracy": 0.8})
-    with pytest.raises(SlipwayError, match=r"evaluate\.slices names no column with a slice of at least 30"):
+    with pytest.raises(SlipwayError, match=r"evaluate\.slices has a slice of at least 30"):
         promotion.gates(gate, {"baseline_accuracy": 0.9})
     with pytest.raises(SlipwayError, match=r"did you mean worst_slice_cost\?"):
         promotion.gates(gate, {"worst_slice_cost": 0.9})
@@ -281,7 +281,7 @@ def test_a_champion_that_cannot_answer_is_told_and_stays(project: Path) -> None:
     model(project, GOOD)
     kept = run()
     assert not kept["promoted"]
-    assert "cannot be evaluated anew" in kept["reason"]
+    assert "cannot be evaluated again" in kept["reason"]
     assert "by hand" in kept["reason"]
     assert alias("champion") == "1"
     # by hand, then
@@ -409,7 +409,10 @@ def replaced(path: str, old: str, new: str) -> Callable[[], None]:
             "params.yaml has changed since the stage evaluate ran",
         ),
         (lambda: shutil.rmtree(".dvc"), "is not a DVC repository: run this in the project's root"),
-        (replaced("dvc.yaml", "  evaluate:", "  evaluation:"), "DVC cannot tell if .* up to date: 'evaluate' does not"),
+        (
+            replaced("dvc.yaml", "  evaluate:", "  evaluation:"),
+            "DVC cannot tell whether .* up to date: 'evaluate' does not",
+        ),
     ],
 )
 @pytest.mark.usefixtures("project", "quick")

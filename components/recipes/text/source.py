@@ -74,7 +74,7 @@ def text(
                 )
             except UnicodeEncodeError as error:  # "\ud800" in JSON
                 raise SlipwayError(
-                    f"{path}: a text has half a surrogate pair, which is not a character: {error}; write the file again"
+                    f"{path}: a text has half a surrogate pair, which is not a character: {error}"
                 ) from None
 
     return Source(slug(path.resolve().stem), "text", {"labels": labels}, tables(), skipped)
@@ -128,8 +128,7 @@ def _must_decode(path: Path, encoding: str) -> None:
                 line = lines + error.object[: error.start].decode(encoding, "ignore").count("\n") + 1
                 raise SlipwayError(
                     f"{path}: not {encoding}: byte {read - held + error.start:,} "
-                    f"(0x{error.object[error.start]:02x}), in line {line:,}; give the right encoding with --encoding "
-                    "(gb18030 and cp1252 are common)"
+                    f"(0x{error.object[error.start]:02x}), in line {line:,}; use the right --encoding, such as cp1252"
                 ) from None
             except UnicodeError as error:  # UTF-16 without its mark
                 raise SlipwayError(f"{path}: not {encoding}: {error}; use the right --encoding") from None
@@ -169,9 +168,7 @@ def _json_lines(path: Path, columns: list[str], encoding: str) -> Iterator[Row]:
             try:
                 record = json.loads(line)
             except (json.JSONDecodeError, RecursionError) as error:
-                raise SlipwayError(
-                    f"{path}: line {number:,} is not JSON: {error}; expected an object per line"
-                ) from None
+                raise SlipwayError(f"{path}: line {number:,} is not JSON: {error}; expected one per line") from None
             if not isinstance(record, dict):
                 raise SlipwayError(f"{path}: line {number:,} is not an object; expected {{{columns[0]!r}: ...}}")
             places = _places(path, columns, list(record), f" in line {number:,}")
