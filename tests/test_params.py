@@ -55,11 +55,11 @@ def test_the_projects_own_params_load_and_short_sections_are_written_out() -> No
         ),
         (
             "name: a\nrecipe: text\nnetwork: {size: mini}",
-            "network.size: is of text.encoding: pieces, and that is ngrams: leave it out",
+            "network.size: applies only with text.encoding: pieces, but it is ngrams: leave it out",
         ),
         (
             "name: a\nrecipe: text\ntext: {encoding: pieces}\nnetwork: {bayes: false}",
-            "network.bayes: is of text.encoding: ngrams, and that is pieces: leave it out",
+            "network.bayes: applies only with text.encoding: ngrams, but it is pieces: leave it out",
         ),
         ("name: a\nrecipe: image", "recipe: no recipe 'image'; did you mean images?"),
         (
@@ -81,11 +81,11 @@ def test_the_projects_own_params_load_and_short_sections_are_written_out() -> No
         ),
         (
             "name: a\nrecipe: images\ntrain: {schedule: {name: cosine, decay: 0.1}}",
-            "train.schedule.decay: cosine has no decay; it has floor, warmup",
+            "train.schedule.decay: cosine has no setting decay; its settings are floor, warmup",
         ),
         (
             "name: a\nrecipe: images\ntrain: {schedule: {floor: 0.1}}",
-            "train.schedule.floor: constant has no floor; it has warmup",
+            "train.schedule.floor: constant has no setting floor; its settings are warmup",
         ),
         (
             "name: a\nrecipe: images\ntrain: {schedule: {name: cosine, floor: 2.0}}",

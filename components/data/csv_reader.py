@@ -94,7 +94,7 @@ def reading(options: dict[str, Any]) -> Reading:
     kept = options.pop("not_missing", ())
     if odd := [word for word in kept if word not in MISSING_WORDS[1:]]:
         raise SlipwayError(
-            f"--not-missing {odd[0]!r}: is not a word that means a missing value; these are:  "
+            f"--not-missing {odd[0]!r}: is not a word that means a missing value; these are: "
             f"{', '.join(MISSING_WORDS[1:])}"
         )
     words = tuple(word for word in MISSING_WORDS if word not in kept)

@@ -74,7 +74,7 @@ def _must_be_in_place(path: Path, sections: dict[str, Any], chosen: Any) -> None
                 of = "" if chosen in (recipe, None) else f", for the chosen recipe ({chosen}): remove it here"
                 lines.append(f"{path}: {recipe}.{key}: this key has moved to network.{key}{of}")
             elif f"{key}: {value}" in moved:
-                lines.append(f"{path}: {recipe}.{key}: this key has moved to {recipe}.{moved[f'{key}: {value}']} now")
+                lines.append(f"{path}: {recipe}.{key}: this key has moved to {recipe}.{moved[f'{key}: {value}']}")
     if lines:
         raise SlipwayError("\n".join(lines))
 

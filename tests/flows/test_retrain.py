@@ -162,7 +162,7 @@ def test_no_repository_no_schedule_no_commit(tmp_path: Path, prefect_server: str
     command(new, "git", "update-ref", "-d", "HEAD")
     process = flows(new, "retrain", PREFECT_API_URL=prefect_server)
     out, _ = process.communicate()
-    assert process.returncode == 1 and "git has no commit yet" in out.splitlines()[-1]
+    assert process.returncode == 1 and "this repository has no commit yet" in out.splitlines()[-1]
 
 
 @pytest.fixture

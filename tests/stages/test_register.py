@@ -434,7 +434,7 @@ def test_other_data_or_another_evaluation_is_never_shown_to_the_models(capsys: p
     pq.write_table(whole, path)
     Path("data/a.parquet").unlink()
     assert main([*REGISTER, "--up-to-date"]) == 1
-    assert "data does not hold the examples of build/arrays/test: run `dvc repro` first" in capsys.readouterr().err
+    assert "data does not contain the examples of build/arrays/test: run `dvc repro` first" in capsys.readouterr().err
     assert versions() == []
 
 
