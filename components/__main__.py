@@ -19,20 +19,31 @@ from components import SlipwayError
 # Stage -> what it does, and its paths. The paths themselves are written once, in dvc.yaml.
 STAGES: dict[str, tuple[str, list[str]]] = {
     "validate": (
-        "hold the dataset against its expectations; set bad rows aside",
+        "check the dataset against its expectations; set bad rows aside",
         ["data", "expectations", "out"],
     ),
     "preprocess": ("split, fit on the training split, encode to arrays", ["data", "quarantine", "out"]),
     "train": ("fit the model; write it as .keras and .onnx", ["arrays", "out", "history"]),
     "baseline": ("fit a trivial and a classical baseline", ["data", "arrays", "out"]),
     "evaluate": (
-        "measure the ONNX model on the test split, beside the baselines",
+        "evaluate the ONNX model on the test split, next to the baselines",
         ["data", "arrays", "model", "baseline", "out"],
     ),
     "register": (
-        "register the model in MLflow; move its aliases if the gates hold",
+        "register the model in MLflow; promote it if it passes the gates",
         ["build", "data", "out"],
     ),
+}
+PATHS = {
+    "data": "folder of the dataset",
+    "expectations": "file with the expectations",
+    "quarantine": "Parquet file with the rows that validate set aside",
+    "arrays": "folder of the encoded arrays",
+    "model": "folder of the model",
+    "baseline": "folder of the baselines' outputs",
+    "build": "folder with the results of all stages",
+    "history": "folder for the training history",
+    "out": "folder for the results",
 }
 FOLDER_STAGES = ("preprocess", "train", "baseline", "evaluate")  # --out is a folder that they make as a whole
 
@@ -44,10 +55,12 @@ def parser() -> argparse.ArgumentParser:
     for stage, (text, paths) in STAGES.items():
         command = commands.add_parser(stage, help=text, description=text)
         for name in paths:
-            command.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
-        command.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="PATH")
+            command.add_argument(f"--{name}", type=Path, required=True, metavar="PATH", help=PATHS[name])
+        command.add_argument(
+            "--params", type=Path, default=Path("params.yaml"), metavar="PATH", help="settings (default: %(default)s)"
+        )
         if stage == "register":
-            told = "for who has just asked DVC: do not ask it again if the pipeline is up to date"
+            told = "do not ask DVC again whether the pipeline is up to date: the caller has just done so"
             command.add_argument("--up-to-date", action="store_true", help=told)
     from components.stages import find_lr, ingest, predict  # light: they declare their own arguments
 

@@ -23,24 +23,30 @@ PREFECT = {
 def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add a sub-parser for each flow."""
     text = (
-        "Bring data and stages up to date as `dvc repro` would, save the result as a DVC experiment, register "
-        "the model. The run is reported to the Prefect server of PREFECT_API_URL; without one, to that of "
-        "`make ui`; where none runs, to a temporary one with the same database."
+        "Bring data and stages up to date as `dvc repro` would, save the result as a DVC experiment, and register "
+        "the model. The run is reported to the Prefect server at PREFECT_API_URL; if that is not set, to the one "
+        "that `make ui` runs; if none is running, to a temporary one with the same database."
     )
-    once = commands.add_parser("run", help="data -> stages -> registry", description=text)
-    text = "Stay, and run as `run` does whenever the schedule says so, until Ctrl-C; a run that is missed is told."
+    once = commands.add_parser(
+        "run", help="bring data and stages up to date, then register the model", description=text
+    )
+    text = (
+        "Stay in the foreground and do what `run` does on schedule, until Ctrl-C; a missed run is reported as an error."
+    )
     schedule = commands.add_parser("schedule", help="run on a schedule", description=text)
-    help_text = 'when, in UTC, as cron writes it: "0 3 * * *" is every night at three, "0 3 * * 1" every Monday'
+    help_text = 'cron expression, in UTC: "0 3 * * *" is every night at 03:00, "0 3 * * 1" every Monday at 03:00'
     schedule.add_argument("cron", metavar="SCHEDULE", help=help_text)
     for command in (once, schedule):
-        command.add_argument("--force", action="store_true", help="run every stage, changed or not")
-    text = "Run an example of examples/ in a workspace of its own; its model comes into this checkout's registry."
-    example = commands.add_parser("example", help="an example on real data, to try it all", description=text)
-    example.add_argument("name", nargs="?", metavar="NAME", help="name of the example; without it, all are listed")
-    help_text = "folder that holds its files, offline; without it they are downloaded"
+        command.add_argument("--force", action="store_true", help="run every stage, even if nothing has changed")
+    text = "Run an example from examples/ in a workspace of its own; its model goes into this checkout's registry."
+    example = commands.add_parser("example", help="run an example on real data", description=text)
+    example.add_argument(
+        "name", nargs="?", metavar="NAME", help="name of the example; without it, all examples are listed"
+    )
+    help_text = "folder that contains its files, for offline use; without it they are downloaded"
     example.add_argument("--from", dest="folder", type=Path, metavar="FOLDER", help=help_text)
     ui = "Serve MLflow, Prefect and the data report on loopback until Ctrl-C."
-    commands.add_parser("ui", help="MLflow, Prefect and the data report in the browser", description=ui)
+    commands.add_parser("ui", help="open MLflow, Prefect and the data report in the browser", description=ui)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,9 +54,9 @@ def parser() -> argparse.ArgumentParser:
     main = argparse.ArgumentParser(prog="python -m flows", description="Run a flow in this checkout.")
     commands = main.add_subparsers(dest="flow", metavar="FLOW", required=True)
     arguments(commands)
-    retrain = commands.add_parser("retrain", help="as run or, with --cron, schedule; so they were called first")
-    retrain.add_argument("--force", action="store_true")
-    retrain.add_argument("--cron", metavar="SCHEDULE")
+    retrain = commands.add_parser("retrain", help="old name of run and, with --cron, of schedule")
+    retrain.add_argument("--force", action="store_true", help="run every stage, even if nothing has changed")
+    retrain.add_argument("--cron", metavar="SCHEDULE", help="cron expression, in UTC")
     return main
 
 
@@ -86,7 +92,7 @@ def run(flow: str, options: dict[str, Any]) -> int:
             os._exit(1)  # Prefect would try for minutes to send what it has left
         return 1
     except KeyboardInterrupt:
-        print(f"{flow}: interrupted; what was finished is kept, the next run resumes", file=sys.stderr)
+        print(f"{flow}: interrupted; finished stages are kept, and the next run resumes from there", file=sys.stderr)
         return 130
 
 
@@ -107,8 +113,8 @@ def _once(force: bool) -> int:
                 retrain(force=force)
         except HTTPError as error:
             raise server.LostError(
-                f"Prefect's server went away ({type(error).__name__}: {error}); what the stages did is kept: "
-                "start the server again, and then this run"
+                f"Prefect's server went away ({type(error).__name__}: {error}); the results of the stages are kept: "
+                "start the server again, then repeat this run"
             ) from None
     return 0
 

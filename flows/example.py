@@ -88,7 +88,7 @@ def listed() -> str:
     found = names()
     width = max(map(len, found), default=0)
     lines = [f"  {name.ljust(width)}  {load(name).title}" for name in found]
-    return "\n".join(["the examples, each by `slipway example NAME`, or `make example NAME=...`:", *lines])
+    return "\n".join(["examples; run one with `slipway example NAME` or `make example NAME=...`:", *lines])
 
 
 def run(name: str, folder: Path | None, retrain: Callable[[], object]) -> None:
@@ -99,7 +99,7 @@ def run(name: str, folder: Path | None, retrain: Callable[[], object]) -> None:
     """
     example, home = load(name), Path.cwd()
     if connection.root() != home:
-        raise SlipwayError(f"{home} is a workspace: run this in {connection.root()}")
+        raise SlipwayError(f"{home} is the workspace of an example: run this in {connection.root()} instead")
     folder = folder.expanduser().resolve() if folder is not None else None
     place = home / WORKSPACES / name
     place.parent.mkdir(exist_ok=True)
@@ -119,14 +119,14 @@ def run(name: str, folder: Path | None, retrain: Callable[[], object]) -> None:
     outcome = read_json(Path("build/register.json"))
     alias = "champion" if "champion" in outcome["aliases"] else "challenger"
     model = f"models:/{name}@{alias}"
-    print(f"to predict with it: slipway predict {model} FILE; more on examples/{name}/README.md")
+    print(f"to predict with it: slipway predict {model} FILE; see examples/{name}/README.md")
 
 
 def _prepare(name: str, place: Path) -> None:
     """Bring a workspace to the state of the checkout, with the example's settings and expectations."""
     commit = _git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     if not commit:
-        raise SlipwayError("git has no commit yet: an example's workspace needs one to stand on; commit first")
+        raise SlipwayError("this repository has no commit yet, and the workspace of an example needs one: commit first")
     if not _is_worktree(place):
         _git("worktree", "repair", str(place))  # the checkout may have been moved
     if not _is_worktree(place):
@@ -237,7 +237,7 @@ def files(name: str, example: Example, folder: Path | None) -> Path:
 
 def _how(name: str, example: Example) -> str:
     lines = [f"  {file}  from {source.address}" for file, source in example.files.items()]
-    return "\n".join([f"put these into a folder, and run: make example NAME={name} FROM=that-folder", *lines])
+    return "\n".join([f"put these files into a folder and run: make example NAME={name} FROM=that-folder", *lines])
 
 
 def _ingest(name: str, example: Example, files: Path, place: Path) -> None:

@@ -28,7 +28,7 @@ def retrain(force: bool = False) -> list[Outcome]:
             registered = {} if outcomes[-1].error else read_json(register.OUT)
         parts = summary.blocks(outcomes, registered, server.served())
     print(f"\n{summary.text(parts)}", flush=True)
-    create_markdown_artifact(summary.markdown(parts), key="retrain", description="what this run did")
+    create_markdown_artifact(summary.markdown(parts), key="retrain", description="summary of this run")
     if errors := [outcome.error for outcome in outcomes if outcome.error]:
         raise TaskError("\n".join(errors))
     return outcomes

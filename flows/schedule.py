@@ -36,7 +36,7 @@ def run(cron: str, force: bool) -> None:
     """
     LOCK.parent.mkdir(exist_ok=True)
     # two would be the same deployment for Prefect, and the one that ends would pause the other's
-    with checkout.alone(LOCK, "a schedule runs in this checkout already ({holder}): end it first"):
+    with checkout.alone(LOCK, "a schedule is already running in this checkout ({holder}): stop it first"):
         _run(cron, force)
 
 
@@ -52,16 +52,18 @@ def _run(cron: str, force: bool) -> None:
             raise ValueError(cron)
         CronSchedule(cron=cron)
     except ValueError:
-        raise SlipwayError(f'"{cron}" is no schedule; "0 3 * * *" is every night at three') from None
+        raise SlipwayError(
+            f'"{cron}" is not a valid cron expression; "0 3 * * *", for example, is every night at 03:00'
+        ) from None
     try:
         _after(cron, datetime.now(UTC))
     except ValueError:  # such as the 31st of February
-        raise SlipwayError(f'"{cron}" never comes; "0 3 * * *" is every night at three') from None
+        raise SlipwayError(f'"{cron}" never comes; "0 3 * * *", for example, is every night at 03:00') from None
     ready()
     url = get_current_settings().api.url
     if url is None:
         raise SlipwayError("a schedule needs a Prefect server: run `make ui`, or set PREFECT_API_URL")
-    print(f"retrain runs on the schedule {cron} (UTC) until Ctrl-C, by the Prefect server at {url}", flush=True)
+    print(f"retrain runs on the schedule {cron} (UTC) until Ctrl-C, using the Prefect server at {url}", flush=True)
     with _logged(), _watched(cron) as failed:
         while True:
             try:
@@ -81,11 +83,11 @@ def _run(cron: str, force: bool) -> None:
 def _wait_for(url: str) -> None:
     """Wait until a server that went away is back; a temporary one never is."""
     if server.temporary():
-        raise SlipwayError(f"Prefect's temporary server ended by itself; it says why in {logs.path('server')}")
-    _say(f"Prefect's server at {url} does not answer: nothing runs until it does")
+        raise SlipwayError(f"Prefect's temporary server stopped unexpectedly; see {logs.path('server')} for the reason")
+    _say(f"Prefect's server at {url} does not respond: nothing runs until it does")
     while not server.answers(f"{url}/health"):
         time.sleep(CHECK_SECONDS)
-    _say(f"Prefect's server at {url} answers again")
+    _say(f"Prefect's server at {url} responds again")
 
 
 def _say(text: str) -> None:
@@ -157,7 +159,7 @@ def _watch(cron: str, over: threading.Event, end: Callable[[str], None]) -> None
                 planned = _planned(client, due)
                 paused = not planned and client.read_deployment_by_name(f"retrain/{NAME}").paused
         except Exception as error:  # noqa: BLE001 - a server that is away: `_wait_for` tells it
-            logging.getLogger(__name__).info("cannot ask for the runs that are planned: %s", error)
+            logging.getLogger(__name__).info("cannot list the scheduled runs: %s", error)
             started = now
             continue
         if planned and told != due:
@@ -165,16 +167,18 @@ def _watch(cron: str, over: threading.Event, end: Callable[[str], None]) -> None
             told = due
         if not planned and told is None and now - started > GRACE and due - now < SCHEDULED_AHEAD:
             end(
-                f"nothing is scheduled: in the minute since the start, Prefect's server has made no run for "
-                f"{due:%Y-%m-%d %H:%M} UTC, so none would ever come; see what its scheduler says "
-                f"(in {logs.FOLDER}/ if it is a server of this project)"
+                f"nothing is scheduled: one minute after the start, Prefect's server has no run for "
+                f"{due:%Y-%m-%d %H:%M} UTC, so none would ever start; see the log of its scheduler "
+                f"(in {logs.FOLDER}/ if the server belongs to this project)"
             )
             return
         if not planned and now - due > GRACE:
             why = f"see {logs.FOLDER}/"
             if paused:
-                why = "it is paused in Prefect, by its page or by another schedule of that name: start this one anew"
-            _say(f"ERROR: no run was scheduled for {due:%Y-%m-%d %H:%M} UTC, and none has run; {why}")
+                why = (
+                    "it was paused in Prefect, in its UI or by another schedule of the same name: start this one again"
+                )
+            _say(f"ERROR: no run was scheduled for {due:%Y-%m-%d %H:%M} UTC, and none ran; {why}")
         if now - due > (timedelta(0) if planned else GRACE):
             due = _after(cron, max(due, now - GRACE))
 

@@ -31,7 +31,7 @@ def main() -> int:
     started. Raises SlipwayError, with its last lines, where one of the servers ends by itself.
     """
     if served := server.served():
-        print(f"already served:\n{_lines(served)}")
+        print(f"already running:\n{_lines(served)}")
         return 0
     shared = _shared()
     ports = {}
@@ -39,7 +39,7 @@ def main() -> int:
         if name not in shared:
             ports[name] = server.free_port(port)
             if ports[name] != port:
-                print(f"{name}: port {port} is taken, so {ports[name]}", flush=True)
+                print(f"{name}: port {port} is taken, using {ports[name]}", flush=True)
     addresses = {name: shared.get(name) or f"http://127.0.0.1:{ports[name]}" for name in PORTS}
     try:
         with _report(ports["report"]), Children() as children:
@@ -82,15 +82,15 @@ def _serve(children: Children, commands: Mapping[str, list[str]], addresses: Map
             waiting = {name for name in waiting if not server.answers(f"{addresses[name]}{HEALTH[name]}")}
             if not waiting:
                 write_json(server.UI_FILE, dict(addresses))
-                print(f"{_lines(addresses)}\nlogs: {logs.FOLDER}/\nCtrl-C ends them.", flush=True)
+                print(f"{_lines(addresses)}\nlogs: {logs.FOLDER}/\nCtrl-C stops them.", flush=True)
             elif time.monotonic() > until:
-                raise SlipwayError(f"no answer in {START_SECONDS:.0f} s from {', '.join(waiting)}")
+                raise SlipwayError(f"no response within {START_SECONDS:.0f} s from {', '.join(waiting)}")
         time.sleep(0.2)
     name = next(name for name, process in running.items() if process.poll() is not None)
     time.sleep(0.5)  # for its last lines
     code = running[name].returncode
-    how = f"by signal {-code}" if code < 0 else f"with code {code}"
-    raise SlipwayError("\n".join((f"{name} ended by itself, {how}; its last lines:", *last[name])))
+    how = f"killed by signal {-code}" if code < 0 else f"with code {code}"
+    raise SlipwayError("\n".join((f"{name} stopped unexpectedly, {how}; its last lines:", *last[name])))
 
 
 def _follow(children: Children, name: str, process: Running, last: deque[str]) -> None:

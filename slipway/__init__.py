@@ -1,6 +1,6 @@
-"""Slipway for notebooks and scripts: each function acts on the project that the current folder lies in.
+"""Slipway for notebooks and scripts: each function works on the project that contains the current folder.
 
-The command line is `slipway`; what both call stands in `flows` and `components`.
+The command line is `slipway`; both call `flows` and `components`.
 """
 
 import contextlib
@@ -31,12 +31,12 @@ def params() -> "Params":
 
 
 def predict(model: str | None, examples: "pandas.DataFrame | pa.Table | Path | str") -> "pandas.DataFrame":
-    """Ask a registered model, in a process of its own, by the code that was registered with it.
+    """Predict with a registered model, in a process of its own, with the code it was registered with.
 
-    `model` is models:/NAME@ALIAS or models:/NAME/VERSION; None is the champion of params.yaml's name. `examples` are a
-    table with the columns that the model takes, or a path: a file (an image, a recording, a text), a folder of them, a
-    .csv, .tsv, .jsonl or .parquet. Returns a row for each, in that order: a DataFrame's index is kept, and of a path
-    there is a column `example`, the name of the file or the number of the row. `error` says why a row has no answer.
+    `model` is models:/NAME@ALIAS or models:/NAME/VERSION; None is the champion of `name` in params.yaml. `examples` are
+    a table with the columns that the model takes, or a path: a file (an image, a recording, a text), a folder of them,
+    a .csv, .tsv, .jsonl or .parquet. Returns a row per example, in order: a DataFrame keeps its index; for a path, the
+    column `example` holds the file name or the row number. `error` says why a row has no prediction.
     """
     place = root()
     project.use(place)

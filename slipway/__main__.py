@@ -15,31 +15,31 @@ from slipway import ProjectError, __version__, completion, project
 FLOWS, STAGES = "flows.__main__", "components.stages"
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "the pipeline": {
-        "run": ("bring data and stages up to date, register the model; only what has changed", FLOWS),
-        "schedule": ("run again and again, such as every night at three", FLOWS),
-        "ui": ("MLflow, Prefect and the data report in the browser", FLOWS),
+        "run": ("bring data and stages up to date, then register the model; only what has changed runs", FLOWS),
+        "schedule": ("run on a schedule, such as every night at 03:00", FLOWS),
+        "ui": ("open MLflow, Prefect and the data report in the browser", FLOWS),
     },
     "data and models": {
-        "ingest": ("make a dataset of your files, or add to it", f"{STAGES}.ingest"),
-        "predict": ("ask a registered model", f"{STAGES}.predict"),
-        "find-lr": ("try ever larger learning rates, suggest one", f"{STAGES}.find_lr"),
+        "ingest": ("make a dataset from your files, or add to the existing one", f"{STAGES}.ingest"),
+        "predict": ("predict with a registered model", f"{STAGES}.predict"),
+        "find-lr": ("try increasing learning rates and suggest one", f"{STAGES}.find_lr"),
     },
-    "to begin with": {
-        "example": ("take an example on real data the whole way", FLOWS),
-        "completion": ("print what lets a shell complete commands, options and files", "slipway.completion"),
+    "getting started": {
+        "example": ("run the whole pipeline on an example with real data", FLOWS),
+        "completion": ("print the script for shell completion", "slipway.completion"),
     },
 }
 MODULES = {name: module for group in COMMANDS.values() for name, (_, module) in group.items()}
 EPILOG = """\
-for instance:
-  slipway example income                                      a real dataset, in a workspace of its own
-  slipway ingest table people.csv --label income --replace    your own data in place of what is there
-  slipway run                                                 train, measure and register a model on it
-  slipway predict models:/people@champion new.csv             ask it
-  slipway schedule "0 3 * * 1"                                every Monday at three, UTC
+examples:
+  slipway example income                                      run an example in a workspace of its own
+  slipway ingest table people.csv --label income --replace    replace the dataset with your own data
+  slipway run                                                 train, evaluate and register a model on it
+  slipway predict models:/people@champion new.csv             predict with the model
+  slipway schedule "0 3 * * 1"                                retrain every Monday at 03:00 UTC
 
-It acts on the project that the current folder lies in. `slipway COMMAND --help` says more of one. The stages, one by
-one, and experiments are DVC's: `dvc repro STAGE`, `dvc exp run`, `dvc metrics show`.
+slipway works on the project that contains the current folder. `slipway COMMAND --help` describes one command. Use DVC
+for single stages and experiments: `dvc repro STAGE`, `dvc exp run`, `dvc metrics show`.
 """
 
 
@@ -116,7 +116,11 @@ def _hint(word: str) -> str:
     from components.__main__ import STAGES as STAGES_OF_DVC
 
     if word in STAGES_OF_DVC:
-        how = "`slipway run` runs it" if word == "register" else f"`dvc repro {word}` runs it, and what it needs"
+        how = (
+            "`slipway run` runs it"
+            if word == "register"
+            else f"`dvc repro {word}` runs it after the stages it depends on"
+        )
         return f"{word} is a stage: {how}"
     return f"no command {word!r}; {nearest(word, [*MODULES, *STAGES_OF_DVC])}"
 

@@ -6,24 +6,24 @@ from pathlib import Path
 
 SHELLS = ("bash", "zsh", "fish")
 HOW = """\
-once, and again where an option or a source is new:
-  bash  slipway completion bash > ~/.slipway.bash    and in ~/.bashrc: source ~/.slipway.bash
-  zsh   slipway completion zsh > FOLDER/_slipway     a FOLDER of $fpath
+Run this once, and again when an option or a source has been added:
+  bash  slipway completion bash > ~/.slipway.bash    then add to ~/.bashrc: source ~/.slipway.bash
+  zsh   slipway completion zsh > FOLDER/_slipway     where FOLDER is in $fpath
   fish  slipway completion fish > ~/.config/fish/completions/slipway.fish
 """
 
 
 def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the sub-parser `completion`."""
-    text = "Print the script by which a shell completes commands, their options, sources of data and files."
+    text = "Print the script with which a shell completes commands, options, data sources and file names."
     command = commands.add_parser(
         "completion",
-        help="completion for a shell",
+        help="print the script for shell completion",
         description=text,
         epilog=HOW,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("shell", choices=SHELLS, metavar="SHELL", help="bash, zsh or fish")
+    command.add_argument("shell", choices=SHELLS, metavar="SHELL", help="the shell: bash, zsh or fish")
 
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:

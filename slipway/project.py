@@ -22,7 +22,7 @@ def here() -> Path:
     try:
         return Path.cwd()
     except FileNotFoundError:
-        raise ProjectError("the current folder is there no longer: change into another one") from None
+        raise ProjectError("the current folder no longer exists: change to another one") from None
 
 
 def root() -> Path:
@@ -30,8 +30,8 @@ def root() -> Path:
     found = above(here())
     if found is None:
         raise ProjectError(
-            f"{here()} lies in no Slipway project (the nearest folder with dvc.yaml and components/ would be it): "
-            "change into the clone, or into a folder of it"
+            f"{here()} is not inside a Slipway project (a folder with dvc.yaml and components/): "
+            "change to the clone, or to a folder in it"
         )
     return found
 
@@ -47,4 +47,4 @@ def use(project: Path) -> None:
 
     other = Path(str(components.__file__)).resolve().parent.parent
     if other != project:
-        raise ProjectError(f"this process works on the project {other}; start another one for {project}")
+        raise ProjectError(f"this process already works on the project {other}; start a new process for {project}")

@@ -378,7 +378,7 @@ def strict(text: str) -> Any:
     """Read JSON as others than Python do: NaN and Infinity are none."""
 
     def refuse(name: str) -> None:
-        raise AssertionError(f"{name} is no JSON: {text}")
+        raise AssertionError(f"{name} is not JSON: {text}")
 
     return json.loads(text, parse_constant=refuse)
 

@@ -1,3 +1,4 @@
+import argparse
 import os
 import subprocess
 import sys
@@ -6,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from components import __main__, recipes
+from slipway import __main__ as slipway
+from slipway import completion
 from tests.conftest import ROOT, Make
 from tests.flowing import initialised
 
@@ -55,6 +58,23 @@ def test_evaluate_does_not_need_tensorflow() -> None:
     assert not {"tensorflow", "keras"} & set(
         loaded("from components.stages import evaluate, register; from components.tracking import runs")
     )
+
+
+PREPOSITIONS = {"of", "between", "from", "in", "for", "at", "with", "by", "to", "as", "that", "on"}
+
+
+@pytest.mark.parametrize("parser", [slipway.parser, __main__.parser])
+def test_every_option_and_command_has_a_help_that_can_be_read_by_itself(parser) -> None:
+    seen = 0
+    for action in completion.actions(parser()):
+        told = {"/".join(action.option_strings) or action.dest: action.help}
+        if isinstance(action, argparse._SubParsersAction):
+            told = dict.fromkeys(action.choices) | {entry.dest: entry.help for entry in action._choices_actions}
+        for name, text in told.items():
+            seen += 1
+            assert text, f"{name} has no help"
+            assert text.split()[0].lower() not in PREPOSITIONS, f"{name}: {text}"
+    assert seen > 50
 
 
 def test_help_is_there_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,7 +144,7 @@ def test_a_folder_that_holds_files_of_the_users_is_not_replaced(
     Path("out/sub/mine.txt").write_text("hi")
     paths = [word for name in __main__.STAGES[stage][1] for word in (f"--{name}", "out" if name == "out" else "data")]
     assert __main__.main([stage, *paths]) == 1
-    assert "error: out: holds files that DVC does not keep (sub/mine.txt)" in capsys.readouterr().err
+    assert "error: out: contains files that DVC does not keep (sub/mine.txt)" in capsys.readouterr().err
     assert Path("out/sub/mine.txt").read_text() == "hi"
 
 

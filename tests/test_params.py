@@ -47,7 +47,7 @@ def test_the_projects_own_params_load_and_short_sections_are_written_out() -> No
         ("name: a\nrecipe: images\nnetwerk: {}", "netwerk: unknown key; did you mean network?"),
         (
             "name: a\nrecipe: images\nimages: {height: 5}\nnetwork: {filters: [1, 1, 1, 1]}",
-            "network.filters: 4 blocks halve an image of 28 x 5 till nothing is left; it needs 8 pixels a side",
+            "network.filters: 4 blocks halve an image of 28 x 5 until nothing is left; they need 8 pixels per side",
         ),
         (
             "name: a\nrecipe: images\nimages: {height: 5}\nnetwork: {model: vit, patch: 6}",
@@ -73,11 +73,11 @@ def test_the_projects_own_params_load_and_short_sections_are_written_out() -> No
         ),
         (
             "name: a\nrecipe: images\ntrain: {schedule: {name: cosine, decay: 0.1}}",
-            "train.schedule.decay: cosine has no decay; it has floor, warmup",
+            "train.schedule.decay: cosine has no setting decay; its settings are floor, warmup",
         ),
         (
             "name: a\nrecipe: images\ntrain: {schedule: {floor: 0.1}}",
-            "train.schedule.floor: constant has no floor; it has warmup",
+            "train.schedule.floor: constant has no setting floor; its settings are warmup",
         ),
         (
             "name: a\nrecipe: images\ntrain: {schedule: {name: cosine, floor: 2.0}}",
@@ -112,10 +112,10 @@ def test_a_setting_that_is_the_networks_now_is_told_where_it_went(tmp_path: Path
     fields = [name for name in networks.load(recipe).Network.model_fields if name not in own]
     assert fields
     old = "\n".join(f"  {name}: 1" for name in ("labels", *fields))
-    expected = [f"{tmp_path}/params.yaml: {recipe}.{name}: moved: it is network.{name} now" for name in fields]
+    expected = [f"{tmp_path}/params.yaml: {recipe}.{name}: this key has moved to network.{name}" for name in fields]
     assert message(tmp_path, f"name: a\nrecipe: {recipe}\n{recipe}:\n{old}\n").split("\n") == expected
     other = next(name for name in recipes.names() if name != recipe)
-    expected = [f"{line}, of the chosen recipe ({other}): take it out here" for line in expected]
+    expected = [f"{line}, for the chosen recipe ({other}): remove it here" for line in expected]
     assert message(tmp_path, f"name: a\nrecipe: {other}\n{recipe}:\n{old}\n").split("\n") == expected
 
 
@@ -124,8 +124,8 @@ def test_the_old_choice_of_a_network_for_texts_is_one_of_their_encoding(tmp_path
     found = message(tmp_path, f"name: a\nrecipe: text\ntext: {{model: {old}, hidden: 3}}").split("\n")
     where = tmp_path / "params.yaml"
     assert found == [
-        f"{where}: text.model: moved: it is text.encoding: {new} now",
-        f"{where}: text.hidden: moved: it is network.hidden now",
+        f"{where}: text.model: this key has moved to text.encoding: {new}",
+        f"{where}: text.hidden: this key has moved to network.hidden",
     ]
     assert "text.model: unknown key" in message(tmp_path, "name: a\nrecipe: text\ntext: {model: other}")
 

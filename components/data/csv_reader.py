@@ -45,22 +45,26 @@ class Reading:
 
 def arguments(parser: Any) -> None:
     """Add the options of `Reading` to a parser, or to a group of one."""
-    text = "names of the columns where a file has no header, or a file of them"
+    text = "column names, if the file has no header; or a file with one name per line"
     parser.add_argument("--columns", type=file_or_text, metavar="A,B,C", help=text)
-    parser.add_argument("--delimiter", metavar="CHARACTER", help="delimiter of the columns (default: guessed)")
+    parser.add_argument("--delimiter", metavar="CHARACTER", help="column delimiter (default: guessed)")
     parser.add_argument(
-        "--encoding", default="utf-8", metavar="NAME", help="encoding of the text, such as latin-1 (default: utf-8)"
+        "--encoding", default="utf-8", metavar="NAME", help="text encoding, such as latin-1 (default: utf-8)"
     )
     text = (
-        "text that stands for a missing value, such as '?'; repeatable (beside: empty, NA, N/A, NaN, nan, null, None)"
+        "text that also means a missing value, such as '?' (besides empty, NA, N/A, NaN, nan, null, None); repeatable"
     )
     parser.add_argument("--missing", action="append", default=[], metavar="TEXT", help=text)
-    text = "word such as NA that is a value here, where a column is text; repeatable"
+    text = "word such as NA that is an ordinary value in text columns; repeatable"
     parser.add_argument("--not-missing", action="append", default=[], metavar="TEXT", help=text)
-    parser.add_argument("--decimal", choices=[".", ","], help="decimal mark of numbers (default: guessed at an ingest)")
-    parser.add_argument("--thousands", metavar="CHARACTER", help="separator of the thousands of numbers, such as ','")
+    parser.add_argument("--decimal", choices=[".", ","], help="decimal mark (default: guessed by ingest)")
+    parser.add_argument("--thousands", metavar="CHARACTER", help="thousands separator, such as ','")
     parser.add_argument(
-        "--footer", type=int, default=0, metavar="N", help="last lines of the file to leave out (default: 0)"
+        "--footer",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of lines to ignore at the end of the file (default: 0)",
     )
 
 
@@ -84,11 +88,13 @@ def reading(options: dict[str, Any]) -> Reading:
     try:
         codecs.lookup(taken.get("encoding", "utf-8"))
     except LookupError:
-        raise SlipwayError(f"--encoding {taken['encoding']}: unknown; such as utf-8, latin-1, cp1252, utf-16") from None
+        raise SlipwayError(
+            f"--encoding {taken['encoding']}: unknown encoding; try utf-8, latin-1, cp1252 or utf-16"
+        ) from None
     kept = options.pop("not_missing", ())
     if odd := [word for word in kept if word not in MISSING_WORDS[1:]]:
         raise SlipwayError(
-            f"--not-missing {odd[0]!r}: stands for no missing value unless --missing says so; one of "
+            f"--not-missing {odd[0]!r}: is not a word that means a missing value; these are: "
             f"{', '.join(MISSING_WORDS[1:])}"
         )
     words = tuple(word for word in MISSING_WORDS if word not in kept)
@@ -99,7 +105,7 @@ def names(file: Path, how: Reading) -> tuple[str, ...]:
     """Return the names of the columns; SlipwayError for a file that is empty, or has a name twice."""
     found = how.columns or tuple(name.strip() for name in _header(file, how)[0])
     if twice := next((name for name, count in Counter(found).items() if count > 1), None):
-        raise SlipwayError(f"{file}: two columns are called {twice!r}; rename one of them in the first line")
+        raise SlipwayError(f"{file}: two columns are named {twice!r}; rename one of them in the first line")
     return found
 
 
@@ -132,7 +138,7 @@ def _start(file: Path, how: Reading, lines: int = 50) -> list[str]:
     except (UnicodeError, OSError) as error:
         raise unreadable(file, how, error) from None
     if not any(line.strip() for line in found):
-        raise SlipwayError(f"{file}: cannot be read: it is empty")
+        raise SlipwayError(f"{file}: the file is empty")
     return found
 
 
@@ -142,7 +148,7 @@ def _header(file: Path, how: Reading) -> tuple[list[str], int]:
     for row in rows:
         if row:
             return row, rows.line_num
-    raise SlipwayError(f"{file}: cannot be read: it is empty")
+    raise SlipwayError(f"{file}: the file is empty")
 
 
 def unreadable(file: Path, how: Reading, error: Exception) -> SlipwayError:
@@ -151,7 +157,7 @@ def unreadable(file: Path, how: Reading, error: Exception) -> SlipwayError:
     if isinstance(error, UnicodeError) or "UTF8" in text:
         with file.open("rb") as content:
             if content.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-                return SlipwayError(f"{file}: cannot be read: it is UTF-16: --encoding utf-16")
+                return SlipwayError(f"{file}: cannot be read as UTF-8, it looks like UTF-16: use --encoding utf-16")
             content.seek(0)
             for number, line in enumerate(content, 1):
                 try:
@@ -160,16 +166,16 @@ def unreadable(file: Path, how: Reading, error: Exception) -> SlipwayError:
                     at = getattr(wrong, "start", 0)
                     return SlipwayError(
                         f"{file}: line {number}, byte {at + 1} ({line[at : at + 1].hex() or 'none'}) is not "
-                        f"{how.encoding}; name the encoding of the file, such as --encoding cp1252 (Windows) or latin-1"
+                        f"{how.encoding}; give the encoding of the file, such as --encoding cp1252 (Windows) or latin-1"
                     )
     if found := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", text):
         row, wanted, got, start = found.groups()
         return SlipwayError(
-            f"{file}: cannot be read: line {row} has {got} values where {wanted} are expected: {start[:100]!r}; "
-            "fix it, name another --delimiter, or leave out last lines that are no data: --footer 1"
+            f"{file}: cannot be read: line {row} has {got} values, but {wanted} are expected: {start[:100]!r}; "
+            "fix the line, give another --delimiter, or skip lines at the end that are not data: --footer 1"
         )
     if "straddling" in text:
-        text = f"a line of more than {BLOCK_BYTES // 2**20} MB; a quote that is never closed?"
+        text = f"a line of more than {BLOCK_BYTES // 2**20} MB; is a closing quote missing?"
     return SlipwayError(f"{file}: cannot be read: {text}")
 
 
@@ -240,7 +246,7 @@ def rows(
                     elif row:
                         raise SlipwayError(
                             f"{file}: line {found.line_num:,} has {len(row)} values, the header {len(header)}; is a "
-                            f"quote or a delimiter ({mark!r}) missing or too much?"
+                            f"quote or a delimiter ({mark!r}) missing or extra?"
                         )
             except csv.Error as error:
                 raise SlipwayError(f"{file}: line {found.line_num:,}: {error}; {hint}") from None

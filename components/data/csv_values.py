@@ -83,7 +83,7 @@ def cast(column: pa.ChunkedArray, wanted: pa.DataType, how: Reading, form: str |
         return column.cast(wanted)
     except pa.ArrowInvalid:
         noun = {pa.float64(): "number", pa.bool_(): "boolean (true or false)"}.get(wanted, str(wanted))
-        raise ValueError(f"{_first(column, wanted)!r} is no {noun}") from None
+        raise ValueError(f"{_first(column, wanted)!r} is not a {noun}") from None
 
 
 def _plain(column: pa.ChunkedArray, how: Reading) -> pa.ChunkedArray:
@@ -103,7 +103,7 @@ def _plain(column: pa.ChunkedArray, how: Reading) -> pa.ChunkedArray:
 def _exact(column: pa.ChunkedArray) -> None:
     large = next((value for value in column.to_pylist() if value is not None and abs(int(value)) > EXACT), None)
     if large is not None:
-        raise ValueError(f"{large} is too large a whole number to be exact")
+        raise ValueError(f"{large} is too large to be represented exactly")
 
 
 def _dates(column: pa.ChunkedArray, form: str | None) -> pa.ChunkedArray:
@@ -112,7 +112,7 @@ def _dates(column: pa.ChunkedArray, form: str | None) -> pa.ChunkedArray:
         read = pc.strptime(column, format=form, unit="us", error_is_null=True)
         if read.null_count > column.null_count:
             odd = column.filter(pc.and_(read.is_null(), column.is_valid()))[0].as_py()
-            raise ValueError(f"{odd!r} is no date of the form {form}")
+            raise ValueError(f"{odd!r} is not a date of the form {form}")
         return read.cast(DATE)
     column = pc.replace_substring_regex(column, r"(\.\d{6})\d+", r"\1")
     zoned = pc.match_substring_regex(column, ZONE)
@@ -121,7 +121,7 @@ def _dates(column: pa.ChunkedArray, form: str | None) -> pa.ChunkedArray:
         with_zone = pc.if_else(zoned, column, none).cast(pa.timestamp("us", "UTC")).cast(DATE)
         return pc.coalesce(with_zone, pc.if_else(zoned, none, column).cast(DATE))
     except pa.ArrowInvalid:
-        raise ValueError(f"{_first(column, DATE)!r} is no date such as 2026-01-31") from None
+        raise ValueError(f"{_first(column, DATE)!r} is not a date such as 2026-01-31") from None
 
 
 def _first(column: pa.ChunkedArray, wanted: pa.DataType) -> str:

@@ -45,13 +45,13 @@ def files(folder: Path) -> list[Path]:
     Raises SlipwayError for a missing or empty folder and for anything else that lies in it.
     """
     if not folder.is_dir():
-        raise SlipwayError(f"{folder}: no such dataset; `dvc pull` brings it, `slipway ingest` makes one")
+        raise SlipwayError(f"{folder}: no such dataset; `dvc pull` fetches it, `slipway ingest` makes one")
     found = sorted(path for path in folder.iterdir() if path.name != ".gitignore")
     for path in found:
         if path.suffix != ".parquet" or not path.is_file():
-            raise SlipwayError(f"{path}: a dataset holds only Parquet files; move this elsewhere")
+            raise SlipwayError(f"{path}: a dataset may contain only Parquet files; move this one elsewhere")
     if not found:
-        raise SlipwayError(f"{folder}: the dataset is empty; `slipway ingest` adds a file")
+        raise SlipwayError(f"{folder}: the dataset is empty; add data with `slipway ingest`")
     return found
 
 
@@ -86,13 +86,13 @@ def read(chunk: Chunk, columns: pa.Schema, only: Iterable[str] | None = None) ->
     try:
         table = table.cast(types).combine_chunks()
     except pa.ArrowException as error:
-        raise SlipwayError(f"{chunk.path}: {error}; ingest it again, or change the column") from None
+        raise SlipwayError(f"{chunk.path}: {error}; ingest the file again, or change the column") from None
     for name in table.column_names:
         if not _is_text(table[name]):  # Parquet and Arrow let any bytes pass for text, Python does not
             row = next(row for row in range(len(table)) if not _is_text(table[name].take(pa.array([row]))))
             raise SlipwayError(
-                f"{chunk.path}: row {chunk.start + row}: {name} is not UTF-8 text; write the file again from text that "
-                "was decoded as what it is"
+                f"{chunk.path}: row {chunk.start + row}: {name} is not UTF-8 text; write the file again from text "
+                "that was decoded correctly"
             )
     return table
 
@@ -121,7 +121,7 @@ def _open(path: Path, columns: pa.Schema) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(path)
     except FileNotFoundError:
-        raise SlipwayError(f"{path}: the file has gone; `dvc checkout` brings the dataset back") from None
+        raise SlipwayError(f"{path}: the file has disappeared; `dvc checkout` restores the dataset") from None
     except (OSError, pa.ArrowException) as error:
         raise _damaged(path, error) from None
     has = file.schema_arrow
@@ -139,7 +139,7 @@ def _open(path: Path, columns: pa.Schema) -> pq.ParquetFile:
 def _damaged(path: Path, error: Exception) -> SlipwayError:
     cause = str(error).splitlines()[0]
     return SlipwayError(
-        f"{path}: not a whole Parquet file ({cause}); `dvc checkout` brings back the versioned one, or ingest it again"
+        f"{path}: not a complete Parquet file ({cause}); restore it with `dvc checkout`, or ingest it again"
     )
 
 

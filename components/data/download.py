@@ -36,12 +36,12 @@ def fetch(address: str, path: Path, sha256: str, members: str = "") -> None:
                         progress.update(len(block))
                 size = file.tell()
         except urllib.error.HTTPError as error:
-            raise SlipwayError(f"{address}: the server answers {error.code} {error.reason}") from None
+            raise SlipwayError(f"{address}: the server responded with {error.code} {error.reason}") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", None) or error
             raise SlipwayError(f"{address}: cannot be reached ({reason})") from None
         if size < expected:  # http.client says nothing of it before Python 3.14
-            raise SlipwayError(f"{address}: cut short after {size:,} of {expected:,} bytes; run it again")
+            raise SlipwayError(f"{address}: the download stopped after {size:,} of {expected:,} bytes; run it again")
         check(aside, sha256, members, path.name, f"{address}: ")
 
 
@@ -51,9 +51,9 @@ def check(path: Path, sha256: str, members: str = "", name: str = "", where: str
     try:
         found = digest(path, members, name or path.name)
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise SlipwayError(f"{where}damaged: {error}; fetch it again") from None
+        raise SlipwayError(f"{where}damaged: {error}; download it again") from None
     if found != sha256:
-        raise SlipwayError(f"{where}not the file that was expected: its SHA-256 is {found}, not {sha256}")
+        raise SlipwayError(f"{where}not the expected file: its SHA-256 is {found}, not {sha256}")
 
 
 def digest(path: Path, members: str = "", name: str = "") -> str:

@@ -39,4 +39,4 @@ def read(
             yield part
         start += chunk.rows
     if found < len(number):
-        raise SlipwayError(f"{data} does not hold the examples of {arrays / split}: run `dvc repro` first")
+        raise SlipwayError(f"{data} does not contain the examples of {arrays / split}: run `dvc repro` first")

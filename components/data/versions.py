@@ -21,13 +21,15 @@ def removable(folder: Path) -> None:
     For a folder whose place something new is to take. One that is not there, or empty, may go.
     """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise SlipwayError(f"{folder} is {'a link' if folder.is_symlink() else 'a file'}, where a folder is to be made")
+        raise SlipwayError(
+            f"{folder} is {'a link' if folder.is_symlink() else 'a file'}, but a folder must go there; move it away"
+        )
     if found := sorted(_lost(folder)):
         names = ", ".join(str(path.relative_to(folder)) for path in found[:FILES_NAMED])
         more = f" and {len(found) - FILES_NAMED:,} more" if len(found) > FILES_NAMED else ""
         raise SlipwayError(
-            f"{folder}: holds files that DVC does not keep ({names}{more}), and they would be gone; move them away, or "
-            "choose another folder (of a stage's own earlier results, `dvc commit` keeps them)"
+            f"{folder}: contains files that DVC does not keep ({names}{more}) and that would be lost; move them away, "
+            "or choose another folder (if they are earlier results of the stage, `dvc commit` keeps them)"
         )
 
 
@@ -60,8 +62,8 @@ def versionable(data: Path) -> None:
     """Raise SlipwayError where DVC could make no version of a folder."""
     if data.is_symlink():
         raise SlipwayError(
-            f"{data} is a link, and DVC versions nothing behind one: move the folder here; `dvc cache dir` puts DVC's "
-            "cache, and so the bytes, on another disk"
+            f"{data} is a link, and DVC cannot version what a link points to: move the folder here; to store the data "
+            "on another disk, move DVC's cache with `dvc cache dir`"
         )
 
 
@@ -76,7 +78,7 @@ def replaceable(data: Path) -> None:
     except Exception:  # noqa: BLE001 - whatever DVC cannot say, it does not keep
         known = False
     if not known:
-        raise SlipwayError(f"{data}: is not as {pointer} says; run `dvc add {data}` first, or move the folder away")
+        raise SlipwayError(f"{data}: differs from {pointer}; run `dvc add {data}` first, or move the folder away")
 
 
 def recorded(data: Path) -> str:
@@ -95,7 +97,7 @@ def record(data: Path) -> None:
     try:
         _repo().add(str(data))
     except (DvcException, OSError) as error:
-        print(f"not versioned yet; `dvc add {data}` says: {error}")
+        print(f"not versioned yet; `dvc add {data}` failed: {error}")
     else:
         print(f"versioned: {data}.dvc; to keep it: git add {data}.dvc params.yaml && git commit")
 
@@ -118,14 +120,14 @@ def outdated(stage: str) -> str:
                 ordered = sorted(found, key=lambda name: (not name.endswith(".dvc"), order.index(name)))
                 return next(_differences({name: found[name] for name in ordered}), "")
         except NotDvcRepoError:
-            raise SlipwayError(f"{Path.cwd()} is no DVC repository: run this in the project's root") from None
+            raise SlipwayError(f"{Path.cwd()} is not a DVC repository: run this in the project's root") from None
         except LockError as error:
             if not told:
                 told = f"waiting: {' '.join(str(error).split())}"
                 print(told, flush=True)
             time.sleep(1)
         except DvcException as error:
-            raise SlipwayError(f"DVC cannot tell if the stage {stage} is up to date: {error}") from None
+            raise SlipwayError(f"DVC cannot tell whether the stage {stage} is up to date: {error}") from None
 
 
 def _differences(status: dict[str, list[Any]]) -> Iterator[str]:
@@ -136,11 +138,11 @@ def _differences(status: dict[str, list[Any]]) -> Iterator[str]:
         for path, state in outs.items():
             pointer = stage.endswith(".dvc")
             if state == "deleted":
-                yield f"{path} is missing{f'; `dvc pull {stage}` brings it' if pointer else ''}"
+                yield f"{path} is missing{f'; `dvc pull {stage}` fetches it' if pointer else ''}"
             elif state == "not in cache":
                 yield f"{path} is not in DVC's cache"
             else:
-                yield f"{path} is not what {stage if pointer else 'dvc.lock'} lists"
+                yield f"{path} differs from what {stage if pointer else 'dvc.lock'} lists"
     for stage, entry in entries:
         if not isinstance(entry, dict):
             told = {"changed command": "the command of the stage {} has changed"}.get(entry, f"{{}}: {entry}")

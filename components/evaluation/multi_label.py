@@ -57,7 +57,7 @@ def scores(examples: Examples) -> np.ndarray:
 
 def score_name(costs: object) -> str:  # noqa: ARG001
     """Say what `scores` is."""
-    return "share of labels right"
+    return "share of labels predicted correctly"
 
 
 def worst(scores: np.ndarray, costs: np.ndarray | None) -> float:  # noqa: ARG001

@@ -24,7 +24,7 @@ def gates(settings: Register, values: Mapping[str, float]) -> list[dict[str, Any
             if metric not in values:
                 hint = nearest(metric, sorted(values))
                 if metric.startswith("worst_slice_") and not any(name.startswith("worst_slice_") for name in values):
-                    hint = f"evaluate.slices names no column with a slice of at least {MIN_SLICE_ROWS} test examples"
+                    hint = f"no column in evaluate.slices has a slice of at least {MIN_SLICE_ROWS} test examples"
                 raise SlipwayError(f"params.yaml: register.{side}.{metric}: no such metric; {hint}")
             value = float(values[metric])
             held = value >= limit if side == "minimum" else value <= limit
@@ -41,10 +41,10 @@ def above_trivial(found: Mapping[str, str] | None, metric: str) -> dict[str, Any
     """
     gate: dict[str, Any] = {"metric": "above_trivial", "limit": "> 0", "value": None, "held": False}
     if found is None:
-        return gate | {"reason": f"it was not compared with the trivial answer in {metric}, which has to be beaten"}
+        return gate | {"reason": f"it was not compared with the trivial baseline by {metric}, and it has to beat it"}
     better, low, high = (float(found[name]) for name in ("better", "low", "high"))
-    text = f"{metric} is better by {better:+.4g} [{low:+.4g}, {high:+.4g}], and the interval has to lie above 0"
-    reason = f"it does not beat the trivial answer ({found['name'].rstrip('.')}, {float(found['value']):.4g}): {text}"
+    text = f"{metric} is better by {better:+.4g} [{low:+.4g}, {high:+.4g}], but the whole interval must be above 0"
+    reason = f"it does not beat the trivial baseline ({found['name'].rstrip('.')}, {float(found['value']):.4g}): {text}"
     return gate | {"value": round(low, 6) + 0.0, "held": low > 0} | ({} if low > 0 else {"reason": reason})
 
 
@@ -73,18 +73,18 @@ def verdict(
     Not worse means non-inferior: the interval's lower end is at least -margin, and it does not lie wholly below 0.
     """
     failed = [
-        g.get("reason") or f"{g['metric']} is {g['value']}, the gate is {g['limit']}" for g in held if not g["held"]
+        g.get("reason") or f"{g['metric']} is {g['value']}, but the gate is {g['limit']}" for g in held if not g["held"]
     ]
     if failed:
         return False, "; ".join(failed)
     if difference is None:
-        return True, "all gates hold and there was no champion"
+        return True, "it passes all gates and there was no champion"
     text = f"{name} differs by {difference['mean']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]"
     if difference["high"] < 0:
-        return False, f"it is worse than the champion: {text}, which lies below 0"
+        return False, f"it is worse than the champion: {text}, all of it below 0"
     if difference["low"] < -margin:
         return False, f"it may be worse than the champion: {text}, the margin is {margin:g}"
-    return True, f"all gates hold and it is not worse than the champion: {text}, the margin is {margin:g}"
+    return True, f"it passes all gates and is not worse than the champion: {text}, the margin is {margin:g}"
 
 
 def today(gates: list[dict[str, Any]], reason: str) -> str:
@@ -93,7 +93,7 @@ def today(gates: list[dict[str, Any]], reason: str) -> str:
     if not failed:
         return reason
     return (
-        f"it is the champion already, but fails the gates of today ({', '.join(failed)}); "
+        f"it is already the champion, but fails the current gates ({', '.join(failed)}); "
         "move the alias by hand if it should not stay"
     )
 
@@ -106,7 +106,9 @@ def evidence(
     reason: str,
 ) -> list[str]:
     """Return the gates, the comparison and the decision as lines of Markdown."""
-    lines = [f"- {g['metric']} {g['limit']}: {g['value']}, {'held' if g['held'] else '**not held**'}" for g in gates]
+    lines = [
+        f"- {g['metric']} {g['limit']}: {g['value']}, {'passed' if g['held'] else '**not passed**'}" for g in gates
+    ]
     if difference is not None and compared is not None:
         lines.append(
             f"- against version {compared['version']} ({score(params)} {compared['score']:.4f} on the same "

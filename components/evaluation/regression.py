@@ -63,7 +63,7 @@ def scores(examples: Examples) -> np.ndarray:
 
 def score_name(costs: object) -> str:  # noqa: ARG001
     """Say what `scores` is."""
-    return "minus the mean absolute error (in deviations)"
+    return "minus the mean absolute error (in standard deviations)"
 
 
 def worst(scores: np.ndarray, costs: np.ndarray | None) -> float:  # noqa: ARG001

@@ -44,7 +44,9 @@ def cut(name: str, column: pa.ChunkedArray) -> dict[str, np.ndarray]:
     if not (
         counted or timed or pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
     ):
-        raise SlipwayError(f"params.yaml: evaluate.slices: {name} is {kind}; name a number, text, date or yes/no")
+        raise SlipwayError(
+            f"params.yaml: evaluate.slices: {name} is {kind}; choose a column of numbers, text, dates or booleans"
+        )
     if (counted or timed) and pc.count_distinct(column).as_py() > QUARTILES:
         found = _quartiles(column, there)
     else:

@@ -31,8 +31,8 @@ def merged(path: Path, settings: dict[str, Any], *, grow: bool) -> tuple[str, li
             check(YAML(typ="safe").load(text.getvalue()), path)
         except SlipwayError as error:
             raise SlipwayError(
-                f"{error}\nso it would be with the new data, and nothing was changed: remove it from {path}, or change "
-                "it to what fits both, and ingest again"
+                f"{error}\nthis setting does not fit the new data, so nothing was changed: remove it from {path}, or "
+                "change it to a value that fits, and ingest again"
             ) from None
     return text.getvalue(), changed
 

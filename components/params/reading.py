@@ -36,7 +36,7 @@ def check(content: Any, path: Path) -> Params:
         raise SlipwayError(f"{path}: expected keys and values such as `recipe: images`")
     sections = {key: content.pop(key) for key in recipes.names() if key in content}
     if "task" in content:
-        raise SlipwayError(f"{path}: task: unknown key; a recipe's settings stand under its own name")
+        raise SlipwayError(f"{path}: task: unknown key; the settings of a recipe go under the name of the recipe")
     _must_be_in_place(path, sections, content.get("recipe"))
     tasks = {}
     for key, section in sections.items():  # also the recipes not chosen: a typo there is a typo
@@ -71,10 +71,10 @@ def _must_be_in_place(path: Path, sections: dict[str, Any], chosen: Any) -> None
         moved = getattr(module, "moved", {})
         for key, value in section.items() if isinstance(section, dict) else ():
             if key not in own and key in module.Network.model_fields:
-                of = "" if chosen in (recipe, None) else f", of the chosen recipe ({chosen}): take it out here"
-                lines.append(f"{path}: {recipe}.{key}: moved: it is network.{key} now{of}")
+                of = "" if chosen in (recipe, None) else f", for the chosen recipe ({chosen}): remove it here"
+                lines.append(f"{path}: {recipe}.{key}: this key has moved to network.{key}{of}")
             elif f"{key}: {value}" in moved:
-                lines.append(f"{path}: {recipe}.{key}: moved: it is {recipe}.{moved[f'{key}: {value}']} now")
+                lines.append(f"{path}: {recipe}.{key}: this key has moved to {recipe}.{moved[f'{key}: {value}']}")
     if lines:
         raise SlipwayError("\n".join(lines))
 
@@ -104,7 +104,7 @@ def _explain(path: Path, model: type[BaseModel], prefix: str, detail: dict[str, 
     fields = section.model_fields.items()
     if any(last in other.model_fields for _, other in others):
         own = ", ".join(name for name, field in fields if field.default != tag)
-        return f"{where}: {tag} has no {last}; it has {own}"
+        return f"{where}: {tag} has no setting {last}; its settings are {own}"
     known = [field.alias or name for name, field in fields if name != "task"]
     if section is Params:
         known += recipes.names()

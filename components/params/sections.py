@@ -67,7 +67,7 @@ class Params(Section):
         if self.task is not None:
             self.train.suits(self.target())
             if self.train.threshold == "cost" and self.costs is None:
-                raise ValueError("train.threshold: cost needs the section `costs`: ACTUAL: {PREDICTED: number}")
+                raise ValueError("train.threshold: cost requires the section `costs`: {ACTUAL: {PREDICTED: number}}")
         return self
 
     @model_validator(mode="after")

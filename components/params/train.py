@@ -163,15 +163,17 @@ class Train(Section):
     @model_validator(mode="after")
     def _together(self) -> "Train":
         if self.optimizer != "sgd" and (self.momentum or self.nesterov):
-            raise ValueError(f"momentum and nesterov are of the optimizer sgd, not of {self.optimizer}")
+            raise ValueError(f"momentum and nesterov apply only to the optimizer sgd, not to {self.optimizer}")
         if self.nesterov and not self.momentum:
-            raise ValueError("nesterov needs a momentum, such as 0.9")
+            raise ValueError("nesterov requires a momentum, such as 0.9")
         if self.focal_gamma != 2.0 and self.loss != "focal":
-            raise ValueError("focal_gamma is of the loss focal")
+            raise ValueError("focal_gamma applies only to the loss focal")
         if self.class_weights == "balanced" and self.resample == "balanced":
-            raise ValueError("class_weights and resample both balanced would count rare labels twice: choose one")
+            raise ValueError(
+                "class_weights and resample must not both be balanced, or rare labels count twice: choose one"
+            )
         if self.pretrained is None and (self.freeze_epochs or self.pretrained_part != "backbone"):
-            raise ValueError("freeze_epochs and pretrained_part need something pretrained")
+            raise ValueError("freeze_epochs and pretrained_part require train.pretrained")
         if self.freeze_epochs >= self.epochs:
             raise ValueError(f"freeze_epochs must be less than epochs ({self.epochs})")
         return self
@@ -179,8 +181,8 @@ class Train(Section):
     def suits(self, target: Target) -> None:
         """Raise ValueError for a setting that makes no sense for what is predicted."""
         if self.loss not in ("auto", *target.losses):
-            suitable = f"auto, {', '.join(target.losses)} are"
-            raise ValueError(f"train.loss: {self.loss} is not for {target.examples}; {suitable}")
+            suitable = f"choose auto, {', '.join(target.losses)}"
+            raise ValueError(f"train.loss: {self.loss} does not suit {target.examples}; {suitable}")
         for setting, reason in target.refused.items():
             name, _, only = setting.partition(": ")
             section, key = (self.augment, name.partition(".")[2]) if "." in name else (self, name)

@@ -49,7 +49,7 @@ def load(model_dir: Path) -> Model:
         # One provider everywhere: the answers that were measured are the answers that are served.
         session = onnxruntime.InferenceSession(model_dir / "model.onnx", options, providers=["CPUExecutionProvider"])
     except FileNotFoundError as error:
-        raise SlipwayError(f"{error.filename}: no such file; `dvc repro` makes the model") from None
+        raise SlipwayError(f"{error.filename}: no such file; run `dvc repro` to make the model") from None
     except Exception as error:
         if type(error).__module__.startswith("onnxruntime"):
             raise SlipwayError(f"{model_dir / 'model.onnx'}: not a usable model ({error})") from None
@@ -98,7 +98,7 @@ def predict(model: Model, table: pa.Table) -> pa.Table:
     columns, asked = model.recipe.columns(model.params), recipes.asked(model.recipe, model.params).names
     missing = [name for name in asked if name not in table.column_names]
     if missing:
-        raise SlipwayError(f"column {', '.join(missing)} is missing; the model reads {', '.join(asked)}")
+        raise SlipwayError(f"column {', '.join(missing)} is missing; the model needs {', '.join(asked)}")
     nothing = pa.nulls(len(table))
     table = pa.table({name: table[name] if name in asked else nothing for name in columns.names})
     answered = []
@@ -137,7 +137,7 @@ def latency_ms(model: Model, arrays: Arrays, calls: int = 100, warm_up: int = 10
     """Measure one example at a time: the median of `calls` runs of the model, in milliseconds."""
     rows = len(next(iter(arrays.values())))
     if rows == 0:
-        raise SlipwayError("no example to measure the latency with; the split is empty")
+        raise SlipwayError("there is no example to measure the latency with: the split is empty")
     took = []
     for call in range(warm_up + calls):
         one = {name: np.ascontiguousarray(a[call % rows : call % rows + 1]) for name, a in arrays.items()}

@@ -36,7 +36,7 @@ def _answer(uri: str, given: str, answered: str) -> None:
         for batch in file.iter_batches(1024):
             frame, problems = _asked(batch, asked, recipe)
             if lacking := _lacking(frame, asked):
-                own = "; a series as it was ingested is read with --time COLUMN" if recipe == "series" else ""
+                own = "; to read a time series as it was ingested, use --time COLUMN" if recipe == "series" else ""
                 sys.exit(lacking + own)
             answers = model.predict(frame)
             for row, problem in problems.items():
@@ -51,7 +51,7 @@ def _lacking(frame: "pandas.DataFrame", schema: Any) -> str:
     if not lacking:
         return ""
     if frame.columns.tolist() == [FILE_COLUMN]:
-        return f"it takes a .csv or .parquet with the columns {', '.join(needed)}, not files of one example each"
+        return f"the model needs a .csv or .parquet with the columns {', '.join(needed)}, not one file per example"
     several = len(lacking) > 1
     return (
         f"the column{'s' if several else ''} {', '.join(lacking)} {'are' if several else 'is'} missing; the table has: "

@@ -142,7 +142,7 @@ def _beside(
     for name in ("trivial", "classical"):
         outputs = np.load(baseline / f"{name}.npy")
         if outputs.shape != examples.outputs.shape:
-            raise SlipwayError(f"{baseline}: not of these examples; `dvc repro` fits the baselines anew")
+            raise SlipwayError(f"{baseline}: not fitted for these examples; fit the baselines again with `dvc repro`")
         other = examples.answered(outputs, decision)
         theirs, _ = metrics.measure(other)
         drawn, _ = bootstrap.resampled(other, params.seed, params.evaluate.resamples)

@@ -19,23 +19,25 @@ STOP_FACTOR = 4.0  # times the lowest loss, where the test ends
 
 def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the sub-parser `find-lr`."""
-    text = "try ever larger learning rates for a few hundred steps; draw the loss and suggest one"
-    command = commands.add_parser("find-lr", help=text, description=text, epilog="The model in build/ is left alone.")
+    text = "try increasing learning rates for a few hundred steps; plot the loss and suggest a rate"
+    command = commands.add_parser("find-lr", help=text, description=text, epilog="The model in build/ is not touched.")
     command.add_argument(
         "--arrays",
         type=Path,
         default=Path("build/arrays"),
         metavar="PATH",
-        help="arrays of preprocess (default: %(default)s)",
+        help="arrays written by preprocess (default: %(default)s)",
     )
     command.add_argument(
         "--out",
         type=Path,
         default=Path("build/find-lr"),
         metavar="PATH",
-        help="folder of the result (default: %(default)s)",
+        help="folder for the result (default: %(default)s)",
     )
-    command.add_argument("--steps", type=int, default=200, metavar="N", help="steps to train (default: %(default)s)")
+    command.add_argument(
+        "--steps", type=int, default=200, metavar="N", help="number of training steps (default: %(default)s)"
+    )
     command.add_argument(
         "--params", type=Path, default=Path("params.yaml"), metavar="PATH", help="settings (default: %(default)s)"
     )
@@ -51,9 +53,9 @@ def run(arrays: Path, out: Path, steps: int, params: Path) -> None:
     from components.files import read_json, replacing, write_csv
 
     if steps < 20:
-        raise SlipwayError(f"--steps {steps}: at least 20 are needed to see a slope")
+        raise SlipwayError(f"--steps {steps}: at least 20 are needed")
     if not (arrays / "manifest.json").exists():
-        raise SlipwayError(f"{arrays}: no arrays here; `dvc repro preprocess` makes them")
+        raise SlipwayError(f"{arrays}: no arrays here; run `dvc repro preprocess` to make them")
     rows = sweep(settings.load(params), arrays, read_json(arrays / "manifest.json"), steps)
     if not rows:  # no step was taken yet: it is not the rate
         raise SlipwayError(
@@ -66,7 +68,7 @@ def run(arrays: Path, out: Path, steps: int, params: Path) -> None:
         write_csv(aside / "curve.csv", rows, ["step", "learning_rate", "loss", "smoothed"])
         _draw(rows, best, aside / "curve.png")
     if best is None:
-        print(f"{out}/curve.png: the loss fell nowhere from {MIN_RATE:g} to {rows[-1]['learning_rate']:g}")
+        print(f"{out}/curve.png: the loss did not fall anywhere from {MIN_RATE:g} to {rows[-1]['learning_rate']:g}")
     else:
         print(
             f"{out}/curve.png: the loss falls fastest at learning rate {best:.2g}; try train.learning_rate: {best:.2g}"
@@ -74,7 +76,7 @@ def run(arrays: Path, out: Path, steps: int, params: Path) -> None:
 
 
 def sweep(params: "Params", arrays: Path, manifest: dict[str, Any], steps: int) -> list[dict[str, float]]:
-    """Return each step's loss and its moving average, until it is `STOP_FACTOR` times the lowest or not a number."""
+    """Return each step's loss and its moving average, until that is STOP_FACTOR times the lowest or not a number."""
     from components.params import Constant
     from components.training import batches, device, fitting, pretrained_weights
 
@@ -129,7 +131,7 @@ def _draw(rows: list[dict[str, float]], best: float | None, path: Path) -> None:
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.add_subplot()
     rates = [row["learning_rate"] for row in rows]
-    axes.plot(rates, [row["loss"] for row in rows], color="#9aa4b2", linewidth=0.8, label="loss of a batch")
+    axes.plot(rates, [row["loss"] for row in rows], color="#9aa4b2", linewidth=0.8, label="batch loss")
     axes.plot(rates, [row["smoothed"] for row in rows], color="#1f6feb", label="smoothed")
     if best is not None:
         axes.axvline(best, color="#d9730d", linestyle="--", label=f"falls fastest: {best:.2g}")

@@ -29,7 +29,7 @@ from components.reports import results
 
 def arguments(stages: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `ingest SOURCE ...` to the command line."""
-    text = "make a dataset of a source, or add to it; version it with DVC"
+    text = "make a dataset from a source, or add to the existing one; version it with DVC"
     ingest = stages.add_parser("ingest", help=text, description=text)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
@@ -38,9 +38,11 @@ def arguments(stages: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     common.add_argument(
         "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="settings (default: params.yaml)"
     )
-    common.add_argument("--name", help="name of the file, the experiment and the model (default: the source's name)")
-    common.add_argument("--replace", action="store_true", help="start a new dataset instead of adding a file to it")
-    common.add_argument("--keep-params", action="store_true", help="leave params.yaml alone")
+    common.add_argument("--name", help="name for the file, the experiment and the model (default: the source's name)")
+    common.add_argument(
+        "--replace", action="store_true", help="start a new dataset instead of adding to the existing one"
+    )
+    common.add_argument("--keep-params", action="store_true", help="do not change params.yaml")
     listed = ingest.add_subparsers(dest="source", metavar="SOURCE", required=True)
 
     for name, command in commands().items():
@@ -108,7 +110,7 @@ def run(
         print(f"{params}: {line}")
     versions.record(data)
     if before and before != versions.recorded(data):
-        print(f"it replaces the version {before} of {data}, which DVC keeps: {data}.dvc as it was brings it back")
+        print(f"it replaces version {before} of {data}, which DVC keeps: restore the old {data}.dvc to get it back")
 
 
 @contextmanager
@@ -128,12 +130,12 @@ def _columns(source: Source, current: params_module.Params | None) -> pa.Schema:
     if current is not None:
         if current.recipe != source.recipe:
             raise SlipwayError(
-                f"the dataset in data/ is of the recipe {current.recipe}, this source makes one of {source.recipe}; to "
-                "start a new dataset instead of adding to this one: --replace"
+                f"the dataset in data/ belongs to the recipe {current.recipe}, this source to {source.recipe}; to "
+                "start a new dataset instead of adding to this one, use --replace"
             )
         return recipes.schema(recipe, current.task)
     if len(labels := source.settings.get("labels", ())) == 1:
-        raise SlipwayError(f"{source.name}: one class only ({labels[0]}); a dataset needs two at least")
+        raise SlipwayError(f"{source.name}: only one class ({labels[0]}); a dataset needs at least two")
     try:
         return recipes.schema(recipe, recipe.Params.model_validate(source.settings))
     except ValidationError as error:
@@ -151,7 +153,7 @@ def _adding(data: Path) -> Iterator[Path]:
         for piece in pieces:
             if (data / piece.name).exists():
                 raise SlipwayError(
-                    f"{data / piece.name} exists with other examples; choose another --name, or --replace"
+                    f"{data / piece.name} already exists with other examples; choose another --name, or use --replace"
                 )
         moved: list[Path] = []
         try:
@@ -180,15 +182,21 @@ def _new(source: Source, columns: pa.Schema, known: set[tuple[str, str]], counts
     with tqdm(desc=f"ingest {source.name}", unit=" examples", disable=None) as progress:
         for part in source.tables:
             if lacking := [column for column in columns.names if column not in part.column_names]:
-                raise SlipwayError(f"{source.name}: column {lacking[0]} is missing (the dataset has it); or --replace")
+                raise SlipwayError(
+                    f"{source.name}: column {lacking[0]} is missing, but the dataset has it; add it, "
+                    "or start a new dataset with --replace"
+                )
             own, wanted = part.schema.field("label").type, columns.field("label").type
             if pa.types.is_list(own) != pa.types.is_list(wanted):
-                raise SlipwayError(f"{source.name}: its label is {own}, the dataset's is {wanted}; or --replace")
+                raise SlipwayError(
+                    f"{source.name}: its label is {own}, but the dataset's is {wanted}; "
+                    "change it, or start a new dataset with --replace"
+                )
             try:
                 keys = dataset.ids(part, columns)
             except UnicodeDecodeError as error:  # Parquet does not check its text
                 bad = error.object[max(0, error.start - 10) : error.end + 10]
-                raise SlipwayError(f"{source.name}: text that is not UTF-8 ({bad!r}); write the file anew") from None
+                raise SlipwayError(f"{source.name}: text that is not UTF-8 ({bad!r}); write the file again") from None
             keep = []
             for row, key in enumerate(zip(keys, map(str, part["label"].to_pylist()), strict=True)):
                 counts["identical to another with the same label" if key in known else "new"] += 1
@@ -251,8 +259,8 @@ def _inherited(old: params_module.Params, source: Source, name: str) -> list[str
         chosen = [f"{key}: {_plain(v)}" for key, v in settings if key not in given and v != getattr(default, key)]
         if chosen and (section == "train" or old.recipe == source.recipe):  # the network of another recipe is gone
             lines.append(
-                f"{section} stays as it was chosen for {old.name} ({', '.join(chosen)}); that says nothing of {name}: "
-                f"choose anew{where}"
+                f"{section} keeps the settings chosen for {old.name} ({', '.join(chosen)}), which may not suit {name}: "
+                f"review them{where}"
             )
     return lines
 

@@ -18,32 +18,30 @@ if TYPE_CHECKING:
 
 def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the sub-parser `predict`."""
-    text = (
-        "predict with a registered model: of a file (image, recording, text), a folder of them, a CSV or a Parquet file"
-    )
+    text = "predict with a registered model: for a file (image, recording, text), a folder of them, or a table"
     command = commands.add_parser(
         "predict",
         help=text,
-        description=f"{text[0].upper()}{text[1:]}; the model runs by the code that it was registered with.",
+        description=f"{text[0].upper()}{text[1:]}. The model runs on the code it was registered with.",
         epilog="e.g. %(prog)s models:/digits@champion five.png",
     )
     command.add_argument(
         "model",
         nargs="?",
         metavar="MODEL",
-        help="models:/NAME@ALIAS or models:/NAME/VERSION (default: the champion of params.yaml's name)",
+        help="models:/NAME@ALIAS or models:/NAME/VERSION (default: the champion of `name` in params.yaml)",
     )
-    text = "file, folder, or table: .csv, .tsv, .jsonl or .parquet"
+    text = "file, folder, or table (.csv, .tsv, .jsonl or .parquet)"
     command.add_argument("input", type=Path, metavar="INPUT", help=text)
-    command.add_argument("--out", type=Path, metavar="FILE", help="write the answers to this .csv or .parquet")
+    command.add_argument("--out", type=Path, metavar="FILE", help="write the predictions to this .csv or .parquet file")
     from components.data import csv_reader
 
-    csv_reader.arguments(command.add_argument_group("options of a .csv, as at its ingest"))
+    csv_reader.arguments(command.add_argument_group("options for reading a CSV file, as for ingest"))
     series = command.add_argument_group(
-        "options of a series' file, as at its ingest", "forecast what follows the last time in it"
+        "options for a time series, as for ingest", "forecast what follows the last time in the file"
     )
     series.add_argument("--time", metavar="COLUMN", help="column with the time")
-    series.add_argument("--group", metavar="COLUMN", help="column that tells several series apart")
+    series.add_argument("--group", metavar="COLUMN", help="column that says which series a row belongs to")
     series.add_argument(
         "--format", dest="form", metavar="FORMAT", help="format of the time, such as %%d.%%m.%%Y (default: ISO 8601)"
     )
@@ -63,7 +61,7 @@ def run(model: str | None, input: Path, out: Path | None, **options: Any) -> Non
         _show(found)
     else:
         _write(out, found)
-        print(f"wrote {len(found):,} answers to {out}")
+        print(f"wrote {len(found):,} predictions to {out}")
 
 
 def answers(model: str | None, given: "Path | pa.Table", **options: Any) -> "pa.Table":
@@ -156,7 +154,7 @@ def _latest(version: str, path: Path, options: dict[str, Any], **given: Any) -> 
     about = connection.about(version)
     if about.get("recipe") != "series":
         raise SlipwayError(
-            f"{version}: --time is for a model of series; this one is of {about.get('recipe', 'others')}"
+            f"{version}: --time is for models of the recipe series, not {about.get('recipe', 'of another one')}"
         )
     # older versions were registered with the settings of their network among these
     params = {name: value for name, value in about["params"].items() if name in Params.model_fields}

@@ -55,7 +55,7 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
         if not count:
             total = sum(rows.values())
             raise SlipwayError(
-                f"{data}: the {name} split is empty ({total} examples in all): add examples, or change split.* in "
+                f"{data}: the {name} split is empty ({total} examples in total): add examples, or change split.* in "
                 "params.yaml or the column `split`"
             )
     state = recipe.fit(_training(parts, columns), params.task)
@@ -89,7 +89,7 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
         }
         write_json(aside / "manifest.json", manifest)
     if left_out := sum(part.chunk.rows for part in parts) - sum(rows.values()):
-        print(f"left out {left_out:,} examples: set aside by validate, or between two splits by time")
+        print(f"left out {left_out:,} examples: set aside by validate, or in the gap between two splits by time")
     shapes = ", ".join(f"{name} {spec['dtype']} {spec['shape']}" for name, spec in inputs.items())
     print(f"{rows['train']:,} train, {rows['validation']:,} validation, {rows['test']:,} test examples; {shapes}")
     return {"rows": sum(rows.values())}
@@ -182,7 +182,7 @@ def _labels(recipe_name: str, target: Target, labels: list[Any], chunk: dataset.
     for row, label, is_wrong in zip(rows, labels, target.invalid(labels), strict=True):
         if is_wrong:
             where, hint = f"{chunk.path}: row {chunk.start + row}", target.complaint(label).format(section=recipe_name)
-            raise SlipwayError(f"{where}: label {label!r} {hint} the expectations set such rows aside")
+            raise SlipwayError(f"{where}: label {label!r} {hint} expectations can set such rows aside")
     return target.encode(labels)
 
 
@@ -221,5 +221,5 @@ def _checked(
                 recipe.encode(examples.slice(at, 1), task, state)
             except ValueError as own:
                 where = f"{chunk.path}: row {chunk.start + row}"
-                raise SlipwayError(f"{where}: {own}; have the expectations set such rows aside") from None
+                raise SlipwayError(f"{where}: {own}; add an expectation that sets such rows aside") from None
         raise SlipwayError(f"{chunk.path}: {error}") from None

@@ -54,7 +54,7 @@ def run(params: Params, build: Path, data: Path, out: Path, *, up_to_date: bool 
     """
     missing = [name for name in NEEDED_FILES if not (build / name).exists()]
     if missing:
-        raise SlipwayError(f"{build / missing[0]}: no such file; `dvc repro` makes the model and its evaluation")
+        raise SlipwayError(f"{build / missing[0]}: no such file; run `dvc repro` to make the model and its evaluation")
     if not up_to_date and (reason := versions.outdated("evaluate")):
         raise SlipwayError(f"the pipeline is not up to date ({reason}): run `dvc repro` first")
     connection.check()
@@ -125,7 +125,7 @@ def _settle(
         if promotion.score(params) in values:  # else it is no metric
             compared["metrics"] = {promotion.score(params): float(its.mean())}
     if champion is not None and rival is None:  # it is the champion: what made it so stays on record
-        promoted, reason = True, "it is the champion already"
+        promoted, reason = True, "it is already the champion"
         if version.tags.get("slipway.decision") == "promoted":  # else by hand
             reason = version.tags.get("slipway.reason", reason)
         difference = json.loads(version.tags.get("slipway.difference", "null"))
@@ -134,7 +134,7 @@ def _settle(
         promoted = False
         compared = {"version": str(rival.version), "metrics": {}} if rival is not None else None
         reason = (
-            f"the champion cannot be evaluated anew ({problem}); to promote this version all the same, move the "
+            f"the champion cannot be evaluated again ({problem}); to promote this version anyway, move the "
             f"alias by hand: MLflow, Models, {params.name}, version {version.version}"
         )
     else:
@@ -207,7 +207,7 @@ def _examples(params: Params, build: Path, data: Path, ids: list[str], out: Path
             writer.write_table(part.select(names))
     if found != ids:
         raise SlipwayError(
-            f"{build / 'evaluation'} is of other examples than {build / 'arrays'}: run `dvc repro` first"
+            f"{build / 'evaluation'} is not based on the examples in {build / 'arrays'}: run `dvc repro` first"
         )
 
 
@@ -216,7 +216,7 @@ def _proved(version: "ModelVersion", answers: pa.Table, predictions: pa.Table) -
     title = f"{version.name} version {version.version}"
     failed = [error for error in answers["error"].to_pylist() if error]
     if failed:
-        raise SlipwayError(f"{title}, loaded back, cannot answer {len(failed)} test examples: {failed[0]}")
+        raise SlipwayError(f"{title}, loaded back, cannot predict {len(failed)} test examples: {failed[0]}")
     name = next(n for n in ("probabilities", "values", "value") if n in predictions.column_names)
     theirs, ours = (np.array(t[name].to_pylist(), np.float64).reshape(len(t), -1) for t in (answers, predictions))
     # numbers are compared in units of their own size
@@ -231,9 +231,9 @@ def _proved(version: "ModelVersion", answers: pa.Table, predictions: pa.Table) -
         differ = int((~labels[clear]).sum())
     if not largest <= TOLERANCE or differ:
         raise SlipwayError(
-            f"{title}, loaded back, answers otherwise than build/evaluation/predictions.parquet (largest difference "
-            f"{largest:g}, {differ} other labels): nothing was promoted; `dvc repro -f evaluate` "
-            "evaluates on this machine"
+            f"{title}, loaded back, predicts differently from build/evaluation/predictions.parquet (largest difference "
+            f"{largest:g}, {differ} different labels): nothing was promoted; `dvc repro -f evaluate` "
+            "evaluates again on this machine"
         )
 
 
@@ -246,7 +246,7 @@ def _outcome(params: Params, build: Path, run_id: str, digest: str, version: str
     if "champion" in aliases:
         reason = promotion.today(gates, reason)
     elif tags.get("slipway.decision") == "promoted":
-        reason += "; the alias champion has been moved from it since"
+        reason += "; the alias champion has since been moved to another version"
     return {
         "name": params.name,
         "version": str(version),
@@ -269,5 +269,5 @@ def _tell(outcome: dict[str, Any]) -> None:
     aliases = ", ".join(outcome["aliases"]) or "none"
     print(f"{outcome['name']}: {made} {outcome['version']}, aliases: {aliases}")
     if not outcome["changed"]:
-        print("nothing has changed since it was decided:")
+        print("nothing has changed since the decision:")
     print(f"{'champion' if outcome['promoted'] else 'not the champion'}: {outcome['reason']}")

@@ -122,7 +122,9 @@ def _facts(recipe_name: str, task: Any, chunk: Chunk | None) -> pa.Table:
     table = dataset.stored(columns).empty_table() if chunk is None else dataset.read(chunk, columns)
     facts = recipe.facts(table, task)
     for name in {*COMMON_FACTS, "id", "label", "split"} & {*recipe.columns(task).names, *facts.column_names}:
-        raise SlipwayError(f"recipe {recipe_name}: a column cannot be called {name}; the stage uses it itself")
+        raise SlipwayError(
+            f"recipe {recipe_name}: a column cannot be named {name}: the stage validate uses that name; rename it"
+        )
     plain = [name for name, kind in zip(columns.names, columns.types, strict=True) if not _raw(kind)]
     names = ["id", "split", *(name for name in plain if name not in {*facts.column_names, "label"})]
     number = pa.types.is_floating(table["label"].type)

@@ -121,8 +121,8 @@ def of(content: dict[str, Any]) -> Target:
     """
     if content["kind"] not in kinds():
         raise SlipwayError(
-            f"the arrays are of another version of Slipway (no kind of answer {content['kind']!r}); "
-            "`dvc repro` makes them anew"
+            f"the arrays were written by another version of Slipway (unknown target {content['kind']!r}); "
+            "make them again with `dvc repro`"
         )
     module = importlib.import_module(f"{__name__}.{content['kind']}")
     return cast("Target", module.Target(tuple(content["names"])))

@@ -19,16 +19,16 @@ class Target(targets.Target):
     """
 
     kind = "multi_label"
-    title = "a tagger of {} labels"
-    examples = "several labels per example"
+    title = "a multi-label classifier with {} classes"
+    examples = "multi-label data"
     exclusive = False
     activation = "sigmoid"
     output = "probabilities"
     losses = ("binary", "focal")
     metric = "accuracy"
     refused: ClassVar[Mapping[str, str]] = {
-        "resample": "is for one label per example; class_weights does it for several",
-        "threshold: cost": "is for one label per example; f1 and youden do for several",
+        "resample": "is for single-label data; use class_weights for multi-label data",
+        "threshold: cost": "is for single-label data; use f1 or youden for multi-label data",
     }
 
     @property
@@ -49,7 +49,7 @@ class Target(targets.Target):
     def complaint(self, label: Any) -> str:
         """A name is unknown, or there twice."""
         if label and len(frozenset(label)) < len(label):
-            return "names one twice; have"
+            return "names a class twice; have"
         return "is not in {section}.labels of params.yaml; add it there, or have"
 
     def held(self, label: Any) -> list[str]:

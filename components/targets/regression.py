@@ -11,7 +11,7 @@ import pyarrow as pa
 from components import targets
 from components.targets import Decision
 
-ONLY_LABELS = "is for labels, and the recipe predicts numbers"
+ONLY_LABELS = "is for classification, but the recipe predicts numbers"
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Target(targets.Target):
     """A label is a finite number, or a list of one for each of several names; encoded: `(n, names)` float32."""
 
     kind = "regression"
-    title = "a regression of {} numbers"
+    title = "a regression model for {} numbers"
     examples = "numbers"
     exclusive = False
     activation = "linear"

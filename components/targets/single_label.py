@@ -20,8 +20,8 @@ class Target(targets.Target):
     """
 
     kind = "single_label"
-    title = "a classifier of {} labels"
-    examples = "one label per example"
+    title = "a single-label classifier with {} classes"
+    examples = "single-label data"
     exclusive = True
     activation = "softmax"
     output = "probabilities"

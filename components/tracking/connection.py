@@ -79,7 +79,7 @@ def cause(error: BaseException) -> str:
         "Connection refused": "connection refused",
         "Name or service not known": "unknown host",
         "Failed to resolve": "unknown host",
-        "timed out": "no answer in time",
+        "timed out": "no response in time",
     }.items():
         if sign in text:
             return plain
@@ -114,8 +114,8 @@ def _warn_of_old_store(folder: Path) -> None:
     """Plain `mlflow ui` prefers a file store of older days, and would then not show our experiments."""
     if any(folder.glob("*/meta.yaml")):
         print(
-            f"warning: {folder} holds an old MLflow file store, which plain `mlflow ui` opens instead of "
-            "mlflow.db; move it away or use `mlflow ui --backend-store-uri sqlite:///mlflow.db`",
+            f"warning: {folder} contains an old MLflow file store, which plain `mlflow ui` opens instead of "
+            "mlflow.db; move it away, or use `mlflow ui --backend-store-uri sqlite:///mlflow.db`",
             file=sys.stderr,
         )
 
@@ -159,7 +159,7 @@ def check() -> None:
         hint = "start it, or unset MLFLOW_TRACKING_URI to use mlflow.db here"
         if "MLFLOW_TRACKING_URI" not in os.environ:
             hint = "move the file away, or run `mlflow db upgrade` on it if another version of MLflow made it"
-        raise SlipwayError(f"MLflow at {mask(store)} does not answer ({cause(error)}); {hint}") from None
+        raise SlipwayError(f"MLflow at {mask(store)} does not respond ({cause(error)}); {hint}") from None
     finally:
         os.environ.update(before)
 

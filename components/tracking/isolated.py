@@ -35,5 +35,5 @@ def predict(uri: str, given: Path) -> "pa.Table":
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0 or not answered.exists():
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            raise SlipwayError(f"{uri}: the model does not answer: {mask(last)[:500]}")
+            raise SlipwayError(f"{uri}: the model cannot predict: {mask(last)[:500]}")
         return pq.read_table(answered, memory_map=False)

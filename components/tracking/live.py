@@ -120,8 +120,8 @@ class Training:
                 break
             time.sleep(0.5)
         print(
-            f"warning: MLflow at {self._place} was lost ({self.problem}); the training is not harmed, "
-            "`slipway run` will complete its run",
+            f"warning: lost the connection to MLflow at {self._place} ({self.problem}); the training is not affected, "
+            "and `slipway run` will complete its MLflow run",
             file=sys.stderr,
         )
 

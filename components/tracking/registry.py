@@ -51,7 +51,7 @@ def alone() -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("another register works on this registry; waiting for it ...", flush=True)
+            print("another `register` is using this registry; waiting for it ...", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -84,7 +84,7 @@ def add(params: Params, build: Path, run_id: str, digest: str, example: pa.Table
     model_id = _logged(params, build, run_id, digest, example)
     if not client.search_registered_models(f"name = '{params.name}'"):
         client.create_registered_model(
-            params.name, description=f"A model by the recipe `{params.recipe}`, made by Slipway."
+            params.name, description=f"A model built with the recipe `{params.recipe}` by Slipway."
         )
     of_run = client.get_run(run_id).data.tags
     tags = {

@@ -129,7 +129,7 @@ def evaluated(params: Params, model_digest: str, build: Path, cost: dict[str, An
             if run is not None:  # a model from DVC's cache gets its run from `register`
                 _evaluate(run, params, build, cost)
     except SlipwayError as error:
-        print(f"warning: {error}\n  `slipway run` will complete the run", file=sys.stderr)
+        print(f"warning: {error}\n  `slipway run` will complete the MLflow run", file=sys.stderr)
 
 
 def ensure_run(params: Params, build: Path) -> str:

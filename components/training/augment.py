@@ -70,7 +70,7 @@ def _check(chosen: list[str], inputs: dict[str, Input]) -> None:
             are = ", ".join(f"{key} ({spec.kind})" for key, spec in inputs.items())
             raise SlipwayError(
                 f"params.yaml: train.augment.{name}: the recipe's inputs are {are}; "
-                f"they can have {', '.join(dict.fromkeys(possible)) or 'no augmentation'}"
+                f"they support {', '.join(dict.fromkeys(possible)) or 'no augmentation'}"
             )
 
 

@@ -30,7 +30,7 @@ def start(params: Params) -> dict[str, str | int | float]:
     if wanted == "gpu" and not gpus:
         raise SlipwayError(
             "params.yaml: train.device: gpu, but TensorFlow finds none: `make run GPU=1` installs CUDA on Linux, "
-            "`nvidia-smi` shows the driver; device: auto takes the CPU where there is no GPU"
+            "`nvidia-smi` shows the driver; device: auto uses the CPU if there is no GPU"
         )
     use_gpu = bool(gpus) and wanted != "cpu"
     if use_gpu:

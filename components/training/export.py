@@ -50,7 +50,7 @@ def write(
         if not difference <= MAX_DIFFERENCE:
             raise SlipwayError(
                 f"the ONNX model differs from the Keras model by {difference:g} in an output, over "
-                f"{MAX_DIFFERENCE:g}: a layer of recipes/{params.recipe}/networks.py has no faithful export"
+                f"{MAX_DIFFERENCE:g}: a layer of recipes/{params.recipe}/networks.py has no faithful export; replace it"
             )
         description = {
             "recipe": params.recipe,

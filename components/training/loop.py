@@ -118,7 +118,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
     def _check(self, name: str, value: float, step: int) -> None:
         if not math.isfinite(value):
             raise SlipwayError(
-                f"the {name} became {value} in epoch {self.epoch + 1}, by step {step}, at learning rate "
+                f"the {name} became {value} in epoch {self.epoch + 1}, by step {step} at learning rate "
                 f"{self._rate():g}: lower train.learning_rate in params.yaml, or look for extreme values in the data"
             )
 

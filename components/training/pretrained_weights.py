@@ -82,7 +82,7 @@ def _registered(name: str) -> Source:
         run_id = client.get_model_version(model, number).run_id
         kept = [item.path for item in client.list_artifacts(run_id, "build")] if run_id else []
         if run_id is None or "build/model.keras" not in kept:
-            raise SlipwayError(f"params.yaml: train.pretrained: {version}: its run keeps no build/model.keras")
+            raise SlipwayError(f"params.yaml: train.pretrained: {version}: its run has no artefact build/model.keras")
         if "build/model.json" in kept:
             client.download_artifacts(run_id, "build/model.json", folder)
         return _file(version, Path(client.download_artifacts(run_id, "build/model.keras", folder)))
@@ -100,7 +100,7 @@ def _hub(name: str) -> Source:
         backbone = keras_hub.models.Backbone.from_preset(preset)
     except Exception as error:  # noqa: BLE001 - a wrong name, no network, no credentials: anything
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise SlipwayError(f"params.yaml: train.pretrained: {name}: cannot be had: {reason}") from None
+        raise SlipwayError(f"params.yaml: train.pretrained: {name}: cannot be loaded: {reason}") from None
     layers = _weights(backbone.layers)
     digest = hashlib.sha256()
     for layer in sorted(layers):
@@ -147,10 +147,10 @@ def start(model: "keras.Model", source: Source, settings: Train, state: recipes.
     same = source.state is not None and _names(source.state) == _names(state)
     taken, unfit = take(model, source.layers, head=settings.pretrained_part == "whole", embeddings=same)
     there = [layer.name for layer in model.layers if layer.weights]
-    left = f"; not {', '.join(unfit)}: of another shape or vocabulary" if unfit else ""
+    left = f"; not {', '.join(unfit)}: different shape or vocabulary" if unfit else ""
     if not taken:
         if settings.pretrained_part == "backbone" and any(layer.name in HEAD_LAYERS for layer in model.layers):
-            left += " (train.pretrained_part: whole also takes the layers that answer)"
+            left += " (train.pretrained_part: whole also takes the output layers)"
         raise SlipwayError(
             f"params.yaml: train.pretrained: no layer of {source.name} fits the model{left}: it has "
             f"{', '.join(sorted(source.layers)[:20])}, the model {', '.join(there[:20])}"

@@ -62,7 +62,7 @@ def run(
             loss = float(logs["loss"])
             if not math.isfinite(loss):
                 raise SlipwayError(
-                    f"the loss became {loss} in epoch {epoch + 1} of pretraining: lower its learning rate"
+                    f"the loss became {loss} in epoch {epoch + 1} of pretraining: lower train.learning_rate"
                 )
             progress.epochs.append({"epoch": epoch + 1, "loss": loss})
             progress.seconds += time.perf_counter() - self.started
@@ -82,6 +82,6 @@ def run(
     taken, _ = pretrained_weights.take(model, layers, head=False)
     if not taken:
         raise SlipwayError(
-            f"recipe {params.recipe}: no layer of its pretraining has the name and shapes of one of its model"
+            f"recipe {params.recipe}: no layer of its pretraining matches a layer of its model by name and shapes"
         )
     print(f"{len(taken)} layers start from the pretraining", flush=True)

@@ -77,7 +77,7 @@ class Found:
         """How many rows are bad, beside the limit."""
         if not self.set_aside:
             return "none"
-        return f"{self.set_aside:,} ({self.bad_fraction:.2%}; at most {self.max_bad_fraction:.2%} may be)"
+        return f"{self.set_aside:,} ({self.bad_fraction:.2%}; at most {self.max_bad_fraction:.2%} allowed)"
 
     def ranked(self) -> list[tuple[str, int]]:
         """Return the reasons, the most frequent first."""
@@ -87,7 +87,9 @@ class Found:
         """Compose the error message: which expectations stop the run, how many rows, three examples of each."""
         lines = [f"{data}: the dataset does not meet {expectations}"]
         if self.too_many:
-            lines.append(f"rows that break an expectation: {self.share()}, see validate.max_bad_fraction")
+            lines.append(
+                f"rows that break an expectation: {self.share()}; see validate.max_bad_fraction in params.yaml"
+            )
         table, notes = [("expectation", "rows", "for example")], [""]
         for result in self.failed:
             if self.too_many and result.entry.section != "examples":
@@ -102,7 +104,7 @@ class Found:
         wide, narrow = (max(len(row[column]) for row in table) for column in (0, 1))
         for (a, b, c), note in zip(table, notes, strict=True):
             lines += [f"  {a:{wide}}  {b:>{narrow}}  {c}", *([f"    {note}"] if note else [])]
-        return "\n".join([*lines, "fix the data, or what is expected of it"])
+        return "\n".join([*lines, "fix the data, or change the expectations"])
 
 
 def _cut(text: str, length: int) -> str:

@@ -18,8 +18,8 @@ from components import SlipwayError, nearest
 
 EXAMPLES_SHOWN = 3  # unexpected rows shown of each expectation
 SECTIONS = {
-    "examples": "a row per example, held against every file",
-    "classes": "a row a label of the whole dataset",
+    "examples": "one row per example, checked file by file",
+    "classes": "one row per label of the whole dataset",
     "dataset": "one row for the whole dataset",
 }
 # Row-level for Great Expectations, yet about more than one row, or about a type that Parquet fixes already.
@@ -75,7 +75,9 @@ def read(path: Path, columns: Mapping[str, list[str]], values: dict[str, Any]) -
         text = path.read_text(encoding="utf-8")
         content, lines = YAML(typ="safe").load(text), YAML().load(text)
     except FileNotFoundError:
-        raise SlipwayError(f"{path}: no such file; a recipe NAME has its expectations there") from None
+        raise SlipwayError(
+            f"{path}: no such file; the expectations of a recipe NAME belong in expectations/NAME.yaml"
+        ) from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise SlipwayError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
@@ -90,7 +92,7 @@ def read(path: Path, columns: Mapping[str, list[str]], values: dict[str, Any]) -
             where = f"{path}, line {lines[section].lc.item(index)[0] + 1}"
             entries.append(_entry(where, section, item, columns[section], values))
     if not entries:
-        raise SlipwayError(f"{path}: there is no expectation in it")
+        raise SlipwayError(f"{path}: contains no expectation; add one, such as those in expectations/tabular.yaml")
     return entries
 
 
@@ -108,7 +110,7 @@ def _entry(where: str, section: str, item: Any, known: list[str], values: dict[s
             raise SlipwayError(f"{where}: {key}: unknown key; {nearest(key, ('type', 'kwargs', 'meta'))}")
     kwargs, meta = item.get("kwargs") or {}, item.get("meta") or {}
     if not isinstance(kwargs, dict) or not isinstance(meta, dict):
-        raise SlipwayError(f"{where}: kwargs and meta hold keys and values")
+        raise SlipwayError(f"{where}: kwargs and meta must be mappings, such as {{column: label}}")
     types = registry.list_registered_expectation_implementations()
     if name not in types:
         raise SlipwayError(f"{where}: no such expectation; {nearest(name, types)}")
@@ -164,13 +166,13 @@ def _row_level(where: str, model: Any) -> None:
         model, kinds.ColumnMapExpectation | kinds.ColumnPairMapExpectation | kinds.MulticolumnMapExpectation
     ):
         raise SlipwayError(
-            f"{where}: is not about single rows, as all in `examples:` must be; "
+            f"{where}: does not check single rows, as everything in `examples:` must; "
             "move it to `dataset:` (rows, files, classes) or `classes:` (label, rows, fraction)"
         )
     if model.expectation_type in SHARES:
         raise SlipwayError(
-            f"{where}: compares rows with each other or types, which file by file cannot see; "
-            "for copies across all files expect the column `copy` to be in [0]"
+            f"{where}: compares rows or types, which cannot be checked file by file; "
+            "to find copies across all files, expect the column `copy` to be in [0]"
         )
 
 
@@ -230,7 +232,7 @@ def _add(name: str, table: pa.Table, outcome: Any, result: Result) -> None:
     for info in (outcome.exception_info, *outcome.exception_info.values()):
         if isinstance(info, dict) and info.get("raised_exception"):
             message = str(info.get("exception_message")).strip().splitlines()[-1]
-            raise SlipwayError(f"{entry.where}: cannot be computed on {name}: {message}")
+            raise SlipwayError(f"{entry.where}: cannot be evaluated on {name}: {message}")
     if "unexpected_index_list" not in found:
         result.held = result.held and bool(outcome.success)
         result.observed = _shown(found.get("observed_value"))

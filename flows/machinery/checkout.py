@@ -50,7 +50,7 @@ def opened() -> Iterator[Checkout]:
     try:
         repo = Repo()
     except NotDvcRepoError:
-        raise SlipwayError(f"{Path.cwd()} is no DVC repository: run this in the project's root") from None
+        raise SlipwayError(f"{Path.cwd()} is not a DVC repository: run this in the project's root") from None
     with alone(Path(repo.tmp_dir, "slipway.lock")), Children() as children:
         _opened.append(Checkout(repo, children))
         try:
@@ -74,7 +74,7 @@ def alone(path: Path, refusal: str = "") -> Iterator[None]:
             holder = file.read().strip() or "another process"
             if refusal:
                 raise SlipwayError(refusal.format(holder=holder)) from None
-            print(f"another run works in this checkout ({holder}); this one waits until it ends", flush=True)
+            print(f"another run is using this checkout ({holder}); waiting until it ends", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")

@@ -39,7 +39,7 @@ def save(repo: "Repo", prefix: str = "retrain") -> str:
     try:
         head = _git(root, "rev-parse", "--verify", "HEAD")
     except SlipwayError:
-        raise SlipwayError("git has no commit yet: an experiment needs one to stand on; commit first") from None
+        raise SlipwayError("this repository has no commit yet, and an experiment needs one: commit first") from None
     with tempfile.TemporaryDirectory() as folder:
         env = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
         _git(root, "read-tree", head, env=env)

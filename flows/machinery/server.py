@@ -43,7 +43,7 @@ def free_port(port: int = 0) -> int:
             except OSError:
                 continue
             return int(test.getsockname()[1])
-    raise SlipwayError(f"no free port from {port} up")
+    raise SlipwayError(f"no free port found from {port} upwards")
 
 
 def answers(url: str, seconds: float = 2.0) -> bool:
@@ -109,7 +109,9 @@ def api() -> Callable[[], None]:
         until = time.monotonic() + STARTUP_SECONDS
         while not answers(f"http://127.0.0.1:{port}/api/health"):
             if process.poll() is not None or time.monotonic() > until:
-                raise SlipwayError(f"Prefect's temporary server did not start; it says why in {logs.path('server')}")
+                raise SlipwayError(
+                    f"Prefect's temporary server did not start; see {logs.path('server')} for the reason"
+                )
             time.sleep(0.05)
 
     return ready
@@ -147,6 +149,6 @@ def _check() -> None:
     with get_client(sync_client=True, httpx_settings={"timeout": 5.0}) as client:
         if error := client.api_healthcheck():
             raise SlipwayError(
-                f"Prefect's server at {url} does not answer ({type(error).__name__}: {error}); "
-                "start it, or unset PREFECT_API_URL to run with a server of this project's own"
+                f"Prefect's server at {url} does not respond ({type(error).__name__}: {error}); "
+                "start it, or unset PREFECT_API_URL to use this project's own server"
             )

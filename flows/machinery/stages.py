@@ -133,7 +133,7 @@ def follow(name: str, running: Running, children: Children) -> int:
 
     code = children.follow(running, line)
     if code not in STATES:
-        raise TaskError(f"{name}: {_last_words(list(last)) or f'ended with code {code}, without a word'}")
+        raise TaskError(f"{name}: {_last_words(list(last)) or f'ended with exit code {code} and no output'}")
     return code
 
 

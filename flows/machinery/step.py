@@ -93,20 +93,20 @@ def _data(repo: "Repo", stage: "Stage") -> str:
     from dvc.exceptions import DvcException
 
     if not any(out.exists for out in stage.outs):
-        print(f"{stage.outs[0]} is not here: dvc pull {stage.addressing}", flush=True)
+        print(f"{stage.outs[0]} is missing: run `dvc pull {stage.addressing}`", flush=True)
         repo.pull(targets=[stage.addressing])
         return "pulled"
     if lost := [path for out in stage.outs for path in _lost(out)]:
         some = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
         raise DvcException(
-            f"{some}: gone, though {stage.addressing} lists it; `dvc checkout {stage.addressing}` brings it "
-            f"back, `dvc add {stage.outs[0]}` records that it was meant to go"
+            f"{some}: missing, though listed in {stage.addressing}; `dvc checkout {stage.addressing}` brings it "
+            f"back, `dvc add {stage.outs[0]}` records that it was removed on purpose"
         )
     if not repo.reproduce(stage.addressing, single_item=True):
         return "unchanged"
     (now,) = repo.stage.collect(stage.addressing)
     for before, out in zip(stage.outs, now.outs, strict=True):
-        print(f"{out} changed: versioned as {out.hash_info.value}, before {before.hash_info.value}", flush=True)
+        print(f"{out} changed: versioned as {out.hash_info.value} (was {before.hash_info.value})", flush=True)
     return "versioned"
 
 

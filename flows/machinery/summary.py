@@ -25,7 +25,7 @@ def blocks(outcomes: Sequence[Outcome], registered: dict[str, Any], served: dict
     if all(outcome.state == "unchanged" for outcome in outcomes):
         parts.append("nothing changed: no stage ran, no new version")
     parts += [
-        f"{outcome.name} changed: `git add {outcome.name}` and commit to keep this version of the data"
+        f"{outcome.name} changed: `git add {outcome.name}` and commit it to keep this version of the data"
         for outcome in outcomes
         if outcome.state == "versioned"
     ]
@@ -60,14 +60,16 @@ def _model(registered: dict[str, Any]) -> list[Block]:
     table = [["test metric", "this model", head, "gate"]]
     for name, value in values.items():
         if isinstance(value, int | float):
-            held = f"{gates[name]['limit']} {'held' if gates[name]['held'] else 'NOT HELD'}" if name in gates else ""
+            held = (
+                f"{gates[name]['limit']} {'passed' if gates[name]['held'] else 'NOT PASSED'}" if name in gates else ""
+            )
             table.append([name, _number(value), _number(champion["metrics"].get(name)), held])
     aliases = ", ".join(registered["aliases"]) or "no alias"
     version = f"{registered['name']} version {registered['version']}"
     parts: list[Block] = [table]
     if difference := registered["difference"]:
         low, high = _number(difference["low"]), _number(difference["high"])
-        parts.append(f"{registered['score']} beside the champion's: {_number(difference['mean'])} ({low} to {high})")
+        parts.append(f"{registered['score']} minus the champion's: {_number(difference['mean'])} ({low} to {high})")
     parts.append(
         f"{version}{' (new)' if registered['new_version'] else ''}: {aliases}; "
         f"{'promoted' if registered['promoted'] else 'not promoted'}: {registered['reason']}"
@@ -77,7 +79,7 @@ def _model(registered: dict[str, Any]) -> list[Block]:
 
 def _places(registered: dict[str, Any], served: dict[str, str]) -> Block:
     if not served:
-        return "to look at all of it: `make ui` opens MLflow, Prefect and the data report"
+        return "to see everything, run `make ui`: MLflow, Prefect and the data report"
     links = {name: f"{served[name]}  {text}" for name, text in PLACES.items() if name in served}
     if "mlflow" in links and registered:
         name, version = registered["name"], registered["version"]

@@ -100,45 +100,49 @@ def test_other_encodings(tmp_path: Path) -> None:
 
 MANY = "".join(f"{number},2020-01-{number:02},a\n" for number in range(1, 20))
 HOSTILE: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
-    "empty": ("", {}, "it is empty"),
-    "blank": ("\n \n", {}, "it is empty|no column"),
-    "header only": ("x,y\n", {}, "no rows below the header"),
-    "wrong delimiter": ("x:y\n1:a\n2:b\n", {"label": ["x:y"]}, "one column only.*--delimiter"),
-    "the delimiter is not it": ("x,y\n1,a\n", {"label": ["x,y"], "delimiter": ";"}, "one column only"),
+    "empty": ("", {}, "the file is empty"),
+    "blank": ("\n \n", {}, "the file is empty|no column"),
+    "header only": ("x,y\n", {}, "no rows after the header"),
+    "wrong delimiter": ("x:y\n1:a\n2:b\n", {"label": ["x:y"]}, "only one column.*--delimiter"),
+    "the delimiter is not it": ("x,y\n1,a\n", {"label": ["x,y"], "delimiter": ";"}, "only one column"),
     "two characters": ("x,y\n1,a\n", {"delimiter": ", "}, "expected one character"),
     "latin-1": (b"x,y\nok,a\nGr\xfcn,b\n", {}, r"line 3, byte 3 \(fc\) is not utf-8.*--encoding cp1252"),
     "latin-1 in the header": (b"x,\xfc,y\nok,a\n", {}, r"line 1, byte 3 \(fc\) is not utf-8"),
-    "utf-16": ("x,y\n1,a\n".encode("utf-16"), {}, "is UTF-16: --encoding utf-16"),
+    "utf-16": ("x,y\n1,a\n".encode("utf-16"), {}, "like UTF-16: use --encoding utf-16"),
     "a class that is a word": (
         "x,y\n1,a\n2,NA\n3,NA\n",
         {},
-        "1 different values; .*; 2 'NA' count as missing: --not-missing NA",
+        "1 distinct value, .*; 2 'NA' count as missing; to keep them: --not-missing NA",
     ),
-    "a word that is none": ("x,y\n1,a\n", {"not_missing": ["?"]}, "--not-missing '\\?': .* one of NA, N/A"),
-    "no such encoding": ("x,y\n1,a\n", {"encoding": "latin-l"}, "--encoding latin-l: unknown"),
-    "a short row": ("x,y\n1,a\n2\n", {}, "line 3 has 1 values where 2 are expected: '2'.*--footer 1"),
-    "a long row": ("x,y\n1,a\n2,b,c\n", {}, "line 3 has 3 values where 2 are expected"),
-    "twice": ("x,x,y\n1,2,a\n", {}, "two columns are called 'x'"),
+    "a word that is none": ("x,y\n1,a\n", {"not_missing": ["?"]}, "--not-missing '\\?': .* these are: NA, N/A"),
+    "unknown encoding": ("x,y\n1,a\n", {"encoding": "latin-l"}, "--encoding latin-l: unknown"),
+    "a short row": ("x,y\n1,a\n2\n", {}, "line 3 has 1 values, but 2 are expected: '2'.*--footer 1"),
+    "a long row": ("x,y\n1,a\n2,b,c\n", {}, "line 3 has 3 values, but 2 are expected"),
+    "twice": ("x,x,y\n1,2,a\n", {}, "two columns are named 'x'"),
     "no header": ("1,a\n2,b\n", {"label": ["y"]}, "no column 'y'.*--columns A,B,C"),
     "a quote never closed": ('x,y\n"1,a\n2,b\n', {}, "cannot be read|has 1 values"),
     "a text among numbers": (
         "x,d,y\n" + MANY + "none,2020-01-20,b\n",
         {},
-        "19 of 20 values are numbers, row 20 has 'none'",
+        "19 of 20 values are numbers, but row 20 has 'none'",
     ),
     "a text among dates": (
         "x,d,y\n" + MANY + "20,soon,b\n",
         {},
-        "19 of 20 values are dates, row 20 has 'soon'.*--missing",
+        "19 of 20 values are dates, but row 20 has 'soon'.*--missing",
     ),
-    "no day": ("x,y\n2020-02-30,a\n2020-01-01,b\n", {}, "column x: '2020-02-30' is no date.*--missing TEXT"),
-    "the year 0, or none": ("x,y\n0000-00-00,a\n2020-01-01,b\n", {}, "'0000-00-00' is no date"),
+    "no day": ("x,y\n2020-02-30,a\n2020-01-01,b\n", {}, "column x: '2020-02-30' is not a date.*--missing TEXT"),
+    "the year 0, or none": ("x,y\n0000-00-00,a\n2020-01-01,b\n", {}, "'0000-00-00' is not a date"),
     "thousands": ('x,y\n"1,234",a\n"5,678",b\n', {}, "'1,234' looks like a number with thousands.*--thousands"),
     "thousands or a fraction": ("x;y\n1,234;a\n5,678;b\n", {}, "'1,234' looks like a number with thousands"),
-    "not exact": (f"x,y\n{2**60 + 1},a\n1,b\n", {}, "column x: .* too large a whole number.*--drop x"),
-    "another form": ("x,y\n31.1.2020,a\n1/2/2020,b\n", {"date": ["x=%d.%m.%Y"]}, "'1/2/2020' is no date of the form"),
-    "number wanted": ("x,y\n1,a\n2,b\n", {"task": "number"}, "column y: 'a' is no number"),
-    "one class": ("x,y\n1,a\n2,a\n", {}, "1 different values"),
+    "not exact": (f"x,y\n{2**60 + 1},a\n1,b\n", {}, "column x: .* too large to be represented exactly.*--drop x"),
+    "another form": (
+        "x,y\n31.1.2020,a\n1/2/2020,b\n",
+        {"date": ["x=%d.%m.%Y"]},
+        "'1/2/2020' is not a date of the form",
+    ),
+    "number wanted": ("x,y\n1,a\n2,b\n", {"task": "number"}, "column y: 'a' is not a number"),
+    "one class": ("x,y\n1,a\n2,a\n", {}, "1 distinct value"),
     "rename what is not there": ("x,y\n1,a\n2,b\n", {"rename": ["c=d"]}, r"no such label \(there are: a, b\)"),
     "reserved": ("id,y\n1,a\n2,b\n", {}, "may not be called 'id'.*--drop id"),
 }
@@ -202,7 +206,7 @@ def test_what_is_predicted_is_guessed_and_told(
         assert (source.settings["labels"], source.settings["targets"]) == (expected, [])
         assert set(found["label"].to_pylist()) - {None} == set(expected)
         assert f"one of {len(expected)} classes" in said
-    assert ("if that is wrong: --task" in said) == ("task" not in options)
+    assert ("if that is wrong, use --task" in said) == ("task" not in options)
 
 
 def test_several_numbers_are_a_list_without_gaps(tmp_path: Path) -> None:
@@ -276,14 +280,14 @@ def test_many_hints_are_cut(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        (["31.12.2023", "1.2.2023"], "looks like dates, taken for categories: --date 'x=%d.%m.%Y' makes"),
-        (["12/31/2023", "01/02/2023"], "--date 'x=%m/%d/%Y' makes"),
-        (["03/04/2023", "01/02/2023"], "--date 'x=%m/%d/%Y' or --date 'x=%d/%m/%Y' makes"),
-        (["31.12.23 10:15", "1.2.23 23:59"], "--date 'x=%d.%m.%y %H:%M' makes"),
-        (["2023-1-31", "2023-12-1"], "--date 'x=%Y-%m-%d' makes"),
+        (["31.12.2023", "1.2.2023"], "looks like dates, read as categories: --date 'x=%d.%m.%Y' reads"),
+        (["12/31/2023", "01/02/2023"], "--date 'x=%m/%d/%Y' reads"),
+        (["03/04/2023", "01/02/2023"], "--date 'x=%m/%d/%Y' or --date 'x=%d/%m/%Y' reads"),
+        (["31.12.23 10:15", "1.2.23 23:59"], "--date 'x=%d.%m.%y %H:%M' reads"),
+        (["2023-1-31", "2023-12-1"], "--date 'x=%Y-%m-%d' reads"),
         (["31.12.2023", "soon"], None),
         (["", ""], None),
-        ([f"u{number}" for number in range(60)], r"an id or a date (60 different values in 60 rows), taken"),
+        ([f"u{number}" for number in range(60)], r"an id or a date (60 different values in 60 rows), read"),
         ([f"u{number % 31}" for number in range(60)], "--drop x leaves it out"),
         ([f"u{number % 30}" for number in range(60)], None),
         ([f"u{number}" for number in range(49)], None),
@@ -348,11 +352,11 @@ def test_more_rows_are_read_with_the_datasets_types(tmp_path: Path) -> None:
     assert pa.concat_tables(second.tables)["code"].to_pylist() == ["007", "008"]
     third = tabular(written(tmp_path, "code,n,y\n007,none,u\n008,,v\n"), ["y"])
     third.schema = schema
-    with pytest.raises(SlipwayError, match="column n: 'none' is no number"):
+    with pytest.raises(SlipwayError, match="column n: 'none' is not a number"):
         list(third.tables)
     fourth = tabular(written(tmp_path, "code,n,y\n007,1,0.5\n008,2,1\n"), ["y"])
     fourth.schema = schema
-    with pytest.raises(SlipwayError, match="the dataset predicts otherwise: --task class"):
+    with pytest.raises(SlipwayError, match="the existing dataset predicts something else; use --task class"):
         list(fourth.tables)
 
 

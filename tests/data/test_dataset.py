@@ -112,11 +112,11 @@ def test_bad_datasets_are_refused_by_name(make: Make, tmp_path: Path) -> None:
     assert "column x is missing" in refusal(data, pa.schema({"x": pa.float64()}))
     assert "a.parquet: column label is string, expected double" in refusal(data, pa.schema({"label": pa.float64()}))
     (data / "notes.txt").write_text("hello")
-    assert "notes.txt: a dataset holds only Parquet files" in refusal(data)
+    assert "notes.txt: a dataset may contain only Parquet files" in refusal(data)
     (data / "notes.txt").unlink()
     whole = (data / "a.parquet").read_bytes()
     (data / "a.parquet").write_bytes(whole[: len(whole) // 2])
-    assert "a.parquet: not a whole Parquet file" in refusal(data)
+    assert "a.parquet: not a complete Parquet file" in refusal(data)
     (data / "a.parquet").unlink()
     assert "the dataset is empty" in refusal(data)
 
@@ -127,7 +127,7 @@ def test_damage_in_the_middle_is_found_when_it_is_read(make: Make) -> None:
     content = bytearray(path.read_bytes())
     content[100:2000] = bytes(1900)
     path.write_bytes(content)
-    with pytest.raises(SlipwayError, match=r"a\.parquet: not a whole Parquet file"):
+    with pytest.raises(SlipwayError, match=r"a\.parquet: not a complete Parquet file"):
         [dataset.read(chunk, BYTES) for chunk in dataset.chunks(Path("data"), BYTES)]
 
 

@@ -54,5 +54,5 @@ def test_other_rows_in_their_place_are_an_error(data: Path, change) -> None:
     """One row less, and rows in another order."""
     whole = pq.read_table(data / "b.parquet")
     pq.write_table(whole.take(pa.array(np.arange(7)[change])), data / "b.parquet", row_group_size=3)
-    with pytest.raises(SlipwayError, match=r"data does not hold the examples of .*arrays/test: run `dvc repro`"):
+    with pytest.raises(SlipwayError, match=r"data does not contain the examples of .*arrays/test: run `dvc repro`"):
         list(read(data))

@@ -376,7 +376,7 @@ def test_a_file_is_downloaded_whole(serve: Callable[[bytes], str], tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"), [("short", "cut short after 10 of 300,000 bytes"), ("missing", "404"), ("good", "SHA-256")]
+    ("kind", "said"), [("short", "stopped after 10 of 300,000 bytes"), ("missing", "404"), ("good", "SHA-256")]
 )
 def test_a_download_that_fails_says_why_and_leaves_nothing(
     serve: Callable[[bytes], str], tmp_path: Path, kind: str, said: str
@@ -444,7 +444,7 @@ def test_files_are_found_in_the_folder_or_in_one_below_and_checked(tmp_path: Pat
     (tmp_path / "below" / "a.csv").write_bytes(b"a")
     assert example.files("some", some, tmp_path) == tmp_path / "below"
     (tmp_path / "a.csv").write_bytes(b"another")
-    with pytest.raises(SlipwayError, match="not the file that was expected"):
+    with pytest.raises(SlipwayError, match="not the expected file"):
         example.files("some", some, tmp_path)
 
 

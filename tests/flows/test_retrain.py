@@ -151,14 +151,18 @@ def test_no_repository_no_schedule_no_commit(tmp_path: Path, prefect_server: str
 
     process = flows(tmp_path, "retrain", "--cron", "whenever", PREFECT_API_URL=prefect_server)
     out, _ = process.communicate()
-    assert process.returncode == 1 and out == 'error: "whenever" is no schedule; "0 3 * * *" is every night at three\n'
+    assert (
+        process.returncode == 1
+        and out
+        == 'error: "whenever" is not a valid cron expression; "0 3 * * *", for example, is every night at 03:00\n'
+    )
 
     new = tmp_path / "new"
     repository(new, {"a": {"cmd": "echo 1 > a", "outs": ["a"]}})
     command(new, "git", "update-ref", "-d", "HEAD")
     process = flows(new, "retrain", PREFECT_API_URL=prefect_server)
     out, _ = process.communicate()
-    assert process.returncode == 1 and "git has no commit yet" in out.splitlines()[-1]
+    assert process.returncode == 1 and "this repository has no commit yet" in out.splitlines()[-1]
 
 
 @pytest.fixture

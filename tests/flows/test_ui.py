@@ -64,7 +64,7 @@ def test_all_are_served_on_loopback_and_end_together(tmp_path: Path) -> None:
 
     other = flows(path, "ui", **home)
     out, _ = other.communicate()
-    assert other.returncode == 0 and out.startswith("already served") and addresses["mlflow"] in out
+    assert other.returncode == 0 and out.startswith("already running") and addresses["mlflow"] in out
 
     run = flows(path, "retrain", **home)  # finds it without being told
     out, _ = run.communicate()

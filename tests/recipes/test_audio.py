@@ -230,7 +230,7 @@ def test_encode_needs_no_tensorflow() -> None:
         ({"fmin": 5000.0, "fmax": 4000.0}, "fmin < fmax"),
         ({"sample_rate": 8000, "fmax": 5000.0}, "fmin < fmax"),
         ({"seconds": 0.02}, "shorter than window_ms"),
-        ({"hop_ms": 0.01}, "a sample at least"),
+        ({"hop_ms": 0.01}, "at least one sample"),
         ({"group": ["peak"]}, "cannot be called peak"),
         ({"group": ["speaker", "speaker"]}, "cannot be called speaker"),
     ],
@@ -426,7 +426,7 @@ def test_an_archive_that_means_harm_writes_nothing_and_its_rest_is_read(
     read = source.audio(path, None, None, [])
     assert sorted(str(r["label"]) for r in rows(read)) == ["no", "yes"]
     assert dict(read.skipped) == {
-        "a path that leads out of the archive": 2,
+        "a path that points outside the archive": 2,
         "a link or a device in the archive": 3,
         "larger than 0 MB": 1,
     }
@@ -467,11 +467,11 @@ def test_paths_that_cannot_be_used_say_why(repo: Path) -> None:
     whole = packed(repo / "digits.tar.gz", SPOKEN).read_bytes()
     for content in (b"", b"no archive", whole[: len(whole) // 2], whole[:5000] + bytes(500) + whole[5500:]):
         (repo / "broken.tar.gz").write_bytes(content)
-        with pytest.raises(SlipwayError, match="not a whole tar file"):
+        with pytest.raises(SlipwayError, match="not a complete tar file"):
             rows(source.audio(repo / "broken.tar.gz", "{label}_{speaker}_{index}", None, []))
     with pytest.raises(SlipwayError, match="none of the 2 recordings can be read"):
         source.audio(unpacked(repo / "bad", {"a/1.wav": b"no", "b/1.wav": b"no"}), None, None, [])
-    with pytest.raises(SlipwayError, match="only some recordings lie in a folder of a split"):
+    with pytest.raises(SlipwayError, match="only some recordings are in split folders"):
         source.audio(unpacked(repo / "mixed", {"train/a/1.wav": WAV, "b/1.wav": WAV}), None, None, [])
     (repo / "none").mkdir()
     with pytest.raises(SlipwayError, match="it is empty"):

@@ -88,7 +88,7 @@ def test_columns_and_names_of_one_value_and_of_several() -> None:
 @pytest.mark.parametrize(
     ("section", "expected"),
     [
-        ({"season": 5}, "more than a history of 4"),
+        ({"season": 5}, "longer than the history of 4"),
         ({"values": ["a", "a"]}, "named twice: a"),
         ({"values": []}, "at least 1"),
         ({"step": "fortnight"}, "step is 'fortnight'; it may be second"),
@@ -270,7 +270,7 @@ def test_ridge_finds_the_recurrence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "expected"), [({"width": 10}, "no multiple of heads"), ({"model": "arima"}, "seasonal_naive")]
+    ("section", "expected"), [({"width": 10}, "not a multiple of heads"), ({"model": "arima"}, "seasonal_naive")]
 )
 def test_networks_that_cannot_be_are_refused(section: dict[str, Any], expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
@@ -469,7 +469,7 @@ def test_several_values_and_groups(tmp_path: Path) -> None:
     assert found["group"].to_pylist() == ["a"] * 3 + ["b"] * 3 or found["group"].to_pylist() == ["b"] * 3 + ["a"] * 3
     assert found["history_w"].to_pylist()[0] == [10, 20, 30]
     assert found["label"].to_pylist()[0] == [4, 5, 40, 50]
-    assert source.skipped == {"a series of under 5 steps": 1}
+    assert source.skipped == {"a series shorter than 5 steps": 1}
 
 
 def test_a_gap_stays_one_in_a_history_and_makes_no_label(tmp_path: Path) -> None:
@@ -560,9 +560,9 @@ def test_the_last_window_of_each_group_is_what_a_forecast_follows(tmp_path: Path
     assert found.schema == series.columns(asked)
     assert found["history"].to_pylist() == [[3, None, 5], [11, 12, 13]]
     for changed, group, message in (
-        ({"history": 4}, "g", r"b has 3 steps; the model looks at 4"),
-        ({}, None, "several series, so name their column: --group"),
-        ({"group": False}, "g", "one series, so leave out --group"),
+        ({"history": 4}, "g", r"b has 3 steps; the model needs 4"),
+        ({}, None, "several series: give their column with --group"),
+        ({"group": False}, "g", "a single series: leave out --group"),
     ):
         with pytest.raises(SlipwayError, match=message):
             latest(file, asked.model_copy(update=changed), "t", group, csv_reader.Reading(), None)
@@ -589,7 +589,7 @@ WRONG: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "an odd number": ([*GOOD[:3], "2020-01-04,?0.2"], {}, r"line 5: v is '\?0\.2', no finite number"),
     "infinity": ([*GOOD[:3], "2020-01-04,inf"], {}, "line 5: v is 'inf'"),
     "overflow": ([*GOOD[:3], "2020-01-04,1e999"], {}, "line 5: v is '1e999'"),
-    "two of a time": ([*GOOD, "2020-01-02,7"], {}, r"line 8 \(2020-01-02\): line 3 is of the same time"),
+    "two of a time": ([*GOOD, "2020-01-02,7"], {}, r"line 8 \(2020-01-02\): line 3 has the same time"),
     "a text for a time": ([GOOD[0], "soon,2", *GOOD[2:]], {}, "line 3: t is 'soon', no time"),
     "a date that is none": ([GOOD[0], "2020-02-30,2", *GOOD[2:]], {}, "line 3: t is '2020-02-30', no time"),
     "no time at all": (["soon,1", "later,2"], {}, "no row has a time in column t; it begins with 'soon'"),
@@ -598,16 +598,16 @@ WRONG: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "another delimiter": (
         [line.replace(",", ";") for line in GOOD],
         {},
-        r"no column 't' \(there are: t,v\) \(one column only: what stands between columns is --delimiter",
+        r"no column 't' \(there are: t,v\) \(there is only one column: give the column delimiter with --delimiter",
     ),
-    "a line too many columns": ([*GOOD[:2], "2020-01-03,3,3", *GOOD[3:]], {}, "line 4 has other columns"),
+    "a line too many columns": ([*GOOD[:2], "2020-01-03,3,3", *GOOD[3:]], {}, "line 4 does not have the columns"),
     "an irregular step": ([*GOOD, "2020-01-07T01:30,7"], {}, "line 8 .*not a whole number of steps"),
-    "a century too far": ([*GOOD, "2999-01-07,7"], {}, "steps .day. after 2020-01-01.*is that time right"),
-    "too short": (GOOD[:4], {}, r"no whole window of 3 \+ 2 steps.*4 steps"),
+    "a century too far": ([*GOOD, "2999-01-07,7"], {}, "steps .day. after 2020-01-01.*is that time correct"),
+    "too short": (GOOD[:4], {}, r"no complete window of 3 \+ 2 steps.*4 steps"),
     "no column": (GOOD, {"time": "when"}, r"no column 'when' \(there are: t, v\)"),
     "a column twice": (GOOD, {"group": "v"}, "column v is named twice"),
     "no such step": (GOOD, {"step": "fortnight"}, "--step: step is 'fortnight'"),
-    "a season too long": (GOOD, {"season": 9}, "--season 9 is more than a history of 3"),
+    "a season too long": (GOOD, {"season": 9}, "--season 9 is longer than the history of 3"),
     "a history of none": (GOOD, {"history": 0}, "--history is 0"),
     "windows of every none": (GOOD, {"every": 0}, "--every is 0"),
 }
@@ -621,7 +621,7 @@ def test_a_file_that_is_wrong_is_told_where(tmp_path: Path, name: str) -> None:
 
 
 def test_a_wrong_delimiter_and_a_missing_file_are_told(tmp_path: Path) -> None:
-    with pytest.raises(SlipwayError, match="one column only: what stands between columns is --delimiter"):
+    with pytest.raises(SlipwayError, match="there is only one column: give the column delimiter with --delimiter"):
         ingest(csv(tmp_path, *(line.replace(",", "#") for line in GOOD), header="t#v"))
     for name in ("none.csv", "none.parquet"):
         with pytest.raises(SlipwayError, match="no such file"):
@@ -635,11 +635,11 @@ def test_other_delimiters_decimal_commas_and_encodings_are_read(tmp_path: Path) 
     lines = [f"{day:02}.01.2020;{day},5;Köln" for day in range(1, 6)]
     file = tmp_path / "s.csv"
     file.write_text("\n".join(["t;v;g", *lines]), encoding="latin-1")
-    with pytest.raises(SlipwayError, match=r"v is '1,5', no finite number; --decimal , reads it"):
+    with pytest.raises(SlipwayError, match=r"v is '1,5', no finite number; use --decimal , to read it"):
         ingest(file, form="%d.%m.%Y", encoding="latin-1")
     found = whole(ingest(file, form="%d.%m.%Y", encoding="latin-1", decimal=",", group="g"))
     assert found["history"].to_pylist() == [[1.5, 2.5, 3.5]] and found["group"].to_pylist() == ["Köln"]
-    with pytest.raises(SlipwayError, match=r"line 2, byte 17 \(f6\) is not utf-8; name the encoding"):
+    with pytest.raises(SlipwayError, match=r"line 2, byte 17 \(f6\) is not utf-8; give the encoding"):
         ingest(file, form="%d.%m.%Y")
 
 
@@ -656,7 +656,7 @@ def test_a_note_of_several_lines_and_a_wrong_byte_far_down_are_read_by_their_lin
     path = csv(tmp_path, *(f'{line},"a\nnote"' for line in days(*range(60))), header="t,v,note")
     assert len(whole(ingest(path))) == 56
     path.write_bytes(path.read_bytes() + b"2020-03-01,1,K\xf6ln\n")
-    with pytest.raises(SlipwayError, match=r"line 122, byte 15 \(f6\) is not utf-8; name the encoding"):
+    with pytest.raises(SlipwayError, match=r"line 122, byte 15 \(f6\) is not utf-8; give the encoding"):
         ingest(path)
 
 
@@ -680,7 +680,7 @@ def test_every_window_is_what_the_file_says(
     try:
         found = whole(ingest(path, history=history, horizon=horizon))
     except SlipwayError as error:
-        assert "no whole window" in str(error)
+        assert "no complete window" in str(error)
         assert not expected
     else:
         labels = [row if isinstance(row, list) else [row] for row in found["label"].to_pylist()]

@@ -182,7 +182,7 @@ def test_a_column_of_ids_is_refused_as_a_category(monkeypatch: pytest.MonkeyPatc
         ({"numeric": ["dates_valid"], "labels": CLASSES}, "a fact has that name"),
         ({"numeric": ["x"]}, "either labels .* or targets"),
         ({"numeric": ["x"], "labels": CLASSES, "targets": ["y"]}, "either labels .* or targets"),
-        ({"numeric": ["x"], "labels": ["a"]}, "one class only"),
+        ({"numeric": ["x"], "labels": ["a"]}, "only one class"),
         ({"numeric": ["x"], "labels": ["a", "a"]}, r"labels\n.*named twice: a"),
         ({"numeric": ["x"], "targets": ["a", "a"]}, r"targets\n.*named twice: a"),
     ],
@@ -193,7 +193,7 @@ def test_settings_that_cannot_be_are_refused(section: dict[str, Any], expected: 
 
 
 def test_a_width_that_the_heads_cannot_share_is_refused() -> None:
-    with pytest.raises(ValueError, match="10 cannot be shared by 4 heads"):
+    with pytest.raises(ValueError, match="10 cannot be divided among 4 heads"):
         networks.Network(width=10, heads=4)
 
 

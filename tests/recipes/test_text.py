@@ -119,7 +119,7 @@ def test_a_text_with_nothing_to_read_is_an_error_with_the_reason(encoding: str, 
     params, state, _ = fitted({"encoding": encoding})
     text.facts(texts(UNREADABLE[name]), params)
     with pytest.raises(
-        ValueError, match=r"the text (is empty|is missing|has [\d,]+ (bytes|characters), over max_chars)"
+        ValueError, match=r"the text (is empty|is missing|has [\d,]+ (bytes|characters), more than max_chars)"
     ):
         text.encode(texts("the room was great", UNREADABLE[name]), params, state)
 
@@ -575,12 +575,12 @@ def test_json_lines_and_parquet_are_read_and_labels_renamed(tmp_path: Path) -> N
         ("a.csv", b'id,review,stars\n1,"a,1\n2,b,0\n', {}, "line 3: unexpected end of data.*--no-quotes"),
         ("a.csv", b"", {}, "no column 'review'"),
         ("a.csv", b"review,stars\n", {}, "no example with a label"),
-        ("a.csv", b"review,stars\na,1\n", {"encoding": "klingon"}, "no such encoding"),
+        ("a.csv", b"review,stars\na,1\n", {"encoding": "klingon"}, "unknown encoding"),
         ("a.csv", b"review,stars\na,1\n", {"rename": ["2=two"]}, "no label '2'"),
         ("a.csv", b"review,stars\na,1\n", {"rename": ["two"]}, "write OLD=NEW"),
         ("a.csv", b"review,stars\na,1\n", {"text": None}, "--text COLUMN"),
         ("a.csv", b"review,stars\na,1\n", {"encoding": "utf-16"}, "not utf-16"),
-        ("a.jsonl", b'{"review": "a", "stars": 1}\n{"review": ', {}, "line 2 is no JSON"),
+        ("a.jsonl", b'{"review": "a", "stars": 1}\n{"review": ', {}, "line 2 is not JSON"),
         ("a.jsonl", b'{"review": 3, "stars": 1}', {}, "line 1: 'review' is int, not text"),
         ("a.jsonl", b'{"review": "a"}', {}, "no column 'stars'.*line 1"),
         ("a.jsonl", rb'{"review": "\ud83d", "stars": 1}', {}, "half a surrogate pair"),

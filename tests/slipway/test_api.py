@@ -36,7 +36,7 @@ def test_the_settings_are_those_of_the_nearest_project(monkeypatch: pytest.Monke
 def test_outside_of_a_project_each_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for ask in (slipway.root, slipway.params, lambda: slipway.predict(None, "a.csv")):
-        with pytest.raises(slipway.ProjectError, match="lies in no Slipway project"):
+        with pytest.raises(slipway.ProjectError, match="is not inside a Slipway project"):
             ask()
 
 
@@ -46,7 +46,7 @@ def test_one_process_works_on_one_project(tmp_path: Path, monkeypatch: pytest.Mo
         (tmp_path / mark).touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    with pytest.raises(slipway.ProjectError, match=f"works on the project {ROOT}; start another one for"):
+    with pytest.raises(slipway.ProjectError, match=f"works on the project {ROOT}; start a new process for"):
         slipway.params()
 
 

@@ -95,7 +95,7 @@ def test_an_unknown_command_says_what_may_be_meant(word: str, said: str, tmp_pat
 def test_outside_of_a_project_it_says_so(tmp_path: Path) -> None:
     for words in (["run"], ["predict", "a.csv"], ["example"]):
         out, error = run(*words, at=tmp_path, code=1)
-        assert error.startswith(f"error: {tmp_path} lies in no Slipway project")
+        assert error.startswith(f"error: {tmp_path} is not inside a Slipway project")
         assert out == ""
 
 
@@ -105,7 +105,7 @@ def test_odd_words_and_places_are_a_mistake_too(tmp_path: Path) -> None:
     code = f"mkdir gone; cd gone; rmdir ../gone; {SLIPWAY} run"
     done = subprocess.run(["sh", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "error: the current folder is there no longer: change into another one"
+    assert done.stderr.splitlines()[-1] == "error: the current folder no longer exists: change to another one"
     head = f"{SLIPWAY} example | head -1"  # nobody reads on
     done = subprocess.run(["sh", "-c", head], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("the examples") and done.stderr == ""
@@ -156,7 +156,7 @@ def test_a_flow_is_run_in_the_project_from_a_folder_below(below: Path, prefect_s
     assert (below.parent / "first").read_text() == "1"
     assert not list(below.iterdir())
     assert run("schedule", "whenever", at=below, code=1, environment=environment)[1].startswith(
-        'error: "whenever" is no schedule'
+        'error: "whenever" is not a valid cron expression'
     )
 
 

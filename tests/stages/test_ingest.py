@@ -113,10 +113,10 @@ def test_pictures_with_several_labels_are_listed_in_a_file(repo: Path, capsys: p
         ("file,labels\na.png,x;y\nnotes.txt,x", r"line 3: notes\.txt is not an image file"),
         ("file,labels\na.png,x;y\n./a.png,x", r"line 3: a\.png is listed in line 2 already"),
         ("file,labels\na.png,x;y", r"1 of the 2 images in pets are not listed, such as b\.png"),
-        ("file,labels\na.png,x\nb.png,x", "1 label in all of it"),
+        ("file,labels\na.png,x\nb.png,x", "1 label in the whole file"),
         ("file,labels,split\na.png,x,half\nb.png,y,", "line 2: split 'half' is none of train, validation, test"),
         ('file,labels\n"a.png,x\nb.png,y', r"line 3: unexpected end of data; is a quote missing\?"),
-        ("file,labels\na.png,\xe4\nb.png,y", r"line 2, byte 7 \(e4\) is not utf-8; name the encoding"),
+        ("file,labels\na.png,\xe4\nb.png,y", r"line 2, byte 7 \(e4\) is not utf-8; give the encoding"),
     ],
 )
 def test_a_list_of_labels_that_cannot_be_used_says_why(repo: Path, text: str, expected: str) -> None:
@@ -212,7 +212,7 @@ def test_replace_needs_what_was_there_to_be_kept_by_dvc(repo: Path, capsys: pyte
     version = YAML(typ="safe").load(Path("data.dvc"))["outs"][0]["md5"]
     capsys.readouterr()
     ingest.run("breast-cancer", replace=True)
-    assert f"it replaces the version {version} of data, which DVC keeps" in capsys.readouterr().out
+    assert f"it replaces version {version} of data, which DVC keeps" in capsys.readouterr().out
     assert list(contents(Path("data"))) == ["breast-cancer.parquet"]
     settings = params.load()
     assert (settings.name, settings.recipe) == ("breast-cancer", "tabular")
@@ -233,7 +233,9 @@ def test_files_of_the_users_in_the_folder_are_never_removed(
     words = ["ingest", "table", f"{data}/kunden.csv", "--label", "kauft", "--data", data]
     assert main([*words, "--replace"] if replace else words) == 1
     said = capsys.readouterr().err
-    assert f"error: {data}: holds files that DVC does not keep (.hidden, kunden.csv, my-notes.csv and 1 more)" in said
+    assert (
+        f"error: {data}: contains files that DVC does not keep (.hidden, kunden.csv, my-notes.csv and 1 more)" in said
+    )
     assert {name: Path(data, name).read_text() for name in files} == files
     assert Path("params.yaml").read_bytes() == before
     assert not Path("data.dvc").exists()
@@ -260,7 +262,7 @@ def test_an_empty_folder_may_go_and_a_link_is_explained(repo: Path, capsys: pyte
     Path("data").symlink_to("disk", target_is_directory=True)
     for replace in ([], ["--replace"]):
         assert main(["ingest", *GERMAN, *replace]) == 1
-        assert "error: data is a link, and DVC versions nothing behind one" in capsys.readouterr().err
+        assert "error: data is a link, and DVC cannot version what a link points to" in capsys.readouterr().err
     Path("data").unlink()
     Path("data/empty").mkdir(parents=True)
     assert main(["ingest", *GERMAN]) == 0
@@ -346,7 +348,7 @@ def test_folders_that_cannot_be_used_say_why(repo: Path) -> None:
     with pytest.raises(SlipwayError, match="no image files in its 1 class folders"):
         ingest.run("images", folder=Path("empty"))
     Image.new("L", (3, 3)).save("empty/cat/b.png")
-    with pytest.raises(SlipwayError, match="one class only"):
+    with pytest.raises(SlipwayError, match="only one class"):
         ingest.run("images", folder=Path("empty"))
     Path("empty/cat/b.png").unlink()
     Path("empty/cat/a.png").write_text("no image")
@@ -440,7 +442,7 @@ def test_settings_that_do_not_go_with_new_data_stop_before_anything_is_changed(
         assert main(words) == 1
         said = capsys.readouterr().err
         assert said.startswith("error: params.yaml: train.class_weights: no label 'yes'; there are: ja, nein\n")
-        assert "nothing was changed: remove it from params.yaml, or change it to what fits both, and ingest" in said
+        assert "nothing was changed: remove it from params.yaml, or change it to a value that fits, and ingest" in said
         assert state(weighted) == before
     Path("params.yaml").write_text(Path("params.yaml").read_text().replace('{"yes": 2.0}', "balanced"))
     assert main(words) == 0
@@ -610,6 +612,8 @@ def test_a_network_of_the_same_recipe_stays_and_that_is_told(repo: Path, capsys:
     assert "params.yaml: network: {'model': 'mlp', 'hidden': [8]} -> {'model': 'cnn', 'hidden': [8]}\n" in said
     assert "params.yaml: network stays as it was chosen for digits (hidden: [8]); that says nothing of pets" in said
     _chosen({"filters": [1, 1, 1]})
-    with pytest.raises(SlipwayError, match=r"network\.filters: 3 blocks halve .*\nso it would be with the new data"):
+    with pytest.raises(
+        SlipwayError, match=r"network\.filters: 3 blocks halve .*\nthis setting does not fit the new data"
+    ):
         ingest.run("images", folder=pictures(repo / "tiny", {"cat": 2, "dog": 2}, size=(3, 3)), replace=True)
     assert _network() == {"filters": [1, 1, 1]}

@@ -98,7 +98,7 @@ def test_fitting_in_pieces_is_fitting_at_once(make: Make) -> None:
 
 def test_an_empty_split_is_refused(make: Make) -> None:
     settings = make(rows=2)
-    with pytest.raises(SlipwayError, match=r"the (test|validation|train) split is empty \(2 examples in all\)"):
+    with pytest.raises(SlipwayError, match=r"the (test|validation|train) split is empty \(2 examples in total\)"):
         run(settings)
     assert not OUT.exists()
 

@@ -73,7 +73,7 @@ def asked(uri: str, given: Path) -> pa.Table:
             examples = examples.rename_columns(["image"])
         return onnx_model.predict(onnx_model.load(next(folder.rglob("model.onnx")).parent), examples)
     except SlipwayError as error:
-        raise SlipwayError(f"{uri}: the model does not answer: {error}") from None
+        raise SlipwayError(f"{uri}: the model cannot predict: {error}") from None
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_the_first_model_becomes_champion_and_again_changes_nothing(
     assert first["promoted"]
     assert first["changed"]
     assert first["aliases"] == ["challenger", "champion"]
-    assert first["reason"] == "all gates hold and there was no champion"
+    assert first["reason"] == "it passes all gates and there was no champion"
     assert [gate["held"] for gate in first["gates"]] == [True, True, True, True]
     version = connection.client().get_model_version("sides", "1")
     tags = version.tags
@@ -208,13 +208,13 @@ def test_a_gate_that_does_not_hold(project: Path, capsys: pytest.CaptureFixture[
     model(project, POOR, minimum="{accuracy: 0.95}")
     still = run()
     assert still["promoted"]
-    assert "fails the gates of today (accuracy)" in still["reason"]
-    assert "fails the gates of today" in str(connection.client().get_model_version("sides", "1").description)
+    assert "fails the current gates (accuracy)" in still["reason"]
+    assert "fails the current gates" in str(connection.client().get_model_version("sides", "1").description)
     capsys.readouterr()
     # lowered again, what made it the champion is told again
     model(project, POOR, minimum="{accuracy: 0.5}")
     again = run()
-    assert again["reason"] == let["reason"] == "all gates hold and there was no champion"
+    assert again["reason"] == let["reason"] == "it passes all gates and there was no champion"
     version = connection.client().get_model_version("sides", "1")
     assert version.tags["slipway.reason"] == let["reason"]
     for text in (capsys.readouterr().out, str(version.description)):
@@ -234,7 +234,7 @@ def test_a_model_that_does_not_beat_the_trivial_answer_is_never_promoted(project
         assert not kept["promoted"]
         assert kept["aliases"] == ["challenger"]
         assert (
-            "it does not beat the trivial answer (the most frequent class, 0.9772): accuracy is better by +0 ["
+            "it does not beat the trivial baseline (the most frequent class, 0.9772): accuracy is better by +0 ["
             in kept["reason"]
         )
         assert kept["gates"][-1]["limit"] == "> 0"
@@ -265,7 +265,7 @@ def test_a_gate_on_nothing_names_the_nearest_and_makes_nothing(project: Path) ->
 
 def test_a_gate_on_the_worst_slice_says_where_there_is_none() -> None:
     gate = params.Register(minimum={"worst_slice_accuracy": 0.8})
-    with pytest.raises(SlipwayError, match=r"evaluate\.slices names no column with a slice of at least 30"):
+    with pytest.raises(SlipwayError, match=r"evaluate\.slices has a slice of at least 30"):
         promotion.gates(gate, {"baseline_accuracy": 0.9})
     with pytest.raises(SlipwayError, match=r"did you mean worst_slice_cost\?"):
         promotion.gates(gate, {"worst_slice_cost": 0.9})
@@ -281,7 +281,7 @@ def test_a_champion_that_cannot_answer_is_told_and_stays(project: Path) -> None:
     model(project, GOOD)
     kept = run()
     assert not kept["promoted"]
-    assert "cannot be evaluated anew" in kept["reason"]
+    assert "cannot be evaluated again" in kept["reason"]
     assert "by hand" in kept["reason"]
     assert alias("champion") == "1"
     # by hand, then
@@ -314,7 +314,7 @@ def test_a_version_promoted_by_hand_is_not_called_worse(project: Path, capsys: p
     capsys.readouterr()
     after = run()
     assert after["promoted"]
-    assert after["reason"] == "it is the champion already"
+    assert after["reason"] == "it is already the champion"
     assert "worse" not in capsys.readouterr().out
     assert run() == after | {"changed": False}
 
@@ -374,7 +374,7 @@ def test_killed_anywhere_it_goes_on(monkeypatch: pytest.MonkeyPatch, at: str, af
     done = run()
     assert done["version"] == "1"
     assert done["aliases"] == ["challenger", "champion"]
-    assert done["reason"] == "all gates hold and there was no champion"
+    assert done["reason"] == "it passes all gates and there was no champion"
     assert versions() == ["1"]
     client = connection.client()
     experiment = connection.experiment("sides")
@@ -408,8 +408,11 @@ def replaced(path: str, old: str, new: str) -> Callable[[], None]:
             replaced("dvc.yaml", "- build/model\n", "- build/model\n    - params.yaml\n"),
             "params.yaml has changed since the stage evaluate ran",
         ),
-        (lambda: shutil.rmtree(".dvc"), "is no DVC repository: run this in the project's root"),
-        (replaced("dvc.yaml", "  evaluate:", "  evaluation:"), "DVC cannot tell if .* up to date: 'evaluate' does not"),
+        (lambda: shutil.rmtree(".dvc"), "is not a DVC repository: run this in the project's root"),
+        (
+            replaced("dvc.yaml", "  evaluate:", "  evaluation:"),
+            "DVC cannot tell whether .* up to date: 'evaluate' does not",
+        ),
     ],
 )
 @pytest.mark.usefixtures("project", "quick")
@@ -431,7 +434,7 @@ def test_other_data_or_another_evaluation_is_never_shown_to_the_models(capsys: p
     pq.write_table(whole, path)
     Path("data/a.parquet").unlink()
     assert main([*REGISTER, "--up-to-date"]) == 1
-    assert "data does not hold the examples of build/arrays/test: run `dvc repro` first" in capsys.readouterr().err
+    assert "data does not contain the examples of build/arrays/test: run `dvc repro` first" in capsys.readouterr().err
     assert versions() == []
 
 

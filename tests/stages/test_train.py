@@ -400,7 +400,7 @@ def test_a_training_starts_from_a_registered_version(make: Make) -> None:
         assert np.array_equal(source.layers["hidden_1"][0], layers()["hidden_1"])
     other = mlflow.create_run(run.info.experiment_id)
     mlflow.create_model_version("trial", str(other.info.artifact_uri), other.info.run_id)
-    with pytest.raises(SlipwayError, match=r"models:/trial/2: its run keeps no build/model\.keras"):
+    with pytest.raises(SlipwayError, match=r"models:/trial/2: its run has no artefact build/model\.keras"):
         pretrained_weights.read(settings.train.model_copy(update={"pretrained": "models:/trial/2"}))
 
 

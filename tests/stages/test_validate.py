@@ -318,7 +318,7 @@ def test_files_that_are_no_dataset(images: Case) -> None:
     path = images.data / "b.parquet"
     good = path.read_bytes()
     path.write_bytes(good[: len(good) // 2])
-    with pytest.raises(SlipwayError, match=r"b.parquet: not a whole Parquet file"):
+    with pytest.raises(SlipwayError, match=r"b.parquet: not a complete Parquet file"):
         images.check()
     pq.write_table(images.tables["b.parquet"].drop(["label"]), path)
     with pytest.raises(SlipwayError, match=r"b.parquet: column label is missing"):
@@ -346,7 +346,7 @@ BAD_SUITES = {
     "examples: [": "not valid YAML",
     "- type: x": "expected the sections",
     "exmples: []": "exmples: unknown section; did you mean examples",
-    "examples: []": "there is no expectation",
+    "examples: []": "contains no expectation",
     "examples: {type: x}": "expected a list",
     "examples:\n  - kwargs: {column: id}": "line 2: expected `type: expect_...`",
     "examples:\n  - type: expect_column_values_to_be_in_sett\n    kwargs: {column: id}": (
@@ -377,10 +377,10 @@ BAD_SUITES = {
         "value_set: "
     ),
     "examples:\n  - {type: expect_table_row_count_to_be_between, kwargs: {min_value: 1}}": (
-        "not about single rows, .* move it to `dataset:`"
+        "does not check single rows, .* move it to `dataset:`"
     ),
     "examples:\n  - {type: expect_column_mean_to_be_between, kwargs: {column: width, min_value: 1}}": (
-        "not about single rows"
+        "does not check single rows"
     ),
     "examples:\n  - {type: expect_column_values_to_be_unique, kwargs: {column: id}}": "column `copy`",
     "examples:\n  - {type: expect_column_values_to_be_between, kwargs: {column: label, min_value: 1}}": (

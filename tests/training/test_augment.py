@@ -189,14 +189,14 @@ def test_chance_is_the_generators_alone() -> None:
         (
             {"rotate": 5},
             {"n": Input("numbers")},
-            r"train\.augment\.rotate: .*n \(numbers\); they can .*feature_noise, mix",
+            r"train\.augment\.rotate: .*n \(numbers\); they support .*feature_noise, mix",
         ),
-        ({"gain": 1}, IMAGE, r"gain: .*x \(image\); they can have rotate, .*cutmix, mixup"),
-        ({"mixup": 1}, {"t": Input("tokens")}, r"mixup: .*t \(tokens\); they can have token_dropout$"),
+        ({"gain": 1}, IMAGE, r"gain: .*x \(image\); they support have rotate, .*cutmix, mixup"),
+        ({"mixup": 1}, {"t": Input("tokens")}, r"mixup: .*t \(tokens\); they support have token_dropout$"),
         (
             {"mixup": 1},
             {"n": Input("numbers"), "c": Input("codes")},
-            r"n \(numbers\), c \(codes\); they can have feature",
+            r"n \(numbers\), c \(codes\); they support have feature",
         ),
         ({"feature_noise": 1}, {"c": Input("codes")}, "no augmentation"),
     ],

@@ -367,7 +367,7 @@ ONE, SEVERAL, NUMBERS = single_label.Target(("a", "b")), multi_label.Target(("a"
     [
         ({"loss": "focal"}, NUMBERS, r"train\.loss: focal is not for numbers; auto, mse, mae, huber are"),
         ({"loss": "binary"}, ONE, "one label per example; auto, cross_entropy, focal are"),
-        ({"loss": "cross_entropy"}, SEVERAL, "several labels per example; auto, binary, focal are"),
+        ({"loss": "cross_entropy"}, SEVERAL, "multi-label data; choose auto, binary, focal"),
         ({"label_smoothing": 0.1}, NUMBERS, r"train\.label_smoothing is for labels"),
         ({"class_weights": "balanced"}, NUMBERS, r"train\.class_weights is for labels"),
         ({"threshold": "f1"}, NUMBERS, r"train\.threshold is for labels"),
@@ -385,11 +385,11 @@ def test_a_setting_that_makes_no_sense_for_the_target_is_an_error(settings, targ
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"momentum": 0.9}, "of the optimizer sgd, not of adam"),
-        ({"optimizer": "sgd", "nesterov": True}, "nesterov needs a momentum"),
-        ({"focal_gamma": 1.0}, "of the loss focal"),
-        ({"class_weights": "balanced", "resample": "balanced"}, "count rare labels twice"),
-        ({"freeze_epochs": 1}, "need something pretrained"),
+        ({"momentum": 0.9}, "only to the optimizer sgd, not to adam"),
+        ({"optimizer": "sgd", "nesterov": True}, "nesterov requires a momentum"),
+        ({"focal_gamma": 1.0}, "only to the loss focal"),
+        ({"class_weights": "balanced", "resample": "balanced"}, "or rare labels count twice"),
+        ({"freeze_epochs": 1}, "require train.pretrained"),
         ({"pretrained": "a.keras", "freeze_epochs": 20}, r"less than epochs \(20\)"),
         ({"class_weights": {"a": -1.0}}, "expected none, balanced or"),
     ],

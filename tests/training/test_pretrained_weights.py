@@ -43,7 +43,7 @@ def test_rows_of_an_embedding_are_taken_for_the_same_vocabulary_only(
     assert pretrained_weights.start(made, source(model(), state), settings, today) == taken
     assert np.array_equal(made.get_layer("ratios").get_weights()[0], before[0])  # what does not learn is today's
     assert (made.get_layer("hidden").get_weights()[0] == 7).all()
-    assert ("not embedding: of another shape or vocabulary" in capsys.readouterr().out) == (taken[0] == "hidden")
+    assert ("not embedding: different shape or vocabulary" in capsys.readouterr().out) == (taken[0] == "hidden")
 
 
 def test_a_backbone_leaves_the_head(capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,13 +59,15 @@ def audio(path: Path, pattern: str | None, test: str | None, keep: list[str]) ->
             _describe(content, rates, lengths)
     if not labels:
         reasons = "; ".join(f"skipped {count:,}: {reason}" for reason, count in skipped.items())
-        raise SlipwayError(f"{path}: no recording that can be used; {reasons or 'it is empty'}")
+        raise SlipwayError(f"{path}: no usable recording; {reasons or 'it is empty'}")
     if unknown := sorted(fields.wanted - values):
         raise SlipwayError(f"{path}: --test: no recording has {fields.test}={unknown[0]}; {_some(values)}")
     if splits[None] and len(splits) > 1:
-        raise SlipwayError(f"{path}: only some recordings lie in a folder of a split; have one kind only there")
+        raise SlipwayError(
+            f"{path}: only some recordings are in split folders (train, validation, test); put all there, or none"
+        )
     if fields.test and not splits["train"]:
-        raise SlipwayError(f"{path}: --test: all recordings would be in the test split; name fewer")
+        raise SlipwayError(f"{path}: --test: all recordings would be in the test split; choose fewer values")
     if not rates:
         raise SlipwayError(f"{path}: none of the {splits.total():,} recordings can be read")
     settings: dict[str, Any] = {
@@ -118,7 +120,7 @@ class _Fields:
                 raise SlipwayError(f"--test {test}: expected FIELD=VALUE or FIELD=VALUE,VALUE,...")
         for option, name in (("--test", self.test), *(("--keep", name) for name in keep)):
             if name is not None and name not in known:
-                has = f"--pattern has {', '.join(known)}" if known else "there is no --pattern that names fields"
+                has = f"--pattern has {', '.join(known)}" if known else "--pattern names no fields"
                 raise SlipwayError(f"{option}: no field {name!r}; {has}")
         self.wanted = set(given.split(",")) if self.test else set()
 
@@ -155,7 +157,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     fields, between = parts[1::2], parts[0::2]
     if not fields or "" in between[1:-1] or len(set(fields)) < len(fields) or not all(f.isidentifier() for f in fields):
         raise SlipwayError(
-            f"--pattern {pattern}: expected fields of different names with text between them, "
+            f"--pattern {pattern}: expected fields with different names and text between them, "
             "such as {label}_{speaker}_{index}"
         )
     joints = "|".join(re.escape(text) for text in between[1:-1])
@@ -201,12 +203,12 @@ def _tar(path: Path, skipped: Counter[str]) -> Iterator[tuple[PurePosixPath, byt
                 if not member.isfile():
                     skipped["a link or a device in the archive"] += 1
                 elif name.is_absolute() or ".." in name.parts:
-                    skipped["a path that leads out of the archive"] += 1
+                    skipped["a path that points outside the archive"] += 1
                 elif _wanted(name, member.size, skipped):
                     file = archive.extractfile(member)
                     yield PurePosixPath(*name.parts[above:]), file.read() if file else b""
     except READ_ERRORS as error:
-        raise SlipwayError(f"{path}: not a whole tar file ({error}); fetch it again, or give a folder") from None
+        raise SlipwayError(f"{path}: not a complete tar file ({error}); download it again, or give a folder") from None
 
 
 def _must_have_ended(archive: tarfile.TarFile) -> None:
@@ -261,23 +263,23 @@ def _some(values: set[str]) -> str:
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("path", type=Path, metavar="PATH", help="folder, or a tar, tar.gz, tar.bz2 or tar.xz file")
+    parser.add_argument("path", type=Path, metavar="PATH", help="folder, or .tar, .tar.gz, .tar.bz2 or .tar.xz file")
     parser.add_argument(
-        "--pattern", metavar="TEXT", help="pattern of the files' names, such as {label}_{speaker}_{index}"
+        "--pattern", metavar="TEXT", help="pattern of the file names, such as {label}_{speaker}_{index}"
     )
     parser.add_argument(
         "--test",
         "--hold-out",
         dest="test",
         metavar="FIELD=VALUES",
-        help="recordings of the test split, such as index=0,1,2 or speaker=theo; all others are for training",
+        help="which recordings form the test split, such as index=0,1,2 or speaker=theo; all others are for training",
     )
-    text = "keep a field of the pattern as a column, to slice the measures by; repeatable"
+    text = "keep a field of the pattern as a column, for slicing the evaluation; repeatable"
     parser.add_argument("--keep", action="append", default=[], metavar="FIELD", help=text)
 
 
 SOURCES = {
     "audio": Command(
-        "recordings: PATH/LABEL/*.wav, or files that --pattern reads, in a folder or a tar", audio, _arguments
+        "recordings in a folder or a tar file: PATH/LABEL/*.wav, or names that --pattern describes", audio, _arguments
     )
 }

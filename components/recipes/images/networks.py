@@ -44,13 +44,16 @@ def check(network: Network, params: Params) -> None:
     blocks = len(filters_of(network, params))
     if network.model == "cnn" and shortest < (need := 2 ** (blocks - 1)):
         raise ValueError(
-            f"filters: {blocks} blocks halve {picture} till nothing is left; it needs {need} pixels a side: name fewer "
-            "blocks or enlarge images.height and images.width"
+            f"filters: {blocks} blocks halve {picture} until nothing is left; they need {need} pixels per side: use "
+            "fewer blocks or enlarge images.height and images.width"
         )
     if network.model == "resnet" and shortest < (need := 4 if network.depth == 20 else 8):
-        raise ValueError(f"depth: {picture} is too small for ResNet-{network.depth}, which needs {need} pixels a side")
+        raise ValueError(
+            f"depth: {picture} is too small for ResNet-{network.depth}, which needs {need} pixels per side: "
+            "enlarge images.height and images.width"
+        )
     if network.model == "vit" and patch_of(network, params) > shortest:
-        raise ValueError(f"patch: {network.patch} is larger than {picture}; leave it out to have one that fits")
+        raise ValueError(f"patch: {network.patch} is larger than {picture}; leave it out to get one that fits")
 
 
 def filters_of(network: Network, params: Params) -> list[int]:

@@ -65,7 +65,7 @@ def _idx(origin: str, name: str) -> np.ndarray:
             with urllib.request.urlopen(where, timeout=60) as answer:  # noqa: S310 - the user named the address
                 content = answer.read()
         except (OSError, ValueError) as error:
-            raise SlipwayError(f"{where}: {error}; give a folder that holds the files: --from FOLDER") from None
+            raise SlipwayError(f"{where}: {error}; give a folder that contains the files: --from FOLDER") from None
     else:
         found = next((path for path in (Path(where), Path(origin, name)) if path.is_file()), None)
         if found is None:
@@ -75,9 +75,9 @@ def _idx(origin: str, name: str) -> np.ndarray:
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
-            raise SlipwayError(f"{where}: damaged: {error}; fetch it again") from None
+            raise SlipwayError(f"{where}: damaged: {error}; download it again") from None
     if hashlib.sha256(content).hexdigest() != MNIST_SHA256[name]:
-        raise SlipwayError(f"{where}: not the original MNIST file (its SHA-256 differs); fetch it again")
+        raise SlipwayError(f"{where}: not the original MNIST file (its SHA-256 differs); download it again")
     return np.frombuffer(content, np.uint8)
 
 
@@ -111,7 +111,7 @@ def images(folder: Path, labels: Path | None = None, encoding: str = "utf-8") ->
     several = labels is not None
     names = {name for _, label, _ in found for name in (label if several else [label])}
     if several and len(names) < 2:
-        raise SlipwayError(f"{labels}: {len(names) or 'no'} label in all of it; a dataset needs two at least")
+        raise SlipwayError(f"{labels}: {len(names) or 'no'} label in the whole file; a dataset needs at least two")
     settings |= {"labels": sorted(names), "several": several}
     kind = pa.list_(pa.string()) if several else pa.string()
 
@@ -135,9 +135,7 @@ def _in_classes(folder: Path, skipped: Counter[str]) -> list[Found]:
     official = {top.name: SPLIT_FOLDERS[top.name.lower()] for top in tops if top.name.lower() in SPLIT_FOLDERS}
     if official and len(official) < len(tops):
         other = next(top.name for top in tops if top.name not in official)
-        raise SlipwayError(
-            f"{folder}: {next(iter(official))}/ is a split and {other}/ is none; have one kind only there"
-        )
+        raise SlipwayError(f"{folder}: {next(iter(official))}/ is a split but {other}/ is not; do not mix the two")
     classes: list[tuple[Path, str | None]] = [(label, None) for label in tops]
     if official:
         classes = [(label, official[top.name]) for top in tops for label in _folders(top)]
@@ -168,23 +166,23 @@ def _listed(folder: Path, labels: Path, encoding: str, skipped: Counter[str]) ->
         name = PurePosixPath(row["file"].strip().replace("\\", "/")).as_posix()
         where = f"{labels}, line {number}"
         if name in seen:
-            raise SlipwayError(f"{where}: {name} is listed in line {seen[name]} already; have one line per image")
+            raise SlipwayError(f"{where}: {name} is already listed in line {seen[name]}; write one line per image")
         seen[name] = number
         if name not in there:
             known = (folder / name).is_file()
             what = "is not an image file" if known else f"is not in {folder}"
-            raise SlipwayError(f"{where}: {name} {what}; the column `file` holds paths from that folder on")
+            raise SlipwayError(f"{where}: {name} {what}; the column `file` must contain paths relative to that folder")
         split = (row.get("split") or "").strip() or None
         if split is not None and split.lower() not in SPLIT_FOLDERS:
             raise SlipwayError(
-                f"{where}: split {split!r} is none of {', '.join(dict.fromkeys(SPLIT_FOLDERS.values()))}"
+                f"{where}: split {split!r} is not one of {', '.join(dict.fromkeys(SPLIT_FOLDERS.values()))}"
             )
         held = sorted({label for label in map(str.strip, row["labels"].split(";")) if label})
         found.append((there[name], held, split and SPLIT_FOLDERS[split.lower()]))
     if unlisted := [name for name in there if name not in seen]:
         raise SlipwayError(
             f"{labels}: {len(unlisted)} of the {len(there)} images in {folder} are not listed, such as "
-            f"{', '.join(unlisted[:3])}; list each (its labels may be empty), or move it away"
+            f"{', '.join(unlisted[:3])}; list each of them (labels may be empty), or move them away"
         )
     return found
 
@@ -197,11 +195,11 @@ def _read_list(labels: Path, encoding: str) -> list[tuple[int, dict[str, str]]]:
         if name not in names:
             raise SlipwayError(
                 f"{labels}: no column {name!r} (there are: {', '.join(names) or 'none'}); the first line is "
-                "file,labels or file,labels,split, several labels stand between semicolons"
+                "file,labels or file,labels,split, with semicolons between labels"
             )
     content = [(line, dict(zip(names, row, strict=True))) for line, row in rows]
     if not content:
-        raise SlipwayError(f"{labels}: lists no image")
+        raise SlipwayError(f"{labels}: lists no images")
     return content
 
 
@@ -257,26 +255,28 @@ def _describe(folder: Path, found: list[Path]) -> dict[str, Any]:
 
 
 def _mnist_arguments(parser: ArgumentParser) -> None:
-    text = "folder or address of the files (default: %(default)s)"
+    text = "folder or URL of the files (default: %(default)s)"
     parser.add_argument(
         "--from", dest="origin", type=folder_or_text, default=MNIST_ADDRESS, metavar="DIR_OR_URL", help=text
     )
 
 
 def _folder(parser: ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder with a folder of images per label")
-    text = "CSV for several labels per image, with the columns file and labels (A;B), and split if there is one"
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder with one folder of images per label")
+    text = "CSV for multi-label images, with the columns file and labels (A;B), and split if there is an official one"
     parser.add_argument("--labels", type=Path, metavar="FILE.csv", help=text)
     parser.add_argument(
-        "--encoding", default="utf-8", metavar="NAME", help="encoding of that CSV, such as cp1252 (default: utf-8)"
+        "--encoding", default="utf-8", metavar="NAME", help="text encoding of the CSV, such as cp1252 (default: utf-8)"
     )
 
 
 SOURCES = {
-    "digits": Command("the starter: 1,797 handwritten digits of 8 x 8, from scikit-learn", digits),
-    "mnist": Command("70,000 handwritten digits of 28 x 28, from the four original files", mnist, _mnist_arguments),
+    "digits": Command("the starter: 1,797 handwritten digits from scikit-learn, 8 x 8 pixels", digits),
+    "mnist": Command(
+        "MNIST: 70,000 handwritten digits from the four original files, 28 x 28 pixels", mnist, _mnist_arguments
+    ),
     "images": Command(
-        "class folders: FOLDER/LABEL/*.png, or FOLDER/{train,validation,test}/LABEL/*.png; or --labels FILE.csv",
+        "images in class folders: FOLDER/LABEL/*.png or FOLDER/{train,validation,test}/LABEL/*.png; or with --labels",
         images,
         _folder,
     ),

@@ -33,7 +33,7 @@ class Network(BaseModel):
     @model_validator(mode="after")
     def _heads(self) -> "Network":
         if self.width % self.heads:
-            raise ValueError(f"width is {self.width}, no multiple of heads ({self.heads})")
+            raise ValueError(f"width is {self.width}, which is not a multiple of heads ({self.heads})")
         return self
 
 

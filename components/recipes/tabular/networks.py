@@ -38,7 +38,9 @@ class Network(BaseModel):
     @model_validator(mode="after")
     def _heads(self) -> "Network":
         if self.width % self.heads:
-            raise ValueError(f"width {self.width} cannot be shared by {self.heads} heads: make it a multiple")
+            raise ValueError(
+                f"width {self.width} cannot be divided among {self.heads} heads: choose a multiple of heads"
+            )
         return self
 
 

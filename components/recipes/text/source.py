@@ -39,13 +39,13 @@ def text(
     try:
         codecs.lookup(encoding)
     except LookupError:
-        raise SlipwayError(f"--encoding {encoding}: no such encoding; utf-8, gb18030, cp1252 are some") from None
+        raise SlipwayError(f"--encoding {encoding}: unknown encoding; try utf-8, gb18030 or cp1252") from None
     if path.is_dir():
         skipped: Counter[str] = Counter()
         rows = _class_files(path, encoding, skipped) if lines else _class_folders(path, encoding, skipped)
     elif path.is_file():
         if text is None or label is None or lines:
-            raise SlipwayError(f"{path}: a file's columns have to be named: --text COLUMN --label COLUMN")
+            raise SlipwayError(f"{path}: say which columns to read: --text COLUMN --label COLUMN")
         skipped = Counter()
         rows = _file(path, [text, label, "split"], encoding, delimiter, no_quotes=no_quotes)
     else:
@@ -74,7 +74,7 @@ def text(
                 )
             except UnicodeEncodeError as error:  # "\ud800" in JSON
                 raise SlipwayError(
-                    f"{path}: a text has half a surrogate pair, which is no character: {error}"
+                    f"{path}: a text has half a surrogate pair, which is not a character: {error}"
                 ) from None
 
     return Source(slug(path.resolve().stem), "text", {"labels": labels}, tables(), skipped)
@@ -110,7 +110,7 @@ def _file(
     mark = delimiter or ("\t" if suffix in (".tsv", ".tab") else ",")
     mark = {"\\t": "\t", "tab": "\t"}.get(mark, mark)
     if len(mark) != 1:
-        raise SlipwayError(f"--delimiter {mark}: one character, or tab")
+        raise SlipwayError(f"--delimiter {mark}: expected one character, or tab")
     return lambda: _csv(path, columns, encoding, mark, no_quotes=no_quotes)
 
 
@@ -128,11 +128,10 @@ def _must_decode(path: Path, encoding: str) -> None:
                 line = lines + error.object[: error.start].decode(encoding, "ignore").count("\n") + 1
                 raise SlipwayError(
                     f"{path}: not {encoding}: byte {read - held + error.start:,} "
-                    f"(0x{error.object[error.start]:02x}), in line {line:,}; name the right one with --encoding "
-                    "(gb18030 and cp1252 are common)"
+                    f"(0x{error.object[error.start]:02x}), in line {line:,}; use the right --encoding, such as cp1252"
                 ) from None
             except UnicodeError as error:  # UTF-16 without its mark
-                raise SlipwayError(f"{path}: not {encoding}: {error}; name the right one with --encoding") from None
+                raise SlipwayError(f"{path}: not {encoding}: {error}; use the right --encoding") from None
             if not data:
                 return
             read += len(data)
@@ -141,9 +140,9 @@ def _must_decode(path: Path, encoding: str) -> None:
 
 def _csv(path: Path, columns: list[str], encoding: str, mark: str, *, no_quotes: bool) -> Iterator[Row]:
     how = csv_reader.Reading(delimiter=mark, encoding=encoding)
-    rows = csv_reader.rows(path, how, quotes=not no_quotes, hint="where quotes are plain text: --no-quotes")
+    rows = csv_reader.rows(path, how, quotes=not no_quotes, hint="if quotes are plain text, use --no-quotes")
     _, header = next(rows, (0, []))
-    places = _places(path, columns, header, f"; the delimiter is {mark!r}: another is --delimiter")
+    places = _places(path, columns, header, f"; the delimiter read was {mark!r}: use --delimiter for another one")
     for _, row in rows:
         yield _row([row[at] if at is not None else None for at in places])
 
@@ -169,9 +168,9 @@ def _json_lines(path: Path, columns: list[str], encoding: str) -> Iterator[Row]:
             try:
                 record = json.loads(line)
             except (json.JSONDecodeError, RecursionError) as error:
-                raise SlipwayError(f"{path}: line {number:,} is no JSON: {error}; expected an object a line") from None
+                raise SlipwayError(f"{path}: line {number:,} is not JSON: {error}; expected one per line") from None
             if not isinstance(record, dict):
-                raise SlipwayError(f"{path}: line {number:,} is no object; expected {{{columns[0]!r}: ...}}")
+                raise SlipwayError(f"{path}: line {number:,} is not an object; expected {{{columns[0]!r}: ...}}")
             places = _places(path, columns, list(record), f" in line {number:,}")
             values = [record[name] if at is not None else None for name, at in zip(columns, places, strict=True)]
             if not isinstance(values[0], str | None):
@@ -201,7 +200,7 @@ def _parquet(path: Path, columns: list[str]) -> Iterator[Row]:
     except (pa.ArrowException, OSError) as error:
         raise SlipwayError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
     except UnicodeDecodeError as error:
-        raise SlipwayError(f"{path}: column {columns[0]} holds bytes that are no UTF-8: {error}") from None
+        raise SlipwayError(f"{path}: column {columns[0]} contains bytes that are not UTF-8: {error}") from None
 
 
 def _class_folders(folder: Path, encoding: str, skipped: Counter[str]) -> Callable[[], Iterator[Row]]:
@@ -210,7 +209,7 @@ def _class_folders(folder: Path, encoding: str, skipped: Counter[str]) -> Callab
     official = [top for top in tops if top.name.lower() in SPLIT_FOLDERS]
     if official and len(official) < len(tops):
         other = next(top.name for top in tops if top not in official)
-        raise SlipwayError(f"{folder}: {official[0].name}/ is a split and {other}/ is none; have one kind only there")
+        raise SlipwayError(f"{folder}: {official[0].name}/ is a split but {other}/ is not; do not mix the two")
     found: list[tuple[Path, str, str | None]] = []
     for label, split in (
         [(label, SPLIT_FOLDERS[top.name.lower()]) for top in tops for label in _below(top, Path.is_dir)]
@@ -227,8 +226,8 @@ def _class_folders(folder: Path, encoding: str, skipped: Counter[str]) -> Callab
         skipped["not in a class folder"] = loose
     if not found:
         raise SlipwayError(
-            f"{folder}: no text files in class folders; expected {folder}/LABEL/*.txt, or with --lines a file for each "
-            "class, a line per example"
+            f"{folder}: no text files in class folders; expected {folder}/LABEL/*.txt, or with --lines one file per "
+            "class, with one example per line"
         )
 
     def rows() -> Iterator[Row]:
@@ -252,7 +251,7 @@ def _class_files(folder: Path, encoding: str, skipped: Counter[str]) -> Callable
         else:
             skipped[f"not a class file ({path.name})"] += 1
     if not found:
-        raise SlipwayError(f"{folder}: no class files; expected LABEL.txt, or NAME.LABEL for each class")
+        raise SlipwayError(f"{folder}: no class files; expected one file per class, LABEL.txt or NAME.LABEL")
 
     def rows() -> Iterator[Row]:
         for path, label in found:
@@ -270,27 +269,31 @@ def _below(folder: Path, kind: Callable[[Path], bool]) -> list[Path]:
 
 def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("path", type=Path, metavar="FILE_OR_FOLDER", help="table, or folder of text files")
-    parser.add_argument("--text", metavar="COLUMN", help="column of a file with the text")
-    parser.add_argument("--label", metavar="COLUMN", help="column of a file to predict")
+    parser.add_argument("--text", metavar="COLUMN", help="column with the text")
+    parser.add_argument("--label", metavar="COLUMN", help="column to predict")
     parser.add_argument(
-        "--lines", action="store_true", help="files of a folder, LABEL.txt or NAME.LABEL, have a line per example"
+        "--lines",
+        action="store_true",
+        help="the folder has one file per class, LABEL.txt or NAME.LABEL, with one example per line",
     )
     parser.add_argument(
         "--encoding",
         default="utf-8",
         metavar="NAME",
-        help="encoding of the text, such as gb18030 (default: %(default)s)",
+        help="text encoding, such as gb18030 (default: %(default)s)",
     )
     parser.add_argument(
-        "--delimiter", metavar="CHARACTER", help="delimiter of a CSV's columns (default: a comma; a tab for .tsv)"
+        "--delimiter", metavar="CHARACTER", help="column delimiter of a CSV (default: a comma; a tab for .tsv)"
     )
-    parser.add_argument("--no-quotes", action="store_true", help="take the quotes of a CSV for plain text")
-    help_text = "another name for a label, such as 1=positive; repeatable"
+    parser.add_argument("--no-quotes", action="store_true", help="treat quotes in a CSV as plain text")
+    help_text = "new name for a label, such as 1=positive; repeatable"
     parser.add_argument("--rename", action="append", default=[], metavar="OLD=NEW", help=help_text)
 
 
 SOURCES = {
     "text": Command(
-        "a CSV, TSV, JSON Lines or Parquet file; FOLDER/LABEL/*.txt; FOLDER/LABEL.txt with --lines", text, _arguments
+        "texts: a CSV, TSV, JSON Lines or Parquet file; FOLDER/LABEL/*.txt; or with --lines FOLDER/LABEL.txt",
+        text,
+        _arguments,
     )
 }

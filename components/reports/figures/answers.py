@@ -186,7 +186,7 @@ def forecasts(build: Path) -> "dict[str, Figure]":
     figure.axes[0].legend(frameon=False, ncols=3)
     first = f": {one.names[0]}" if len(one.names) > 1 else ""
     figure.axes[0].set_title(f"Forecasts, test split{first}", parse_math=False)
-    figure.axes[-1].set(xlabel="steps from the last known one")
+    figure.axes[-1].set(xlabel="steps after the last known value")
     return {"forecasts": figure}
 
 

@@ -111,8 +111,8 @@ def tokens(build: Path) -> str:
             spans.append(f'<span style="{style}" title="{drop:+.4f}">{html.escape(token)}</span>')
         parts.append(f"<h3>{html.escape(_title(entry))}</h3><p>{' '.join(spans)}</p>")
     return (
-        '<!doctype html><meta charset="utf-8"><title>What in a text speaks for its answer</title>'
+        '<!doctype html><meta charset="utf-8"><title>What in a text supports the prediction</title>'
         "<style>body{font:16px/1.9 sans-serif;max-width:50em;margin:2em auto}span{padding:.15em .1em;border-radius:3px}"
-        "</style><h2>What in a text speaks for its answer</h2><p>Blue speaks for the answer, orange against it: "
-        "by how much its probability falls or rises when the token is left out.</p>" + "".join(parts) + "\n"
+        "</style><h2>What in a text supports the prediction</h2><p>Blue supports the prediction, orange opposes it: "
+        "how much its probability falls or rises when the token is left out.</p>" + "".join(parts) + "\n"
     )

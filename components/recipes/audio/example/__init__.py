@@ -50,7 +50,7 @@ class Params(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> "Params":
         if min(spectrogram.lengths(self)) < 1:
-            raise ValueError("window_ms and hop_ms must be a sample at least, at this sample_rate")
+            raise ValueError("window_ms and hop_ms must be at least one sample long at this sample_rate")
         if self.frames < 1:
             raise ValueError(f"seconds ({self.seconds:g}) is shorter than window_ms ({self.window_ms:g})")
         if not self.fmin < self.highest <= self.sample_rate / 2:
@@ -60,7 +60,7 @@ class Params(BaseModel):
             )
         for name in self.group:
             if name in (*FACTS, "audio", "id", "label", "split") or self.group.count(name) > 1:
-                raise ValueError(f"group: a column cannot be called {name}; the name is taken")
+                raise ValueError(f"group: a column cannot be named {name}; the name is taken, choose another")
         return self
 
     @property

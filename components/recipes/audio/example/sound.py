@@ -31,10 +31,12 @@ def decoded(data: bytes | None, params: "Params", known: dict[str, Any]) -> np.n
             known |= {"format": file.format, "subtype": file.subtype}
             if not SAMPLE_RATES[0] <= rate <= SAMPLE_RATES[1]:
                 raise ValueError(
-                    f"the recording has {rate:,} samples a second, not {SAMPLE_RATES[0]:,} to {SAMPLE_RATES[1]:,}"
+                    f"the recording has {rate:,} samples per second, not {SAMPLE_RATES[0]:,} to {SAMPLE_RATES[1]:,}"
                 )
             if frames > params.max_seconds * rate:
-                raise ValueError(f"the recording lasts {frames / rate:,.0f} s, over {params.max_seconds:g}")
+                raise ValueError(
+                    f"the recording lasts {frames / rate:,.0f} s, more than max_seconds ({params.max_seconds:g})"
+                )
             parts = []
             peak, clipped, found = 0.0, 0, 0
             while found < frames and len(
@@ -54,9 +56,9 @@ def decoded(data: bytes | None, params: "Params", known: dict[str, Any]) -> np.n
     if not found:
         raise ValueError("the recording has no samples")
     if found < frames or _cut_off(data):
-        raise ValueError("the recording is cut off: its header promises more than there is")
+        raise ValueError("the recording is cut off: its header announces more data than there is")
     if not peak <= MAX_AMPLITUDE:  # NaN and infinity too
-        raise ValueError("the recording has samples that are not finite, or far beyond full scale")
+        raise ValueError("the recording has samples that are not finite or far beyond full scale")
     known |= {"peak": peak, "clipped": clipped / (found * channels)}
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 

@@ -124,7 +124,7 @@ def _plain(image: "Image.Image", mode: Literal["L", "RGB"]) -> "Image.Image":
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # Pillow would cut off at 255
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert(mode)
     if image.mode in ("I", "F"):
-        raise ValueError(f"the image has 32 bits a pixel (mode {image.mode}): save it with 8 or 16")
+        raise ValueError(f"the image has 32 bits per pixel (mode {image.mode}): save it with 8 or 16")
     if image.has_transparency_data:
         over = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
@@ -168,7 +168,7 @@ def _pixels(data: bytes | None, params: Params) -> np.ndarray:
         image = _open(data)
         width, height = image.size
         if width * height > params.max_pixels:
-            raise ValueError(f"the image has {width} x {height} pixels, over {params.max_pixels}")
+            raise ValueError(f"the image has {width} x {height} pixels, more than max_pixels ({params.max_pixels})")
         if image.format == "JPEG":  # decode a large one at half, a quarter, an eighth: twice what is needed is left
             longest = 2 * max(params.height, params.width)
             image.draft(mode, (longest, longest))
@@ -187,7 +187,7 @@ def _complaint(error: Exception) -> str:
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):  # its own message names an address in memory
-        return f"the image cannot be decoded: of no known format ({', '.join(FORMATS)}), or its header is damaged"
+        return f"the image cannot be decoded: not in a known format ({', '.join(FORMATS)}), or its header is damaged"
     text = str(error) or type(error).__name__
     return text if text.startswith("the image ") else f"the image cannot be decoded: {text}"
 

@@ -34,7 +34,7 @@ class Params(BaseModel):
     @model_validator(mode="after")
     def _sizes(self) -> "Params":
         if self.season > self.history:
-            raise ValueError(f"season is {self.season}, more than a history of {self.history} steps shows")
+            raise ValueError(f"season is {self.season}, longer than the history of {self.history} steps")
         if self.step is not None:
             calendar.distance(self.step)
         return self

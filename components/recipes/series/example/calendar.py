@@ -23,7 +23,7 @@ def distance(step: str) -> tuple[int, int]:
     found = STEP_PATTERN.fullmatch(step)
     if not found:
         raise ValueError(
-            f"step is {step!r}; it may be {', '.join([*UNIT_SECONDS, *UNIT_MONTHS])}, or such as '10 minutes'"
+            f"step is {step!r}; expected {', '.join([*UNIT_SECONDS, *UNIT_MONTHS])}, or a multiple such as '10 minutes'"
         )
     count, unit = int(found[1] or 1), found[2]
     return count * UNIT_MONTHS.get(unit, 0), count * UNIT_SECONDS.get(unit, 0)

@@ -57,7 +57,7 @@ def read(table: pa.Table, params: "Params") -> np.ndarray:
         steps = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
         if len(wrong := np.flatnonzero(steps != params.history)):
             has = f"has {steps[wrong[0]]} values" if steps[wrong[0]] else "is empty"
-            raise ValueError(f"{name} {has}; {params.history} are needed (series.history)")
+            raise ValueError(f"{name} {has}; expected {params.history} (series.history)")
         flat = column.flatten().to_numpy(zero_copy_only=False)
         stacked.append(flat.reshape(len(table), params.history))
     return np.stack(stacked, axis=2)
@@ -82,7 +82,7 @@ def filled(table: pa.Table, params: "Params") -> np.ndarray:
         raise ValueError("history: a value is infinite")
     with np.errstate(invalid="ignore"):
         if (np.abs(values) > MAX_VALUE).any():
-            raise ValueError(f"history: a value is over {MAX_VALUE:g}")
+            raise ValueError(f"history: a value exceeds {MAX_VALUE:g}")
     steps = np.arange(params.history)
     for row, column in np.argwhere(np.isnan(values).any(axis=1)):
         line = values[row, :, column]

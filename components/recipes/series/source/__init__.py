@@ -39,7 +39,7 @@ def series(
     """
     for name, number in (("history", history), ("horizon", horizon), ("every", every), ("season", season or 1)):
         if number < 1:
-            raise SlipwayError(f"--{name} is {number}; it is a number of steps, 1 or more")
+            raise SlipwayError(f"--{name} is {number}; expected a number of steps, 1 or more")
     skipped: Counter[str] = Counter()
     names = [time, *value, *([group] if group is not None else [])]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -49,22 +49,20 @@ def series(
         try:
             distance(step)
         except ValueError as error:
-            raise SlipwayError(f"--step: {error}; or row: as the rows follow each other") from None
+            raise SlipwayError(f"--step: {error}; or row, to take the rows in order") from None
     step = windows.step(rows, file) if step is None else step
     parts = _ordered(rows, step)
     if season is None:
         season = SEASON_OF_STEP.get(step, 1)
         season = season if season <= history else 1
     if season > history:
-        raise SlipwayError(
-            f"--season {season} is more than a history of {history} steps shows; take a longer --history"
-        )
+        raise SlipwayError(f"--season {season} is longer than the history of {history} steps; use a longer --history")
     origins = [windows.origins(part, history, horizon, every, skipped) for part in parts]
     skipped = +skipped  # without those that are 0
     if not any(len(found) for found in origins):
         longest = max(len(part.values) for part in parts)
         raise SlipwayError(
-            f"{file}: no whole window of {history} + {horizon} steps (history and horizon) in it: the longest series "
+            f"{file}: no complete window of {history} + {horizon} steps (history and horizon): the longest series "
             f"has {longest:,} steps ({step}){''.join(f'; {n:,} left out: {why}' for why, n in sorted(skipped.items()))}"
         )
     settings = {
@@ -89,8 +87,10 @@ def latest(
     SlipwayError as `series` does, and where a series is shorter than a history.
     """
     if (group is None) == params.group:
-        hint = "several series, so name their column: --group" if params.group else "one series, so leave out --group"
-        raise SlipwayError(f"the model is of {hint}")
+        hint = (
+            "several series: give their column with --group" if params.group else "a single series: leave out --group"
+        )
+        raise SlipwayError(f"the model predicts {hint}")
     rows = reading.read(file, time, params.values, group, how, form, Counter())
     parts = _ordered(rows, params.step or "row")
     ends = [np.flatnonzero(~np.isnan(part.values).all(axis=1))[-1:] for part in parts]
@@ -98,7 +98,7 @@ def latest(
         known = int(end[0]) + 1 if len(end) else 0
         if known < params.history:
             name = f"{part.group} has " if params.group else ""
-            raise SlipwayError(f"{file}: {name}{known:,} steps; the model looks at {params.history:,}")
+            raise SlipwayError(f"{file}: {name}{known:,} steps; the model needs {params.history:,}")
     table = pa.concat_tables(windows.windows(parts, ends, params, labelled=False))
     after = [reading.shown(np.datetime64(time, "us")) for time in table["time"].to_pylist()]
     groups = table["group"].to_pylist() if params.group else [""] * len(after)
@@ -112,24 +112,27 @@ def _ordered(rows: reading.Rows, step: str) -> list[windows.Part]:
     same = (np.diff(position[order]) == 0) & (np.diff(rows.group[order]) == 0)
     if same.any():
         first, second = order[np.flatnonzero(same)[0] :][:2]
-        raise SlipwayError(f"{rows.place(second)}: {rows.word} {rows.line[first]} is of the same time; one must go")
+        raise SlipwayError(
+            f"{rows.place(second)}: {rows.word} {rows.line[first]} has the same time; remove one of them"
+        )
     return windows.parts(rows, position, order)
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    steps = "distance of two rows: day, '10 minutes' ..., or row, as they follow each other (default: found)"
+    steps = "time between two rows: day, '10 minutes' ...; or row, to take the rows in order (default: detected)"
     parser.add_argument("file", type=Path, metavar="FILE", help="CSV or Parquet file")
     parser.add_argument("--time", required=True, metavar="COLUMN", help="column with the time")
     parser.add_argument(
         "--value", action="append", required=True, metavar="COLUMN", help="column to predict; repeatable"
     )
-    parser.add_argument("--group", metavar="COLUMN", help="column that tells several series apart")
+    parser.add_argument("--group", metavar="COLUMN", help="column that says which series a row belongs to")
+    parser.add_argument("--history", type=int, required=True, metavar="STEPS", help="length of the known history")
+    parser.add_argument("--horizon", type=int, required=True, metavar="STEPS", help="number of steps to predict")
     parser.add_argument(
-        "--history", type=int, required=True, metavar="STEPS", help="length of the history that is known"
-    )
-    parser.add_argument("--horizon", type=int, required=True, metavar="STEPS", help="how many steps are predicted")
-    parser.add_argument(
-        "--season", type=int, metavar="STEPS", help="length of a period (default: by the step, 12 months, 7 days ...)"
+        "--season",
+        type=int,
+        metavar="STEPS",
+        help="length of a season (default: depends on the step: 12 months, 7 days ...)",
     )
     parser.add_argument("--step", metavar="STEP", help=steps)
     parser.add_argument(
@@ -140,12 +143,12 @@ def _arguments(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="TEXT",
-        help="text that stands for a missing value, such as '?'; repeatable",
+        help="text that also means a missing value, such as '?'; repeatable",
     )
-    parser.add_argument("--delimiter", metavar="CHARACTER", help="delimiter of the columns (default: guessed)")
-    parser.add_argument("--decimal", choices=[".", ","], help="decimal mark of numbers (default: .)")
+    parser.add_argument("--delimiter", metavar="CHARACTER", help="column delimiter (default: guessed)")
+    parser.add_argument("--decimal", choices=[".", ","], help="decimal mark (default: .)")
     parser.add_argument(
-        "--encoding", default="utf-8", metavar="NAME", help="encoding of the text, such as latin-1 (default: utf-8)"
+        "--encoding", default="utf-8", metavar="NAME", help="text encoding, such as latin-1 (default: utf-8)"
     )
     parser.add_argument(
         "--format", dest="form", metavar="FORMAT", help="format of the time, such as %%d.%%m.%%Y (default: ISO 8601)"
@@ -153,5 +156,5 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 SOURCES = {
-    "series": Command("a CSV or Parquet file with a time and values in each row", series, _arguments),
+    "series": Command("a time series: a CSV or Parquet file with a time and values in each row", series, _arguments),
 }

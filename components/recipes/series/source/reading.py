@@ -60,18 +60,18 @@ def read(
     timed = np.flatnonzero(~np.isnat(when))
     if odd and not len(timed):
         number, text = next(iter(odd.items()))
-        raise SlipwayError(f"{file}: line {number} has other columns than the header: {text[:80]!r}")
+        raise SlipwayError(f"{file}: line {number} does not have the columns of the header: {text[:80]!r}")
     if not len(timed):
         first = repr(table[time][0].as_py()) if len(when) else "nothing"
-        raise SlipwayError(f"{file}: no row has a time in column {time}; it begins with {first}; {_FORM}")
+        raise SlipwayError(f"{file}: no row has a time in column {time}; its first value is {first}; {_FORM}")
     end = timed[-1] + 1  # a footer has no time, and none comes after it
     if end > len(timed):
         bad = np.flatnonzero(np.isnat(when))[0]
         text = table[time][int(bad)].as_py()
-        raise SlipwayError(f"{file}: {word} {line[bad]}: {time} is {text!r}, no time; {_FORM}")
+        raise SlipwayError(f"{file}: {word} {line[bad]}: {time} is {text!r}, which is not a time; {_FORM}")
     for number, text in odd.items():
         if number < line[end - 1]:
-            raise SlipwayError(f"{file}: line {number} has other columns than the header: {text[:80]!r}")
+            raise SlipwayError(f"{file}: line {number} does not have the columns of the header: {text[:80]!r}")
     skipped["a line at the end without a time"] += len(odd) + len(when) - end
     table, line, when = table.slice(0, end), line[:end], when[:end]
     values = np.stack([_numbers(file, table[name], name, line, word, how) for name in value], axis=1)
@@ -84,7 +84,7 @@ def read(
     return Rows(file, line, when, values, codes.indices.to_numpy().astype(np.int64), codes.dictionary.to_pylist(), word)
 
 
-_FORM = "ISO 8601 is read (1949-01, 1949-01-31, 1949-01-31 12:00), other forms with --format, such as --format %d.%m.%Y"
+_FORM = "expected ISO 8601 (1949-01, 1949-01-31, 1949-01-31 12:00); other formats with, for example, --format %d.%m.%Y"
 
 
 def _texts(column: pa.ChunkedArray) -> np.ndarray:
@@ -118,7 +118,7 @@ def _parquet(file: Path, names: list[str]) -> pa.Table:
 def _must_have(file: Path, has: list[str], names: list[str]) -> None:
     for name in names:
         if name not in has:
-            one = " (one column only: what stands between columns is --delimiter)" if len(has) == 1 else ""
+            one = " (there is only one column: give the column delimiter with --delimiter)" if len(has) == 1 else ""
             raise SlipwayError(f"{file}: no column {name!r} (there are: {', '.join(has)}){one}")
 
 
@@ -149,10 +149,12 @@ def _numbers(
         found = np.array([_number(text, missing, how.decimal or ".") for text in texts], np.float64)
     if len(odd := np.flatnonzero(np.isinf(found))):
         text = texts[odd[0]] if texts else found[odd[0]]
-        hint = f"; --missing '{text}' makes it a gap" if texts else ""
+        hint = f"; use --missing '{text}' to read it as a gap" if texts else ""
         if texts and how.decimal is None and not np.isinf(_number(text, set(), ",")):
-            hint = "; --decimal , reads it"
-        raise SlipwayError(f"{file}: {word} {line[odd[0]]}: {name} is {str(text)!r}, no finite number{hint}")
+            hint = "; use --decimal , to read it"
+        raise SlipwayError(
+            f"{file}: {word} {line[odd[0]]}: {name} is {str(text)!r}, which is not a finite number{hint}"
+        )
     return found
 
 

@@ -31,7 +31,7 @@ def step(rows: Rows, file: Path) -> str:
     """Find the distance of the times: whole months where no month has two of them, else the most frequent distance."""
     times = np.unique(rows.time)
     if len(times) < 2:
-        raise SlipwayError(f"{file}: only one time ({shown(times[0])}); a series has more")
+        raise SlipwayError(f"{file}: only one time ({shown(times[0])}); a series needs at least two")
     months = times.astype("datetime64[M]").astype(np.int64)
     apart = np.diff(months)
     if (apart > 0).all() and np.median(np.diff(times)) >= np.timedelta64(28, "D") and _same_day(times):
@@ -42,7 +42,7 @@ def step(rows: Rows, file: Path) -> str:
         found, counts = np.unique(np.diff(times).astype(np.int64), return_counts=True)
         size = int(found[counts.argmax()])
         if size % 1_000_000:
-            raise SlipwayError(f"{file}: times stand {size:,} microseconds apart; whole seconds are the shortest step")
+            raise SlipwayError(f"{file}: times are {size:,} microseconds apart; the shortest step is one second")
         unit = next(unit for unit in reversed(UNIT_SECONDS) if size // 1_000_000 % UNIT_SECONDS[unit] == 0)
         count = size // 1_000_000 // UNIT_SECONDS[unit]
     return unit if count == 1 else f"{count} {unit}s"
@@ -70,14 +70,14 @@ def positions(rows: Rows, step: str) -> np.ndarray:
     if rest.any():
         row = np.flatnonzero(rest)[0]
         raise SlipwayError(
-            f"{rows.place(row)} is not a whole number of steps ({step}) after {shown(rows.time.min())}; name the "
-            "--step, resample the series, or take the rows as they follow each other: --step row"
+            f"{rows.place(row)} is not a whole number of steps ({step}) after {shown(rows.time.min())}; give the "
+            "--step, resample the series, or take the rows in order with --step row"
         )
     if position.max() > 20 * len(rows.time) + 1000:
         last = rows.time.argmax()
         raise SlipwayError(
             f"{rows.place(last)} is {position.max():,} steps ({step}) after {shown(rows.time.min())}, but there are "
-            f"{len(rows.time):,} rows: is that time right? Else name a longer --step, or --step row"
+            f"{len(rows.time):,} rows: is that time correct? If so, give a longer --step, or --step row"
         )
     return position
 
@@ -107,7 +107,7 @@ def origins(part: Part, history: int, horizon: int, every: int, skipped: Counter
     skipped["an empty value (a gap in the windows)"] += int(gap[~out].sum())
     steps = np.arange(history - 1, len(part.values) - horizon)
     if not len(steps):
-        skipped[f"a series of under {history + horizon} steps"] += 1
+        skipped[f"a series shorter than {history + horizon} steps"] += 1
         return steps
     steps = steps[(part.start + steps) % every == 0]
     before = np.concatenate([np.zeros((1, gap.shape[1]), np.int64), gap.cumsum(axis=0)])  # gaps before a step

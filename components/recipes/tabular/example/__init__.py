@@ -44,19 +44,19 @@ class Params(BaseModel):
     def _columns(self) -> "Params":
         names = columns(self).names
         if not names:
-            raise ValueError("no columns: name some under numeric, categorical, boolean or dates")
+            raise ValueError("no columns: list some under numeric, categorical, boolean or dates")
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"named twice: {', '.join(twice)}")
         if taken := sorted(set(FACTS) & set(names)):
-            raise ValueError(f"a column may not be called {taken[0]}: a fact has that name")
+            raise ValueError(f"a column cannot be named {taken[0]}: a fact has that name; rename it")
         return self
 
     @model_validator(mode="after")
     def _answers(self) -> "Params":
         if bool(self.labels) == bool(self.targets):
-            raise ValueError("name either labels (the classes) or targets (the numbers to predict)")
+            raise ValueError("give either labels (the classes) or targets (the numbers to predict)")
         if len(self.labels) == 1:
-            raise ValueError("labels: one class only; a model tells two apart at least")
+            raise ValueError("labels: only one class; a classifier needs at least two")
         return self
 
 
@@ -123,8 +123,8 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
                     counter[item["values"]] += item["counts"]
             if len(counter) > MAX_CATEGORIES:
                 raise SlipwayError(
-                    f"tabular: column {name} has more than {MAX_CATEGORIES:,} different values, as an id or a text "
-                    "has; take it out of tabular.categorical in params.yaml"
+                    f"tabular: column {name} has more than {MAX_CATEGORIES:,} different values, like an id or a "
+                    "text; remove it from tabular.categorical in params.yaml"
                 )
         gaps.update({name: table[name].null_count for name in (*params.numeric, *params.dates)})
     ends = dict(zip(names, zip(summary.low, summary.high, strict=True), strict=True))
@@ -179,7 +179,7 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
     arrays: Arrays = {}
     for name in params.dates:
         if not pc.all(dates.in_range(table[name]), min_count=0).as_py():
-            raise ValueError(f"{name} is a date out of range: expected the years 1 to 9999")
+            raise ValueError(f"{name} is a date out of range: expected a year from 1 to 9999")
     if names := number_names(params, state["timeless"]):
         numbers = _numbers(table, params, state["timeless"])
         filled = np.where(np.isnan(numbers), np.array(state["fill"]), numbers)

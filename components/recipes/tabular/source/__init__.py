@@ -65,7 +65,7 @@ def tabular(
         guessing.schema(test, how, [name for name in schema.names if name not in (*drop, "split")])
     own = [name for name in schema.names if name not in (*drop, *label, "split")]
     if reserved := next((name for name in own if name in dataset.RESERVED), None):
-        raise SlipwayError(f"{file}: a column may not be called {reserved!r}; leave it out (--drop {reserved})")
+        raise SlipwayError(f"{file}: a column cannot be named {reserved!r}; leave it out (--drop {reserved})")
     words: csv_reader.Words = {}
     types: Types = dict.fromkeys(category, pa.string()) | dict.fromkeys(forms, DATE)
     if file.suffix == ".parquet":
@@ -73,7 +73,7 @@ def tabular(
     else:
         kinds = csv_values.look(csv_reader.blocks(file, replace(how, words=csv_reader.MISSING_WORDS), words), how)
         if not kinds:
-            raise SlipwayError(f"{file}: there are no rows below the header")
+            raise SlipwayError(f"{file}: there are no rows after the header")
         comma = csv_reader.delimiter(file, how) != "," and any(guessing.with_comma(kind) for kind in kinds.values())
         how = replace(how, decimal=how.decimal or ("," if comma else "."))
         types = {
@@ -88,17 +88,17 @@ def tabular(
         renamed = None
         source.settings = _settings(types, targets=label)
         source.others = {"register": {"minimum": {"r2": 0.0}}}
-        chosen, other = "a number" if len(label) == 1 else "a number each", "class"
+        chosen, other = "a number" if len(label) == 1 else "one number each", "class"
     else:
         renamed = guessing.renamed_labels(file, rename, [*counted, *tested])
         labels = sorted({renamed.get(value, value) for value in counted})
         if len(labels) < 2 or len(labels) > max(50, counted.total() // 10):
             lost = words.get(label[0], Counter[str]())
             raise SlipwayError(
-                f"{file}: column {label[0]} has {len(labels)} different values; a label needs 2 or more classes; to "
-                "predict a number: --task number"
+                f"{file}: column {label[0]} has {len(labels)} distinct value{'s' * (len(labels) != 1)}, but a label needs at least 2 classes; "
+                "to predict a number, use --task number"
                 + "".join(
-                    f"; {n:,} {word!r} count as missing: --not-missing {word}"
+                    f"; {n:,} {word!r} count as missing; to keep them: --not-missing {word}"
                     for word, n in lost.items()
                     if word in how.words
                 )
@@ -106,8 +106,8 @@ def tabular(
         source.settings = _settings(types, labels=labels)
         chosen, other = f"one of {len(labels)} classes", "number"
         if odd := sorted({renamed.get(value, value) for value in tested} - set(labels)):
-            print(f"{test} has labels that {file} has not: {', '.join(map(repr, odd[:5]))}; see --rename")
-    print(f"to predict: {', '.join(label)}, {chosen}{'' if task else f'; if that is wrong: --task {other}'}")
+            print(f"{test} has labels that {file} does not have: {', '.join(map(repr, odd[:5]))}; see --rename")
+    print(f"to predict: {', '.join(label)}, {chosen}{'' if task else f'; if that is wrong, use --task {other}'}")
     for section, names in source.settings.items():
         if names:
             print(f"{section}: {', '.join(names[:20])}{f' and {len(names) - 20} more' if len(names) > 20 else ''}")
@@ -134,7 +134,8 @@ def _examples(
         listed = pa.types.is_list(source.schema.field("label").type)
         if (renamed is None) != (listed or source.schema.field("label").type == pa.float64()):
             raise SlipwayError(
-                f"{files[0][0]}: the dataset predicts otherwise: --task {'class' if renamed is None else 'number'}"
+                f"{files[0][0]}: the existing dataset predicts something else; "
+                f"use --task {'class' if renamed is None else 'number'}"
             )
     for file, split in files:
         for block in guessing.blocks(file, how):
@@ -166,19 +167,21 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="CSV or Parquet file")
     text = "column to predict; repeat it to predict several numbers"
     parser.add_argument("--label", action="append", required=True, metavar="COLUMN", help=text)
-    parser.add_argument("--task", choices=["class", "number"], help="kind of the label (default: guessed, and told)")
-    parser.add_argument("--test", type=Path, metavar="FILE", help="official test set: a file of the same columns")
+    parser.add_argument(
+        "--task", choices=["class", "number"], help="what the label is (default: guessed, and reported)"
+    )
+    parser.add_argument("--test", type=Path, metavar="FILE", help="official test set: a file with the same columns")
     parser.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="column to leave out; repeatable")
-    text = "column of numbers that are codes, to be taken for categories; repeatable"
+    text = "column of numeric codes to treat as categories; repeatable"
     parser.add_argument("--category", action="append", default=[], metavar="COLUMN", help=text)
-    text = "column of dates of another form than 2026-01-31, such as 'when=%%d.%%m.%%Y'; repeatable"
+    text = "column of dates, with their format unless it is 2026-01-31, such as 'when=%%d.%%m.%%Y'; repeatable"
     parser.add_argument("--date", action="append", default=[], metavar="COLUMN[=FORM]", help=text)
-    text = "another name for a label, such as 1=good or '>50K.=>50K'; repeatable"
+    text = "new name for a label, such as 1=good or '>50K.=>50K'; repeatable"
     parser.add_argument("--rename", action="append", default=[], metavar="VALUE=NAME", help=text)
     csv_reader.arguments(parser)
 
 
 SOURCES = {
-    "breast-cancer": Command("569 rows of 30 numbers, from scikit-learn", breast_cancer),
-    "table": Command("a CSV or Parquet file: a class or numbers to predict", tabular, _arguments),
+    "breast-cancer": Command("breast cancer data from scikit-learn: 569 rows of 30 numbers", breast_cancer),
+    "table": Command("a table: a CSV or Parquet file with a class or numbers to predict", tabular, _arguments),
 }

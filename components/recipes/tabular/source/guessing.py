@@ -37,12 +37,11 @@ def schema(file: Path, how: Reading, asked: Iterable[str]) -> pa.Schema:
         schema = pa.schema([(name, pa.string()) for name in csv_reader.names(file, how)])
     for name in asked:
         if name not in schema.names:
-            header = "" if how.columns else "; a file without a header: --columns A,B,C"
+            header = "" if how.columns else "; if the file has no header, use --columns A,B,C"
             raise SlipwayError(f"{file}: no column {name!r} (there are: {', '.join(schema.names)}){header}")
     if len(schema.names) == 1:
         raise SlipwayError(
-            f"{file}: there is one column only, {schema.names[0]!r}: name what stands between columns, such as "
-            "--delimiter ';'"
+            f"{file}: there is only one column, {schema.names[0]!r}: give the column delimiter, such as --delimiter ';'"
         )
     return schema
 
@@ -59,7 +58,8 @@ def stored_type(file: Path, column: pa.Field) -> pa.DataType:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
         return pa.string()
     raise SlipwayError(
-        f"{file}: column {column.name} is {column.type}, neither number, text, boolean nor date; --drop {column.name}"
+        f"{file}: column {column.name} is {column.type}, which is not a number, text, boolean or date; "
+        f"leave it out with --drop {column.name}"
     )
 
 
@@ -78,15 +78,15 @@ def guessed_type(file: Path, name: str, how: Reading, kind: Kind, *, comma: bool
         if share >= NEARLY and pattern != "truth":
             row, text = kind.odd[key]
             raise SlipwayError(
-                f"{file}: column {name}: {kind.matches[key]:,} of {kind.count:,} values are {noun}, row {row} has "
-                f"{text[:50]!r}; where that stands for no value: --missing {text[:50]!r}; where the column is one of "
-                f"categories: --category {name}"
+                f"{file}: column {name}: {kind.matches[key]:,} of {kind.count:,} values are {noun}, but row {row} has "
+                f"{text[:50]!r}; if that means a missing value, use --missing {text[:50]!r}; if the column is "
+                f"categorical, use --category {name}"
             )
     if how.thousands is None and kind.count and kind.matches["grouped"] / kind.count >= NEARLY:
         text = kind.odd["number"][1]
         raise SlipwayError(
-            f"{file}: column {name}: {text[:50]!r} looks like a number with thousands apart: --thousands CHARACTER "
-            f"(and --decimal); where the column is one of categories: --category {name}"
+            f"{file}: column {name}: {text[:50]!r} looks like a number with thousands separators: use --thousands "
+            f"CHARACTER (and --decimal); if the column is categorical, use --category {name}"
         )
     return pa.string()
 
@@ -164,14 +164,14 @@ def tell_other(file: Path, how: Reading, names: list[str]) -> None:
         if forms := [form for form in DATE_FORMS if _fits(different, form)]:
             dates = " or ".join(f"--date '{name}={form}'" for form in forms)
             lines.append(
-                f"{name}: looks like dates, taken for categories: {dates} makes dates of it, {drop} leaves it out"
+                f"{name}: looks like dates, read as categories: {dates} reads it as dates, {drop} leaves it out"
             )
         elif len(values) >= MIN_ID_ROWS and len(different) > len(values) / 2:
             lines.append(
                 f"{name}: looks like an id or a date ({len(different):,} different values in {len(values):,} rows), "
-                f"taken for categories: {drop} leaves it out, --date '{name}=FORM' makes dates of it"
+                f"read as categories: {drop} leaves it out, --date '{name}=FORM' reads it as dates"
             )
-    tell(lines, "columns of that kind")
+    tell(lines, "such columns")
 
 
 def _fits(values: pa.Array, form: str) -> bool:
@@ -188,6 +188,6 @@ def cast(
         return csv_values.cast(column, wanted, how, form)
     except (ValueError, pa.ArrowException) as error:
         raise SlipwayError(
-            f"{file}: column {name}: {str(error).splitlines()[0]}; if that stands for no value: --missing TEXT; to "
-            f"take the column for categories: --category {name}; to leave it out: --drop {name}"
+            f"{file}: column {name}: {str(error).splitlines()[0]}; if that means a missing value, use --missing TEXT; "
+            f"to read the column as categories, --category {name}; to leave it out, --drop {name}"
         ) from None

@@ -45,7 +45,7 @@ class Params(BaseModel):
     @model_validator(mode="after")
     def _ranges(self) -> "Params":
         if self.words is None and self.characters is None:
-            raise ValueError("no n-grams: give words or characters a range such as [1, 2]")
+            raise ValueError("no n-grams: set words or characters to a range such as [1, 2]")
         for name, lengths in (("words", self.words), ("characters", self.characters)):
             if lengths and lengths[0] > lengths[1]:
                 raise ValueError(f"{name}: {lengths} ends before it begins")
@@ -160,20 +160,22 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
     return {"tokens": tokens}
 
 
-EMPTY_TEXT = "the text is empty: it has nothing but spaces and control characters"
+EMPTY_TEXT = "the text is empty: it contains only spaces and control characters"
 
 
 def _readable(data: bytes | None, params: Params) -> str:
     if data is None:
         raise ValueError("the text is missing")
     if len(data) > params.max_chars * 4:  # more than any text of so many characters has: not even decoded
-        raise ValueError(f"the text has {len(data):,} bytes, over max_chars: {params.max_chars:,} characters")
+        raise ValueError(
+            f"the text has {len(data):,} bytes, more than max_chars allows ({params.max_chars:,} characters)"
+        )
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"the text is not UTF-8: {error.reason} at byte {error.start}") from None
     if len(text) > params.max_chars:
-        raise ValueError(f"the text has {len(text):,} characters, over max_chars: {params.max_chars:,}")
+        raise ValueError(f"the text has {len(text):,} characters, more than max_chars ({params.max_chars:,})")
     return text
 
 
