@@ -19,6 +19,7 @@ class Kind(Protocol):
     TABLE: str  # the file of the evaluation with a row per name, such as classes.csv
     TITLE: str  # what a name is called there: its first column
     BY_NAME: str  # the metric of a name that gets an interval there
+    CARD: tuple[tuple[str, str, str], ...]  # columns of that file that a card shows: column, heading, format
 
     def main(self, costs: object) -> str:
         """Return the metric by which models are compared first."""

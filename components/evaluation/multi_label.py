@@ -18,6 +18,12 @@ from components.targets.multi_label import Target
 LOWER = frozenset({"log_loss", "ece", "hamming"})
 SHOWN = ("f1_macro", "f1_micro", "accuracy", "roc_auc", "pr_auc", "log_loss")
 TABLE, TITLE, BY_NAME = "classes.csv", "label", "f1"
+CARD = (
+    ("precision", "precision", ".3f"),
+    ("recall", "recall", ".3f"),
+    ("f1", "F1", ".3f"),
+    ("rows", "examples", ",.0f"),
+)
 
 
 def main(costs: object) -> str:  # noqa: ARG001
@@ -29,7 +35,7 @@ def measure(examples: Examples, w: np.ndarray) -> tuple[Measures, Measures]:
     """Return metrics `(b,)`, and those of each class `(b, names)`."""
     held, outputs = examples.actual.astype(bool), examples.outputs.astype(np.float64)
     names, n = held.shape[1], w.sum(axis=0)
-    predicted = _chosen(examples)
+    predicted = chosen(examples)
     rows, said, hit = (w.T @ of for of in (held, predicted, held & predicted))
     by_name = rates.by_name(hit, said, rows)
     accuracy = (predicted == held).mean(axis=1) @ w / n
@@ -51,7 +57,7 @@ def ranked(examples: Examples, w: np.ndarray) -> tuple[Measures, Measures]:
 
 def scores(examples: Examples) -> np.ndarray:
     """Return the share of the classes that are right."""
-    share: np.ndarray = (_chosen(examples) == examples.actual.astype(bool)).mean(axis=1)
+    share: np.ndarray = (chosen(examples) == examples.actual.astype(bool)).mean(axis=1)
     return share
 
 
@@ -84,5 +90,6 @@ def files(examples: Examples) -> Iterable[tuple[str, list[str], Iterable[dict[st
     yield "calibration.csv", ["confidence", "accuracy", "rows"], bins
 
 
-def _chosen(examples: Examples) -> np.ndarray:
+def chosen(examples: Examples) -> np.ndarray:
+    """Decide, as the target does."""
     return cast("Target", examples.target).chosen(examples.outputs, examples.decision)

@@ -15,6 +15,7 @@ from components.evaluation.examples import Examples, Measures, rounded
 LOWER = frozenset({"mse", "rmse", "mae", "mape", "smape", "mase"})
 SHOWN = ("mae", "rmse", "r2", "mase")
 TABLE, TITLE, BY_NAME = "values.csv", "value", "mae"
+CARD = (("mae", "MAE", ",.4g"), ("rmse", "RMSE", ",.4g"), ("r2", "R2", ",.4g"))
 MAX_RESIDUALS = 2000  # that residuals.csv holds: enough for a figure
 
 

@@ -17,6 +17,12 @@ from components.targets.single_label import Target
 LOWER = frozenset({"log_loss", "ece", "cost"})
 SHOWN = ("cost", "accuracy", "f1_macro", "roc_auc", "pr_auc", "log_loss", "ece")
 TABLE, TITLE, BY_NAME = "classes.csv", "label", "f1"
+CARD = (
+    ("precision", "precision", ".3f"),
+    ("recall", "recall", ".3f"),
+    ("f1", "F1", ".3f"),
+    ("rows", "examples", ",.0f"),
+)
 
 
 def main(costs: object) -> str:
@@ -28,7 +34,7 @@ def measure(examples: Examples, w: np.ndarray) -> tuple[Measures, Measures]:
     """Return metrics `(b,)`, and those of each class `(b, names)`."""
     actual, outputs = examples.actual, examples.outputs.astype(np.float64)
     names, n = len(examples.target.names), w.sum(axis=0)
-    predicted = _chosen(examples)
+    predicted = chosen(examples)
     right = predicted == actual
     rows, said, hit = (
         rates.sums(codes, names, weights).T
@@ -58,7 +64,7 @@ def ranked(examples: Examples, w: np.ndarray) -> tuple[Measures, Measures]:
 
 def scores(examples: Examples) -> np.ndarray:
     """Return 1 where the answer is right, else 0; minus the cost where mistakes have costs."""
-    best, actual, costs = _chosen(examples), examples.actual, examples.costs
+    best, actual, costs = chosen(examples), examples.actual, examples.costs
     found: np.ndarray = (best == actual).astype(np.float64) if costs is None else -costs[actual, best]
     return found
 
@@ -75,12 +81,12 @@ def worst(scores: np.ndarray, costs: np.ndarray | None) -> float:  # noqa: ARG00
 
 def explained(examples: Examples, row: int) -> int | None:
     """Return the class that was chosen."""
-    return int(_chosen(examples.take(np.array([row])))[0])
+    return int(chosen(examples.take(np.array([row])))[0])
 
 
 def said(examples: Examples, row: int) -> dict[str, Any]:
     """Return the class, the one that was chosen, and its probability."""
-    names, best = examples.target.names, int(_chosen(examples.take(np.array([row])))[0])
+    names, best = examples.target.names, int(chosen(examples.take(np.array([row])))[0])
     probability = rounded(float(examples.outputs[row][best]))
     return {"actual": names[examples.actual[row]], "answer": names[best], "probability": probability}
 
@@ -88,11 +94,12 @@ def said(examples: Examples, row: int) -> dict[str, Any]:
 def files(examples: Examples) -> Iterable[tuple[str, list[str], Iterable[dict[str, Any]]]]:
     """Yield confusion.csv, a row per example, and calibration.csv, a row per bin of confidence."""
     actual, outputs, names = examples.actual, examples.outputs, np.array(examples.target.names)
-    pairs = zip(names[actual], names[_chosen(examples)], strict=True)
+    pairs = zip(names[actual], names[chosen(examples)], strict=True)
     yield "confusion.csv", ["actual", "predicted"], ({"actual": a, "predicted": p} for a, p in pairs)
     bins = rates.reliability(outputs.max(axis=1), outputs.argmax(axis=1) == actual, examples.bins)
     yield "calibration.csv", ["confidence", "accuracy", "rows"], bins
 
 
-def _chosen(examples: Examples) -> np.ndarray:
+def chosen(examples: Examples) -> np.ndarray:
+    """Decide, as the target does."""
     return cast("Target", examples.target).chosen(examples.outputs, examples.decision)

@@ -1,7 +1,7 @@
 """The typed params.yaml: the only configuration, read in one place."""
 
+from components.params.base import Section
 from components.params.reading import check, load
-from components.params.section import Section
 from components.params.sections import Evaluate, Params, Register, Split, Validate
 from components.params.train import (
     Augment,

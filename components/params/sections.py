@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from components import nearest, recipes
-from components.params.section import Section
+from components.params.base import Section
 from components.params.train import Fraction, Train
 from components.targets import Target
 
@@ -42,7 +42,7 @@ class Register(Section):
 
     minimum: dict[str, float] = Field(default={})  # a metric of evaluate: at least
     maximum: dict[str, float] = Field(default={"latency_ms": 50.0, "size_mb": 100.0})  # at most
-    margin: Annotated[float, Field(ge=0)] = 0.02  # score (accuracy) that a challenger may lose, in the worst case
+    margin: Annotated[float, Field(ge=0)] = 0.02  # that a challenger may lose, in units of the score that is compared
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     resamples: Annotated[int, Field(ge=100)] = 2000
 

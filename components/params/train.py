@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from components.params.section import Section
+from components.params.base import Section
 from components.targets import Target
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]

@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from components.evaluation import metrics
 from components.files import read_json
 from components.params import Params
 from components.reports import results, terminal
@@ -20,9 +21,11 @@ def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any
     import jinja2
 
     target = params.target()
+    kind = metrics.of(target)
     found = results.numbers(build, model_digest, evaluate)
     validation = build / "validation" / "summary.json"
     out = build / "evaluation"
+    names = results.read_csv(out / kind.TABLE)
     measured = {name.removeprefix("test_"): value for name, value in found.items() if name.startswith("test_")}
     environment = jinja2.Environment(  # noqa: S701 - Markdown: `cell` escapes what the data names
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
@@ -41,9 +44,9 @@ def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any
         baselines=results.baselines(params, out),
         lost=[text for text in terminal.beside(params, out) if "DOES NOT BEAT" in text],
         slices=results.read_csv(out / "slices.csv")[:FEW],
-        classes=results.read_csv(out / "classes.csv")[:NAMES],
+        kind=kind,
+        names=names[:NAMES] if target.classes or len(names) > 1 else [],  # of one number, all is said above
         confused=_confused(out),
-        values=results.read_csv(out / "values.csv")[:NAMES],
         columns=results.read_csv(out / "importance.csv")[:FEW],
         cost={name.removeprefix("cost."): value for name, value in found.items() if name.startswith("cost.")},
         train=results.costs(build, model_digest).get("train", {}),

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from components import targets
 from components.evaluation import metrics
 from components.files import read_json
 from components.params import Params
 
 SIZES = ("size_mb",)  # metrics of the evaluation that tell what a model costs, not how good it is
-STAGES = ("validate", "preprocess", "baseline", "train", "evaluate")
 COSTS = ("fit_seconds", "examples_per_second", "latency_ms")  # of what the stages measure; the rest are tags
 
 
@@ -28,8 +28,7 @@ def costs(build: Path, model_digest: str) -> dict[str, dict[str, Any]]:
 
     A stage that last ran here for another model, before DVC's cache brought this one, is left out.
     """
-    paths = {stage: build / "cost" / f"{stage}.json" for stage in STAGES}
-    found = {stage: read_json(path) for stage, path in paths.items() if path.exists()}
+    found = {path.stem: read_json(path) for path in sorted((build / "cost").glob("*.json"))}
     return {stage: cost for stage, cost in found.items() if cost.get("model_digest", model_digest) == model_digest}
 
 
@@ -41,11 +40,11 @@ def numbers(build: Path, model_digest: str, evaluate: dict[str, Any]) -> dict[st
     measured = read_json(build / "evaluation" / "metrics.json")
     found = {f"test_{name}": value for name, value in measured.items() if name not in SIZES}
     found |= {f"cost.{name}": value for name, value in measured.items() if name in SIZES}
-    for file, title, metric in sorted({(kind.TABLE, kind.TITLE, kind.BY_NAME) for kind in metrics.KINDS.values()}):
-        rows = read_csv(build / "evaluation" / file)
-        for name, row in zip(_names(row[title] for row in rows), rows, strict=True):
-            if row[metric]:  # nothing is known of a label that is neither there nor predicted
-                found[f"test_{metric}_of_{name}"] = float(row[metric])
+    kind = metrics.of(targets.of(read_json(build / "arrays" / "manifest.json")["target"]))
+    rows = read_csv(build / "evaluation" / kind.TABLE)
+    for name, row in zip(_names(row[kind.TITLE] for row in rows), rows, strict=True):
+        if row[kind.BY_NAME]:  # nothing is known of a label that is neither there nor predicted
+            found[f"test_{kind.BY_NAME}_of_{name}"] = float(row[kind.BY_NAME])
     spent = costs(build, model_digest) | {"evaluate": evaluate}
     for stage, values in spent.items():
         found |= {f"cost.{name}": values[name] for name in COSTS if name in values}
@@ -60,7 +59,7 @@ def numbers(build: Path, model_digest: str, evaluate: dict[str, Any]) -> dict[st
 
 def measures_cost(metric: str) -> bool:
     """Tell metrics of what a model costs, which any model has, from those of how good it is."""
-    return metric in {*SIZES, *COSTS, "rows", "train_peak_memory_mb", *(f"{stage}_seconds" for stage in STAGES)}
+    return metric in {*SIZES, *COSTS, "rows", "train_peak_memory_mb"} or metric.endswith("_seconds")
 
 
 def _names(labels: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from components import SlipwayError, recipes
-from components.data import split_rows
+from components.data import raw_rows
 from components.files import read_json, replacing, write_json
 from components.params import Params
 from components.recipes import Input, Recipe
@@ -114,7 +114,7 @@ def _flat(inputs: dict[str, Input], arrays: Path, split: str, rows: np.ndarray) 
 def _frames(recipe: Recipe, params: Params, data: Path, arrays: Path, split: str, rows: np.ndarray) -> Iterator[Any]:
     """Yield raw examples as DataFrames of the recipe's columns."""
     columns, names = recipes.schema(recipe, params.task), recipe.columns(params.task).names
-    for found in split_rows.read(data, arrays, split, columns, rows=rows, only=names):
+    for found in raw_rows.read(data, arrays, split, columns, rows=rows, only=names):
         yield found.select(names).to_pandas()
 
 

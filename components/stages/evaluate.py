@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import SlipwayError, nearest, recipes
-from components.data import split_rows, splits
+from components.data import raw_rows, splits
 from components.evaluation import bootstrap, explain, metrics, rates, slices
 from components.evaluation.examples import Examples, Measures, rounded
 from components.files import model_digest, read_json, replacing, write_csv, write_json
@@ -90,7 +90,7 @@ def _scale(params: Params, data: Path, arrays: Path, manifest: dict[str, Any]) -
     columns = recipes.schema(recipe, params.task)
     groups = [
         name
-        for part in split_rows.read(data, arrays, "test", columns, only=["group"])
+        for part in raw_rows.read(data, arrays, "test", columns, only=["group"])
         for name in part["group"].to_pylist()
     ]
     # a missing group is the empty one, as in recipes/series/example
@@ -107,7 +107,7 @@ def _columns(params: Params, data: Path, arrays: Path) -> dict[str, pa.ChunkedAr
     own = recipe.columns(params.task).names
     found: dict[str, list[pa.ChunkedArray]] = {name: [] for name in wanted}
     alone = {*own, "label"}.issuperset(wanted)  # no facts, which need every column
-    for part in split_rows.read(data, arrays, "test", columns, only=wanted if alone else None):
+    for part in raw_rows.read(data, arrays, "test", columns, only=wanted if alone else None):
         plain = {name: part[name] for name in (wanted if alone else [*own, "label"])}
         if not alone:
             facts = recipe.facts(part.select(own), params.task)

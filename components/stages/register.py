@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import SlipwayError, recipes
-from components.data import split_rows, splits, versions
+from components.data import raw_rows, splits, versions
 from components.evaluation import metrics, promotion
 from components.evaluation.examples import Examples
 from components.files import model_digest, read_json, sha256, write_json
@@ -112,7 +112,8 @@ def _settle(
         with ThreadPoolExecutor(2) as pool:
             theirs = pool.submit(_rival, rival, given)
             if version.tags.get("slipway.proved") != proof:
-                _proved(version, isolated.predict(f"models:/{params.name}/{version.version}", given), predictions)
+                loaded_back = isolated.predict(f"models:/{params.name}/{version.version}", given)
+                _proved(version, onnx_model.load(build / "model"), loaded_back, predictions)
                 registry.tag(version, {"slipway.proved": proof})
             answers, problem = theirs.result()
     client.set_registered_model_alias(params.name, "challenger", version.version)
@@ -202,7 +203,7 @@ def _examples(params: Params, build: Path, data: Path, ids: list[str], out: Path
     columns, names = recipes.schema(recipe, params.task), recipe.columns(params.task).names
     found: list[str] = []
     with pq.ParquetWriter(out, recipe.columns(params.task)) as writer:
-        for part in split_rows.read(data, build / "arrays", "test", columns, only=names):
+        for part in raw_rows.read(data, build / "arrays", "test", columns, only=names):
             found += part["id"].to_pylist()
             writer.write_table(part.select(names))
     if found != ids:
@@ -211,24 +212,21 @@ def _examples(params: Params, build: Path, data: Path, ids: list[str], out: Path
         )
 
 
-def _proved(version: "ModelVersion", answers: pa.Table, predictions: pa.Table) -> None:
+def _proved(version: "ModelVersion", model: onnx_model.Model, answers: pa.Table, predictions: pa.Table) -> None:
     """Compare what the version answered with what was evaluated; SlipwayError where it differs."""
-    title = f"{version.name} version {version.version}"
+    title, target = f"{version.name} version {version.version}", model.target
     failed = [error for error in answers["error"].to_pylist() if error]
     if failed:
         raise SlipwayError(f"{title}, loaded back, cannot predict {len(failed)} test examples: {failed[0]}")
-    name = next(n for n in ("probabilities", "values", "value") if n in predictions.column_names)
+    name = "probabilities" if target.output == "probabilities" else target.answer
     theirs, ours = (np.array(t[name].to_pylist(), np.float64).reshape(len(t), -1) for t in (answers, predictions))
     # numbers are compared in units of their own size
-    scale = np.maximum(np.abs(ours).max(axis=0, initial=0), 1) if name != "probabilities" else 1.0
+    scale = 1.0 if target.output == "probabilities" else np.maximum(np.abs(ours).max(axis=0, initial=0), 1)
     largest = float((np.abs(theirs - ours) / scale).max(initial=0)) if theirs.shape == ours.shape else float("inf")
     differ = 0
-    if "label" in predictions.column_names and largest <= TOLERANCE:
-        # two probabilities closer than the tolerance may change places
-        top = np.sort(ours, axis=1)[:, -2:]
-        clear = top[:, 1] - top[:, 0] > 2 * TOLERANCE
-        labels = np.array(answers["label"].to_pylist()) == np.array(predictions["label"].to_pylist())
-        differ = int((~labels[clear]).sum())
+    if largest <= TOLERANCE:
+        same = [a == b for a, b in zip(*(t[target.answer].to_pylist() for t in (answers, predictions)), strict=True)]
+        differ = int((~np.array(same, bool)[target.settled(ours, model.decision, TOLERANCE)]).sum())
     if not largest <= TOLERANCE or differ:
         raise SlipwayError(
             f"{title}, loaded back, predicts differently from build/evaluation/predictions.parquet (largest difference "

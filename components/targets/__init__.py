@@ -81,6 +81,10 @@ class Target(ABC):
         """Answers that a user reads, of a model's outputs `(n, names)`."""
 
     @abstractmethod
+    def settled(self, outputs: np.ndarray, decision: Decision | None, tolerance: float) -> np.ndarray:
+        """Tell whose answer, `(n,)` bool, stays the same if every output changes by up to `tolerance`."""
+
+    @abstractmethod
     def certain(self, actual: np.ndarray) -> np.ndarray:
         """Outputs `(n, names)` of a model that is sure of these answers."""
 
@@ -110,8 +114,8 @@ class Target(ABC):
 
 
 def kinds() -> list[str]:
-    """Return the names of all kinds of answer."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    """Return the names of all kinds of answer: the files here, but those that begin with an underscore."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
 def of(content: dict[str, Any]) -> Target:

@@ -82,6 +82,11 @@ class Target(targets.Target):
             }
         )
 
+    def settled(self, outputs: np.ndarray, decision: Decision | None, tolerance: float) -> np.ndarray:
+        """Tell where no output is near its threshold."""
+        threshold = np.array(decision) if decision else np.full(len(self.names), 0.5)
+        return np.asarray((np.abs(outputs - threshold) > tolerance).all(axis=1))
+
     def certain(self, actual: np.ndarray) -> np.ndarray:
         """Return 1 for what holds."""
         return actual

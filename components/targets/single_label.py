@@ -78,6 +78,13 @@ class Target(targets.Target):
             }
         )
 
+    def settled(self, outputs: np.ndarray, decision: Decision | None, tolerance: float) -> np.ndarray:
+        """Tell where no other label comes near the one that is chosen."""
+        weights = np.eye(len(self.names)) if decision is None else np.array(decision, np.float64)
+        top = np.sort(outputs @ weights, axis=1)[:, -2:]
+        found: np.ndarray = top[:, 1] - top[:, 0] > 2 * tolerance * np.abs(weights).sum(axis=0).max()
+        return found
+
     def certain(self, actual: np.ndarray) -> np.ndarray:
         """Return 1 for the label and 0 for the others."""
         found: np.ndarray = np.eye(len(self.names))[actual]

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components import SlipwayError
-from components.data import dataset, split_rows
+from components.data import dataset, raw_rows
 
 COLUMNS = pa.schema({"x": pa.float64(), "colour": pa.string()})
 ROWS = np.array([1, 2, 6, 7, 13])  # of both files' 14
@@ -31,7 +31,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def read(data: Path, **options) -> Iterator[pa.Table]:
-    return split_rows.read(data, data.parent / "arrays", "test", COLUMNS, **options)
+    return raw_rows.read(data, data.parent / "arrays", "test", COLUMNS, **options)
 
 
 def test_the_raw_rows_of_a_split_are_found_by_their_number_over_all_chunks(data: Path) -> None:

@@ -29,11 +29,10 @@ def drawn(build: Path) -> Iterator[Path]:
 
 def figures(build: Path) -> "dict[str, Figure]":
     """Draw what the files in build/ tell: which there are depends on what is predicted, and from what."""
-    found = answers.curves(build)
+    found = answers.curves(build) | answers.by_name(build)
     for title, file, draw in (
         ("confusion", "confusion.csv", answers.confusion),
         ("calibration", "calibration.csv", answers.calibration),
-        ("f1", "classes.csv", answers.classes),
         ("residuals", "residuals.csv", answers.residuals),
         ("slices", "slices.csv", explanations.slices),
         ("importance", "importance.csv", explanations.importance),

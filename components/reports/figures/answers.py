@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from components import recipes
-from components.evaluation import rates
+from components import recipes, targets
+from components.evaluation import metrics, rates
 from components.files import read_json
 from components.reports.figures import style
 from components.reports.results import read_csv
@@ -88,21 +88,26 @@ def calibration(build: Path) -> "Figure":
     return figure
 
 
-def classes(build: Path) -> "Figure":
-    """Draw the F1 of each label, the worst first."""
-    rows = [row for row in read_csv(build / "evaluation" / "classes.csv") if row["f1"]]
-    rows = sorted(rows, key=lambda row: float(row["f1"]))[:MAX_LABELS]  # the worst ones, if there are many
+def by_name(build: Path) -> "dict[str, Figure]":
+    """Draw how good the model is by class, the worst first; nothing where numbers are predicted."""
+    target = targets.of(read_json(build / "model" / "model.json")["target"])
+    kind = metrics.of(target)
+    metric, path = kind.BY_NAME, build / "evaluation" / kind.TABLE
+    if not target.classes or not path.exists():
+        return {}
+    rows = [row for row in read_csv(path) if row[metric]]
+    worst = sorted(rows, key=lambda row: float(metrics.better(metric, float(row[metric]), 0.0)))
+    rows = worst[:MAX_LABELS]  # if there are many
     figure, axes = style.axes(6.4, min(1.5 + 0.28 * len(rows), 12))
-    axes.barh(range(len(rows)), [float(row["f1"]) for row in rows], color=style.BLUE)
-    axes.set_yticks(range(len(rows)), [row["label"][:30] for row in rows], parse_math=False)
-    lowest = min((float(row["f1"]) for row in rows), default=0.0)
-    axes.set(
-        xlabel="F1",
-        title="F1 by label, worst first",
-        xlim=(max(0.0, lowest - 0.05) if lowest > 0.8 else 0, 1),
-    )
+    axes.barh(range(len(rows)), [float(row[metric]) for row in rows], color=style.BLUE)
+    axes.set_yticks(range(len(rows)), [row[kind.TITLE][:30] for row in rows], parse_math=False)
+    heading = next((heading for column, heading, _ in kind.CARD if column == metric), metric)
+    axes.set(xlabel=heading, title=f"{heading} by {kind.TITLE}, worst first")
+    if metric not in metrics.LOWER:  # a share: near 1, the differences are seen from where the worst stands
+        lowest = min((float(row[metric]) for row in rows), default=0.0)
+        axes.set(xlim=(max(0.0, lowest - 0.05) if lowest > 0.8 else 0, 1))
     axes.invert_yaxis()
-    return figure
+    return {metric: figure}
 
 
 def ranking(build: Path) -> "dict[str, Figure]":

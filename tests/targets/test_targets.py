@@ -1,0 +1,118 @@
+"""What every kind of answer has to offer: found by its name, so that a new one is held to it too."""
+
+import inspect
+from typing import Any, ClassVar, get_origin, get_type_hints
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components import SlipwayError, targets
+from components.evaluation import bootstrap, metrics, rates
+from components.evaluation.examples import Examples
+from components.targets import Target, single_label
+
+NAMES = ("a", "b", "c")
+
+
+def made(kind: str) -> Target:
+    return targets.of({"kind": kind, "names": list(NAMES)})
+
+
+def encoded(target: Target, rows: int, seed: int = 0) -> np.ndarray:
+    """Labels of any kind, encoded; every class is there."""
+    random = np.random.default_rng(seed)
+    empty = target.encode([])
+    if not target.classes:
+        return random.normal(size=(rows, *empty.shape[1:])).astype(empty.dtype)
+    codes = np.arange(rows) % len(NAMES)
+    return codes.astype(empty.dtype) if empty.ndim == 1 else np.eye(len(NAMES), dtype=empty.dtype)[codes]
+
+
+@pytest.mark.parametrize("kind", targets.kinds())
+def test_a_kind_says_all_that_is_asked_of_it(kind: str) -> None:
+    target, evaluated = made(kind), metrics.KINDS[kind]
+    for name, hint in get_type_hints(Target).items():
+        if get_origin(hint) is ClassVar:
+            assert hasattr(target, name), f"targets/{kind}.py lacks {name}"
+    for name in (*metrics.Kind.__annotations__, *(n for n, _ in inspect.getmembers(metrics.Kind, inspect.isfunction))):
+        if not name.startswith("_"):
+            assert hasattr(evaluated, name), f"evaluation/{kind}.py lacks {name}"
+    assert target.kind == kind
+    assert target.title.format(3) != target.title
+    assert targets.of(target.described()) == target
+
+
+@pytest.mark.parametrize("kind", targets.kinds())
+def test_labels_come_back_from_their_encoding_and_from_a_model_that_is_sure(kind: str) -> None:
+    target = made(kind)
+    actual = encoded(target, 30)
+    labels = target.decode(actual)
+    assert target.invalid(labels) == [False] * 30
+    assert np.array_equal(target.encode(labels), actual)
+    sure = np.asarray(target.certain(actual), np.float32)
+    assert sure.shape == (30, len(NAMES))
+    assert target.answers(sure)[target.answer].to_pylist() == labels
+    assert target.invalid([None]) == [True]
+    assert target.complaint(None)
+    held = {name for label in labels for name in target.held(label)}
+    assert held == set(target.classes)
+    words, answer = target.trivial(actual)
+    assert words
+    assert answer.shape == (len(NAMES),)
+
+
+@pytest.mark.parametrize("kind", targets.kinds())
+def test_a_kind_is_measured_compared_and_shown(kind: str) -> None:
+    target, evaluated = made(kind), metrics.KINDS[kind]
+    actual = encoded(target, 60)
+    sure = np.asarray(target.certain(actual), np.float64)
+    worse = 0.7 * sure + 0.3 * np.roll(sure, 1, axis=0) + 0.01
+    good, bad = (Examples(actual, outputs, target) for outputs in (sure, worse))
+    found, by_name = metrics.measure(good)
+    main = metrics.main(target)
+    assert np.isfinite(found[main][0])
+    assert metrics.better(main, found[main][0], metrics.measure(bad)[0][main][0]) >= 0
+    assert metrics.scores(good).shape == (60,)
+    assert (metrics.scores(good) >= metrics.scores(bad)).all()
+    assert evaluated.worst(metrics.scores(bad), None) <= metrics.scores(bad).max()
+    assert {main} <= bootstrap.resampled(good, 1, 100)[0].keys()
+    assert set(evaluated.SHOWN) - {"cost", "mase"} <= found.keys()
+    assert {column for column, _, _ in evaluated.CARD} <= {*by_name, "rows"}
+    assert evaluated.BY_NAME in by_name
+    for name, columns, rows in evaluated.files(good):
+        assert name.endswith(".csv")
+        assert all(set(row) <= set(columns) for row in rows)
+    row: dict[str, Any] = evaluated.said(good, 0)
+    assert {"actual", "answer"} <= row.keys()
+    if target.classes:
+        assert rates.held(actual, len(NAMES)).any(axis=0).all()
+
+
+@pytest.mark.parametrize("kind", targets.kinds())
+@given(seed=st.integers(0, 10_000), decided=st.booleans())
+def test_an_answer_that_is_settled_stays_the_same(kind: str, seed: int, decided: bool) -> None:
+    """Also where a decision weighs the outputs: two that are far apart may be a tie for it."""
+    target, random, tolerance = made(kind), np.random.default_rng(seed), 0.01
+    outputs = random.dirichlet(np.ones(3), 50)
+    decision = None
+    if decided and target.classes:
+        decision = (random.random((3, 3)) if target.exclusive else random.random(3)).tolist()
+    settled = target.settled(outputs, decision, tolerance)
+    assert settled.shape == (50,)
+    moved = outputs + random.uniform(-tolerance, tolerance, outputs.shape)
+    before, after = (target.answers(o, decision)[target.answer].to_pylist() for o in (outputs, moved))
+    assert all(a == b for a, b, sure in zip(before, after, settled, strict=True) if sure)
+
+
+def test_a_tie_of_a_weighed_answer_is_not_settled() -> None:
+    target = single_label.Target(("no", "yes"))
+    even = np.array([[0.75, 0.25], [0.9, 0.1]])
+    assert target.settled(even, [[0.25, 0.0], [0.0, 0.75]], 1e-5).tolist() == [False, True]
+    assert target.settled(even, None, 1e-5).tolist() == [True, True]
+
+
+def test_a_kind_that_is_none_is_said() -> None:
+    with pytest.raises(SlipwayError, match=r"unknown target 'label'.*dvc repro"):
+        targets.of({"kind": "label", "names": ["a"]})
