@@ -325,7 +325,7 @@ def test_a_table_is_read_with_its_types(repo: Path) -> None:
     ("text", "label", "expected"),
     [
         ("a,b\n1,2\n3,4\n", "c", r"no column 'c' \(there are: a, b\)"),
-        ("id,b\n1,2\n3,4\n", "b", r"may not be called 'id'.*--drop id"),
+        ("id,b\n1,2\n3,4\n", "b", r"cannot be named 'id'.*--drop id"),
         ("a,b\n1,2\n3,2\n", "b", "has 1 different values"),
         ("a,b\n1,2\n3\n", "b", "cannot be read"),
         ("", "b", "cannot be read"),
