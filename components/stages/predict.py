@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the sub-parser `predict`."""
-    text = "predict with a registered model: for a file (image, recording, text), a folder of them, or a table"
+    text = "predict with a registered model for a file (image, recording, text), a folder of files, or a table"
     command = commands.add_parser(
         "predict",
         help=text,
