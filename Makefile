@@ -1,8 +1,8 @@
-# make run    the whole way: data -> validate -> preprocess -> train -> evaluate -> register
+# make run    the whole pipeline: data -> validate -> preprocess -> train -> evaluate -> register
 # make test   ruff, mypy, import rules and every test      (make fast: only the fast tests)
-# make ui     MLflow, Prefect and the data report, on loopback; Ctrl-C ends them
-# make example NAME=income    an example on real data, in a workspace of its own (make example: which there are)
-# make lock   resolve requirements/*.txt anew from pyproject.toml
+# make ui     MLflow, Prefect and the data report, on loopback; Ctrl-C stops them
+# make example NAME=income    an example on real data, in a workspace of its own (make example: list them)
+# make lock   resolve requirements/*.txt again from pyproject.toml
 # GPU=1       install CUDA as well (Linux), e.g. `make run GPU=1`
 
 SHELL := /bin/bash

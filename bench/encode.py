@@ -55,10 +55,14 @@ def main() -> None:
     parser.add_argument(
         "--recipes", nargs="+", metavar="NAME", default=recipes.names(), help="recipes to measure (default: all)"
     )
-    parser.add_argument("--rows", type=int, default=40_000, help="rows at ten times the data (default: %(default)s)")
+    parser.add_argument(
+        "--rows", type=int, default=40_000, help="number of rows at ten times the data (default: %(default)s)"
+    )
     default = ROOT.parent / "shared" / "datasets" / "mnist"
     parser.add_argument("--mnist", type=Path, default=default, help="folder of the four MNIST files")
-    parser.add_argument("--runs", type=int, default=3, help="runs, of which the best counts (default: %(default)s)")
+    parser.add_argument(
+        "--runs", type=int, default=3, help="number of runs, of which the best counts (default: %(default)s)"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench" / "encode.json")
     options = parser.parse_args()
     results = []

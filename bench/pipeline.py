@@ -68,19 +68,19 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.pipeline", description=text)
     files = list(YAML(typ="safe").load(ROOT / EXAMPLE / "example.yaml")["files"])
     default, out = ROOT.parent / "shared" / "datasets" / "mnist", ROOT / "build" / "bench" / "pipeline.json"
-    help_mnist = f"folder of MNIST's four files, {files[0]} and so on (default: %(default)s)"
+    help_mnist = f"folder of the four MNIST files, {files[0]} and so on (default: %(default)s)"
     parser.add_argument("--mnist", type=Path, default=default, metavar="FOLDER", help=help_mnist)
     parser.add_argument(
         "--runs", type=count, default=3, metavar="N", help="runs of each measure (default: %(default)s)"
     )
     own = YAML(typ="safe").load(ROOT / EXAMPLE / "params.yaml")["train"]["epochs"]
-    help_epochs = f"epochs of both sides (default: ours the example's {own}, reference: {REFERENCE_EPOCHS})"
+    help_epochs = f"epochs for both sides (default: {own} for the example, {REFERENCE_EPOCHS} for the reference)"
     parser.add_argument("--epochs", type=count, metavar="N", help=help_epochs)
     parser.add_argument("--out", type=Path, default=out, metavar="FILE", help="report, as JSON (default: %(default)s)")
     options = parser.parse_args(arguments)
     options.mnist, options.out = (path.expanduser().resolve() for path in (options.mnist, options.out))
     if not options.mnist.is_dir():
-        sys.exit(f"error: {options.mnist}: no such folder; give that of the four MNIST files: --mnist FOLDER")
+        sys.exit(f"error: {options.mnist}: no such folder; give the folder of the four MNIST files: --mnist FOLDER")
     for name in files:
         if not (options.mnist / name).is_file():
             sys.exit(f"error: {options.mnist}: no file {name}; give the folder of the four MNIST files: --mnist FOLDER")
@@ -90,7 +90,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
 def count(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: at least 1")
+        raise argparse.ArgumentTypeError(f"{text}: expected at least 1")
     return number
 
 

@@ -41,13 +41,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--examples", nargs="+", metavar="NAME", help="examples to run (default: all)")
     parser.add_argument(
-        "--seeds", type=int, default=3, metavar="N", help="number of seeds, from 1 on (default: %(default)s)"
+        "--seeds", type=int, default=3, metavar="N", help="number of seeds, starting at 1 (default: %(default)s)"
     )
     default = ROOT.parent / "shared" / "datasets"
     parser.add_argument(
         "--from", dest="folder", type=Path, default=default, help="folder of the files, or of their folders"
     )
-    parser.add_argument("--hold-out", action="store_true", help="hold speakers and the like out in turn as well")
+    parser.add_argument("--hold-out", action="store_true", help="also hold out speakers and the like in turn")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench" / "quality.json")
     options = parser.parse_args()
     os.chdir(ROOT)

@@ -122,7 +122,7 @@ def _hint(word: str) -> str:
             else f"`dvc repro {word}` runs it after the stages it depends on"
         )
         return f"{word} is a stage: {how}"
-    return f"no command {word!r}; {nearest(word, [*MODULES, *STAGES_OF_DVC])}"
+    return f"unknown command {word!r}; {nearest(word, [*MODULES, *STAGES_OF_DVC])}"
 
 
 if __name__ == "__main__":

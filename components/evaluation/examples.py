@@ -1,4 +1,4 @@
-"""What an evaluation measures: examples with what is true of them and what a model says."""
+"""What an evaluation measures: examples with their labels and a model's outputs."""
 
 from dataclasses import dataclass, replace
 
@@ -11,7 +11,7 @@ Measures = dict[str, np.ndarray]  # metric -> its value for each weighting, `(b,
 
 @dataclass(frozen=True)
 class Examples:
-    """What is true of `n` examples, and what a model says of them."""
+    """The labels of `n` examples, and a model's outputs for them."""
 
     actual: np.ndarray  # encoded labels, as the target has them
     outputs: np.ndarray  # (n, names), as the model gives them
@@ -30,7 +30,7 @@ class Examples:
         return replace(self, actual=self.actual[rows], outputs=self.outputs[rows], scale=scale, blocks=blocks)
 
     def answered(self, outputs: np.ndarray, decision: Decision | None = None) -> "Examples":
-        """Return the same examples as another model answers them."""
+        """Return the same examples with the outputs of another model."""
         return replace(self, outputs=outputs, decision=decision)
 
 

@@ -1,6 +1,6 @@
-"""Why a model answers as it does, asked of the model that ships: by changing what it sees and asking again.
+"""Why a model predicts what it does, tested on the model that ships by changing its inputs.
 
-What it costs is bounded by how often the model is asked, so that the same model gives the same bytes: see
+The cost is bounded by the number of predictions, so that the same model gives the same bytes: see
 MAX_EVALUATED, PATCH_POSITIONS and MAX_TOKEN_GROUPS.
 """
 
@@ -28,10 +28,10 @@ def importance(
 ) -> list[dict[str, Any]]:
     """Permutation importance of each named column: rows of column, importance and spread, the largest first.
 
-    By how much worse the main metric gets, in its own units, when a column's values change places between the
+    By how much worse the main metric gets, in its own units, when a column's values are shuffled among the
     examples (Breiman 2001, Random Forests, section 10): mean and standard deviation of five permutations. A
     column that stands in several inputs under the same name is permuted in all of them alike. At most
-    MAX_EVALUATED examples are asked in all, but for MIN_PER_PERMUTATION a permutation.
+    MAX_EVALUATED predictions in total, but at least MIN_PER_PERMUTATION per permutation.
     """
     columns: dict[str, list[tuple[str, int]]] = {}
     for key, entry in inputs.items():
@@ -70,7 +70,7 @@ def importance(
 
 
 def chosen(examples: Examples, most: int) -> np.ndarray:
-    """Choose examples to explain, `(at most most,)` row numbers: the worst answers, and as many good ones.
+    """Choose examples to explain, `(at most most,)` row numbers: the worst predictions, and as many good ones.
 
     The worst are those that score lowest, the surest of them first; the good ones stand evenly in the better half.
     """

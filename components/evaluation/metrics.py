@@ -1,4 +1,4 @@
-"""How good outputs are, by what is predicted: a file of this folder for each kind of answer, found by its name."""
+"""How good outputs are: one file in this folder per kind of target, found by its name."""
 
 import importlib
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from components.targets import Target
 
 
 class Kind(Protocol):
-    """What components/evaluation/KIND.py says of a kind of answer; `w` is `(n, b)`: how often each example counts."""
+    """What components/evaluation/KIND.py says about a target; `w` is `(n, b)`: how often each example counts."""
 
     LOWER: frozenset[str]  # its metrics of which smaller values are better
     SHOWN: tuple[str, ...]  # what the terminal shows, as far as it was measured
@@ -54,7 +54,7 @@ LOWER = frozenset().union(*(kind.LOWER for kind in KINDS.values()))
 
 
 def of(target: Target) -> Kind:
-    """Return how answers to a target are measured."""
+    """Return how predictions of a target are measured."""
     return KINDS[target.kind]
 
 

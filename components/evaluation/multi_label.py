@@ -1,7 +1,7 @@
-"""How good answers of several classes are.
+"""Metrics for multi-label classification.
 
-accuracy, the share of single decisions that are right, and hamming, the rest; exact, the share of examples of which all
-are; precision, recall and f1, `_micro` and `_macro`; log_loss, of the single decisions, and ece; roc_auc and pr_auc,
+accuracy, the share of single decisions that are right, and hamming, the rest; exact, the share of examples with all
+right; precision, recall and f1, `_micro` and `_macro`; log_loss, of the single decisions, and ece; roc_auc and pr_auc,
 means of the classes. Macro without classes that are neither there nor predicted, as scikit-learn's with
 zero_division=nan for f1.
 """

@@ -34,7 +34,7 @@ def gates(settings: Register, values: Mapping[str, float]) -> list[dict[str, Any
 
 
 def above_trivial(found: Mapping[str, str] | None, metric: str) -> dict[str, Any]:
-    """Return the gate that no setting takes away: a model has to be better than the trivial answer.
+    """Return the gate that no setting takes away: a model has to be better than the trivial baseline.
 
     `found` is the trivial baseline's row of baselines.csv for the main metric; None: it was not measured. The value is
     the lower end of the interval of the difference (see docs/evaluation.md), which has to be above 0.
@@ -88,7 +88,7 @@ def verdict(
 
 
 def today(gates: list[dict[str, Any]], reason: str) -> str:
-    """Return why a version is the champion, or that it fails gates which were raised since: it stays all the same."""
+    """Return why a version is the champion, or that it fails gates raised since then; it stays champion anyway."""
     failed = [gate["metric"] for gate in gates if not gate["held"]]
     if not failed:
         return reason

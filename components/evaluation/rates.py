@@ -1,4 +1,4 @@
-"""Counts, rates and areas under curves of weighted examples: what metrics of several kinds of answer are made of.
+"""Counts, rates and areas under curves of weighted examples: what metrics for several kinds of target are made of.
 
 `w` is `(n, b)`: how often each of `n` examples counts, in `b` weightings at once.
 """
@@ -33,7 +33,7 @@ def surprise(probability: np.ndarray) -> np.ndarray:
 
 
 def calibration_gap(confidence: np.ndarray, right: np.ndarray, bins: int, w: np.ndarray) -> np.ndarray:
-    """Sum over the bins of confidence how far the confidences are from the truth, `(b,)`."""
+    """Sum over the bins of confidence how far the confidences are from the accuracies, `(b,)`."""
     apart = (confidence - right)[:, None] * w
     found: np.ndarray = np.abs(sums(_bin(confidence, bins), bins, apart)).sum(axis=0)
     return found

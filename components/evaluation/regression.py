@@ -1,7 +1,7 @@
-"""How good predicted numbers are.
+"""Metrics for regression.
 
-mse, rmse, mae and r2, the mean of several; mape, where the truth is not 0; smape, the mean of 2|e| / (|y| + |y'|), 0
-where both are 0; both as fractions; mase (Hyndman and Koehler 2006), where a scale is given.
+mse, rmse, mae and r2, the mean of several; mape, over actual values that are not 0; smape, the mean of
+2|e| / (|y| + |y'|), 0 where both are 0; both as fractions; mase (Hyndman and Koehler 2006), where a scale is given.
 """
 
 from collections.abc import Iterable
@@ -56,7 +56,7 @@ def ranked(examples: Examples, w: np.ndarray) -> tuple[Measures, Measures]:  # n
 
 
 def scores(examples: Examples) -> np.ndarray:
-    """Return minus the mean absolute error in units of the training labels' deviation."""
+    """Return minus the mean absolute error in units of the training labels' standard deviation."""
     error = np.abs(examples.outputs.astype(np.float64) - examples.actual.reshape(examples.outputs.shape))
     found: np.ndarray = -(error / (1.0 if examples.deviation is None else examples.deviation)).mean(axis=1)
     return found

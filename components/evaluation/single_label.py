@@ -1,4 +1,4 @@
-"""How good answers of one class are.
+"""Metrics for single-label classification.
 
 accuracy; precision, recall and f1, `_macro` and `_weighted`, 0 for a class never predicted, and without those that are
 not there either; log_loss; ece, the expected calibration error (Guo et al. 2017, arXiv:1706.04599, eq. 5); roc_auc and
@@ -75,7 +75,7 @@ def score_name(costs: object) -> str:
 
 
 def worst(scores: np.ndarray, costs: np.ndarray | None) -> float:  # noqa: ARG001
-    """A wrong answer, the dearest one."""
+    """A wrong prediction, the most expensive one."""
     return 0.0 if costs is None else -float(costs.max())
 
 

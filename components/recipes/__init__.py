@@ -38,7 +38,7 @@ class Input:
 
     image: (height, width, channels) uint8; spectrogram: (frames, bands) float32; tokens: (length,) int32, 0 is
     padding; numbers: (columns,) float32; codes: (columns,) int32, 0 is missing or unseen; history:
-    (steps, columns) float32; weights: (length,) float32, one a token, neither augmented nor explained.
+    (steps, columns) float32; weights: (length,) float32, one per token, neither augmented nor explained.
     """
 
     kind: Literal["image", "spectrogram", "tokens", "numbers", "codes", "history", "weights"]
@@ -54,8 +54,8 @@ class Recipe(Protocol):
     - `ordered(params) -> (column, gap)`: split by that column's order instead of a hash, leaving out `gap`
       distinct values before each cut, for labels that reach into the future;
     - `kept(params) -> tuple[str, ...]`: columns that are kept with an example, for slices, but that encode does not
-      read: nobody who asks the model has to give them;
-    - `baseline(arrays, params, state) -> outputs`: a trivial answer better than the most frequent class or the mean;
+      read: predictions do not need them;
+    - `baseline(arrays, params, state) -> outputs`: a trivial baseline better than the most frequent class or the mean;
     - `classical(params) -> estimator`: an unfitted scikit-learn estimator on the DataFrame of `columns`;
     - `spell(tokens, state) -> list[str]`: the text of each token of one example.
     """
@@ -67,7 +67,7 @@ class Recipe(Protocol):
         """Return the columns of an example, without id, label and split."""
 
     def target(self, params: Any) -> Target:
-        """Return what is predicted, by a kind of answer of components/targets."""
+        """Return what is predicted, one of components/targets."""
 
     def facts(self, table: pa.Table, params: Any) -> pa.Table:
         """Derive plain columns, a row per example, on which expectations can be written."""
@@ -108,7 +108,7 @@ def schema(recipe: Recipe, params: Any) -> pa.Schema:
 
 
 def asked(recipe: Recipe, params: Any) -> pa.Schema:
-    """Return the columns that a model is asked with: those of an example without the ones that are only kept."""
+    """Return the columns that a prediction needs: those of an example without the ones that are only kept."""
     kept = part(recipe, "kept")
     names = kept(params) if kept else ()
     return pa.schema([field for field in recipe.columns(params) if field.name not in names])

@@ -1,1 +1,1 @@
-"""The ONNX model as it ships, and the process that it answers in."""
+"""The ONNX model as it ships, and the process in which it predicts."""

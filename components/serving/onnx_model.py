@@ -1,4 +1,4 @@
-"""The ONNX model as it ships: raw examples in, answers out, by the recipe's own encode.
+"""The ONNX model as it ships: raw examples in, predictions out, with the recipe's own encode.
 
 Needs no TensorFlow, no DVC and no MLflow: evaluate, register and a served model all go through here.
 """
@@ -26,7 +26,7 @@ BATCH_ROWS = 1024  # examples decoded and run at a time, so that memory does not
 
 @dataclass(frozen=True)
 class Model:
-    """A model ready to answer."""
+    """A model ready to predict."""
 
     session: Any  # onnxruntime.InferenceSession
     recipe: recipes.Recipe
@@ -89,10 +89,10 @@ def schema(target: Target) -> pa.Schema:
 
 
 def predict(model: Model, table: pa.Table) -> pa.Table:
-    """Answer raw examples: a row each of the columns of the target's answers, and error.
+    """Predict raw examples: a row each, with the columns of the target's answers, and error.
 
-    An example that cannot be encoded, or of which the model makes no finite numbers, gets an error and no answer; the
-    others are answered all the same. Columns that the recipe only keeps (see recipes.asked) count as missing values.
+    An example that cannot be encoded, or for which the model gives no finite numbers, gets an error and no prediction;
+    the others get theirs. Columns that the recipe only keeps (see recipes.asked) count as missing values.
     Raises SlipwayError where another column is missing.
     """
     columns, asked = model.recipe.columns(model.params), recipes.asked(model.recipe, model.params).names
@@ -148,13 +148,13 @@ def latency_ms(model: Model, arrays: Arrays, calls: int = 100, warm_up: int = 10
 
 
 class Pyfunc:
-    """What MLflow serves: a DataFrame of the recipe's columns in, a DataFrame of answers out."""
+    """What MLflow serves: a DataFrame of the recipe's columns in, a DataFrame of predictions out."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
 
     def predict(self, frame: "pandas.DataFrame", params: dict[str, Any] | None = None) -> "pandas.DataFrame":  # noqa: ARG002 - MLflow's interface
-        """Answer each row; see `predict` of this module. Where there is no answer or no error, it is None."""
+        """Predict each row; see `predict` of this module. A missing prediction or error is None."""
         try:
             answers = predict(self.model, pa.Table.from_pandas(frame, preserve_index=False))
         except (ValueError, TypeError):  # a value that no table can hold, such as half a surrogate pair
@@ -169,7 +169,7 @@ class Pyfunc:
 
 
 def _frame(answers: pa.Table) -> "pandas.DataFrame":
-    """Make a DataFrame of answers; a column with gaps holds objects, None in them."""
+    """Make a DataFrame of predictions; a column with gaps holds objects, None in them."""
     import pandas
 
     def series(column: pa.ChunkedArray) -> "pandas.Series":

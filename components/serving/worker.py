@@ -1,4 +1,4 @@
-"""The process in which a registered model answers, by the code that was shipped with it.
+"""The process in which a registered model predicts, with the code that was shipped with it.
 
 It runs by this file's path and knows nothing of the checkout (components/tracking/isolated.py), so it imports nothing
 of ours.

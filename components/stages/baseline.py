@@ -1,4 +1,4 @@
-"""Fit what a model has to beat: a trivial answer, and a classical model on the same training split.
+"""Fit what a model has to beat: a trivial baseline, and a classical model on the same training split.
 
 A stage of its own: no setting of `train:` or `network:` runs it again.
 """
@@ -65,7 +65,7 @@ def run(params: Params, data: Path, arrays: Path, out: Path) -> None:
 def _trivial(
     recipe: Recipe, params: Params, arrays: Path, manifest: dict[str, Any], truth: np.ndarray
 ) -> tuple[str, np.ndarray]:
-    """Say what the trivial answer is, and give it for each test example."""
+    """Say what the trivial baseline is, and return its output for each test example."""
     target = recipe.target(params.task)
     if (own := recipes.part(recipe, "baseline")) is not None:
         asked = {name: np.load(arrays / "test" / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"]}

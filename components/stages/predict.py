@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the sub-parser `predict`."""
-    text = "predict with a registered model: for a file (image, recording, text), a folder of them, or a table"
+    text = "predict with a registered model for a file (image, recording, text), a folder of files, or a table"
     command = commands.add_parser(
         "predict",
         help=text,
@@ -48,9 +48,9 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 
 def run(model: str | None, input: Path, out: Path | None, **options: Any) -> None:  # noqa: A002 - the argument's name
-    """Print the answers for INPUT, or write them to `out`; `options` say how a CSV is read.
+    """Print the predictions for INPUT, or write them to `out`; `options` say how a CSV is read.
 
-    Raises SlipwayError for an input that cannot be read, a model that does not exist, and MLflow away.
+    Raises SlipwayError for an input that cannot be read, a model that does not exist, and no MLflow.
     """
     if out is not None and out.suffix not in (".csv", ".parquet"):
         from components import SlipwayError
@@ -65,9 +65,9 @@ def run(model: str | None, input: Path, out: Path | None, **options: Any) -> Non
 
 
 def answers(model: str | None, given: "Path | pa.Table", **options: Any) -> "pa.Table":
-    """Ask a registered model, None: the champion of params.yaml's name, in a process of its own.
+    """Predict with a registered model in a process of its own; None: the champion of `name` in params.yaml.
 
-    Returns a row for each example; of a path with the column `example` before the answer's. Raises as `run` does.
+    Returns a row per example; for a path, the column `example` comes first. Raises as `run` does.
     """
     import pyarrow.parquet as pq
 

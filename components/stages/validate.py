@@ -1,4 +1,4 @@
-"""Stage validate: hold the dataset against its expectations; set bad rows aside.
+"""Stage validate: check the dataset against its expectations; set bad rows aside.
 
 File by file and chunk by chunk: memory holds one file's plain columns and facts, and the ids and labels of
 all files, but never the raw bytes of more than a chunk.
@@ -179,7 +179,7 @@ def _everywhere(chunks: list[Chunk], columns: pa.Schema) -> Everywhere:
 def _hold_examples(
     chunks: list[Chunk], facts: Iterator[pa.Table], everywhere: Everywhere, results: list[Result]
 ) -> None:
-    """Hold one file after another against the expectations of the section `examples`."""
+    """Check one file after another against the expectations of the section `examples`."""
     start = 0
     for path, group in groupby(chunks, key=lambda chunk: chunk.path):
         table = pa.concat_tables([next(facts) for _ in group])

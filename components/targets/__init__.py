@@ -1,4 +1,4 @@
-"""Targets: what is predicted, a file for each kind of answer; `single_label` is components/targets/single_label.py.
+"""Targets: what is predicted, one file per kind; `single_label` is components/targets/single_label.py.
 
 A target says what a label in the dataset may be, how it becomes numbers and how a model's outputs become an answer: all
 that is shipped with a model; and, as data, which losses suit it. How good answers are is said by the file of the same
@@ -78,7 +78,7 @@ class Target(ABC):
 
     @abstractmethod
     def answers(self, outputs: np.ndarray, decision: Decision | None = None) -> pa.Table:
-        """Answers that a user reads, of a model's outputs `(n, names)`."""
+        """Predictions as a user reads them, from a model's outputs `(n, names)`."""
 
     @abstractmethod
     def settled(self, outputs: np.ndarray, decision: Decision | None, tolerance: float) -> np.ndarray:
@@ -90,7 +90,7 @@ class Target(ABC):
 
     @abstractmethod
     def trivial(self, truth: np.ndarray) -> tuple[str, np.ndarray]:
-        """Return the trivial answer in words, and as outputs `(names,)`, of the training labels."""
+        """Return the trivial baseline in words, and as outputs `(names,)`, from the training labels."""
 
     @abstractmethod
     def classical(self) -> Any:
@@ -98,7 +98,7 @@ class Target(ABC):
 
     @abstractmethod
     def asked(self, estimator: Any, inputs: Any) -> np.ndarray:
-        """Ask an estimator that was fitted on encoded labels: outputs `(n, names)`."""
+        """Predict with an estimator that was fitted on encoded labels: outputs `(n, names)`."""
 
     def fitted_on(self, truth: np.ndarray) -> np.ndarray:
         """Bring encoded labels into the form that scikit-learn takes."""
@@ -114,7 +114,7 @@ class Target(ABC):
 
 
 def kinds() -> list[str]:
-    """Return the names of all kinds of answer: the files here, but those that begin with an underscore."""
+    """Return the names of all kinds of target: the files here, except those that begin with an underscore."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 

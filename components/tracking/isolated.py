@@ -1,4 +1,4 @@
-"""Predict with a registered model in a process of its own, by the code that was shipped with it."""
+"""Predict with a registered model in a process of its own, with the code that was shipped with it."""
 
 import os
 import subprocess
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def predict(uri: str, given: Path) -> "pa.Table":
-    """Load the model `uri` from MLflow in a fresh process and ask it about the examples in a Parquet file.
+    """Load the model `uri` from MLflow in a fresh process and predict the examples in a Parquet file.
 
     Returns a table as components.serving.onnx_model.predict does.
 
     The process starts in a temporary folder, with no way to import the checkout. Raises SlipwayError with the
-    reason where the model cannot be loaded or does not answer.
+    reason where the model cannot be loaded or cannot predict.
     """
     import pyarrow.parquet as pq
 

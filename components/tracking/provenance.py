@@ -23,7 +23,7 @@ def git(*arguments: str) -> str:
 
 
 def commit() -> dict[str, str]:
-    """Return the commit and if files differ from it; not dvc.lock, the pipeline writes that."""
+    """Return the commit, and whether files differ from it; not dvc.lock, the pipeline writes that."""
     found = git("rev-parse", "HEAD")
     if not found:
         return {}

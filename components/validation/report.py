@@ -1,4 +1,4 @@
-"""What validate found, in words: for the terminal, for build/validation/summary.json and as an HTML page."""
+"""What validate found: for the terminal, for build/validation/summary.json and as an HTML page."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ class Found:
         }
 
     def text(self, page: Path) -> str:
-        """Tell it in a few lines for the terminal."""
+        """Summarise it in a few lines for the terminal."""
         held = sum(result.held for result in self.results)
         lines = [
             f"rows          {self.rows:,} in {_files(self.files)}",

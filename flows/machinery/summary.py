@@ -1,4 +1,4 @@
-"""What a run says at its end: on the terminal, and as markdown for Prefect's page."""
+"""The summary at the end of a run: on the terminal, and as markdown for Prefect's page."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -144,7 +144,7 @@ HOSTILE: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "number wanted": ("x,y\n1,a\n2,b\n", {"task": "number"}, "column y: 'a' is not a number"),
     "one class": ("x,y\n1,a\n2,a\n", {}, "1 distinct value"),
     "rename what is not there": ("x,y\n1,a\n2,b\n", {"rename": ["c=d"]}, r"no such label \(there are: a, b\)"),
-    "reserved": ("id,y\n1,a\n2,b\n", {}, "may not be called 'id'.*--drop id"),
+    "reserved": ("id,y\n1,a\n2,b\n", {}, "cannot be named 'id'.*--drop id"),
 }
 
 

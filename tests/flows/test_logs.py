@@ -71,7 +71,7 @@ def test_the_servers_of_the_ui_are_heard(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     command = ["python", "-c", "print('INFO: fine'); print('12:00:00.1 | ERROR   | scheduler - failed'); exit(3)"]
-    with Children() as children, pytest.raises(SlipwayError, match="prefect ended by itself"):
+    with Children() as children, pytest.raises(SlipwayError, match="prefect stopped unexpectedly"):
         ui._serve(children, {"prefect": command}, {"prefect": "http://127.0.0.1:9"})
     assert capsys.readouterr().err.startswith("prefect: 12:00:00.1 | ERROR   | scheduler - failed  (more in ")
     assert "INFO: fine" in logs.path("prefect").read_text()

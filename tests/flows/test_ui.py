@@ -88,5 +88,5 @@ def test_one_that_dies_takes_the_others_along(tmp_path: Path) -> None:
     next(member for member in family if "mlflow" in member.cmdline()).kill()
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "error: mlflow ended by itself, by signal 9" in out and "startup complete" in out
+    assert "error: mlflow stopped unexpectedly, killed by signal 9" in out and "startup complete" in out
     assert all(gone(member.pid, 1) for member in family)

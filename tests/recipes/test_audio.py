@@ -231,8 +231,8 @@ def test_encode_needs_no_tensorflow() -> None:
         ({"sample_rate": 8000, "fmax": 5000.0}, "fmin < fmax"),
         ({"seconds": 0.02}, "shorter than window_ms"),
         ({"hop_ms": 0.01}, "at least one sample"),
-        ({"group": ["peak"]}, "cannot be called peak"),
-        ({"group": ["speaker", "speaker"]}, "cannot be called speaker"),
+        ({"group": ["peak"]}, "cannot be named peak"),
+        ({"group": ["speaker", "speaker"]}, "cannot be named speaker"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(section: dict[str, object], expected: str) -> None:
@@ -439,7 +439,7 @@ def test_an_archive_that_means_harm_writes_nothing_and_its_rest_is_read(
         (("{label}_{speaker}_{index}", "speaker=eve", []), r"no recording has speaker=eve; there are: ann, bob"),
         (("{label}_{speaker}_{index}", "speaker", []), r"--test speaker: expected FIELD=VALUE"),
         (("{label}_{speaker}_{index}", "who=ann", []), r"--test: no field 'who'; --pattern has index, label, speaker"),
-        ((None, "who=ann", []), r"--test: no field 'who'; there is no --pattern"),
+        ((None, "who=ann", []), r"--test: no field 'who'; --pattern names no fields"),
         (("{label}_{speaker}_{index}", None, ["who"]), r"--keep: no field 'who'"),
         (("{label}_{speaker}_{index}", "speaker=ann,bob", []), r"all recordings would be in the test split"),
         (("{label}{speaker}", None, []), r"text between them"),

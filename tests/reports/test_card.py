@@ -38,4 +38,4 @@ def test_a_card_says_only_what_is_known(tmp_path: Path) -> None:
     assert "fitting" not in page
     write_json(build / "cost" / "train.json", {"fit_seconds": 2.0, "device": "gpu", "device_name": "Fast One"})
     page = card.text(settings, build, model_digest(build / "model"), {})
-    assert "\n- training: 2.0 s of fitting on Fast One\n- size" in page
+    assert "\n- training time: 2.0 s on Fast One\n- size" in page

@@ -227,7 +227,7 @@ def test_a_column_that_is_only_kept_is_not_asked_for() -> None:
     alone = onnx_model.predict(model, examples.select(["audio"]))
     assert alone["error"].to_pylist() == [None] * 3
     assert onnx_model.predict(model, examples.append_column("speaker", pa.array([1, 2, 3]))).equals(alone)
-    with pytest.raises(SlipwayError, match=r"column audio is missing; the model reads audio$"):
+    with pytest.raises(SlipwayError, match=r"column audio is missing; the model needs audio$"):
         onnx_model.predict(model, pa.table({"speaker": ["a"]}))
 
     settings = Params(name="calls", recipe="audio", task=task)

@@ -82,7 +82,7 @@ def test_help_loads_nothing_heavy(name: str | None) -> None:
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("rum", "no command 'rum'; did you mean run?"),
+        ("rum", "unknown command 'rum'; did you mean run?"),
         ("xyz", "there are: run, schedule, ui, "),
         ("train", "`dvc repro train` runs it"),
         ("register", "`slipway run` runs it"),

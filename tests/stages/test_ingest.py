@@ -111,7 +111,7 @@ def test_pictures_with_several_labels_are_listed_in_a_file(repo: Path, capsys: p
         ("file,labels\na.png,x;y\nc.png,x", r"line 3: c\.png is not in pets"),
         ("file,labels\na.png,x;y\n../pets/b.png,x", r"line 3: \.\./pets/b\.png is not"),
         ("file,labels\na.png,x;y\nnotes.txt,x", r"line 3: notes\.txt is not an image file"),
-        ("file,labels\na.png,x;y\n./a.png,x", r"line 3: a\.png is listed in line 2 already"),
+        ("file,labels\na.png,x;y\n./a.png,x", r"line 3: a\.png is already listed in line 2"),
         ("file,labels\na.png,x;y", r"1 of the 2 images in pets are not listed, such as b\.png"),
         ("file,labels\na.png,x\nb.png,x", "1 label in the whole file"),
         ("file,labels,split\na.png,x,half\nb.png,y,", "line 2: split 'half' is none of train, validation, test"),
@@ -194,7 +194,7 @@ def test_a_taken_name_and_another_kind_are_refused_and_nothing_changes(repo: Pat
     before = contents(Path("data")), Path("params.yaml").read_text()
     with pytest.raises(SlipwayError, match=r"pets\.parquet exists with other examples"):
         ingest.run("images", folder=pictures(repo / "more" / "pets", {"cat": 3, "dog": 2}, seed=5))
-    with pytest.raises(SlipwayError, match=r"of the recipe images, this source makes one of tabular.*--replace"):
+    with pytest.raises(SlipwayError, match=r"to the recipe images, this source to tabular.*--replace"):
         ingest.run("breast-cancer")
     assert (contents(Path("data")), Path("params.yaml").read_text()) == before
     assert not [path for path in repo.iterdir() if path.name.endswith(".tmp")]
@@ -305,7 +305,7 @@ def test_numbers_that_are_too_large_and_folders_of_two_kinds_are_refused(repo: P
     pictures(repo / "mixed" / "train", {"cat": 1, "dog": 1})
     pictures(repo / "mixed" / "extra", {"cat": 1})
     (repo / "mixed" / "__MACOSX").mkdir()
-    with pytest.raises(SlipwayError, match="train/ is a split and extra/ is none"):
+    with pytest.raises(SlipwayError, match="train/ is a split but extra/ is not"):
         ingest.run("images", folder=repo / "mixed")
 
 
@@ -325,7 +325,7 @@ def test_a_table_is_read_with_its_types(repo: Path) -> None:
     ("text", "label", "expected"),
     [
         ("a,b\n1,2\n3,4\n", "c", r"no column 'c' \(there are: a, b\)"),
-        ("id,b\n1,2\n3,4\n", "b", r"may not be called 'id'.*--drop id"),
+        ("id,b\n1,2\n3,4\n", "b", r"cannot be named 'id'.*--drop id"),
         ("a,b\n1,2\n3,2\n", "b", "has 1 different values"),
         ("a,b\n1,2\n3\n", "b", "cannot be read"),
         ("", "b", "cannot be read"),
@@ -570,8 +570,8 @@ def test_training_settings_of_another_problem_do_not_pass_silently(
     Path("kunden.csv").write_text(ANSWERS)
     assert main(["ingest", *GERMAN, "--replace"]) == 0
     said = capsys.readouterr().out
-    assert "train stays as it was chosen for digits (epochs: 7, schedule: {" in said
-    assert "that says nothing of kunden" in said
+    assert "train keeps the settings chosen for digits (epochs: 7, schedule: {" in said
+    assert "which may not suit kunden" in said
     assert "batch_size" not in said  # a default, nobody chose it
 
 
@@ -610,7 +610,7 @@ def test_a_network_of_the_same_recipe_stays_and_that_is_told(repo: Path, capsys:
     ingest.run("images", folder=pictures(repo / "pets", {"cat": 2, "dog": 2}), replace=True)
     said = capsys.readouterr().out
     assert "params.yaml: network: {'model': 'mlp', 'hidden': [8]} -> {'model': 'cnn', 'hidden': [8]}\n" in said
-    assert "params.yaml: network stays as it was chosen for digits (hidden: [8]); that says nothing of pets" in said
+    assert "params.yaml: network keeps the settings chosen for digits (hidden: [8]), which may not suit pets" in said
     _chosen({"filters": [1, 1, 1]})
     with pytest.raises(
         SlipwayError, match=r"network\.filters: 3 blocks halve .*\nthis setting does not fit the new data"

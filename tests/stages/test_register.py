@@ -241,7 +241,7 @@ def test_a_model_that_does_not_beat_the_trivial_answer_is_never_promoted(project
         assert not kept["gates"][-1]["held"]
     write_csv(Path("build/evaluation/baselines.csv"), [], [*row, *APART])  # not measured is not better
     fabricate.versions(project)
-    assert "was not compared with the trivial answer in accuracy" in run()["reason"]
+    assert "was not compared with the trivial baseline by accuracy" in run()["reason"]
 
 
 @pytest.mark.parametrize(
@@ -396,7 +396,7 @@ def replaced(path: str, old: str, new: str) -> Callable[[], None]:
     ("spoil", "message"),
     [
         (lambda: shutil.rmtree("build"), "dvc repro"),
-        (lambda: Path("build/evaluation/metrics.json").unlink(), r"metrics\.json: no such file; `dvc repro`"),
+        (lambda: Path("build/evaluation/metrics.json").unlink(), r"metrics\.json: no such file; run `dvc repro`"),
         (lambda: Path("dvc.lock").unlink(), "not up to date .* is not what dvc.lock lists.*: run `dvc repro` first"),
         (lambda: Path("build/model/model.onnx").write_bytes(b"x"), "build/model is not what dvc.lock lists"),
         (lambda: fabricate.data(Path(), params.load(), 100), "data is not what data.dvc lists"),
@@ -430,7 +430,7 @@ def test_other_data_or_another_evaluation_is_never_shown_to_the_models(capsys: p
     whole = pq.read_table(path)
     pq.write_table(whole.take(pa.array(range(len(whole) - 1, -1, -1))), path)
     assert main([*REGISTER, "--up-to-date"]) == 1
-    assert "build/evaluation is of other examples than build/arrays: run `dvc repro`" in capsys.readouterr().err
+    assert "build/evaluation is not based on the examples in build/arrays: run `dvc repro`" in capsys.readouterr().err
     pq.write_table(whole, path)
     Path("data/a.parquet").unlink()
     assert main([*REGISTER, "--up-to-date"]) == 1

@@ -384,7 +384,7 @@ BAD_SUITES = {
     ),
     "examples:\n  - {type: expect_column_values_to_be_unique, kwargs: {column: id}}": "column `copy`",
     "examples:\n  - {type: expect_column_values_to_be_between, kwargs: {column: label, min_value: 1}}": (
-        "line 2: expect_column_values_to_be_between: cannot be computed on a.parquet"
+        "line 2: expect_column_values_to_be_between: cannot be evaluated on a.parquet"
     ),
 }
 
@@ -508,5 +508,5 @@ def test_a_column_must_not_take_a_name_of_the_stage(tmp_path: Path) -> None:
     case = Case(tmp_path, "tabular")
     case.section["numeric"][0] = "copy"
     case.tables = {name: table.rename_columns({"x": "copy"}) for name, table in case.tables.items()}
-    with pytest.raises(SlipwayError, match="cannot be called copy"):
+    with pytest.raises(SlipwayError, match="cannot be named copy"):
         case.run()

@@ -95,8 +95,8 @@ def tabular(
         if len(labels) < 2 or len(labels) > max(50, counted.total() // 10):
             lost = words.get(label[0], Counter[str]())
             raise SlipwayError(
-                f"{file}: column {label[0]} has {len(labels)} distinct value{'s' * (len(labels) != 1)}, but a label "
-                "needs at least 2 classes; to predict a number, use --task number"
+                f"{file}: column {label[0]} has {len(labels)} distinct value{'s' * (len(labels) != 1)}, but a "
+                "label needs at least 2 classes; to predict a number, use --task number"
                 + "".join(
                     f"; {n:,} {word!r} count as missing; to keep them: --not-missing {word}"
                     for word, n in lost.items()
