@@ -195,10 +195,9 @@ def _made_of(example: Example, place: Path) -> dict[str, str]:
     settings = params.load(place / "params.yaml")
     columns = str(recipes.schema(recipes.load(settings.recipe), settings.task))
     code = [place / "components/stages/ingest.py", place / "components/recipes/source.py"]
-    code += [
-        *(place / "components/recipes" / settings.recipe).glob("source*"),
-        *(place / "components/data").glob("*.py"),
-    ]
+    recipe = place / "components/recipes" / settings.recipe
+    code += [*recipe.glob("source.py"), *recipe.glob("source/**/*.py")]  # one file, or a folder
+    code += (place / "components/data").glob("*.py")
     read = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(code))).hexdigest()
     files = json.dumps({name: file.sha256 for name, file in example.files.items()})
     return {"ingest": json.dumps(example.ingest), "files": files, "columns": columns, "code": read}
