@@ -397,11 +397,14 @@ def replaced(path: str, old: str, new: str) -> Callable[[], None]:
     [
         (lambda: shutil.rmtree("build"), "dvc repro"),
         (lambda: Path("build/evaluation/metrics.json").unlink(), r"metrics\.json: no such file; run `dvc repro`"),
-        (lambda: Path("dvc.lock").unlink(), "not up to date .* is not what dvc.lock lists.*: run `dvc repro` first"),
-        (lambda: Path("build/model/model.onnx").write_bytes(b"x"), "build/model is not what dvc.lock lists"),
-        (lambda: fabricate.data(Path(), params.load(), 100), "data is not what data.dvc lists"),
-        (lambda: shutil.rmtree("data"), r"data is missing; `dvc pull data\.dvc` brings it"),
-        (lambda: Path("data/a.parquet").unlink(), "data is not what data.dvc lists"),
+        (
+            lambda: Path("dvc.lock").unlink(),
+            "not up to date .* differs from what dvc.lock lists.*: run `dvc repro` first",
+        ),
+        (lambda: Path("build/model/model.onnx").write_bytes(b"x"), "build/model differs from what dvc.lock lists"),
+        (lambda: fabricate.data(Path(), params.load(), 100), "data differs from what data.dvc lists"),
+        (lambda: shutil.rmtree("data"), r"data is missing; `dvc pull data\.dvc` fetches it"),
+        (lambda: Path("data/a.parquet").unlink(), "data differs from what data.dvc lists"),
         (replaced("params.yaml", "epochs: 3", "epochs: 4"), "params.yaml: train has changed since the stage train ran"),
         (replaced("dvc.yaml", "cmd: evaluate", "cmd: evaluate --all"), "the command of the stage evaluate has changed"),
         (
@@ -441,7 +444,7 @@ def test_other_data_or_another_evaluation_is_never_shown_to_the_models(capsys: p
 @pytest.mark.usefixtures("project")
 def test_no_server_and_no_password_in_what_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:hunter22@127.0.0.1:{fabricate.free_port()}")
-    with pytest.raises(SlipwayError, match=r"MLflow at http://\*\*\*@127.* does not answer") as error:
+    with pytest.raises(SlipwayError, match=r"MLflow at http://\*\*\*@127.* does not respond") as error:
         run()
     assert "hunter22" not in str(error.value)
 
