@@ -73,7 +73,7 @@ def test_no_folder_and_no_runs_are_refused(files: Path, capsys: pytest.CaptureFi
     for option in ("--runs", "--epochs"):
         with pytest.raises(SystemExit):
             pipeline.parsed(["--mnist", "files", option, "0"])
-        assert f"{option}: 0: at least 1" in capsys.readouterr().err
+        assert f"{option}: 0: expected at least 1" in capsys.readouterr().err
 
 
 # What is measured.

@@ -20,7 +20,7 @@ class Target(targets.Target):
 
     kind = "regression"
     title = "a regression model for {} numbers"
-    examples = "numbers"
+    examples = "regression"
     exclusive = False
     activation = "linear"
     output = "values"

@@ -460,7 +460,7 @@ def test_an_unknown_example_names_the_nearest_and_lists_all() -> None:
         example.load("incone")
     assert "did you mean income?" in str(raised.value)
     assert all(f"  {name} " in str(raised.value) for name in NAMES)
-    with pytest.raises(SlipwayError, match=r"^no example 'zzz'\nthe examples") as raised:
+    with pytest.raises(SlipwayError, match=r"^no example 'zzz'\nexamples") as raised:
         example.load("zzz")
     assert all(str(raised.value).count(f"\n  {name} ") == 1 for name in NAMES)
     with pytest.raises(SlipwayError, match=r"did you mean machine-failure\?"):

@@ -112,10 +112,10 @@ REFUSED: dict[str, tuple[Callable[[], bytes | None], str]] = {
     "one very long line": (lambda: bomb(2**31 - 1, 1), "2147483647 x 1 pixels, more than"),
     "no width": (lambda: bomb(0, 6), "the image cannot be decoded"),
     "text bomb": (text_bomb, "cannot be decoded"),
-    "float": (lambda: floats(0.5), "32 bits a pixel"),
-    "NaN": (lambda: floats(float("nan")), "32 bits a pixel"),
-    "infinite": (lambda: floats(float("inf")), "32 bits a pixel"),
-    "32-bit integers": (lambda: saved(Image.fromarray(np.full((6, 6), 70_000, np.int32)), "tiff"), "32 bits a pixel"),
+    "float": (lambda: floats(0.5), "32 bits per pixel"),
+    "NaN": (lambda: floats(float("nan")), "32 bits per pixel"),
+    "infinite": (lambda: floats(float("inf")), "32 bits per pixel"),
+    "32-bit integers": (lambda: saved(Image.fromarray(np.full((6, 6), 70_000, np.int32)), "tiff"), "32 bits per pixel"),
 }
 TAKEN: dict[str, Callable[[], bytes]] = {
     "one pixel": lambda: picture((1, 1), "L"),
@@ -400,7 +400,7 @@ def test_a_large_model_has_the_size_that_its_paper_gives(chosen: dict[str, Any],
             "^filters: 5 blocks halve an image of 20 x 9 until nothing is left; they need 16 pixels per side",
         ),
         ({"model": "resnet", "depth": 18}, {"height": 7}, "^depth: an image of 28 x 7 is too small for ResNet-18"),
-        ({"model": "resnet"}, {"height": 3}, "^depth: .* ResNet-20, which needs 4 pixels a side"),
+        ({"model": "resnet"}, {"height": 3}, "^depth: .* ResNet-20, which needs 4 pixels per side"),
         ({"model": "vit", "patch": 32}, {}, "^patch: 32 is larger than an image of 28 x 28"),
     ],
 )

@@ -91,7 +91,7 @@ def test_columns_and_names_of_one_value_and_of_several() -> None:
         ({"season": 5}, "longer than the history of 4"),
         ({"values": ["a", "a"]}, "named twice: a"),
         ({"values": []}, "at least 1"),
-        ({"step": "fortnight"}, "step is 'fortnight'; it may be second"),
+        ({"step": "fortnight"}, "step is 'fortnight'; expected second"),
         ({"step": "0 days"}, "step is '0 days'"),
         ({"history": 1}, "greater than or equal to 2"),
     ],
@@ -138,14 +138,14 @@ def test_facts_of_an_example() -> None:
 
 
 HOSTILE: dict[str, tuple[list[Any] | None, str]] = {
-    "none": (None, "history is empty; 4 are needed"),
+    "none": (None, "history is empty; expected 4"),
     "empty": ([], "history is empty"),
     "short": ([1.0, 2.0], "history has 2 values"),
     "long": ([1.0] * 5, "history has 5 values"),
     "all missing": ([None] * 4, "history: all values are missing"),
     "all NaN": ([float("nan")] * 4, "history: all values are missing"),
     "infinite": ([1.0, float("-inf"), 2.0, 3.0], "infinite"),
-    "huge": ([1.0, 1e300, 2.0, 3.0], "over 1e\\+15"),
+    "huge": ([1.0, 1e300, 2.0, 3.0], "exceeds 1e\\+15"),
 }
 
 
@@ -585,14 +585,18 @@ def test_a_forecast_of_a_model_that_was_registered_with_its_network_among_the_se
 
 GOOD = days(1, 2, 3, 4, 5, 6)
 WRONG: dict[str, tuple[list[str], dict[str, Any], str]] = {
-    "a text for a value": ([*GOOD[:3], "2020-01-04,high"], {}, r"line 5: v is 'high', no finite number; --missing 'hi"),
-    "an odd number": ([*GOOD[:3], "2020-01-04,?0.2"], {}, r"line 5: v is '\?0\.2', no finite number"),
+    "a text for a value": (
+        [*GOOD[:3], "2020-01-04,high"],
+        {},
+        r"line 5: v is 'high', which is not a finite number; use --missing 'hi",
+    ),
+    "an odd number": ([*GOOD[:3], "2020-01-04,?0.2"], {}, r"line 5: v is '\?0\.2', which is not a finite number"),
     "infinity": ([*GOOD[:3], "2020-01-04,inf"], {}, "line 5: v is 'inf'"),
     "overflow": ([*GOOD[:3], "2020-01-04,1e999"], {}, "line 5: v is '1e999'"),
     "two of a time": ([*GOOD, "2020-01-02,7"], {}, r"line 8 \(2020-01-02\): line 3 has the same time"),
-    "a text for a time": ([GOOD[0], "soon,2", *GOOD[2:]], {}, "line 3: t is 'soon', no time"),
-    "a date that is none": ([GOOD[0], "2020-02-30,2", *GOOD[2:]], {}, "line 3: t is '2020-02-30', no time"),
-    "no time at all": (["soon,1", "later,2"], {}, "no row has a time in column t; it begins with 'soon'"),
+    "a text for a time": ([GOOD[0], "soon,2", *GOOD[2:]], {}, "line 3: t is 'soon', which is not a time"),
+    "a date that is none": ([GOOD[0], "2020-02-30,2", *GOOD[2:]], {}, "line 3: t is '2020-02-30', which is not a time"),
+    "no time at all": (["soon,1", "later,2"], {}, "no row has a time in column t; its first value is 'soon'"),
     "an empty file": ([], {}, "no row has a time"),
     "one time": (GOOD[:1], {}, "only one time"),
     "another delimiter": (
@@ -635,7 +639,7 @@ def test_other_delimiters_decimal_commas_and_encodings_are_read(tmp_path: Path) 
     lines = [f"{day:02}.01.2020;{day},5;Köln" for day in range(1, 6)]
     file = tmp_path / "s.csv"
     file.write_text("\n".join(["t;v;g", *lines]), encoding="latin-1")
-    with pytest.raises(SlipwayError, match=r"v is '1,5', no finite number; use --decimal , to read it"):
+    with pytest.raises(SlipwayError, match=r"v is '1,5', which is not a finite number; use --decimal , to read it"):
         ingest(file, form="%d.%m.%Y", encoding="latin-1")
     found = whole(ingest(file, form="%d.%m.%Y", encoding="latin-1", decimal=",", group="g"))
     assert found["history"].to_pylist() == [[1.5, 2.5, 3.5]] and found["group"].to_pylist() == ["Köln"]

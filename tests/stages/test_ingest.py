@@ -95,7 +95,7 @@ def test_pictures_with_several_labels_are_listed_in_a_file(repo: Path, capsys: p
     settings = params.load()
     assert (settings.task.several, settings.task.labels) == (True, ["cat", "dog", "horse"])
     dataset.chunks(Path("data"), _columns(settings))  # it is a dataset of this recipe
-    with pytest.raises(SlipwayError, match=r"its label is string, the dataset's is list.*--replace"):
+    with pytest.raises(SlipwayError, match=r"its label is string, but the dataset's is list.*--replace"):
         ingest.run("images", folder=pictures(repo / "more", {"cat": 2, "dog": 2}, seed=5))
     assert sorted(contents(Path("data"))) == ["pets.parquet"]
 
@@ -114,7 +114,7 @@ def test_pictures_with_several_labels_are_listed_in_a_file(repo: Path, capsys: p
         ("file,labels\na.png,x;y\n./a.png,x", r"line 3: a\.png is already listed in line 2"),
         ("file,labels\na.png,x;y", r"1 of the 2 images in pets are not listed, such as b\.png"),
         ("file,labels\na.png,x\nb.png,x", "1 label in the whole file"),
-        ("file,labels,split\na.png,x,half\nb.png,y,", "line 2: split 'half' is none of train, validation, test"),
+        ("file,labels,split\na.png,x,half\nb.png,y,", "line 2: split 'half' is not one of train, validation, test"),
         ('file,labels\n"a.png,x\nb.png,y', r"line 3: unexpected end of data; is a quote missing\?"),
         ("file,labels\na.png,\xe4\nb.png,y", r"line 2, byte 7 \(e4\) is not utf-8; give the encoding"),
     ],
@@ -192,7 +192,7 @@ def test_new_data_is_one_more_file_and_only_what_is_new(repo: Path, capsys: pyte
 def test_a_taken_name_and_another_kind_are_refused_and_nothing_changes(repo: Path) -> None:
     ingest.run("images", folder=pictures(repo / "pets", {"cat": 3, "dog": 2}))
     before = contents(Path("data")), Path("params.yaml").read_text()
-    with pytest.raises(SlipwayError, match=r"pets\.parquet exists with other examples"):
+    with pytest.raises(SlipwayError, match=r"pets\.parquet already exists with other examples"):
         ingest.run("images", folder=pictures(repo / "more" / "pets", {"cat": 3, "dog": 2}, seed=5))
     with pytest.raises(SlipwayError, match=r"to the recipe images, this source to tabular.*--replace"):
         ingest.run("breast-cancer")
@@ -203,7 +203,7 @@ def test_a_taken_name_and_another_kind_are_refused_and_nothing_changes(repo: Pat
 def test_replace_needs_what_was_there_to_be_kept_by_dvc(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ingest.run("images", folder=pictures(repo / "pets", {"cat": 3, "dog": 2}))
     stray, pets = Path("data/stray.parquet"), Path("data/pets.parquet").read_bytes()
-    for content, said in ((pets + b"2", "does not keep \\(stray.parquet\\)"), (pets, "is not as data.dvc says")):
+    for content, said in ((pets + b"2", "does not keep \\(stray.parquet\\)"), (pets, "differs from data.dvc")):
         stray.write_bytes(content)
         with pytest.raises(SlipwayError, match=said):
             ingest.run("breast-cancer", replace=True)
@@ -326,9 +326,9 @@ def test_a_table_is_read_with_its_types(repo: Path) -> None:
     [
         ("a,b\n1,2\n3,4\n", "c", r"no column 'c' \(there are: a, b\)"),
         ("id,b\n1,2\n3,4\n", "b", r"cannot be named 'id'.*--drop id"),
-        ("a,b\n1,2\n3,2\n", "b", "has 1 different values"),
+        ("a,b\n1,2\n3,2\n", "b", "has 1 distinct value"),
         ("a,b\n1,2\n3\n", "b", "cannot be read"),
-        ("", "b", "cannot be read"),
+        ("", "b", "the file is empty"),
     ],
 )
 def test_a_table_that_cannot_be_used_says_why(repo: Path, text: str, label: str, expected: str) -> None:

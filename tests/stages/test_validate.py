@@ -239,7 +239,7 @@ def test_too_many_bad_rows_stop_the_run_with_a_table_and_a_report(
     with pytest.raises(SlipwayError) as raised:
         case.run()
     message = str(raised.value)
-    assert "5 (2.50%; at most 1.00% may be)" in message
+    assert "5 (2.50%; at most 1.00% allowed)" in message
     labels = next(line for line in message.splitlines() if "label_known values must belong to this set" in line)
     assert re.search(r" 4  b.parquet row 3: False; b.parquet row 8: False; b.parquet row 90: False$", labels)
     width = next(line for line in message.splitlines() if "width values" in line)

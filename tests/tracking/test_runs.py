@@ -308,5 +308,5 @@ def test_errors_of_a_store_are_told_plainly(kind: str) -> None:
 
 def test_a_broken_database_file(project: Path) -> None:
     (project / "mlflow.db").write_bytes(b"this is no database" * 100)
-    with pytest.raises(SlipwayError, match="does not answer"):
+    with pytest.raises(SlipwayError, match="does not respond"):
         runs.check()

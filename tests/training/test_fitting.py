@@ -365,7 +365,7 @@ ONE, SEVERAL, NUMBERS = single_label.Target(("a", "b")), multi_label.Target(("a"
 @pytest.mark.parametrize(
     ("settings", "target", "text"),
     [
-        ({"loss": "focal"}, NUMBERS, r"train\.loss: focal is not for numbers; auto, mse, mae, huber are"),
+        ({"loss": "focal"}, NUMBERS, r"train\.loss: focal does not suit regression; choose auto, mse, mae, huber"),
         ({"loss": "binary"}, ONE, "single-label data; choose auto, cross_entropy, focal"),
         ({"loss": "cross_entropy"}, SEVERAL, "multi-label data; choose auto, binary, focal"),
         ({"label_smoothing": 0.1}, NUMBERS, r"train\.label_smoothing is for classification"),
