@@ -37,6 +37,8 @@ def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any
         what=target.title.format(len(target.names)),
         rows=read_json(build / "arrays" / "manifest.json")["rows"],
         set_aside=read_json(validation).get("set_aside", 0) if validation.exists() else 0,
+        network=_network(params),
+        epochs=len(results.read_csv(build / "training" / "epochs.csv")),
         share=f"{params.evaluate.confidence:.0%}",
         main=results.main_metric(params),
         measured={name: value for name, value in measured.items() if "_of_" not in name},
@@ -51,6 +53,14 @@ def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any
         cost={name.removeprefix("cost."): value for name, value in found.items() if name.startswith("cost.")},
         train=results.costs(build, model_digest).get("train", {}),
     )
+
+
+def _network(params: Params) -> str:
+    """Return the network's model, and its settings that are not the defaults."""
+    default = type(params.network)()
+    settings = params.network.model_dump(mode="json").items()
+    said = [f"{key}: {value}" for key, value in settings if key == "model" or value != getattr(default, key)]
+    return ", ".join(said) or "the defaults"
 
 
 def _confused(out: Path, most: int = 5) -> list[tuple[str, str, int]]:

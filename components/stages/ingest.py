@@ -23,6 +23,7 @@ from components import params as params_module
 from components.data import dataset, versions
 from components.files import replacing
 from components.params import changes
+from components.recipes import networks
 from components.recipes.source import Source, commands, slug
 from components.reports import results
 
@@ -240,11 +241,13 @@ def _same(source: Source, old: params_module.Params) -> bool:
 def _network(source: Source, old: params_module.Params | None) -> dict[str, Any]:
     """Return the section `network` of a new dataset, as far as it changes.
 
-    Another recipe has other settings: its network starts from the defaults. One of the same recipe is kept, and for
-    another problem the source's own settings come on top.
+    Another recipe has other settings: its network starts from the defaults, the model's name written out, so that
+    there is something to change. One of the same recipe is kept, and for another problem the source's own settings
+    come on top.
     """
     if old is None or old.recipe != source.recipe:
-        return {"network": source.network}
+        model = networks.load(source.recipe).Network.model_fields.get("model")
+        return {"network": source.network or ({"model": model.default} if model else {})}
     if _same(source, old) or not source.network:
         return {}
     return {"network": old.network.model_dump(mode="json", exclude_unset=True) | source.network}
@@ -266,4 +269,7 @@ def _inherited(old: params_module.Params, source: Source, name: str) -> list[str
 
 
 def _plain(value: Any) -> str:
-    return str(value.model_dump(exclude_defaults=True) if isinstance(value, BaseModel) else value)
+    if not isinstance(value, BaseModel):
+        return str(value)
+    named = {"name": value.name} if hasattr(value, "name") else {}  # of one of several, the default of its own
+    return str(named | value.model_dump(exclude_defaults=True))

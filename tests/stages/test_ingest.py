@@ -588,7 +588,7 @@ def _network() -> Any:
 
 def test_another_recipe_starts_from_its_own_network(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     csv("numbers", "age,target\n30,1.5\n31,2.5\n33,4.5\n")
-    assert _network() == {}  # written out: DVC stops at a section that is not there
+    assert _network() == {"model": "mlp"}  # written out: DVC stops at a section that is not there
     _chosen({"hidden": [8], "batch_norm": True})
     capsys.readouterr()
     ingest.run("images", folder=pictures(repo / "pets", {"cat": 2, "dog": 2}), replace=True)
@@ -597,8 +597,8 @@ def test_another_recipe_starts_from_its_own_network(repo: Path, capsys: pytest.C
     assert "network stays" not in said
     assert _network() == {"model": "cnn"}
     ingest.run("table", file=Path("numbers.csv"), label=["target"], replace=True)
-    assert "params.yaml: network: {'model': 'cnn'} -> {}\n" in capsys.readouterr().out
-    assert _network() == {}
+    assert "params.yaml: network: {'model': 'cnn'} -> {'model': 'mlp'}\n" in capsys.readouterr().out
+    assert _network() == {"model": "mlp"}
 
 
 def test_a_network_of_the_same_recipe_stays_and_that_is_told(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
