@@ -262,6 +262,7 @@ def changed(folder: Path) -> tuple[set[str], set[str]]:
         return set(repo.status()), {stage.name for stage in repo.reproduce()}
 
 
+@pytest.mark.e2e
 def test_another_network_trains_and_evaluates_and_nothing_else(reproduced: Path) -> None:
     assert changed(reproduced) == (set(), set())
     written = (reproduced / "params.yaml").read_text()

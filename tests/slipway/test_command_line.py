@@ -111,6 +111,7 @@ def test_odd_words_and_places_are_a_mistake_too(tmp_path: Path) -> None:
     assert done.stdout.startswith("examples") and done.stderr == ""
 
 
+@pytest.mark.e2e
 def test_the_nearest_project_is_the_one_that_is_acted_on(tmp_path: Path) -> None:
     """Its code and its files: here an ingest in a clone that says something else, asked from a folder of it."""
     for path in ("components", "dvc.yaml", "params.yaml"):
@@ -127,6 +128,7 @@ def test_the_nearest_project_is_the_one_that_is_acted_on(tmp_path: Path) -> None
     assert given.startswith(f"error: {tmp_path.resolve()}/docs/mine: no arrays here")
 
 
+@pytest.mark.e2e
 def test_files_are_given_from_where_one_stands(tmp_path: Path) -> None:
     from dvc.repo import Repo
 
@@ -149,6 +151,7 @@ def test_files_are_given_from_where_one_stands(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.e2e
 def test_a_flow_is_run_in_the_project_from_a_folder_below(below: Path, prefect_server: str) -> None:
     environment = {"PYTHONPATH": str(ROOT), "PREFECT_API_URL": prefect_server}  # the small project has no flows
     out, _ = run("run", at=below, environment=environment)
