@@ -161,7 +161,7 @@ def test_bad_rows_are_set_aside_and_too_many_stop_the_run(ran: tuple[Clone, str]
     assert "failed" in said.lower()
     assert (project.path / "build/validation/report.html").exists()
     (project.path / "data/evenmore.parquet").unlink()  # a file that is missing is said, not taken for granted
-    assert "data/evenmore.parquet: gone" in project.run(*RETRAIN, fails=True)
+    assert "data/evenmore.parquet: missing" in project.run(*RETRAIN, fails=True)
     project.run("dvc", "add", "data")
     assert "nothing changed" not in project.run(*RETRAIN)
     assert project.versions() == before

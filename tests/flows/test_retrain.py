@@ -147,7 +147,7 @@ def test_a_server_that_is_down_is_said_in_seconds(path: Path) -> None:
 def test_no_repository_no_schedule_no_commit(tmp_path: Path, prefect_server: str) -> None:
     process = flows(tmp_path, "retrain", PREFECT_API_URL=prefect_server)
     out, _ = process.communicate()
-    assert process.returncode == 1 and "is no DVC repository" in out
+    assert process.returncode == 1 and "is not a DVC repository" in out
 
     process = flows(tmp_path, "retrain", "--cron", "whenever", PREFECT_API_URL=prefect_server)
     out, _ = process.communicate()

@@ -163,7 +163,7 @@ def test_lost_data_is_an_error_and_no_new_version(tmp_path: Path, run: Run) -> N
     (path / "data/b.txt").unlink()
     (path / "data/c.txt").write_text("3")
     first, *others = run(path)
-    assert first.state == "failed" and "data/b.txt: gone" in first.error and "dvc checkout data.dvc" in first.error
+    assert first.state == "failed" and "data/b.txt: missing" in first.error and "dvc checkout data.dvc" in first.error
     assert {outcome.state for outcome in others} == {"not run"}
     assert (path / "data.dvc").read_text() == before
 

@@ -62,7 +62,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     fabricate.project(path)
     fabricate.store(path)
     shutil.copytree(ROOT / "components", path / "components")
-    shutil.copy(ROOT / "dvc.yaml", path)
     (path / "notebooks").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)

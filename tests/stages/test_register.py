@@ -330,7 +330,7 @@ def test_a_version_that_answers_otherwise_moves_no_alias(project: Path) -> None:
     at = table.column_names.index("probabilities")
     pq.write_table(table.set_column(at, "probabilities", other), path)
     fabricate.versions(project)
-    with pytest.raises(SlipwayError, match="answers otherwise"):
+    with pytest.raises(SlipwayError, match="predicts differently"):
         run()
     assert connection.client().get_registered_model("sides").aliases == {}
 
