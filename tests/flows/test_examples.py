@@ -294,6 +294,7 @@ def test_leaking_columns_that_were_left_in_stop_the_run(tmp_path: Path) -> None:
         held("machine-failure", settings.model_copy(update={"task": task}), leaking, tmp_path)
 
 
+@pytest.mark.e2e
 def test_too_many_spoiled_rows_stop_the_run(tmp_path: Path) -> None:
     settings, table = fabricated("income")
     dotted = [f"{label}." for label in table["label"].to_pylist()]

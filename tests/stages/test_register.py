@@ -427,6 +427,7 @@ def test_a_pipeline_that_is_not_up_to_date(spoil: Callable[[], None], message: s
     assert versions() == []
 
 
+@pytest.mark.e2e
 @pytest.mark.usefixtures("project", "quick")
 def test_other_data_or_another_evaluation_is_never_shown_to_the_models(capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever DVC is said to have said."""
@@ -670,6 +671,7 @@ def test_gates_and_numbers_that_are_none() -> None:
     assert json.dumps(gate, allow_nan=False)
 
 
+@pytest.mark.e2e
 @pytest.mark.usefixtures("project")
 def test_a_dvc_at_work_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
     """Until then it is open what its stage will have made."""
@@ -685,6 +687,7 @@ def test_a_dvc_at_work_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.count("waiting: ") == 1
 
 
+@pytest.mark.e2e
 def test_what_has_just_been_asked_is_not_asked_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a flow that saw each of DVC's stages up to date: DVC alone takes longer than all else that is left to do."""
     run()

@@ -89,6 +89,7 @@ def test_both_artefacts_are_one_model_and_can_be_used(make: Make) -> None:
     assert all(not np.array_equal(old, new) for old, new in zip(before, saved.get_weights(), strict=True))
 
 
+@pytest.mark.e2e
 def test_a_network_that_leaves_out_inputs_is_trained_exported_measured_and_served(make: Make) -> None:
     """The seasonal naive forecast has no use for the calendar and the group that encode makes."""
     from components.stages import baseline, evaluate
@@ -539,6 +540,7 @@ def test_a_training_with_everything_on_goes_on_and_ends_with_the_same_bytes(
     assert outputs() == undisturbed
 
 
+@pytest.mark.e2e
 def test_find_lr_draws_where_the_loss_falls_and_leaves_the_model_alone(
     make: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
