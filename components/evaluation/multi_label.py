@@ -18,12 +18,7 @@ from components.targets.multi_label import Target
 LOWER = frozenset({"log_loss", "ece", "hamming"})
 SHOWN = ("f1_macro", "f1_micro", "accuracy", "roc_auc", "pr_auc", "log_loss")
 TABLE, TITLE, BY_NAME = "classes.csv", "label", "f1"
-CARD = (
-    ("precision", "precision", ".3f"),
-    ("recall", "recall", ".3f"),
-    ("f1", "F1", ".3f"),
-    ("rows", "examples", ",.0f"),
-)
+CARD = rates.CARD
 
 
 def main(costs: object) -> str:  # noqa: ARG001

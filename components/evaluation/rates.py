@@ -9,6 +9,13 @@ import numpy as np
 
 from components.evaluation.examples import Measures, rounded
 
+CARD = (  # what a card shows of a class: column, heading, format
+    ("precision", "precision", ".3f"),
+    ("recall", "recall", ".3f"),
+    ("f1", "F1", ".3f"),
+    ("rows", "examples", ",.0f"),
+)
+
 
 def rates(hit: np.ndarray, said: np.ndarray, rows: np.ndarray) -> Measures:
     """Precision, recall and F1 of counts: of those found, those said, those there; 0 where there are none."""

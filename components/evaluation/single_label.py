@@ -17,12 +17,7 @@ from components.targets.single_label import Target
 LOWER = frozenset({"log_loss", "ece", "cost"})
 SHOWN = ("cost", "accuracy", "f1_macro", "roc_auc", "pr_auc", "log_loss", "ece")
 TABLE, TITLE, BY_NAME = "classes.csv", "label", "f1"
-CARD = (
-    ("precision", "precision", ".3f"),
-    ("recall", "recall", ".3f"),
-    ("f1", "F1", ".3f"),
-    ("rows", "examples", ",.0f"),
-)
+CARD = rates.CARD
 
 
 def main(costs: object) -> str:
@@ -81,12 +76,12 @@ def worst(scores: np.ndarray, costs: np.ndarray | None) -> float:  # noqa: ARG00
 
 def explained(examples: Examples, row: int) -> int | None:
     """Return the class that was chosen."""
-    return int(chosen(examples.take(np.array([row])))[0])
+    return _best(examples, row)
 
 
 def said(examples: Examples, row: int) -> dict[str, Any]:
     """Return the class, the one that was chosen, and its probability."""
-    names, best = examples.target.names, int(chosen(examples.take(np.array([row])))[0])
+    names, best = examples.target.names, _best(examples, row)
     probability = rounded(float(examples.outputs[row][best]))
     return {"actual": names[examples.actual[row]], "answer": names[best], "probability": probability}
 
@@ -103,3 +98,7 @@ def files(examples: Examples) -> Iterable[tuple[str, list[str], Iterable[dict[st
 def chosen(examples: Examples) -> np.ndarray:
     """Decide, as the target does."""
     return cast("Target", examples.target).chosen(examples.outputs, examples.decision)
+
+
+def _best(examples: Examples, row: int) -> int:
+    return int(chosen(examples.take(np.array([row])))[0])

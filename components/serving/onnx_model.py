@@ -6,6 +6,7 @@ Needs no TensorFlow, no DVC and no MLflow: evaluate, register and a served model
 import os
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,11 @@ class Model:
     target: Target
     decision: Decision | None
 
+    @cached_property
+    def reads(self) -> tuple[str, ...]:
+        """The names of the inputs: a network may leave out some of what encode makes."""
+        return tuple(given.name for given in self.session.get_inputs())
+
 
 def load(model_dir: Path) -> Model:
     """Open model.onnx and model.json of a folder such as build/model."""
@@ -60,10 +66,9 @@ def load(model_dir: Path) -> Model:
 
 
 def inputs(model: Model) -> dict[str, Input]:
-    """Say what each input that the model reads is made of: a network may leave out some of what encode makes."""
-    read = {given.name for given in model.session.get_inputs()}
+    """Say what each input that the model reads is made of."""
     every = model.recipe.inputs(model.params, model.state)
-    return {name: entry for name, entry in every.items() if name in read}
+    return {name: entry for name, entry in every.items() if name in model.reads}
 
 
 def outputs(model: Model, arrays: Arrays, batch: int = BATCH_ROWS) -> np.ndarray:
@@ -72,7 +77,7 @@ def outputs(model: Model, arrays: Arrays, batch: int = BATCH_ROWS) -> np.ndarray
     Arrays that the model does not read are left alone.
     """
     rows = len(next(iter(arrays.values())))
-    read = {given.name: arrays[given.name] for given in model.session.get_inputs()}
+    read = {name: arrays[name] for name in model.reads}
     parts = [
         model.session.run(None, {name: np.ascontiguousarray(a[at : at + batch]) for name, a in read.items()})[0]
         for at in range(0, rows, batch)

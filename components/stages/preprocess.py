@@ -181,8 +181,10 @@ def _labels(recipe_name: str, target: Target, labels: list[Any], chunk: dataset.
     """Encode labels; SlipwayError names the row of one that cannot be."""
     for row, label, is_wrong in zip(rows, labels, target.invalid(labels), strict=True):
         if is_wrong:
-            where, hint = f"{chunk.path}: row {chunk.start + row}", target.complaint(label).format(section=recipe_name)
-            raise SlipwayError(f"{where}: label {label!r} {hint} expectations can set such rows aside")
+            where, why = f"{chunk.path}: row {chunk.start + row}", target.complaint(label).format(section=recipe_name)
+            raise SlipwayError(
+                f"{where}: label {label!r} {why}: fix it, or add an expectation that sets such rows aside"
+            )
     return target.encode(labels)
 
 

@@ -24,6 +24,7 @@ from components.files import model_digest, read_json, sha256, write_json
 from components.params import Params
 from components.reports import results
 from components.serving import onnx_model
+from components.targets import Decision, Target
 from components.tracking import connection, isolated, registry, runs
 from components.tracking.connection import mask
 
@@ -113,7 +114,8 @@ def _settle(
             theirs = pool.submit(_rival, rival, given)
             if version.tags.get("slipway.proved") != proof:
                 loaded_back = isolated.predict(f"models:/{params.name}/{version.version}", given)
-                _proved(version, onnx_model.load(build / "model"), loaded_back, predictions)
+                decision = read_json(build / "model" / "model.json")["decision"]
+                _proved(version, params.target(), decision, loaded_back, predictions)
                 registry.tag(version, {"slipway.proved": proof})
             answers, problem = theirs.result()
     client.set_registered_model_alias(params.name, "challenger", version.version)
@@ -212,9 +214,11 @@ def _examples(params: Params, build: Path, data: Path, ids: list[str], out: Path
         )
 
 
-def _proved(version: "ModelVersion", model: onnx_model.Model, answers: pa.Table, predictions: pa.Table) -> None:
+def _proved(
+    version: "ModelVersion", target: Target, decision: Decision | None, answers: pa.Table, predictions: pa.Table
+) -> None:
     """Compare what the version answered with what was evaluated; SlipwayError where it differs."""
-    title, target = f"{version.name} version {version.version}", model.target
+    title = f"{version.name} version {version.version}"
     failed = [error for error in answers["error"].to_pylist() if error]
     if failed:
         raise SlipwayError(f"{title}, loaded back, cannot predict {len(failed)} test examples: {failed[0]}")
@@ -226,7 +230,7 @@ def _proved(version: "ModelVersion", model: onnx_model.Model, answers: pa.Table,
     differ = 0
     if largest <= TOLERANCE:
         same = [a == b for a, b in zip(*(t[target.answer].to_pylist() for t in (answers, predictions)), strict=True)]
-        differ = int((~np.array(same, bool)[target.settled(ours, model.decision, TOLERANCE)]).sum())
+        differ = int((~np.array(same, bool)[target.settled(ours, decision, TOLERANCE)]).sum())
     if not largest <= TOLERANCE or differ:
         raise SlipwayError(
             f"{title}, loaded back, predicts differently from build/evaluation/predictions.parquet (largest difference "

@@ -104,9 +104,9 @@ class Target(ABC):
         """Bring encoded labels into the form that scikit-learn takes."""
         return truth
 
-    def balanced(self, counts: np.ndarray, rows: int) -> np.ndarray:
-        """Return the weight of each class `(names,)` that evens out its `counts` among `rows` examples."""
-        raise NotImplementedError(f"{self.kind} has no classes")
+    def balanced(self, counts: np.ndarray, rows: int) -> np.ndarray:  # noqa: ARG002
+        """Return the weight of each class `(names,)` that evens out its `counts` among `rows` examples; 1 without."""
+        return np.ones(len(self.names))
 
     def described(self) -> dict[str, Any]:
         """Return what `of` reads, as plain JSON."""

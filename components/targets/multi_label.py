@@ -49,8 +49,8 @@ class Target(targets.Target):
     def complaint(self, label: Any) -> str:
         """A name is unknown, or there twice."""
         if label and len(frozenset(label)) < len(label):
-            return "names a class twice; have"
-        return "is not in {section}.labels of params.yaml; add it there, or have"
+            return "names a class twice"
+        return "has a class that is not in {section}.labels of params.yaml"
 
     def held(self, label: Any) -> list[str]:
         """All that the list has."""

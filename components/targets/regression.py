@@ -57,7 +57,7 @@ class Target(targets.Target):
     def complaint(self, label: Any) -> str:  # noqa: ARG002
         """It has not one finite number per name."""
         count = len(self.names)
-        return f"is not {count} finite numbers; have" if count > 1 else "is not a number; have"
+        return f"is not {count} finite numbers" if count > 1 else "is not a finite number"
 
     def held(self, label: Any) -> list[str]:  # noqa: ARG002
         """None."""

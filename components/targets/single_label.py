@@ -46,7 +46,7 @@ class Target(targets.Target):
 
     def complaint(self, label: Any) -> str:  # noqa: ARG002
         """It is not among the names."""
-        return "is not in {section}.labels of params.yaml; add it there, or have"
+        return "is not in {section}.labels of params.yaml"
 
     def held(self, label: Any) -> list[str]:
         """The label itself."""
