@@ -6,7 +6,6 @@ Identical examples are kept once; the settings that describe the data go into pa
 import argparse
 import fcntl
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,7 +20,7 @@ from tqdm import tqdm
 from components import SlipwayError, recipes
 from components import params as params_module
 from components.data import dataset, versions
-from components.files import replacing
+from components.files import beside, replacing, sync
 from components.params import changes
 from components.recipes import networks
 from components.recipes.source import Source, commands, slug
@@ -148,9 +147,11 @@ def _columns(source: Source, current: params_module.Params | None) -> pa.Schema:
 @contextmanager
 def _adding(data: Path) -> Iterator[Path]:
     """Yield a folder; move the files that are written there into the dataset: all of them or none."""
-    with tempfile.TemporaryDirectory(dir=data.resolve().parent, prefix=f".{data.name}.", suffix=".tmp") as aside:
-        yield Path(aside)
-        pieces = sorted(Path(aside).iterdir())
+    with beside(data.resolve()) as aside:
+        aside.mkdir()
+        yield aside
+        sync(aside)
+        pieces = sorted(aside.iterdir())
         for piece in pieces:
             if (data / piece.name).exists():
                 raise SlipwayError(

@@ -5,11 +5,11 @@ Light to import: every command line does.
 
 import argparse
 import json
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components import temporary
 from components.serving.worker import FILE_COLUMN
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def answers(model: str | None, given: "Path | pa.Table", **options: Any) -> "pa.
             names, examples = _read(given, **options)
         else:
             names, examples = _latest(version, given, options, **forecast)
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary.folder() as folder:
         path = Path(folder, "examples.parquet")
         pq.write_table(examples, path)
         found = isolated.predict(version, path)

@@ -7,7 +7,6 @@ back and asked -> alias `challenger` -> decision -> alias `champion`.
 
 import hashlib
 import json
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components import SlipwayError, recipes
+from components import SlipwayError, recipes, temporary
 from components.data import raw_rows, splits, versions
 from components.evaluation import metrics, promotion
 from components.evaluation.examples import Examples
@@ -104,7 +103,7 @@ def _settle(
     client = connection.client()
     predictions = pq.read_table(build / "evaluation" / "predictions.parquet")
     proof = sha256(build / "evaluation" / "predictions.parquet")
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary.folder() as folder:
         given = Path(folder, "examples.parquet")
         _examples(params, build, data, predictions["id"].to_pylist(), given)
         if version is None:

@@ -3,11 +3,10 @@
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components import SlipwayError
+from components import SlipwayError, temporary
 from components.serving import worker
 from components.tracking import connection
 from components.tracking.connection import mask
@@ -28,7 +27,7 @@ def predict(uri: str, given: Path) -> "pa.Table":
 
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= connection.environment() | {"PYTHONDONTWRITEBYTECODE": "1"}  # a local store is read in place
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary.folder() as folder:
         answered = Path(folder, "answers.parquet")
         # -P: neither this file's folder nor the current one is looked into for modules
         command = [sys.executable, "-P", str(Path(worker.__file__).resolve()), uri, str(given.resolve()), str(answered)]

@@ -1,13 +1,13 @@
 """Live metrics of a training, sent to MLflow from a thread of its own."""
 
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components import temporary
 from components.tracking.connection import cause
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Training:
         while self._figures:
             name, content = self._figures[0]
             try:
-                with tempfile.TemporaryDirectory() as folder:
+                with temporary.folder() as folder:
                     Path(folder, name).write_bytes(content)
                     self._client.log_artifact(self.run_id, str(Path(folder, name)), "figures")
             except Exception as error:  # noqa: BLE001 - as above

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from components import SlipwayError, recipes
+from components import SlipwayError, recipes, temporary
 from components.files import shipped
 from components.params import Params
 from components.reports import card, results
@@ -120,7 +120,7 @@ def _logged(params: Params, build: Path, run_id: str, digest: str, example: pa.T
         params=run.data.params,
         model_type="pyfunc",
     )
-    with tempfile.TemporaryDirectory() as name:
+    with temporary.folder() as name:
         folder = Path(name)
         meta = Model(made.artifact_location, run_id, model_uuid=made.model_id, model_id=made.model_id)
         _save(params, build, example, folder, meta)

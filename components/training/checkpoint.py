@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.files import read_json, replacing, write_json
+from components.files import read_json, replacing, sweep, write_json
 
 if TYPE_CHECKING:
     import keras
@@ -33,6 +33,7 @@ def _variables(model: "keras.Model") -> list[Any]:
 def restore(model: "keras.Model", folder: Path) -> Progress:
     """Make the optimizer's variables; take up the last epoch's checkpoint where there is one."""
     model.optimizer.build(model.trainable_variables)
+    sweep(folder.parent)  # it may have been killed while it put one checkpoint in the place of another
     if not (folder / "progress.json").exists():
         return Progress()
     with np.load(folder / "variables.npz") as stored:

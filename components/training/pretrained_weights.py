@@ -4,7 +4,6 @@ They are matched by the layers' names.
 """
 
 import hashlib
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components import SlipwayError, recipes
+from components import SlipwayError, recipes, temporary
 from components.files import read_json, sha256
 from components.params import Train
 
@@ -76,7 +75,7 @@ def _registered(name: str) -> Source:
 
     connection.check()
     version = connection.pinned(name)
-    with tempfile.TemporaryDirectory() as folder, connection.plainly(f"fetch {version}"):
+    with temporary.folder() as folder, connection.plainly(f"fetch {version}"):
         client = connection.client()
         _, model, number = version.rsplit("/", 2)
         run_id = client.get_model_version(model, number).run_id
@@ -84,8 +83,8 @@ def _registered(name: str) -> Source:
         if run_id is None or "build/model.keras" not in kept:
             raise SlipwayError(f"params.yaml: train.pretrained: {version}: its run has no artefact build/model.keras")
         if "build/model.json" in kept:
-            client.download_artifacts(run_id, "build/model.json", folder)
-        return _file(version, Path(client.download_artifacts(run_id, "build/model.keras", folder)))
+            client.download_artifacts(run_id, "build/model.json", str(folder))
+        return _file(version, Path(client.download_artifacts(run_id, "build/model.keras", str(folder))))
 
 
 def _hub(name: str) -> Source:

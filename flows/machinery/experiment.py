@@ -7,11 +7,10 @@ checkout while it works; this touches neither branch, index nor files, whenever 
 import hashlib
 import os
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components import SlipwayError
+from components import SlipwayError, temporary
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -40,7 +39,7 @@ def save(repo: "Repo", prefix: str = "retrain") -> str:
         head = _git(root, "rev-parse", "--verify", "HEAD")
     except SlipwayError:
         raise SlipwayError("this repository has no commit yet, and an experiment needs one: commit first") from None
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary.folder() as folder:
         env = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
         _git(root, "read-tree", head, env=env)
         _git(root, "add", "--update", ".", env=env)

@@ -15,7 +15,7 @@ from dvc.repo import Repo
 from PIL import Image
 from ruamel.yaml import YAML
 
-from components import SlipwayError, params
+from components import SlipwayError, files, params
 from components.__main__ import main
 from components.data import dataset
 from components.stages import ingest
@@ -465,7 +465,11 @@ def test_a_dataset_that_cannot_be_put_in_place_leaves_params_as_they_were(
             raise PermissionError(path)
         return renamed(path, target)
 
+    def not_exchanged(new: Path, old: Path) -> bool:
+        return bool(refused(old, new))
+
     monkeypatch.setattr(Path, "rename", refused)
+    monkeypatch.setattr(files, "_exchanged", not_exchanged)
     with pytest.raises(PermissionError):
         ingest.run("images", folder=calves, replace=replace)
     assert state(repo) == before
@@ -474,9 +478,8 @@ def test_a_dataset_that_cannot_be_put_in_place_leaves_params_as_they_were(
 def test_a_kill_before_the_data_is_in_place_does_not_block_the_next_ingest(repo: Path) -> None:
     ingest.run("images", folder=pictures(repo / "pets", {"cat": 3, "dog": 2}))
     Path("kunden.csv").write_text(ANSWERS)
-    words = "import os\nfrom pathlib import Path\nfrom components.__main__ import main\n"
-    words += "renamed = Path.rename\n"  # a killed process tidies nothing up
-    words += "Path.rename = lambda path, to: os._exit(9) if path == Path('data') else renamed(path, to)\n"
+    words = "import os\nfrom components import files\nfrom components.__main__ import main\n"
+    words += "files._exchanged = lambda new, old: os._exit(9)\n"  # a killed process tidies nothing up
     words += "main(['ingest', 'table', 'kunden.csv', '--label', 'kauft', '--name', 'k', '--replace'])"
     killed = subprocess.run([sys.executable, "-c", words], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
     assert killed.returncode == 9

@@ -3,12 +3,12 @@
 Names that the data gives are drawn with parse_math=False: `$$` is a price tier, and no formula.
 """
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components import temporary
 from components.reports.figures import answers, explanations
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @contextmanager
 def drawn(build: Path) -> Iterator[Path]:
     """Yield a temporary folder with every figure as PNG, and the explained texts as tokens.html."""
-    with tempfile.TemporaryDirectory() as name:
+    with temporary.folder() as name:
         folder = Path(name)
         for title, figure in figures(build).items():
             figure.savefig(folder / f"{title}.png", dpi=120)
