@@ -1,11 +1,11 @@
 """How good the examples' models are, beside their baselines and goals: python -m bench.quality [--from FOLDER].
 
 Each example of --examples is ingested and validated once, in a temporary folder; then the other stages of dvc.yaml run
-for each seed, by their own commands. The seed is that of params.yaml: it drives the initialisation, the order of the
-examples, the augmentation, and the hash by which examples without an official split (and a validation split within an
-official training set) are split. So official test splits and splits by time stay, hash splits move, and the baselines
-are fitted anew each time. With --hold-out, an example that names a column for it (the speaker) is measured once more
-for each value of the column, on those examples, trained on all others.
+for each seed, by their own commands. It is `seed` and `split.seed` of params.yaml: it drives the initialisation, the
+order of the examples, the augmentation, and the hash by which examples without an official split (and a validation
+split within an official training set) are split. So official test splits and splits by time stay, hash splits move, and
+the baselines are fitted anew each time. With --hold-out, an example that names a column for it (the speaker) is
+measured once more for each value of the column, on those examples, trained on all others.
 
 The interval is the mean of the seeds' bootstrap intervals over the test examples; in brackets the seeds' lowest and
 highest value. The JSON holds every seed's metrics.
@@ -100,6 +100,7 @@ def once(room: Path, stages: list[tuple[str, str]], seed: int) -> dict[str, Any]
     yaml = YAML()
     content = yaml.load(room / "params.yaml")
     content["seed"] = seed
+    content["split"]["seed"] = seed
     yaml.dump(content, room / "params.yaml")
     seconds = {}
     for stage, command in stages:

@@ -193,7 +193,14 @@ def examples(root: Path, settings: params.Params) -> tuple[pa.Table, np.ndarray]
     start = sum(len(part) for part in parts[:3])  # b.parquet begins here
     mask[start] = mask[start + 1] = False
     kept = kept.filter(pa.array(mask))
-    return kept, splits.assigned(kept, settings.split.test, settings.split.validation, settings.seed)
+    return kept, splits.assigned(rule(settings, kept), kept)
+
+
+def rule(settings: params.Params, *parts: pa.Table) -> splits.Rule:
+    """How these rows are split, as preprocess makes it."""
+    by, column, gap = settings.split_by()
+    shares = settings.split.test, settings.split.validation
+    return splits.make(by, column, shares, settings.split.seed, parts, gap)
 
 
 def arrays(root: Path, settings: params.Params) -> None:
@@ -212,7 +219,7 @@ def arrays(root: Path, settings: params.Params) -> None:
         np.save(folder / "row.npy", part["row"].to_numpy())
         rows[split] = len(part)
         classes[split] = {label: part["label"].to_pylist().count(label) for label in labels}
-    manifest: dict[str, Any] = {"recipe": settings.recipe, "rows": rows}
+    manifest: dict[str, Any] = {"recipe": settings.recipe, "rows": rows, "split": rule(settings, kept)}
     manifest["inputs"] = {"image": {"shape": [6, 6, 1], "dtype": "uint8"}}
     manifest |= {"target": target(settings), "state": {}, "classes": classes}
     write_json(root / "build" / "arrays" / "manifest.json", manifest)

@@ -1,7 +1,8 @@
 """The dataset: a folder of Parquet files, a row per example.
 
-Columns: `id` (the hash of the example's own columns), those of the recipe, `label`, and, where the data
-has an official one, `split`. The functions take `columns` as recipes.schema gives them: the recipe's and `label`.
+Columns: `id` (the hash of the example's own columns), those of the recipe, `label`, where the data has an
+official one `split`, and what else an ingest kept, such as a group to split by: no part of an example. The
+functions take `columns` as recipes.schema gives them: the recipe's and `label`.
 Every reader goes chunk by chunk, a Parquet row group at a time, so that memory does not grow with the data.
 """
 
@@ -71,18 +72,22 @@ def chunks(folder: Path, columns: pa.Schema) -> list[Chunk]:
 def read(chunk: Chunk, columns: pa.Schema, only: Iterable[str] | None = None) -> pa.Table:
     """Read a chunk as a table of id, the recipe's columns, label and split (null where none is given).
 
-    `only` names the columns wanted. Raises SlipwayError where the file is damaged, and where text is not UTF-8.
+    `only` names the columns wanted; one that is none of the recipe's comes as it is stored. Raises SlipwayError where
+    the file is damaged or lacks a column, and where text is not UTF-8.
     """
     with _open(chunk.path, columns) as file:
         wanted = list(only) if only is not None else [field.name for field in stored(columns)]
         there = [name for name in wanted if name in file.schema_arrow.names]
+        if lacking := [name for name in wanted if name not in (*there, "split")]:
+            has = ", ".join(file.schema_arrow.names)
+            raise SlipwayError(f"{chunk.path}: column {lacking[0]} is missing (there are: {has})")
         try:
             table = file.read_row_group(chunk.group, columns=there, use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise _damaged(chunk.path, error) from None
     if "split" in wanted and "split" not in there:
         table = table.append_column("split", pa.nulls(chunk.rows, pa.string()))
-    types = pa.schema([(name, _types(columns)[name]) for name in table.column_names])
+    types = pa.schema([(field.name, _types(columns).get(field.name) or _decoded(field.type)) for field in table.schema])
     try:
         table = table.cast(types).combine_chunks()
     except pa.ArrowException as error:
@@ -95,6 +100,10 @@ def read(chunk: Chunk, columns: pa.Schema, only: Iterable[str] | None = None) ->
                 "that was decoded correctly"
             )
     return table
+
+
+def _decoded(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _is_text(column: pa.ChunkedArray) -> bool:

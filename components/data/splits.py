@@ -1,52 +1,213 @@
-"""Which split an example belongs to, by its id, its order or the data; and what a bootstrap draws as one."""
+"""Which split an example belongs to, by a rule; and what a bootstrap draws as one.
+
+A rule is plain JSON: build/arrays/manifest.json keeps it, and any example can be asked later on which side it is.
+
+    by, column     id, group or time; the column of the groups or times
+    seed           of the hash
+    test           share of the examples, and `validation` of those outside test
+    official       the splits that the dataset's own column `split` names; they take precedence
+    gap            by time: distinct values left out before each cut; null: the cuts are by shares of the rows
+    starts         by time: of validation and of test the value that it begins with, and that its gap begins with
+"""
 
 import hashlib
+import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from components import SlipwayError
 from components.data.dataset import SPLITS
 
+Rule = dict[str, Any]
+TEST = SPLITS.index("test")
+LEFT_OUT = -1  # in place of a split: in a gap, or without a time
+KEY_DIGITS = 32  # of an id: the hash of the content, which copies share
 MIN_BLOCKS = 10  # blocks of a test split, as far as it has as many times
 
 
-def assigned(table: pa.Table, test: float, validation: float, seed: int, *, whole_train: bool = False) -> np.ndarray:
-    """Assign each row of a table with `id` and `split` to a split: `(n,)` int8, an index into SPLITS.
+def make(
+    by: str,
+    column: str | None,
+    shares: tuple[float, float],
+    seed: int,
+    parts: Sequence[pa.Table],
+    gap: int | None = None,
+) -> Rule:
+    """Make the rule that splits a dataset: `parts` are its rows, with `id`, `split` and the column.
 
-    A hash of the id decides, so that an example keeps its side when data grows and its copies are on the
-    same side. A given split is respected; a given `train` yields its share of validation, unless the data
-    has a validation split of its own (`whole_train`).
+    `shares` are those of test and of validation. By time the last values go to test, those before to validation, equal
+    ones to the same side. The shares are of the rows; with a `gap` they are of the distinct values, and as many of
+    these as it says are left out before each cut: what is known of them reaches into the next split.
+
+    Raises SlipwayError for a column without an order.
     """
-    digests = b"".join(hashlib.sha256(f"{seed}:{key}".encode()).digest() for key in table["id"].to_pylist())
-    to_test, to_validation = np.frombuffer(digests, ">u8").reshape(-1, 4)[:, :2].T / 2**64
-    given = table["split"].fill_null("").to_numpy(zero_copy_only=False)
-    found: np.ndarray = (to_validation < validation).astype(np.int8)
-    found[(given == "") & (to_test < test)] = 2
+    official = sorted({name for part in parts for name in part["split"].unique().to_pylist() if name})
+    rule: Rule = {"by": by, "column": column, "seed": seed, "test": shares[0], "validation": shares[1]}
+    rule |= {"official": official}
+    if by == "time":
+        values, missing, dates = _times(parts, rule)
+        given = np.concatenate([_given(part) for part in parts])
+        free = ~missing & (given == "")
+        test = _start(values[free], shares[0], gap)
+        before = free if test["first"] is None else free & (values < test["first"])
+        trained = ~missing & (given == "train") & ("validation" not in official)
+        starts = {"validation": _start(values[before | trained], shares[1], gap), "test": test}
+        rule |= {"gap": gap, "starts": {name: _shown(start, dates=dates) for name, start in starts.items()}}
+    return rule
+
+
+def needs(rule: Rule) -> list[str]:
+    """Return the columns of the dataset that a rule looks at, besides `id` and `split`."""
+    return [rule["column"]] if rule["column"] else []
+
+
+def in_test(rule: Rule, table: pa.Table) -> np.ndarray:
+    """Tell which rows a rule puts into the test split, `(n,)` bool.
+
+    The table has `id`, `split` and the columns of `needs`. Raises SlipwayError as `assigned` does.
+    """
+    found: np.ndarray = assigned(rule, table) == TEST
+    return found
+
+
+def assigned(rule: Rule, table: pa.Table) -> np.ndarray:
+    """Assign each row of a table with `id`, `split` and the columns of `needs`: `(n,)` int8.
+
+    An index into SPLITS, or LEFT_OUT. A hash of the group, or of the example's content, decides, so that an example
+    keeps its side when the data grows, and its copies are on the same side. An official split is respected; of an
+    official `train` a share becomes validation, unless the data has a validation split of its own.
+
+    Raises SlipwayError for a column without an order, or with another than that of which the rule was made.
+    """
+    given = _given(table) if rule["official"] else np.full(len(table), "")
+    found, trained = _by_time(rule, table, given) if rule["by"] == "time" else _by_hash(rule, table)
+    found = np.where(given == "", found, trained)
     for index, name in enumerate(SPLITS):
-        if name != "train" or whole_train:
+        if name != "train" or "validation" in rule["official"]:
             found[given == name] = index
     return found
 
 
-def cuts(order: np.ndarray, test: float, validation: float, gap: int) -> np.ndarray:
-    """Assign rows to splits by the order of `(n,)` values: the last go to test, those before to validation.
+def _given(table: pa.Table) -> np.ndarray:
+    """Return the official split of each row, `(n,)` text; empty where there is none."""
+    return np.array(table["split"].fill_null("").to_pylist(), np.str_)
 
-    The shares are of the distinct values, so that equal ones are on the same side. `gap` distinct values
-    before each cut are left out (-1): what is known of them reaches into the next split. Returns `(n,)` int8.
+
+def _by_hash(rule: Rule, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Return the split of each row, and the one that it has as an official example of training: `(n,)` int8 each."""
+    keys = [str(key)[:KEY_DIGITS] for key in table["id"].to_pylist()]
+    if rule["by"] == "group":  # a row without a group stands alone
+        keys = [name or key for name, key in zip(groups(table[rule["column"]]), keys, strict=True)]
+    digests = b"".join(hashlib.sha256(f"{rule['seed']}:{key}".encode()).digest() for key in keys)
+    to_test, to_validation = np.frombuffer(digests, ">u8").reshape(-1, 4)[:, :2].T / 2**64
+    trained = (to_validation < rule["validation"]).astype(np.int8)
+    return np.where(to_test < rule["test"], np.int8(TEST), trained), trained
+
+
+def groups(column: pa.ChunkedArray) -> list[str]:
+    """Return the name of each row's group; empty where it is missing.
+
+    Spaces around a name, another form of its accents (Unicode NFC), and a point after a whole number make no new group.
     """
-    distinct, place = np.unique(order, return_inverse=True)
-    to_test = len(distinct) - round(len(distinct) * test)
-    to_validation = to_test - round(to_test * validation)
-    found = np.zeros(len(distinct), np.int8)
-    for at, index in ((to_validation, 1), (to_test, 2)):
-        found[at:] = index
-        found[max(0, at - gap) : at] = -1
-    splits: np.ndarray = found[place]
-    return splits
+    values = column.to_pylist()
+    names = {value: _name(value) for value in set(values)}
+    return [names[value] for value in values]
 
 
-def blocks(order: np.ndarray, gap: int) -> np.ndarray:
+def _name(value: Any) -> str:
+    if value is None or value != value:  # noqa: PLR0124 - NaN
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return unicodedata.normalize("NFC", str(value)).strip()
+
+
+def _by_time(rule: Rule, table: pa.Table, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `_by_hash` does, by the values at which the splits begin."""
+    values, missing, dates = _times([table], rule)
+    found = np.zeros(len(table), np.int8)
+    trained = found
+    for index, name in ((1, "validation"), (TEST, "test")):
+        for side, key in ((LEFT_OUT, "gap"), (index, "first")):
+            start = rule["starts"][name][key]
+            if start is None:
+                continue
+            if isinstance(start, str) != dates and not missing.all():
+                kinds = ("numbers", "dates")
+                raise SlipwayError(
+                    f"split.by: column {rule['column']} has {kinds[dates]}; the split was made by {kinds[not dates]}"
+                )
+            first = np.datetime64(start, "us").astype(np.int64) if isinstance(start, str) else start
+            found[~missing & (values >= first)] = side
+        if name == "validation":
+            trained = found.copy()
+    found[missing & (given == "")] = LEFT_OUT
+    return found, trained
+
+
+def _times(parts: Sequence[pa.Table], rule: Rule) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Return the values of the column, which of them are missing, both `(n,)`, and whether they are dates.
+
+    Dates are int64 microseconds since 1970, whole numbers int64, others float64; a missing one is 0.
+    """
+    values, gone, kinds = [], [], set()
+    for column in (part[rule["column"]] for part in parts):
+        kind = column.type
+        if dates := bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+            column = column.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False).cast(pa.int64())  # noqa: PLW2901
+        elif pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_uint64(kind):
+            column = column.cast(pa.float64())  # noqa: PLW2901
+        elif pa.types.is_integer(kind) or pa.types.is_null(kind):
+            column = column.cast(pa.int64())  # noqa: PLW2901
+        else:
+            raise SlipwayError(f"split.by: column {rule['column']} is {kind}, not a date or a number: it has no order")
+        numbers = column.fill_null(0).to_numpy()
+        missing = column.is_null().to_numpy() | ~np.isfinite(numbers)
+        values.append(np.where(missing, 0, numbers))
+        gone.append(missing)
+        if not missing.all():
+            kinds.add(dates)
+    if len(kinds) > 1:
+        raise SlipwayError(f"split.by: column {rule['column']} has numbers in one file and dates in another")
+    return np.concatenate(values), np.concatenate(gone), True in kinds
+
+
+def _start(values: np.ndarray, share: float, gap: int | None) -> dict[str, Any]:
+    """Return the value with which the last `share` begins, and that with which the gap before it does, or None."""
+    distinct, counts = np.unique(values, return_counts=True)
+    if gap is not None:
+        at = len(distinct) - round(len(distinct) * share)
+    else:  # the cut between two values that comes closest; one value alone cannot be cut
+        after = counts[::-1].cumsum()[::-1][1:]
+        at = 1 + int(np.abs(after - share * len(values)).argmin()) if len(after) else len(distinct)
+    first = distinct[at].item() if at < len(distinct) else None
+    return {"first": first, "gap": distinct[max(0, at - gap)].item() if gap and len(distinct) else None}
+
+
+def _shown(start: dict[str, Any], *, dates: bool) -> dict[str, Any]:
+    """Write dates as ISO 8601, for JSON."""
+    return {key: str(np.datetime64(at, "us")) if dates and at is not None else at for key, at in start.items()}
+
+
+def blocks(rule: Rule, parts: Sequence[pa.Table], rows: np.ndarray) -> np.ndarray | None:
+    """Number what a bootstrap draws as one among the examples at `rows` `(m,)` of `parts`: `(m,)` int32.
+
+    By group that is a group; by time with a gap, a time and its neighbours. None where every example stands alone.
+    """
+    if rule["by"] == "group":
+        names = [name for part in parts for name in groups(part[rule["column"]])]
+        keys = [names[row] or f"\0{row}" for row in rows]
+        return np.unique(keys, return_inverse=True)[1].astype(np.int32)
+    if rule["by"] == "time" and rule["gap"] is not None:
+        return blocks_of_time(_times(parts, rule)[0][rows], rule["gap"])
+    return None
+
+
+def blocks_of_time(order: np.ndarray, gap: int) -> np.ndarray:
     """Number the blocks of examples that a bootstrap draws as one, for what is known of `gap` others overlaps: `(n,)`.
 
     A block is 2 * gap + 1 distinct values of the order that follow each other (Carlstein 1986,

@@ -5,7 +5,7 @@ import json
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, PlainValidator, model_validator
 
 from components import nearest, recipes
 from components.params.base import Section
@@ -13,9 +13,23 @@ from components.params.train import Fraction, Train
 from components.targets import Target
 
 
-class Split(Section):
-    """Shares of the examples; a hash of the id decides, unless the dataset has a `split` column."""
+def _by(value: Any) -> "str | dict[str, str]":
+    if value in ("auto", "id"):
+        return str(value)
+    if isinstance(value, dict) and len(value) == 1 and set(value) <= {"group", "time"}:
+        (column,) = value.values()
+        if isinstance(column, str) and column:
+            return dict(value)
+    raise ValueError("expected auto, id, {group: COLUMN} or {time: COLUMN}")
 
+
+class Split(Section):
+    """How examples are split; those with a value in the dataset's own column `split` are split by that."""
+
+    # auto: series by their time, all else by id; id: a hash of the content; group: all rows of a value of the column
+    # on one side; time: the last values of the column are the test split
+    by: Annotated[str | dict[str, str], PlainValidator(_by)] = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1  # of the hash: another seed, another split
     test: Annotated[float, Field(gt=0, lt=1)] = 0.2
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.2  # of what is not test
 
@@ -52,7 +66,7 @@ class Params(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # the experiment and the registered model
     recipe: str
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1  # of all that is random, but for the split
     split: Split = Split()
     validate_: Annotated[Validate, Field(alias="validate")] = Validate()
     train: Train = Train()
@@ -65,6 +79,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _suited(self) -> "Params":
         if self.task is not None:
+            self.split_by()
             self.train.suits(self.target())
             if self.train.threshold == "cost" and self.costs is None:
                 raise ValueError("train.threshold: cost requires the section `costs`: {ACTUAL: {PREDICTED: number}}")
@@ -81,6 +96,21 @@ class Params(Section):
     def target(self) -> Target:
         """Return what is predicted, as the recipe's section says."""
         return recipes.load(self.recipe).target(self.task)
+
+    def split_by(self) -> tuple[str, str | None, int | None]:
+        """Return what examples are split by (id, group or time), the column, and the gap where a recipe orders them."""
+        recipe = recipes.load(self.recipe)
+        by, column = next(iter(self.split.by.items())) if isinstance(self.split.by, dict) else (self.split.by, None)
+        ordered = recipes.part(recipe, "ordered")
+        own = ordered(self.task) if ordered else None
+        if own is None or by == "group":
+            return "id" if by == "auto" else by, column, None
+        if by == "id" or column not in (None, own[0]):
+            raise ValueError(
+                f"split.by: examples of {self.recipe} that are near in {own[0]} overlap: expected auto, "
+                f"{{time: {own[0]}}} or {{group: COLUMN}}"
+            )
+        return "time", *own
 
     def cost_matrix(self) -> np.ndarray | None:
         """Return `costs` as `(labels, labels)` float64, by actual and predicted; None where there are none."""

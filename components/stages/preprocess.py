@@ -23,7 +23,7 @@ from components.files import replacing, sha256, write_json
 from components.params import Params
 from components.targets import Target
 
-SET_ASIDE = -1  # in place of a split: a row that was set aside
+SET_ASIDE = -2  # in place of a split: a row that was set aside
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Part:
 def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, Any]:
     """Write `out` (manifest.json and, per split, an array per input, label.npy, id.npy and row.npy).
 
-    Where the recipe orders its examples, block.npy of the test split says which of them a bootstrap draws as one.
+    Where groups are split, or a recipe orders its examples, block.npy of the test split says which of them a bootstrap
+    draws as one.
 
     Raises SlipwayError for an empty split, a label that cannot be and an example that cannot be encoded;
     each names file and row.
@@ -48,8 +49,8 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
     columns = recipes.schema(recipe, params.task)
     target = recipe.target(params.task)
     chunks = dataset.chunks(data, columns)
-    order = _order(params, recipe, chunks, columns)
-    parts = list(_parts(params, order, chunks, columns, dataset.set_aside(quarantine)))
+    rule, keys, sides = _split(params, chunks, columns, dataset.set_aside(quarantine))
+    parts = list(_parts(chunks, sides))
     rows = {name: sum(int((part.splits == index).sum()) for part in parts) for index, name in enumerate(dataset.SPLITS)}
     for name, count in rows.items():
         if not count:
@@ -73,15 +74,15 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
         with closing(dataset.parallel(write, parts, sum(rows.values()))) as results:
             for name, counter in (item for counted in results for item in counted.items()):
                 classes[name].update(counter)
-        if order is not None:
-            values, gap = order
-            np.save(aside / "test" / "block.npy", splits.blocks(values[np.load(aside / "test" / "row.npy")], gap))
+        if (blocks := splits.blocks(rule, keys, np.load(aside / "test" / "row.npy"))) is not None:
+            np.save(aside / "test" / "block.npy", blocks)
         if not target.classes:
             state |= {"target": _scale(np.load(aside / "train" / "label.npy", mmap_mode="r"))}
         manifest = {
             "recipe": params.recipe,
             "digest": sha256(*(aside / name / f"{key}.npy" for name in dataset.SPLITS for key in ("id", "label"))),
             "rows": rows,
+            "split": rule,
             "inputs": inputs,
             "target": target.described(),
             "state": state,
@@ -95,46 +96,32 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
     return {"rows": sum(rows.values())}
 
 
-def _parts(
-    params: Params,
-    order: tuple[np.ndarray, int] | None,
-    chunks: list[dataset.Chunk],
-    columns: pa.Schema,
-    aside: dict[str, list[int]],
-) -> Iterator[Part]:
-    keys = [dataset.read(chunk, columns, only=("id", "split")) for chunk in chunks]
-    whole = any("validation" in part["split"].to_pylist() for part in keys)
-    by_time = None if order is None else splits.cuts(order[0], params.split.test, params.split.validation, order[1])
+def _split(
+    params: Params, chunks: list[dataset.Chunk], columns: pa.Schema, aside: dict[str, list[int]]
+) -> tuple[splits.Rule, list[pa.Table], list[np.ndarray]]:
+    """Make the rule that splits the dataset; return it, what it looks at of each chunk, and each chunk's splits."""
+    by, column, gap = params.split_by()
+    only = ["id", "split", *([column] if column else [])]
+    keys, kept = [], []
+    for chunk in chunks:
+        keys.append(dataset.read(chunk, columns, only=only))
+        dropped = np.array(aside.get(chunk.path.name, []), np.int64) - chunk.start
+        kept.append(~np.isin(np.arange(chunk.rows), dropped))
+    used = [part.filter(pa.array(keep)) for part, keep in zip(keys, kept, strict=True)]
+    rule = splits.make(by, column, (params.split.test, params.split.validation), params.split.seed, used, gap)
+    sides = [
+        np.where(keep, splits.assigned(rule, part), np.int8(SET_ASIDE)) for part, keep in zip(keys, kept, strict=True)
+    ]
+    return rule, keys, sides
+
+
+def _parts(chunks: list[dataset.Chunk], sides: list[np.ndarray]) -> Iterator[Part]:
     offsets = np.zeros(len(dataset.SPLITS), np.int64)
     start = 0
-    for chunk, part in zip(chunks, keys, strict=True):
-        if by_time is not None:
-            found = by_time[start : start + chunk.rows].copy()
-        else:
-            found = splits.assigned(part, params.split.test, params.split.validation, params.seed, whole_train=whole)
-        dropped = np.array(aside.get(chunk.path.name, []), np.int64) - chunk.start
-        found[dropped[(dropped >= 0) & (dropped < chunk.rows)]] = SET_ASIDE
+    for chunk, found in zip(chunks, sides, strict=True):
         yield Part(chunk, found, tuple(offsets.tolist()), start)
         offsets += [int((found == index).sum()) for index in range(len(dataset.SPLITS))]
         start += chunk.rows
-
-
-def _order(
-    params: Params, recipe: recipes.Recipe, chunks: list[dataset.Chunk], columns: pa.Schema
-) -> tuple[np.ndarray, int] | None:
-    """Read what the recipe orders its examples by, `(n,)`, and the gap it asks for; None where it does not."""
-    ordered = recipes.part(recipe, "ordered")
-    found = ordered(params.task) if ordered else None
-    if found is None:
-        return None
-    column, gap = found
-    parts = []
-    for chunk in chunks:
-        values = dataset.read(chunk, columns, only=[column])[column]
-        if pa.types.is_timestamp(values.type):
-            values = values.cast(pa.int64())
-        parts.append(values.fill_null(0).to_numpy())  # one without a time is set aside, or stops the encoding
-    return np.concatenate(parts), gap
 
 
 def _training(parts: list[Part], columns: pa.Schema) -> Iterator[pa.Table]:
@@ -145,9 +132,9 @@ def _training(parts: list[Part], columns: pa.Schema) -> Iterator[pa.Table]:
 def _inputs(
     recipe: recipes.Recipe, params: Params, parts: list[Part], columns: pa.Schema, state: Any
 ) -> dict[str, Any]:
-    """Name, shape and dtype of the model's inputs, from the first example that is not set aside."""
-    part = next(part for part in parts if (part.splits != SET_ASIDE).any())
-    first = dataset.read(part.chunk, columns).filter(pa.array(part.splits != SET_ASIDE)).slice(0, 1)
+    """Name, shape and dtype of the model's inputs, from the first example that is in a split."""
+    part = next(part for part in parts if (part.splits >= 0).any())
+    first = dataset.read(part.chunk, columns).filter(pa.array(part.splits >= 0)).slice(0, 1)
     try:
         arrays = recipe.encode(first, params.task, state)
     except ValueError as error:

@@ -1,4 +1,3 @@
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import SlipwayError
-from components.data import dataset, splits
+from components.data import dataset
 from tests.conftest import Make
 
 BYTES = pa.schema({"image": pa.binary()})
@@ -41,40 +40,6 @@ def test_different_examples_have_different_ids(one: tuple[float, str], other: tu
 def test_an_id_is_the_same_for_ever() -> None:
     # written down once: a change here would move examples between the splits of every dataset there is
     assert dataset.ids(pa.table({"image": [b"abc"]}), BYTES) == ["3b38203b9e4d226922107b0bf6ea78c0"]
-
-
-def keyed(keys: list[str], given_: list[str | None] | None = None) -> pa.Table:
-    return pa.table({"id": keys, "split": pa.array(given_ or [None] * len(keys), pa.string())})
-
-
-@given(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=50), st.integers(0, 2**31 - 1))
-def test_an_example_keeps_its_split_when_data_grows(keys: list[str], seed: int) -> None:
-    whole = splits.assigned(keyed(keys), 0.2, 0.2, seed)
-    grown = splits.assigned(keyed(["new", *keys, *keys]), 0.2, 0.2, seed)
-    assert np.array_equal(grown[1 : 1 + len(keys)], whole)
-    assert np.array_equal(grown[1 + len(keys) :], whole)  # copies stand on the same side
-
-
-def test_the_shares_are_those_asked_for() -> None:
-    found = splits.assigned(keyed([f"{n:032x}" for n in range(20_000)]), 0.2, 0.25, 1)
-    shares = np.bincount(found, minlength=3) / len(found)
-    assert shares == pytest.approx([0.6, 0.2, 0.2], abs=0.01)
-
-
-def test_a_given_split_is_respected() -> None:
-    keys = [f"{n:032x}" for n in range(3000)]
-    found = splits.assigned(keyed(keys, ["test", "train", "validation"] * 1000), 0.2, 0.2, 1)
-    assert set(found[0::3]) == {2}
-    assert set(found[2::3]) == {1}
-    assert np.bincount(found[1::3], minlength=3)[2] == 0  # no training example is ever tested on
-    assert np.mean(found[1::3] == 1) == pytest.approx(0.2, abs=0.04)  # but validation takes its share of them
-
-
-def test_an_official_validation_split_leaves_train_whole() -> None:
-    keys = [f"{n:032x}" for n in range(1000)]
-    found = splits.assigned(keyed(keys, ["train", "validation"] * 500), 0.2, 0.2, 1, whole_train=True)
-    assert set(found[0::2]) == {0}
-    assert set(found[1::2]) == {1}
 
 
 def test_chunks_cover_every_row_once_and_in_order(make: Make) -> None:
@@ -152,19 +117,6 @@ def _double(number: int) -> int:
     return 2 * number
 
 
-@given(st.lists(st.integers(0, 60), min_size=1, max_size=200), st.integers(0, 30))
-def test_a_block_is_of_times_that_follow_each_other(times: list[int], gap: int) -> None:
-    order = np.array(times)
-    found = splits.blocks(order, gap)
-    assert len(found) == len(order) and found.min() == 0
-    by_time = dict(zip(times, found.tolist(), strict=True))
-    assert [by_time[time] for time in times] == found.tolist()  # equal times, such as of two series, are together
-    numbers = [by_time[time] for time in sorted(by_time)]
-    assert all(after - before in (0, 1) for before, after in pairwise(numbers))
-    assert max(numbers.count(number) for number in numbers) <= 2 * gap + 1
-    assert len(set(numbers)) >= min(10, len(numbers))
-
-
 @pytest.mark.parametrize("rows", [10, dataset.MIN_PARALLEL_ROWS])  # in this process, and in workers
 def test_parallel_keeps_the_order_and_passes_errors_on(rows: int) -> None:
     assert list(dataset.parallel(_double, list(range(10)), rows)) == list(range(0, 20, 2))
@@ -188,29 +140,3 @@ def test_lists_of_numbers_have_ids_too(one: list[float | None], other: list[floa
 def test_a_time_that_python_has_no_name_for_has_an_id() -> None:
     far = pa.array([2**62, None, 0], pa.timestamp("us"))
     assert len(set(dataset.ids(pa.table({"time": far}), pa.schema({"time": far.type})))) == 3
-
-
-@given(
-    st.lists(st.integers(0, 40), min_size=1, max_size=60),
-    st.floats(0.05, 0.5),
-    st.floats(0.05, 0.5),
-    st.integers(0, 3),
-)
-def test_a_split_by_time_leaves_a_gap_before_each_cut(
-    order: list[int], test: float, validation: float, gap: int
-) -> None:
-    times = np.array(order)
-    found = splits.cuts(times, test, validation, gap)
-    distinct = np.unique(times)
-    place = np.searchsorted(distinct, times)
-    for time in distinct:
-        assert len(set(found[times == time])) == 1
-    for early, late in ((0, 1), (0, 2), (1, 2)):
-        before, after = place[found == early], place[found == late]
-        if len(before) and len(after):
-            assert before.max() + gap < after.min()
-    assert (found == 2).sum() == np.isin(
-        place, np.arange(len(distinct))[len(distinct) - round(len(distinct) * test) :]
-    ).sum()
-    if gap == 0:
-        assert (found >= 0).all()

@@ -221,7 +221,7 @@ def test_windows_that_overlap_are_drawn_in_blocks_and_their_intervals_cover_the_
         error = np.abs(np.convolve(shocks, np.ones(12), "valid"))[:, None]
         alone = Examples(error, np.zeros_like(error), regression.Target(("h12",)))
         shuffled = np.random.default_rng(seed).permutation(len(error))  # files need not be in order of time
-        blocks = splits.blocks(np.arange(len(error)), 11)
+        blocks = splits.blocks_of_time(np.arange(len(error)), 11)
         in_blocks = replace(alone, blocks=blocks).take(shuffled)
         truth = np.sqrt(12 * 2 / np.pi)
         for name, examples in (("alone", alone), ("in blocks", in_blocks)):

@@ -107,7 +107,9 @@ def test_no_label_reaches_into_a_later_split(
 ) -> None:
     column, gap = series.ordered(params(horizon=horizon, every=every))
     assert column == "time"
-    sides = splits.cuts(np.repeat(np.arange(origins), 2), test, validation, gap)[::2]  # two groups
+    times = pa.table({"time": np.repeat(np.arange(origins), 2), "id": ["x"] * 2 * origins})  # two groups
+    times = times.append_column("split", pa.nulls(2 * origins, pa.string()))
+    sides = splits.assigned(splits.make("time", "time", (test, validation), 1, [times], gap), times)[::2]
     for earlier, later in ((0, 1), (1, 2), (0, 2)):
         if (sides == earlier).any() and (sides == later).any():
             first = np.flatnonzero(sides == later).min() * every + 1  # the first step that a later split is asked for

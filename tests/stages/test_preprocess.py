@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from components import SlipwayError, recipes
 from components.data import dataset, splits
 from components.files import read_json
 from components.stages import preprocess
+from tests import fabricate
 from tests.conftest import Make, no_quarantine, write_dataset
 
 DATA, OUT = Path("data"), Path("build/arrays")
@@ -31,14 +33,16 @@ def test_every_example_is_encoded_once_on_its_side(make: Make, recipe: str) -> N
     module = recipes.load(recipe)
     columns, target = recipes.schema(module, settings.task), module.target(settings.task)
     whole = pa.concat_tables(dataset.read(c, columns) for c in dataset.chunks(DATA, columns))
+    rule = manifest["split"]
+    assert rule == json.loads(json.dumps(fabricate.rule(settings, whole)))
+    sides = splits.assigned(rule, whole)
     if ordered := recipes.part(module, "ordered"):
         column, gap = ordered(settings.task)
-        sides = splits.cuts(whole[column].to_numpy(), settings.split.test, settings.split.validation, gap)
-        blocks = splits.blocks(whole[column].to_numpy()[sides == 2], gap)
+        assert rule["by"] == "time" and rule["column"] == column
+        blocks = splits.blocks_of_time(whole[column].to_numpy()[sides == 2], gap)
         assert np.array_equal(np.load(OUT / "test" / "block.npy"), blocks) and len(set(blocks)) > 1
     else:
-        assert splits.blocks_of(OUT) is None
-        sides = splits.assigned(whole, settings.split.test, settings.split.validation, settings.seed)
+        assert rule["by"] == "id" and splits.blocks_of(OUT) is None
     for index, split in enumerate(dataset.SPLITS):
         rows = np.flatnonzero(sides == index)
         found = arrays(split)

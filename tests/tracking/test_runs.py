@@ -100,6 +100,8 @@ def test_a_training_is_a_whole_run(project: Path) -> None:
         "train.epochs": "3",
         "images.height": "6",
         "network.hidden": "[16]",
+        "split.by": "auto",
+        "split.seed": "1",
         "split.test": "0.2",
     }
     assert wanted.items() <= run.data.params.items()
