@@ -1,6 +1,5 @@
 """Files written whole or not at all."""
 
-import ast
 import csv
 import ctypes
 import errno
@@ -17,7 +16,6 @@ from typing import Any
 
 from components import temporary
 
-PACKAGE = Path(__file__).parent
 RENAME_EXCHANGE, AT_FDCWD = 2, -100  # linux/fs.h, fcntl.h; RENAME_SWAP of macOS is 2 too
 
 
@@ -178,36 +176,3 @@ def sha256(*paths: Path) -> str:
 def model_digest(folder: Path) -> str:
     """Return the digest of the model in a folder such as build/model: 64 hex digits."""
     return sha256(folder / "model.onnx", folder / "model.json")
-
-
-def shipped(recipe: str) -> list[Path]:
-    """Return the files of components/ that serving this recipe imports, and nothing else of it."""
-    return _closure([PACKAGE / "serving" / "onnx_model.py", PACKAGE / "recipes" / recipe / "example" / "__init__.py"])
-
-
-def code(recipe: str) -> list[Path]:
-    """Return the files of components/ that a recipe's examples and networks are made of."""
-    folder = PACKAGE / "recipes" / recipe
-    return _closure([folder / "example" / "__init__.py", folder / "networks.py"])
-
-
-def _closure(waiting: list[Path]) -> list[Path]:
-    """Return these files of components/, those of it that they import, and the packages that they stand in."""
-    found: list[Path] = []
-    while waiting:
-        path = waiting.pop()
-        if path in found or not path.exists():
-            continue
-        found.append(path)
-        waiting += [parent / "__init__.py" for parent in path.parents if parent.is_relative_to(PACKAGE)]
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            names = []
-            if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            for parts in (name.split(".") for name in names):
-                if parts[0] == PACKAGE.name:
-                    place = PACKAGE.joinpath(*parts[1:])
-                    waiting += [place / "__init__.py", place.with_suffix(".py")]
-    return sorted(found)

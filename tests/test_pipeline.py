@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from components import __main__, files, params, recipes
+from components import __main__, params, recipes, shipped
 from components.recipes import networks, source
 from tests.conftest import ROOT
 from tests.flowing import initialised, status
@@ -110,6 +110,7 @@ def test_a_stage_declares_the_modules_of_the_project_that_shape_its_outputs(name
         "components/__init__.py",
         "components/params/__init__.py",  # params.yaml is a dependency by its keys
         "components/files.py",
+        "components/shipped.py",
     }  # they do not shape what is written
     declared = [path for path in paths(STAGES[name]["deps"]) if path.startswith("components/")]
     queue, seen = [ROOT / "components/stages" / f"{name}.py"], set()
@@ -194,7 +195,7 @@ def test_no_file_names_a_secret_or_an_address_of_a_machine() -> None:
 @pytest.mark.parametrize("recipe", recipes.names())
 def test_stages_declare_what_a_recipe_imports(recipe: str) -> None:
     """Its own folder, and nothing that only other recipes import; networks are a matter of train alone."""
-    for file in files.code(recipe):
+    for file in shipped.code(recipe):
         path = file.relative_to(ROOT).as_posix()
         if path in ("components/__init__.py", f"components/recipes/{recipe}/__init__.py"):
             continue

@@ -7,6 +7,7 @@ registered.
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol, cast
@@ -92,9 +93,10 @@ def names() -> list[str]:
 
 def load(name: str, where: str = "recipe") -> Recipe:
     """Import the recipe of that name; SlipwayError names the nearest one there is."""
-    if name not in names():
+    module = f"{__name__}.{name}.example"
+    if module not in sys.modules and name not in names():  # a model's folder may be gone, and its code loaded
         raise SlipwayError(f"{where}: no recipe {name!r}; {nearest(name, names())}")
-    return cast("Recipe", importlib.import_module(f"{__name__}.{name}.example"))
+    return cast("Recipe", importlib.import_module(module))
 
 
 def part(recipe: Recipe, name: str) -> Any:

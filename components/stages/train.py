@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components import targets
-from components.files import code, read_json, sha256, write_csv
+from components import shipped, targets
+from components.files import read_json, sha256, write_csv
 from components.params import Params
 from components.recipes import networks
 from components.training import (
@@ -94,7 +94,7 @@ def _key(params: Params, manifest: dict[str, Any], source: str, hardware: Mappin
     precision, or another version of what computes, would not end with the bytes of an undisturbed training.
     """
     training = sorted(Path(str(checkpoint.__file__)).parent.glob("*.py"))
-    own = sha256(Path(__file__), *training, *code(params.recipe))
+    own = sha256(Path(__file__), *training, *shipped.code(params.recipe))
     costs = params.costs if params.train.threshold == "cost" else None
     sections = [section.model_dump() for section in (params.train, params.task, params.network)]
     settings = [params.recipe, params.seed, *sections, costs, manifest]

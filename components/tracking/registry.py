@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from components import SlipwayError, recipes, temporary
-from components.files import shipped
+from components import SlipwayError, recipes, shipped, temporary
+from components.files import model_digest
 from components.params import Params
 from components.reports import card, results
 from components.serving import onnx_model
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
-PACKAGE = Path(__file__).parents[1]
 # What components/serving/onnx_model.py imports.
 SERVING_PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pyarrow", "pydantic")
 TAGS_OF_RUN = ("mlflow.source.git.commit", "slipway.dirty", "slipway.dvc_experiment")  # as on the run
@@ -153,17 +152,14 @@ def _save(params: Params, build: Path, example: pa.Table, folder: Path, meta: An
     data.mkdir()
     for name in ("model.onnx", "model.json"):
         shutil.copy(build / "model" / name, data / name)
-    for path in shipped(params.recipe):
-        copy = folder / "code" / path.relative_to(PACKAGE.parent)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, copy)
+    package = shipped.write(folder / "code", params.recipe, model_digest(data))
     recipe = recipes.load(params.recipe)
     packages = sorted({*SERVING_PACKAGES, *recipe.requirements})
     mlflow.pyfunc.save_model(
         folder / "model",
-        loader_module="components.serving.onnx_model",
+        loader_module=f"{package}.{shipped.LOADER}",
         data_path=str(data),
-        code_paths=[str(folder / "code" / PACKAGE.name)],
+        code_paths=[str(folder / "code" / package)],
         pip_requirements=[f"{name}=={provenance.version(name)}" for name in packages],
         signature=_signature(params),
         input_example=example.select(recipes.asked(recipe, params.task).names).to_pandas(),

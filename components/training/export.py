@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components import SlipwayError, targets
-from components.files import code, model_digest, replacing, sha256, write_json
+from components import SlipwayError, shipped, targets
+from components.files import model_digest, replacing, sha256, write_json
 from components.params import Params
 from components.training import thresholds
 
@@ -60,7 +60,7 @@ def write(
             "target": manifest["target"],
             "decision": _decision(params, arrays, manifest, aside / "model.onnx"),
             "pretrained": pretrained,
-            "code": sha256(*code(params.recipe)),
+            "code": sha256(*shipped.code(params.recipe)),
             "largest_difference": difference,
         }
         write_json(aside / "model.json", description)

@@ -133,11 +133,12 @@ def test_what_was_registered_answers_alone(tmp_path: Path) -> None:
         model_id = connection.client().get_model_version("sides", "1").model_id
         assert model_id is not None
         place = Path(connection.client().get_logged_model(model_id).artifact_location.removeprefix("file://"))
-    code = {str(path.relative_to(place / "code/components")) for path in (place / "code").rglob("*.py")}
+    (package,) = (path for path in (place / "code").iterdir() if path.name != "__pycache__")
+    code = {str(path.relative_to(package)) for path in package.rglob("*.py")}
     recipe = {"recipes/__init__.py", "recipes/images/__init__.py", "recipes/images/example/__init__.py"}
     target = {f"targets/{name}.py" for name in ("__init__", "single_label", "multi_label")}  # an image may have either
     assert code == {"__init__.py", "files.py", "serving/__init__.py", "serving/onnx_model.py", *recipe, *target}
-    assert not any("import keras" in (place / "code/components" / path).read_text() for path in code)
+    assert not any("import keras" in (package / path).read_text() for path in code)
     pinned = (place / "requirements.txt").read_text().split()
     assert f"onnxruntime=={provenance.version('onnxruntime')}" in pinned
     assert f"pillow=={provenance.version('pillow')}" in pinned
