@@ -3,6 +3,7 @@
 Needs no TensorFlow, no DVC and no MLflow: evaluate, register and a served model all go through here.
 """
 
+import json
 import os
 import time
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components import SlipwayError, recipes
-from components.files import read_json
 from components.recipes import Arrays, Input
 from components.targets import Decision, Target
 
@@ -47,7 +47,7 @@ def load(model_dir: Path) -> Model:
     import onnxruntime
 
     try:
-        content = read_json(model_dir / "model.json")
+        content = json.loads((model_dir / "model.json").read_text(encoding="utf-8"))
         options = onnxruntime.SessionOptions()
         options.use_deterministic_compute = True
         options.intra_op_num_threads = min(4, os.cpu_count() or 1)

@@ -137,7 +137,7 @@ def test_what_was_registered_answers_alone(tmp_path: Path) -> None:
     code = {str(path.relative_to(package)) for path in package.rglob("*.py")}
     recipe = {"recipes/__init__.py", "recipes/images/__init__.py", "recipes/images/example/__init__.py"}
     target = {f"targets/{name}.py" for name in ("__init__", "single_label", "multi_label")}  # an image may have either
-    assert code == {"__init__.py", "files.py", "serving/__init__.py", "serving/onnx_model.py", *recipe, *target}
+    assert code == {"__init__.py", "serving/__init__.py", "serving/onnx_model.py", *recipe, *target}
     assert not any("import keras" in (package / path).read_text() for path in code)
     pinned = (place / "requirements.txt").read_text().split()
     assert f"onnxruntime=={provenance.version('onnxruntime')}" in pinned
