@@ -1,8 +1,8 @@
 """The dataset: a folder of Parquet files, a row per example.
 
-Columns: `id` (the hash of the example's own columns), those of the recipe, `label`, where the data has an
-official one `split`, and what else an ingest kept, such as a group to split by: no part of an example. The
-functions take `columns` as recipes.schema gives them: the recipe's and `label`.
+Columns: `id` (the hash of the example's own columns, and of a copy its number: components/data/copies.py), those of
+the recipe, `label`, where the data has an official one `split`, and what else an ingest kept, such as a group to split
+by: no part of an example. The functions take `columns` as recipes.schema gives them: the recipe's and `label`.
 Every reader goes chunk by chunk, a Parquet row group at a time, so that memory does not grow with the data.
 """
 
@@ -27,6 +27,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 SPLITS = ("train", "validation", "test")
 RESERVED = {"id": pa.string(), "label": pa.string(), "split": pa.string()}
+KEY_DIGITS = 32  # of an id: the hash, which the copies of an example share
+ID = rf"^[0-9a-f]{{{KEY_DIGITS}}}(-([2-9]|[1-9][0-9]+))?$"  # as a regular expression
 MIN_PARALLEL_ROWS = 5000  # rows under which starting worker processes costs more than it brings
 
 
@@ -180,7 +182,7 @@ def set_aside(quarantine: Path) -> dict[str, list[int]]:
 
 
 def ids(table: pa.Table, columns: pa.Schema) -> list[str]:
-    """Hash each example's own columns: 32 hex digits of SHA-256, the same wherever and whenever it is read.
+    """Hash each example's own columns: KEY_DIGITS hex digits of SHA-256, the same wherever and whenever it is read.
 
     Values are hashed with their column's name, type and length, so that no two examples run together, and
     in the order of the names, so that the order of the columns does not matter.
@@ -194,7 +196,7 @@ def ids(table: pa.Table, columns: pa.Schema) -> list[str]:
         for prefix, value in zip(prefixes, row, strict=True):
             digest.update(prefix)
             digest.update(_bytes(value))
-        found.append(digest.hexdigest()[:32])
+        found.append(digest.hexdigest()[:KEY_DIGITS])
     return found
 
 

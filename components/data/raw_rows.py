@@ -33,7 +33,7 @@ def read(
         low, high = np.searchsorted(number, [start, start + chunk.rows])
         if high > low:
             part = dataset.read(chunk, columns, wanted).take(pa.array(number[low:high] - start))
-            if part["id"].to_pylist() != key[low:high].astype("U32").tolist():
+            if part["id"].to_pylist() != key[low:high].astype(str).tolist():
                 break
             found += len(part)
             yield part

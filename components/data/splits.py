@@ -20,12 +20,11 @@ import numpy as np
 import pyarrow as pa
 
 from components import SlipwayError
-from components.data.dataset import SPLITS
+from components.data.dataset import KEY_DIGITS, SPLITS
 
 Rule = dict[str, Any]
 TEST = SPLITS.index("test")
 LEFT_OUT = -1  # in place of a split: in a gap, or without a time
-KEY_DIGITS = 32  # of an id: the hash of the content, which copies share
 MIN_BLOCKS = 10  # blocks of a test split, as far as it has as many times
 
 

@@ -10,7 +10,7 @@ from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -36,6 +36,7 @@ class Source:
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> count; filled while reading
     others: dict[str, Any] = field(default_factory=dict)  # further settings of params.yaml, for a new dataset
     network: dict[str, Any] = field(default_factory=dict)  # of the section `network`, for a new dataset
+    copies: Literal["keep", "drop"] = "drop"  # of identical examples: keep, where repetition is information
     schema: pa.Schema | None = None  # of the dataset that is added to; set before the tables are read
 
 

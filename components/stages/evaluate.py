@@ -207,7 +207,7 @@ def _write_by_name(out: Path, examples: Examples, by_name: Measures, samples: Me
 def _write_predictions(out: Path, arrays: Path, examples: Examples) -> None:
     """Write predictions.parquet: id, `actual`, as the dataset has it, and the columns of the target's answers."""
     target = examples.target
-    ids = pa.array(np.load(arrays / "test" / "id.npy").astype("U32"), pa.string())
+    ids = pa.array(np.load(arrays / "test" / "id.npy").astype(str), pa.string())
     actual = pa.array(target.decode(examples.actual), target.type)
     answers = target.answers(examples.outputs, examples.decision)
     answers = answers.add_column(0, "id", ids).add_column(1, "actual", actual)

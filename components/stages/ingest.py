@@ -1,6 +1,7 @@
 """Make a dataset, or add to it: read a source, write Parquet, version it with DVC.
 
-Identical examples are kept once; the settings that describe the data go into params.yaml.
+Of identical examples, copies are kept where the source says so; the settings that describe the data go into
+params.yaml.
 """
 
 import argparse
@@ -11,18 +12,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from tqdm import tqdm
 
 from components import SlipwayError, recipes
 from components import params as params_module
 from components.data import dataset, versions
+from components.data.copies import REPEATED, Known
 from components.files import beside, replacing, sync
-from components.params import changes
-from components.recipes import networks
+from components.params import changes, new_dataset
 from components.recipes.source import Source, commands, slug
 from components.reports import results
 
@@ -42,6 +43,11 @@ def arguments(stages: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     common.add_argument(
         "--replace", action="store_true", help="start a new dataset instead of adding to the existing one"
     )
+    text = (
+        "what to do with identical examples: keep each, or drop all but one of each label (default: keep the rows of "
+    )
+    text += "tables and of files of texts; drop copies of images, recordings, windows and text files)"
+    common.add_argument("--copies", choices=["keep", "drop"], help=text)
     common.add_argument("--keep-params", action="store_true", help="do not change params.yaml")
     listed = ingest.add_subparsers(dest="source", metavar="SOURCE", required=True)
 
@@ -57,9 +63,10 @@ def run(
     *,
     replace: bool = False,
     keep_params: bool = False,
+    copies: Literal["keep", "drop"] | None = None,
     **options: Any,
 ) -> None:
-    """Ingest a source into the folder `data`; all of it or nothing.
+    """Ingest a source into the folder `data`; all of it or nothing. `copies`: as the source has it.
 
     Raises SlipwayError for a source that cannot be read, a dataset of another kind, a file of that name
     with other content, a dataset to be replaced that DVC does not keep, and settings that do not fit the new one.
@@ -77,16 +84,20 @@ def run(
         settings = {"recipe": found.recipe, found.recipe: found.settings}
         inherited: list[str] = []
         if not old:
-            network = _network(found, current)
-            settings = {"name": name, **settings, **network, **_others(found, current)}
-            if current is not None and not (keep_params or _same(found, current)):
-                inherited = _inherited(current, found, name)
+            network = new_dataset.network(found, current)
+            settings = {
+                "name": name,
+                **settings,
+                **network,
+                **new_dataset.others(found, current, results.measures_cost),
+            }
+            if current is not None and not (keep_params or new_dataset.same(found, current)):
+                inherited = new_dataset.inherited(current, found, name)
         settle = partial(changes.merged, params, {} if keep_params else settings, grow=bool(old))
         settle()  # what does not fit stops us before the data is read
-        known = _known(data, old, columns)
+        known = _known(data, old, columns, keep=(copies or found.copies) == "keep")
         before = versions.recorded(data) if not old else ""
-        counts: Counter[str] = Counter()
-        tables = _new(found, columns, known, counts)
+        tables = _new(found, columns, known)
         with ExitStack() as undo:
             with _adding(data) if old else replacing(data) as aside:
                 pieces = dataset.write(tables, aside, name)
@@ -98,10 +109,7 @@ def run(
                     changes.put(params, text.encode())
                     undo.callback(changes.put, params, old_params)
             undo.pop_all()
-    print(f"read {sum(counts.values()):,} examples; {counts['new']:,} are new")
-    for reason, count in (*counts.items(), *found.skipped.items()):
-        if reason != "new":
-            print(f"skipped {count:,}: {reason}")
+    _tell(known, found.skipped)
     for piece in pieces:
         print(f"wrote {data / piece.name}")
     for line in changed:
@@ -166,17 +174,35 @@ def _adding(data: Path) -> Iterator[Path]:
             raise
 
 
-def _known(data: Path, files: list[Path], columns: pa.Schema) -> set[tuple[str, str]]:
-    """Return id and label of the examples that the dataset has."""
-    listed = dataset.chunks(data, columns) if files else []
-    known: set[tuple[str, str]] = set()
-    for chunk in listed:
-        part = dataset.read(chunk, columns, only=("id", "label"))
-        known.update(zip(part["id"].to_pylist(), map(str, part["label"].to_pylist()), strict=True))
+def _known(data: Path, files: list[Path], columns: pa.Schema, *, keep: bool) -> Known:
+    """Take in id, label and split of the examples that the dataset has."""
+    known = Known(keep=keep)
+    for chunk in dataset.chunks(data, columns) if files else []:
+        part = dataset.read(chunk, columns, only=("id", "label", "split"))
+        known.have(part["id"].to_pylist(), map(str, part["label"].to_pylist()), part["split"].to_pylist())
     return known
 
 
-def _new(source: Source, columns: pa.Schema, known: set[tuple[str, str]], counts: Counter[str]) -> Iterator[pa.Table]:
+def _tell(known: Known, skipped: Counter[str]) -> None:
+    """Print what became of the examples of a source."""
+    print(f"read {known.counts.total():,} examples; {known.counts['new']:,} are new")
+    if known.keep and known.copies:
+        print(
+            f"{known.copies:,} of these have the same content as another one: kept as examples of their own; "
+            "--copies drop keeps one of each label"
+        )
+    if known.contradictions:
+        what = "kept" if known.keep else "validate sets all of them aside; --copies keep keeps them"
+        print(f"{known.contradictions:,} have the same content as another one with another label: {what}")
+    for reason, count in (*known.counts.items(), *skipped.items()):
+        if reason != "new":
+            hint = "; --copies keep keeps them" if reason == REPEATED else ""
+            if reason == REPEATED and known.tests:
+                hint = f" ({known.tests:,} of them in the official test split){hint}"
+            print(f"skipped {count:,}: {reason}{hint}")
+
+
+def _new(source: Source, columns: pa.Schema, known: Known) -> Iterator[pa.Table]:
     """Give examples their id; leave out those that the dataset has already.
 
     Raises SlipwayError for a source that lacks a column of the dataset.
@@ -199,78 +225,8 @@ def _new(source: Source, columns: pa.Schema, known: set[tuple[str, str]], counts
             except UnicodeDecodeError as error:  # Parquet does not check its text
                 bad = error.object[max(0, error.start - 10) : error.end + 10]
                 raise SlipwayError(f"{source.name}: text that is not UTF-8 ({bad!r}); write the file again") from None
-            keep = []
-            for row, key in enumerate(zip(keys, map(str, part["label"].to_pylist()), strict=True)):
-                counts["identical to another with the same label" if key in known else "new"] += 1
-                if key not in known:
-                    known.add(key)
-                    keep.append(row)
+            splits = part["split"].to_pylist() if "split" in part.column_names else [None] * len(part)
+            ids = pa.array(known.ids(keys, map(str, part["label"].to_pylist()), splits), pa.string())
             rows = part.select([*columns.names, *(["split"] if "split" in part.column_names else [])])
-            yield rows.add_column(0, "id", pa.array(keys, pa.string())).take(pa.array(keep, pa.int64()))
+            yield rows.add_column(0, "id", ids).filter(ids.is_valid())
             progress.update(len(part))
-
-
-def _others(source: Source, old: params_module.Params | None) -> dict[str, Any]:
-    """Return the source's further settings for a new dataset, and with them the gates as far as these change.
-
-    Gates on what a model costs stay. Those on how good it is stay where the dataset is of the same problem: a number
-    that was right for another one says nothing here. The source's own come in their place.
-    """
-    own, same = source.others.get("register", {}), old is not None and _same(source, old)
-    there = old.register_ if old else params_module.Register()
-    register = {name: value for name, value in own.items() if name not in changes.GATES}
-    for side in changes.GATES:
-        limits: dict[str, float] = getattr(there, side)
-        stay = {name: limit for name, limit in limits.items() if same or results.measures_cost(name)}
-        if (gates := stay if same else own.get(side, {}) | stay) != limits:
-            register[side] = gates
-    others = {name: value for name, value in source.others.items() if name != "register"}
-    return others | ({"register": register} if register else {})
-
-
-def _same(source: Source, old: params_module.Params) -> bool:
-    """Return whether a source is of the problem that params.yaml is of: the same columns, labels and sizes."""
-    if old.recipe != source.recipe:
-        return False
-    try:
-        settled = recipes.load(source.recipe).Params.model_validate(old.task.model_dump(mode="json") | source.settings)
-    except ValidationError:
-        return False
-    return bool(settled == old.task)
-
-
-def _network(source: Source, old: params_module.Params | None) -> dict[str, Any]:
-    """Return the section `network` of a new dataset, as far as it changes.
-
-    Another recipe has other settings: its network starts from the defaults, the model's name written out, so that
-    there is something to change. One of the same recipe is kept, and for another problem the source's own settings
-    come on top.
-    """
-    if old is None or old.recipe != source.recipe:
-        model = networks.load(source.recipe).Network.model_fields.get("model")
-        return {"network": source.network or ({"model": model.default} if model else {})}
-    if _same(source, old) or not source.network:
-        return {}
-    return {"network": old.network.model_dump(mode="json", exclude_unset=True) | source.network}
-
-
-def _inherited(old: params_module.Params, source: Source, name: str) -> list[str]:
-    """Tell the settings of network and training that a new dataset takes over from another one, if any were chosen."""
-    lines = []
-    for section, where, given in (("network", "", source.network), ("train", ", docs/training.md", {})):
-        settings = getattr(old, section)
-        default = type(settings)()
-        chosen = [f"{key}: {_plain(v)}" for key, v in settings if key not in given and v != getattr(default, key)]
-        if chosen and (section == "train" or old.recipe == source.recipe):  # the network of another recipe is gone
-            lines.append(
-                f"{section} keeps the settings chosen for {old.name} ({', '.join(chosen)}), which may not suit {name}: "
-                f"review them{where}"
-            )
-    return lines
-
-
-def _plain(value: Any) -> str:
-    if not isinstance(value, BaseModel):
-        return str(value)
-    named = {"name": value.name} if hasattr(value, "name") else {}  # of one of several, the default of its own
-    return str(named | value.model_dump(exclude_defaults=True))

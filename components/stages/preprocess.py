@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from components import SlipwayError, recipes
 from components.data import dataset, splits
@@ -64,7 +65,11 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
     with replacing(out) as aside:
         specs = {key: (spec["shape"], spec["dtype"]) for key, spec in inputs.items()}
         label = target.encode([])
-        specs |= {"label": (list(label.shape[1:]), label.dtype.name), "id": ([], "S32"), "row": ([], "int64")}
+        specs |= {
+            "label": (list(label.shape[1:]), label.dtype.name),
+            "id": ([], _ids_dtype(chunks, columns)),
+            "row": ([], "int64"),
+        }
         for name, count in rows.items():
             (aside / name).mkdir(parents=True)
             for key, (shape, dtype) in specs.items():
@@ -155,7 +160,7 @@ def _encode(recipe_name: str, task: Any, state: Any, out: Path, part: Part) -> d
         chosen = examples.take(pa.array(rows))
         labels = chosen["label"].to_pylist()
         arrays = {"label": _labels(recipe_name, target, labels, part.chunk, rows)}
-        arrays |= {"id": np.array(chosen["id"].to_pylist(), "S32"), "row": part.start + rows}
+        arrays |= {"id": np.array(chosen["id"].to_pylist(), "S"), "row": part.start + rows}
         arrays |= _checked(recipe, chosen, task, state, part.chunk, rows)
         at = part.offsets[index]
         for key, array in arrays.items():
@@ -180,6 +185,12 @@ def _scale(labels: np.ndarray) -> dict[str, list[float]]:
     exact = np.asarray(labels, np.float64)
     deviation = exact.std(axis=0)
     return {"mean": exact.mean(axis=0).tolist(), "deviation": np.where(deviation > 0, deviation, 1.0).tolist()}
+
+
+def _ids_dtype(chunks: list[dataset.Chunk], columns: pa.Schema) -> str:
+    """Return the dtype of the ids: as long as the longest, for that of a copy ends in its number."""
+    lengths = [pc.max(pc.binary_length(dataset.read(chunk, columns, only=["id"])["id"])).as_py() for chunk in chunks]
+    return f"S{max((length or 0 for length in lengths), default=0) or 1}"
 
 
 def _create(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:

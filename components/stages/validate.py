@@ -31,7 +31,8 @@ from components.validation.report import Found
 from components.validation.suite import Result
 
 # Facts beside the recipe's. `copy`: 0 for the first example with an id, then 1, 2, ...; `conflict`: another
-# example has this id and another label; `id_matches`: the id is the hash of the content; `label_known`: the label
+# example has this id and another label; `id_matches`: the id is the hash of the content, and of a copy that was kept
+# (components/data/copies.py), which is neither copy nor conflict, its number; `label_known`: the label
 # is one that params.yaml names, or all of several are, or it is as many finite numbers as are predicted (or null).
 COMMON_FACTS = ("copy", "conflict", "id_matches", "label_known")
 CLASSES_SCHEMA = pa.schema({"label": pa.string(), "rows": pa.int64(), "fraction": pa.float64()})
@@ -131,7 +132,11 @@ def _facts(recipe_name: str, task: Any, chunk: Chunk | None) -> pa.Table:
     whole = table.select(names).add_column(1, "label", table["label"] if number else _text(table["label"]))
     for name in facts.column_names:
         whole = whole.append_column(name, facts[name])
-    same = pc.equal(pa.array(dataset.ids(table, columns), pa.string()), table["id"].combine_chunks())
+    ids = table["id"].combine_chunks()
+    same = pc.equal(
+        pa.array(dataset.ids(table, columns), pa.string()), pc.utf8_slice_codeunits(ids, 0, dataset.KEY_DIGITS)
+    )
+    same = pc.and_(same, pc.match_substring_regex(ids, dataset.ID))
     whole = whole.append_column("id_matches", same.fill_null(fill_value=False))
     labels = table["label"].to_pylist()
     invalid = target.invalid(labels)

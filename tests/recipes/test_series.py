@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from components import SlipwayError, recipes
 from components.data import csv_reader, splits
+from components.params import new_dataset
 from components.recipes.series import example as series
 from components.recipes.series import networks
 from components.recipes.series.source import latest
 from components.recipes.series.source import series as read
 from components.recipes.source import Source, commands
-from components.stages import ingest as ingest_stage
 from components.stages import predict
 from tests.conftest import ROOT
 
@@ -448,7 +448,7 @@ def test_a_file_becomes_windows(tmp_path: Path) -> None:
 
 
 def test_a_new_dataset_of_a_series_has_a_gate_of_its_own(tmp_path: Path) -> None:
-    others = ingest_stage._others(ingest(csv(tmp_path, *days(1, 2, 3, 4, 5))), None)
+    others = new_dataset.others(ingest(csv(tmp_path, *days(1, 2, 3, 4, 5))), None, lambda _: False)
     assert others == {"register": {"maximum": {"mase": 1.0, "latency_ms": 50.0, "size_mb": 100.0}}}
 
 

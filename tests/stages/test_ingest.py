@@ -70,7 +70,7 @@ def test_class_folders_become_a_dataset_and_params_follow(repo: Path, capsys: py
     assert "read 7 examples; 6 are new" in said
     assert "skipped 2: not in a class folder: a.txt, b.png\n" in said
     assert f"{folder / 'dog' / 'cut.png'}: cannot be opened as an image; validate will set it aside" in said
-    assert "skipped 1: identical to another with the same label" in said
+    assert "skipped 1: identical to another with the same label; --copies keep keeps them" in said
     assert "skipped 1: not an image file (.txt)" in said
     found = pq.read_table("data/my-pets.parquet")
     assert sorted(found["label"].to_pylist()) == ["cat"] * 3 + ["dog"] * 3

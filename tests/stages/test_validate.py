@@ -3,12 +3,15 @@
 import inspect
 import io
 import re
+import shutil
 import struct
 import zlib
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,9 +19,9 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from components import SlipwayError, params, recipes
-from components.data import dataset
+from components.data import dataset, raw_rows
 from components.files import read_json
-from components.stages import validate
+from components.stages import ingest, preprocess, validate
 from tests.conftest import ROOT
 
 SUITES = ROOT / "expectations"
@@ -510,3 +513,39 @@ def test_a_column_must_not_take_a_name_of_the_stage(tmp_path: Path) -> None:
     case.tables = {name: table.rename_columns({"x": "copy"}) for name, table in case.tables.items()}
     with pytest.raises(SlipwayError, match="cannot be named copy"):
         case.run()
+
+
+def test_rows_that_a_table_repeats_pass_and_a_file_that_lies_there_twice_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a CSV to the arrays: no row is lost, whatever its label; copies are of one split."""
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{'abc'[n % 3]},{'xyzw'[n % 4]},{n % 7},{'no' if n % 5 else 'yes'}" for n in range(600)]
+    Path("t.csv").write_text("\n".join(["p,q,r,y", *rows]) + "\n")
+    Path("test.csv").write_text("\n".join(["p,q,r,y", *rows[:50]]) + "\n")
+    ingest.run("table", file=Path("t.csv"), label=["y"], test=Path("test.csv"), category=["r"])
+    settings = params.load()
+    made = pq.read_table("data/t.parquet")
+    assert len(made) == 650 and made["split"].to_pylist().count("test") == 50
+    validate.run(settings, Path("data"), SUITES / "tabular.yaml", Path("build"))
+    assert read_json(Path("build/summary.json"))["set_aside"] == 0
+    preprocess.run(settings, Path("data"), Path("build/quarantine.parquet"), Path("arrays"))
+    ids = {name: np.load(f"arrays/{name}/id.npy").astype(str).tolist() for name in dataset.SPLITS}
+    assert sorted(chain.from_iterable(ids.values())) == sorted(made["id"].to_pylist())  # whole, numbers of copies too
+    assert not {name[:32] for name in ids["train"]} & {name[:32] for name in ids["validation"]}
+    recipe = recipes.load("tabular")
+    read = raw_rows.read(Path("data"), Path("arrays"), "test", recipes.schema(recipe, settings.task))
+    assert [name for part in read for name in part["id"].to_pylist()] == ids["test"]
+    shutil.copy("data/t.parquet", "data/u.parquet")
+    with pytest.raises(SlipwayError, match="the dataset does not meet"):
+        validate.run(settings, Path("data"), SUITES / "tabular.yaml", Path("build"))
+    assert read_json(Path("build/summary.json"))["reasons"] == {"copy of an earlier example": 650}
+
+
+@pytest.mark.parametrize("name", ["0" * 32 + "-1", "0" * 32 + "-02", "0" * 32 + "-x", "0" * 33, "0" * 31])
+def test_an_id_that_is_no_hash_and_number_does_not_match(tmp_path: Path, name: str) -> None:
+    case = Case(tmp_path, "tabular")
+    real = case.tables["a.parquet"]["id"][0].as_py()
+    case.change("a.parquet", 0, again=False, id=name.replace("0" * 32, real))
+    case.run()
+    assert read_json(case.out / "summary.json")["reasons"] == {"id is not the hash of the content": 1}

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -77,7 +77,8 @@ def text(
                     f"{path}: a text has half a surrogate pair, which is not a character: {error}"
                 ) from None
 
-    return Source(slug(path.resolve().stem), "text", {"labels": labels}, tables(), skipped)
+    copies: Literal["keep", "drop"] = "keep" if path.is_file() else "drop"  # rows repeat by right, documents by mistake
+    return Source(slug(path.resolve().stem), "text", {"labels": labels}, tables(), skipped, copies=copies)
 
 
 def _renames(path: Path, rename: list[str], labels: set[str]) -> dict[str, str]:

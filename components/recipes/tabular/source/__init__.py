@@ -30,7 +30,7 @@ def breast_cancer() -> Source:
     columns["label"] = pa.array([str(raw.target_names[index]) for index in raw.target])
     labels = sorted(str(name) for name in raw.target_names)
     settings = _settings(dict.fromkeys(names, pa.float64()), labels=labels)
-    return Source("breast-cancer", "tabular", settings, iter([pa.table(columns)]))
+    return Source("breast-cancer", "tabular", settings, iter([pa.table(columns)]), copies="keep")
 
 
 def _settings(types: Types, labels: list[str] | None = None, targets: list[str] | None = None) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def tabular(
         types = {
             name: types.get(name) or guessing.guessed_type(file, name, how, kinds[name], comma=comma) for name in own
         }
-    source = Source(slug(file.stem), "tabular", {}, iter(()))
+    source = Source(slug(file.stem), "tabular", {}, iter(()), copies="keep")
     counted, tested = (
         guessing.label_values(file, how, label),
         guessing.label_values(test, how, label) if test else Counter[str](),

@@ -1,0 +1,90 @@
+"""Which examples of a source a dataset does not have yet, and the ids that they get.
+
+The key of an example is the hash of its content (dataset.ids); it decides the split. Its id is the key. Where
+repetition is information, each further copy is an example of its own: its id is the key and its number, KEY-2.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from components.data.dataset import KEY_DIGITS, SPLITS
+
+HAD, REPEATED = "already in the dataset", "identical to another with the same label"
+
+
+def key(example: str) -> str:
+    """Return the key of an id: the part that copies share."""
+    return example[:KEY_DIGITS]
+
+
+def number(example: str) -> int:
+    """Return the number of a copy: 1 of the first one, whose id is the key alone."""
+    tail = example[KEY_DIGITS + 1 :]
+    return int(tail) if tail.isdecimal() else 1
+
+
+class Known:
+    """The examples that there are, of a dataset and of the source that is being read.
+
+    With `keep`, a dataset holds each content under each label as often as it did or as often as one source has it,
+    whichever is more: a file that is ingested again, with rows appended, adds only these. Without, it holds it once.
+    """
+
+    def __init__(self, *, keep: bool) -> None:
+        self.keep = keep
+        self.counts: Counter[str] = Counter()  # new, or why an example is skipped
+        self.copies = 0  # new examples with the content of another one
+        self.contradictions = 0  # new examples whose content came first with another label
+        self.tests = 0  # examples of the official test split that were skipped though new to the dataset
+        self._held: Counter[tuple[str, str, str | None]] = Counter()  # of the dataset, not found in the source so far
+        self._labelled: dict[tuple[str, str], bool] = {}  # key and label -> of the dataset; where copies are dropped
+        self._first: dict[str, tuple[int, str]] = {}  # key -> highest number of a copy, label of the first
+
+    def have(self, ids: Iterable[str | None], labels: Iterable[str], splits: Iterable[str | None]) -> None:
+        """Take in examples of the dataset."""
+        for example, label, split in zip(ids, labels, splits, strict=True):
+            if example is None:  # validate sets it aside
+                continue
+            own = key(example)
+            last, first = self._first.get(own, (0, label))
+            self._first[own] = (max(last, number(example)), first)
+            if self.keep:
+                self._held[own, label, split] += 1
+            else:
+                self._labelled[own, label] = True
+
+    def ids(self, keys: Iterable[str], labels: Iterable[str], splits: Iterable[str | None]) -> list[str | None]:
+        """Return the id of each example of the source that is new; None for one that the dataset shall not get."""
+        found = []
+        for own, label, split in zip(keys, labels, splits, strict=True):
+            skipped = self._had(own, label, split) if self.keep else self._repeats(own, label, split)
+            self.counts[skipped or "new"] += 1
+            found.append(None if skipped else self._new(own, label))
+        return found
+
+    def _had(self, own: str, label: str, split: str | None) -> str:
+        """Find an example in the dataset that nothing of the source was found to be so far, of the same split."""
+        others: Sequence[str | None] = SPLITS if split is None else (None,)
+        for place in (split, *others):
+            if self._held[own, label, place] > 0:
+                self._held[own, label, place] -= 1
+                return HAD
+        return ""
+
+    def _repeats(self, own: str, label: str, split: str | None) -> str:
+        """Find an example of this content and label in the dataset, or before it in the source."""
+        if (own, label) not in self._labelled:
+            self._labelled[own, label] = False
+            return ""
+        if self._labelled[own, label]:
+            return HAD
+        self.tests += split == "test"
+        return REPEATED
+
+    def _new(self, own: str, label: str) -> str:
+        """Number a new example; where copies are dropped, two labels of one content share an id: a conflict."""
+        last, first = self._first.get(own, (0, label))
+        self._first[own] = (last + 1, first)
+        self.copies += last > 0
+        self.contradictions += label != first
+        return own if last == 0 or not self.keep else f"{own}-{last + 1}"

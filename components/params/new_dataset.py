@@ -1,0 +1,79 @@
+"""What a new dataset changes in params.yaml: its gates and its network, and what it takes over from another one."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from components import recipes
+from components.params.changes import GATES
+from components.params.sections import Params, Register
+from components.recipes import networks
+from components.recipes.source import Source
+
+
+def others(source: Source, old: Params | None, is_cost: Callable[[str], bool]) -> dict[str, Any]:
+    """Return the source's further settings for a new dataset, and with them the gates as far as these change.
+
+    Gates on what a model costs stay. Those on how good it is stay where the dataset is of the same problem: a number
+    that was right for another one says nothing here. The source's own come in their place. `is_cost` tells a metric
+    of what a model costs.
+    """
+    own, stays = source.others.get("register", {}), old is not None and same(source, old)
+    there = old.register_ if old else Register()
+    register = {name: value for name, value in own.items() if name not in GATES}
+    for side in GATES:
+        limits: dict[str, float] = getattr(there, side)
+        stay = {name: limit for name, limit in limits.items() if stays or is_cost(name)}
+        if (gates := stay if stays else own.get(side, {}) | stay) != limits:
+            register[side] = gates
+    more = {name: value for name, value in source.others.items() if name != "register"}
+    return more | ({"register": register} if register else {})
+
+
+def same(source: Source, old: Params) -> bool:
+    """Return whether a source is of the problem that params.yaml is of: the same columns, labels and sizes."""
+    if old.recipe != source.recipe:
+        return False
+    try:
+        settled = recipes.load(source.recipe).Params.model_validate(old.task.model_dump(mode="json") | source.settings)
+    except ValidationError:
+        return False
+    return bool(settled == old.task)
+
+
+def network(source: Source, old: Params | None) -> dict[str, Any]:
+    """Return the section `network` of a new dataset, as far as it changes.
+
+    Another recipe has other settings: its network starts from the defaults, the model's name written out, so that
+    there is something to change. One of the same recipe is kept, and for another problem the source's own settings
+    come on top.
+    """
+    if old is None or old.recipe != source.recipe:
+        model = networks.load(source.recipe).Network.model_fields.get("model")
+        return {"network": source.network or ({"model": model.default} if model else {})}
+    if same(source, old) or not source.network:
+        return {}
+    return {"network": old.network.model_dump(mode="json", exclude_unset=True) | source.network}
+
+
+def inherited(old: Params, source: Source, name: str) -> list[str]:
+    """Tell the settings of network and training that a new dataset takes over from another one, if any were chosen."""
+    lines = []
+    for section, where, given in (("network", "", source.network), ("train", ", docs/training.md", {})):
+        settings = getattr(old, section)
+        default = type(settings)()
+        chosen = [f"{key}: {_plain(v)}" for key, v in settings if key not in given and v != getattr(default, key)]
+        if chosen and (section == "train" or old.recipe == source.recipe):  # the network of another recipe is gone
+            lines.append(
+                f"{section} keeps the settings chosen for {old.name} ({', '.join(chosen)}), which may not suit {name}: "
+                f"review them{where}"
+            )
+    return lines
+
+
+def _plain(value: Any) -> str:
+    if not isinstance(value, BaseModel):
+        return str(value)
+    named = {"name": value.name} if hasattr(value, "name") else {}  # of one of several, the default of its own
+    return str(named | value.model_dump(exclude_defaults=True))
