@@ -20,6 +20,7 @@ from components.data.csv_reader import Reading
 from components.params import new_dataset
 from components.recipes.source import Source
 from components.recipes.tabular.source import tabular
+from components.reports import results
 from tests.conftest import ROOT
 
 recipe: Any = recipes.load("tabular")
@@ -362,7 +363,7 @@ def test_more_rows_are_read_with_the_datasets_types(tmp_path: Path) -> None:
 
 def test_the_gates_of_a_new_dataset_of_numbers_replace_those_of_classes(tmp_path: Path) -> None:
     source, _ = read(tmp_path, "x,y\n1,1.5\n2,2.5\n")
-    assert new_dataset.others(source, None, lambda _: False) == {"register": {"minimum": {"r2": 0.0}}}
+    assert new_dataset.others(source, None, results.measures_cost) == {"register": {"minimum": {"r2": 0.0}}}
 
 
 CELLS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=8)

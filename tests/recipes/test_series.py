@@ -19,6 +19,7 @@ from components.recipes.series import networks
 from components.recipes.series.source import latest
 from components.recipes.series.source import series as read
 from components.recipes.source import Source, commands
+from components.reports import results
 from components.stages import predict
 from tests.conftest import ROOT
 
@@ -448,7 +449,7 @@ def test_a_file_becomes_windows(tmp_path: Path) -> None:
 
 
 def test_a_new_dataset_of_a_series_has_a_gate_of_its_own(tmp_path: Path) -> None:
-    others = new_dataset.others(ingest(csv(tmp_path, *days(1, 2, 3, 4, 5))), None, lambda _: False)
+    others = new_dataset.others(ingest(csv(tmp_path, *days(1, 2, 3, 4, 5))), None, results.measures_cost)
     assert others == {"register": {"maximum": {"mase": 1.0, "latency_ms": 50.0, "size_mb": 100.0}}}
 
 
