@@ -11,6 +11,7 @@ A rule is plain JSON: build/arrays/manifest.json keeps it, and any example can b
 """
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,9 @@ from components.data.dataset import KEY_DIGITS, SPLITS
 Rule = dict[str, Any]
 TEST = SPLITS.index("test")
 LEFT_OUT = -1  # in place of a split: in a gap, or without a time
+POINT = re.compile(r"[+-]?\d+\.0+")
+MIN_GROUPS = 10  # of a test split, for intervals that say something
+MAX_SEARCHED = 1000  # rows for which another seed is looked for
 MIN_BLOCKS = 10  # blocks of a test split, as far as it has as many times
 
 
@@ -122,7 +126,8 @@ def _name(value: Any) -> str:
         return ""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return unicodedata.normalize("NFC", str(value)).strip()
+    name = unicodedata.normalize("NFC", str(value)).strip()
+    return name.split(".")[0] if POINT.fullmatch(name) else name
 
 
 def _by_time(rule: Rule, table: pa.Table, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -190,6 +195,50 @@ def _start(values: np.ndarray, share: float, gap: int | None) -> dict[str, Any]:
 def _shown(start: dict[str, Any], *, dates: bool) -> dict[str, Any]:
     """Write dates as ISO 8601, for JSON."""
     return {key: str(np.datetime64(at, "us")) if dates and at is not None else at for key, at in start.items()}
+
+
+def told(rule: Rule, parts: Sequence[pa.Table], sides: Sequence[np.ndarray]) -> list[str]:
+    """Say how a rule has split a dataset, and what is odd about it: a line each; `sides` are the parts' splits."""
+    side = np.concatenate(sides)
+    if rule["by"] == "time":
+        starts = ", ".join(f"{name} from {start['first']}" for name, start in rule["starts"].items())
+        timeless = int((_times(parts, rule)[1] & (side == LEFT_OUT)).sum())
+        lines = [f"split by time, {rule['column']}: {starts}"]
+        return lines + ([f"left out {timeless:,} examples without a value of {rule['column']}"] if timeless else [])
+    if rule["by"] == "id":
+        return []
+    names = np.array([name for part in parts for name in groups(part[rule["column"]])], dtype=object)
+    of = [set(names[side == index]) - {""} for index in range(len(SPLITS))]
+    several = sorted((of[0] & of[1]) | (of[0] & of[2]) | (of[1] & of[2]))
+    alone = int(((names == "") & (side >= 0)).sum())
+    tested = len(of[TEST]) + int(((names == "") & (side == TEST)).sum())
+    counts = ", ".join(f"{len(found):,} {name}" for name, found in zip(SPLITS, of, strict=True))
+    lines = [f"split by group, {rule['column']}: {counts}"]
+    if alone:
+        lines.append(f"{alone:,} examples have no value of {rule['column']}: each is split by itself")
+    if several:
+        lines.append(
+            f"{len(several):,} groups are in several splits, such as {several[0]}: the column `split` says so; what is "
+            "measured on them is not measured on new groups"
+        )
+    if 0 < tested < MIN_GROUPS:
+        lines.append(
+            f"the test split has only {tested} group{'s' * (tested > 1)}: intervals, which draw groups, are rough and "
+            f"too narrow; {MIN_GROUPS} or more would do (split.test, or more data)"
+        )
+    return lines
+
+
+def other_seed(rule: Rule, parts: Sequence[pa.Table], kept: Sequence[np.ndarray]) -> int | None:
+    """Return the next seed with which no split is empty, of the rows `kept`; None where the next thousand have none."""
+    if rule["by"] == "time" or sum(keep.sum() for keep in kept) > MAX_SEARCHED:
+        return None
+    used = [part.filter(pa.array(keep)) for part, keep in zip(parts, kept, strict=True)]
+    for seed in range(rule["seed"] + 1, rule["seed"] + 1001):
+        found = np.concatenate([assigned(rule | {"seed": seed}, part) for part in used])
+        if len({*found.tolist()}) == len(SPLITS):
+            return seed
+    return None
 
 
 def blocks(rule: Rule, parts: Sequence[pa.Table], rows: np.ndarray) -> np.ndarray | None:

@@ -93,8 +93,9 @@ def _scale(params: Params, data: Path, arrays: Path, manifest: dict[str, Any]) -
         for part in raw_rows.read(data, arrays, "test", columns, only=["group"])
         for name in part["group"].to_pylist()
     ]
-    # a missing group is the empty one, as in recipes/series/example
-    return np.array([scale.get("" if name is None else str(name), np.nan) for name in groups], np.float64)
+    # a missing group is the empty one, as in recipes/series/example; where whole series are held out none is known
+    found = np.array([scale.get("" if name is None else str(name), np.nan) for name in groups], np.float64)
+    return None if np.isnan(found).all() else found
 
 
 def _columns(params: Params, data: Path, arrays: Path) -> dict[str, pa.ChunkedArray]:

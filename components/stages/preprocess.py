@@ -55,11 +55,14 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
     rows = {name: sum(int((part.splits == index).sum()) for part in parts) for index, name in enumerate(dataset.SPLITS)}
     for name, count in rows.items():
         if not count:
-            total = sum(rows.values())
+            seed = splits.other_seed(rule, keys, [side != SET_ASIDE for side in sides])
             raise SlipwayError(
-                f"{data}: the {name} split is empty ({total} examples in total): add examples, or change split.* in "
-                "params.yaml or the column `split`"
+                f"{data}: the {name} split is empty ({sum(rows.values())} examples in total): add examples, or change "
+                "split.* in params.yaml or the column `split`"
+                + ("" if seed is None else f"; with `seed: {seed}` under `split:` none is empty")
             )
+    for line in splits.told(rule, keys, sides):
+        print(line)
     state = recipe.fit(_training(parts, columns), params.task)
     inputs = _inputs(recipe, params, parts, columns, state)
     with replacing(out) as aside:
@@ -95,7 +98,7 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
         }
         write_json(aside / "manifest.json", manifest)
     if left_out := sum(part.chunk.rows for part in parts) - sum(rows.values()):
-        print(f"left out {left_out:,} examples: set aside by validate, or in the gap between two splits by time")
+        print(f"left out {left_out:,} examples: set aside by validate, or by the split by time (in a gap, or no time)")
     shapes = ", ".join(f"{name} {spec['dtype']} {spec['shape']}" for name, spec in inputs.items())
     print(f"{rows['train']:,} train, {rows['validation']:,} validation, {rows['test']:,} test examples; {shapes}")
     return {"rows": sum(rows.values())}

@@ -85,9 +85,7 @@ def grouped(listed: list[Row], official: Given | None = None) -> pa.Table:
 
 
 @given(rows, rows, st.integers(0, 2**31 - 1), st.randoms())
-def test_a_group_is_on_one_side_in_any_order_and_growth(
-    one: list[Row], more: list[Row], seed: int, random
-) -> None:
+def test_a_group_is_on_one_side_in_any_order_and_growth(one: list[Row], more: list[Row], seed: int, random) -> None:
     found = by_group(grouped(one), seed)
     mixed = [*one, *more]
     random.shuffle(mixed)
@@ -162,9 +160,7 @@ def test_a_split_by_time_leaves_a_gap_before_each_cut(
 
 
 @given(st.lists(st.integers(-50, 50) | st.none(), min_size=1, max_size=80), st.sampled_from([pa.int64(), DAYS]))
-def test_the_last_rows_are_test_and_equal_times_together(
-    listed: list[int | None], kind: pa.DataType
-) -> None:
+def test_the_last_rows_are_test_and_equal_times_together(listed: list[int | None], kind: pa.DataType) -> None:
     found = by_time(times(listed, kind=kind))
     known = np.array([value is not None for value in listed])
     assert (found[~known] == splits.LEFT_OUT).all()

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,110 @@ def test_every_example_is_encoded_once_on_its_side(make: Make, recipe: str) -> N
         for name, array in encoded.items():
             assert np.array_equal(found[name], array)
             assert list(array.shape[1:]) == manifest["inputs"][name]["shape"]
+
+
+def keep(name: str, values: Any) -> pa.Table:
+    """Give the dataset a column that is none of the recipe's; the whole of it."""
+    table = pq.read_table("data/a.parquet").append_column(name, values)
+    pq.write_table(table, "data/a.parquet", row_group_size=50)
+    return table if "split" in table.column_names else table.append_column("split", pa.nulls(len(table), pa.string()))
+
+
+def sides_of(table: pa.Table) -> np.ndarray:
+    """What preprocess did with each row: the place of its split, or -1."""
+    found = np.full(len(table), -1)
+    for index, split in enumerate(dataset.SPLITS):
+        found[np.load(OUT / split / "row.npy")] = index
+    return found
+
+
+PATIENTS = pa.array([None if row == 7 else f"p{row // 5}" for row in range(400)])
+DAYS = pa.array([None if row == 7 else row // 3 for row in range(400)], pa.timestamp("us"))
+
+
+@pytest.mark.parametrize("recipe", ["tabular", "text", "images", "audio", "series"])
+def test_groups_are_on_one_side_and_drawn_as_one(make: Make, capsys: pytest.CaptureFixture[str], recipe: str) -> None:
+    settings = make(recipe, rows=300, split={"by": {"group": "patient"}})
+    table = keep("patient", PATIENTS.slice(0, 300))
+    rule = run(settings)["split"]
+    sides = sides_of(table)
+    patients = np.array(table["patient"].to_pylist(), object)
+    assert all(len(set(sides[patients == patient])) == 1 for patient in set(patients) - {None})
+    assert splits.needs(rule) == ["patient"]
+    assert np.array_equal(splits.in_test(rule, table), sides == 2)
+    block = splits.blocks_of(OUT)
+    assert block is not None
+    tested = [name or "alone" for name, side in zip(table["patient"].to_pylist(), sides, strict=True) if side == 2]
+    assert len(set(zip(tested, block.tolist(), strict=True))) == len(set(tested)) == len(set(block.tolist()))
+    told = capsys.readouterr().out
+    assert "split by group, patient: " in told and "1 examples have no value of patient" in told
+
+
+@pytest.mark.parametrize("recipe", ["tabular", "text", "images", "audio"])
+def test_the_last_times_are_test(make: Make, capsys: pytest.CaptureFixture[str], recipe: str) -> None:
+    settings = make(recipe, rows=300, split={"by": {"time": "day"}})
+    table = keep("day", DAYS.slice(0, 300))
+    rule = run(settings, ("a.parquet", 299))["split"]  # what is set aside moves no cut
+    sides = sides_of(table)
+    day = np.array([-1 if value is None else value.microsecond for value in table["day"].to_pylist()])
+    assert sides[7] == sides[299] == -1
+    known = np.delete(np.arange(299), 7)
+    assert (np.diff(sides[known][np.argsort(day[known], kind="stable")]) >= 0).all()
+    assert (sides == 2).sum() == 59  # 20 % of 298 is 59.6, and days are whole
+    assert np.array_equal(splits.in_test(rule, table)[:299], sides[:299] == 2)
+    assert splits.blocks_of(OUT) is None
+    assert "left out 1 examples without a value of day" in capsys.readouterr().out
+
+
+def test_a_column_of_a_table_may_be_the_group_or_the_time(make: Make) -> None:
+    settings = make("tabular", rows=300, split={"by": {"time": "since"}})
+    assert run(settings)["split"]["starts"]["test"]["first"] > "20"
+    settings = make("tabular", rows=300, split={"by": {"group": "x"}})
+    assert run(settings)["split"]["column"] == "x"
+
+
+def test_official_splits_go_before_groups_and_a_group_in_two_of_them_is_told(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = make("tabular", rows=300, split={"by": {"group": "patient"}})
+    keep("split", pa.array(["train"] * 203 + ["test"] * 97))
+    table = keep("patient", PATIENTS.slice(0, 300))
+    rule = run(settings)["split"]
+    assert rule["official"] == ["test", "train"]
+    assert np.array_equal(splits.in_test(rule, table), np.arange(300) >= 203)
+    assert np.array_equal(sides_of(table) == 2, np.arange(300) >= 203)
+    told = capsys.readouterr().out
+    assert "1 groups are in several splits, such as p40" in told
+    assert "only" not in told
+
+
+def test_few_groups_are_told(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = make("tabular", rows=300, split={"by": {"group": "machine"}, "seed": 3})
+    keep("machine", pa.array([row % 9 for row in range(300)]))
+    try:
+        run(settings)
+    except SlipwayError as error:  # which seed is good is the hash's to say
+        found = re.search(r"with `seed: (\d+)` under `split:` none is empty", str(error))
+        assert found
+        settings = make("tabular", rows=300, split={"by": {"group": "machine"}, "seed": int(found[1])})
+        keep("machine", pa.array([row % 9 for row in range(300)]))
+        run(settings)
+    assert re.search(r"the test split has only \d groups?: intervals, .* are rough", capsys.readouterr().out)
+
+
+def test_a_column_that_the_dataset_does_not_have_is_named(make: Make) -> None:
+    settings = make("tabular", split={"by": {"group": "patient"}})
+    with pytest.raises(SlipwayError, match=r"a\.parquet: column patient is missing \(there are: id, x, "):
+        run(settings)
+    settings = make("tabular", split={"by": {"time": "colour"}})
+    with pytest.raises(SlipwayError, match=r"split\.by: column colour is string, not a date or a number"):
+        run(settings)
+
+
+def test_another_seed_moves_no_example_another_split_seed_does(make: Make) -> None:
+    one = run(make("tabular"))["digest"]
+    assert run(make("tabular", seed=2))["digest"] == one
+    assert run(make("tabular", split={"seed": 2}))["digest"] != one
 
 
 def test_workers_write_the_same_bytes_as_one_process(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,184 @@
+"""The option --split-by of every ingest: the group or the time of an example, which its dataset keeps beside it."""
+
+import re
+import shlex
+from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components import SlipwayError
+from components.data import csv_reader, csv_values, dataset
+
+MAX_ROWS = 10_000  # first rows in which a group is looked for
+MIN_GROUPS = 10  # different values; fewer are categories
+MIN_SHARED = 0.2  # of the rows have their value in common with another
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+# What several examples may be of, as the last word of a column's name, and what may follow it.
+OWNER = re.compile(
+    "(account|applicant|author|batch|borrower|building|case|client|company|customer|device|donor|driver|employee|"
+    "episode|family|household|individual|location|lot|machine|member|participant|patient|person|player|pupil|"
+    "respondent|sensor|session|site|speaker|student|subject|unit|user|vehicle|vessel|visit|visitor|volunteer)"
+    "(s|id|no|nr)?"
+)
+ENDING = re.compile("code|hash|id|key|name|no|nr|num|number|uid|uuid")
+ID = re.compile("id|uid|uuid|guid")
+
+
+@dataclass
+class SplitBy:
+    """What `--split-by` says: by group or by time, and of which column."""
+
+    by: str
+    column: str
+    form: str | None = None  # of dates, as strptime knows it; None: ISO 8601
+    kind: pa.DataType | None = None  # of times: that of the first ones
+
+    @property
+    def setting(self) -> dict[str, str]:
+        """What split.by of params.yaml becomes."""
+        return {self.by: self.column}
+
+    def read(self, column: Any, where: object, how: csv_reader.Reading | None = None) -> pa.ChunkedArray:
+        """Return a column as the dataset keeps it: groups as text, times as dates or numbers.
+
+        Raises SlipwayError for a time that is neither.
+        """
+        if isinstance(column, pa.Array):
+            column = pa.chunked_array([column])
+        how = how or csv_reader.Reading()
+        if self.by == "group":
+            if pa.types.is_floating(column.type):  # whole numbers that pandas keeps with gaps
+                known = pc.if_else(pc.is_finite(column), column, None)
+                column = known.cast(pa.int64()) if pc.all(pc.equal(known, pc.round(known))).as_py() else known
+            names = csv_values.cast(column, pa.string(), how)
+            missing = pc.is_in(pc.utf8_trim_whitespace(names), pa.array([*how.words, *how.missing], pa.string()))
+            return pc.if_else(missing, pa.scalar(None, pa.string()), names)
+        self.kind = self.kind or self._kind(column)
+        try:
+            return csv_values.cast(column, self.kind or pa.float64(), how, self.form)
+        except (ValueError, pa.ArrowException) as error:
+            raise SlipwayError(
+                f"{where}: column {self.column}: {str(error).splitlines()[0]}; say how its dates are written, such as "
+                f"--split-by {shlex.quote(f'time={self.column}=%d.%m.%Y')}"
+            ) from None
+
+    def _kind(self, column: pa.ChunkedArray) -> pa.DataType | None:
+        known = column.drop_null()
+        if not len(known):
+            return None
+        value = known[0].as_py()
+        if isinstance(value, str):
+            return csv_values.DATE if self.form or not NUMBER.fullmatch(value.strip()) else pa.float64()
+        return pa.float64() if isinstance(value, int | float) else csv_values.DATE
+
+
+def argument(parser: ArgumentParser, column: str = "COLUMN") -> None:
+    """Add the option to a parser; `column` is what a column is called there."""
+    text = (
+        "split by group, all examples of a patient, machine ... on one side, or by time, the last ones for the test: "
+        f"group={column}, time={column} or time={column}=FORMAT; it is kept in the dataset, and is no feature"
+    )
+    parser.add_argument("--split-by", metavar=f"group={column}", help=text)
+
+
+def pattern_argument(parser: ArgumentParser, example: str) -> None:
+    """Add the option `--pattern` to a parser."""
+    text = f"pattern of the file names, such as {example}, or of the last folders too, such as {{patient}}/{{index}}"
+    parser.add_argument("--pattern", metavar="TEXT", help=text)
+
+
+def parse(text: str | None, known: Iterable[str] | None = None, where: object = "") -> SplitBy | None:
+    """Read the option's text; None for none.
+
+    Raises SlipwayError where it is something else, and where `known` does not have the column; `where` is of what.
+    """
+    if text is None:
+        return None
+    by, _, column = text.partition("=")
+    form = None
+    if by == "time":
+        column, _, form = column.partition("=")
+    if by not in ("group", "time") or not column:
+        raise SlipwayError(f"--split-by {text}: expected group=COLUMN or time=COLUMN, such as group=patient")
+    if column in dataset.RESERVED:
+        raise SlipwayError(f"--split-by {text}: a column that is called {column} cannot be split by; rename it")
+    there = None if known is None else list(known)
+    if there is not None and column not in there:
+        raise SlipwayError(f"--split-by {text}: {where} has no {column!r} (there are: {', '.join(there) or 'none'})")
+    return SplitBy(by, column, form or None)
+
+
+class Pattern:
+    """A pattern of file names such as {label}_{speaker}; with slashes, of the folders above them too."""
+
+    def __init__(self, text: str) -> None:
+        """Compile it; no field holds what stands between fields. Raises SlipwayError for what is no pattern."""
+        parts = re.split(r"\{(\w+)\}", text)  # text, field, text, field, ..., text
+        fields, between = parts[1::2], parts[0::2]
+        sound = all(field.isidentifier() for field in fields)
+        if not fields or "" in between[1:-1] or len(set(fields)) < len(fields) or not sound:
+            raise SlipwayError(
+                f"--pattern {text}: expected fields with different names and text between them, "
+                "such as {label}_{speaker}_{index}"
+            )
+        joints = "|".join(re.escape(joint) for joint in {*between[1:-1], "/"})
+        one = f"(?:(?!{joints}).)+"
+        self.fields = fields
+        self.folders = text.count("/")
+        self.expression = re.compile(
+            "".join(f"(?P<{part}>{one})" if at % 2 else re.escape(part) for at, part in enumerate(parts)), re.DOTALL
+        )
+
+    def read(self, path: PurePosixPath) -> dict[str, str] | None:
+        """Return the fields of a file's path, its suffix left out; None where it does not match."""
+        parts = path.parent.parts[len(path.parent.parts) - self.folders :] if self.folders else ()
+        match = self.expression.fullmatch("/".join([*parts, path.stem]))
+        return match.groupdict() if match else None
+
+
+def alike(tables: Iterable[pa.Table], names: Iterable[str], of: str = "") -> list[str]:
+    """Say which columns look like groups, by their names and their first values: a line each.
+
+    Named like what several rows are of, many values, and several rows of a value. `of` comes before the option.
+    """
+    wanted = [name for name in names if owns(name)]
+    counted: dict[str, Counter[Any]] = {name: Counter() for name in wanted}
+    rows = 0
+    for table in tables if wanted else ():
+        part = table.select(wanted).slice(0, MAX_ROWS - rows)
+        for name in wanted:
+            for item in pc.value_counts(part[name].drop_null()).to_pylist():
+                counted[name][item["values"]] += item["counts"]
+        rows += len(part)
+        if rows >= MAX_ROWS:
+            break
+    return [line for name, values in counted.items() if (line := complaint(name, values, of))]
+
+
+def complaint(name: str, values: Counter[Any], of: str = "") -> str:
+    """Say that a column of these values and their numbers looks like a group; empty if it does not."""
+    total = values.total()
+    shared = total - sum(count == 1 for count in values.values())
+    fraction = any(isinstance(value, float) and not value.is_integer() for value in values)
+    if len(values) < MIN_GROUPS or shared < MIN_SHARED * total or fraction:
+        return ""
+    return (
+        f"{name}: looks like a group ({len(values):,} different values in {total:,} rows), but the split is by row, so "
+        f"that its rows may be on both sides: {of}--split-by {shlex.quote(f'group={name}')} keeps them on one"
+    )
+
+
+def owns(name: str) -> bool:
+    """Tell whether a column is named like what several examples are of: patient, customer_id, MachineNo, or any id."""
+    words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+    if len(words) > 1 and ID.fullmatch(words[-1]):
+        return True
+    while len(words) > 1 and ENDING.fullmatch(words[-1]):
+        words.pop()
+    return bool(words and OWNER.fullmatch(words[-1]))
