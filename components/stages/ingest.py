@@ -79,6 +79,8 @@ def run(
         old = [] if replace or not data.exists() else [path for path in data.iterdir() if path.suffix == ".parquet"]
         columns = _columns(found, current if old else None)
         found.schema = columns if old else None
+        if old and current is not None:
+            _same_clock(current.task, found.settings)
         if not old:
             versions.replaceable(data)
         settings = {"recipe": found.recipe, found.recipe: found.settings}
@@ -230,3 +232,17 @@ def _new(source: Source, columns: pa.Schema, known: Known) -> Iterator[pa.Table]
             rows = part.select([*columns.names, *(["split"] if "split" in part.column_names else [])])
             yield rows.add_column(0, "id", ids).filter(ids.is_valid())
             progress.update(len(part))
+
+
+def _same_clock(task: Any, settings: dict[str, Any]) -> None:
+    """Refuse times with a zone for a dataset of times without, and the other way round."""
+    old, new = getattr(task, "time_zone", None), settings.get("time_zone")
+    if old is not None and new is None:
+        raise SlipwayError(
+            f"the times name no zone, but those of the dataset are of {old} (time_zone): give the --time-zone"
+        )
+    if old is None and new is not None:
+        raise SlipwayError(
+            f"the times are of the zone {new}, but those of the dataset name none (time_zone): write them as the "
+            "dataset's, or start a new one with --replace; if its times are UTC, write time_zone: UTC in params.yaml"
+        )

@@ -43,8 +43,13 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     series.add_argument("--time", metavar="COLUMN", help="column with the time")
     series.add_argument("--group", metavar="COLUMN", help="column that says which series a row belongs to")
     series.add_argument(
-        "--format", dest="form", metavar="FORMAT", help="format of the time, such as %%d.%%m.%%Y (default: ISO 8601)"
+        "--format",
+        dest="form",
+        metavar="FORMAT",
+        help="format of the time, such as %%d.%%m.%%Y (default: as in training)",
     )
+    text = "time zone of times that name none, such as Europe/Berlin (default: as in training)"
+    series.add_argument("--time-zone", metavar="ZONE", help=text)
 
 
 def run(model: str | None, input: Path, out: Path | None, **options: Any) -> None:  # noqa: A002 - the argument's name
@@ -77,7 +82,7 @@ def answers(model: str | None, given: "Path | pa.Table", **options: Any) -> "pa.
     connection.check()
     version = connection.pinned(model or f"models:/{params.load().name}@champion")
     names, examples = None, given
-    forecast = {name: options.pop(name, None) for name in ("time", "group", "form")}
+    forecast = {name: options.pop(name, None) for name in ("time", "group", "form", "time_zone")}
     if isinstance(given, Path):
         if forecast["time"] is None:
             names, examples = _read(given, **options)
@@ -158,6 +163,7 @@ def _latest(version: str, path: Path, options: dict[str, Any], **given: Any) -> 
         )
     # older versions were registered with the settings of their network among these
     params = {name: value for name, value in about["params"].items() if name in Params.model_fields}
+    params.setdefault("time_zone", "UTC")  # what a zone became before it was a setting
     return series.latest(path, Params.model_validate(params), how=csv_reader.reading(options), **given)
 
 

@@ -438,6 +438,8 @@ def test_a_file_becomes_windows(tmp_path: Path) -> None:
         "every": 1,
         "season": 1,
         "step": "day",
+        "time_zone": None,
+        "format": None,
     }
     found = whole(source)
     assert found["history"].to_pylist() == [[1, 2, 3], [2, 3, 4], [3, 4, 5]]

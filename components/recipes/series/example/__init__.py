@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from components import SlipwayError
+from components.data import times
 from components.recipes import Arrays, Input, Names, State
 from components.recipes.series.example import calendar, histories
 from components.targets import Target, regression
@@ -30,13 +32,20 @@ class Params(BaseModel):
     every: Count = 1  # steps from one origin to the next, as at the ingest
     season: Count = 12  # steps of a period: what the seasonal naive forecast repeats; 1 repeats the last value
     step: str | None = "month"  # between two times, such as day or 10 minutes; null: no calendar for the model
+    time_zone: str | None = None  # of the clock that the calendar goes by; `time` is then in UTC, else as the file says
+    format: str | None = None  # of the times in the files, as --format; null: ISO 8601
 
     @model_validator(mode="after")
     def _sizes(self) -> "Params":
         if self.season > self.history:
             raise ValueError(f"season is {self.season}, longer than the history of {self.history} steps")
         if self.step is not None:
-            calendar.distance(self.step)
+            calendar.parsed(self.step)
+        if self.time_zone is not None:
+            try:
+                times.zone(self.time_zone)
+            except SlipwayError as error:
+                raise ValueError(f"time_zone: {error}") from None
         return self
 
 
@@ -63,7 +72,7 @@ def ordered(params: Params) -> tuple[str, int]:
 
 
 def facts(table: pa.Table, params: Params) -> pa.Table:
-    """Year and month of the time; steps, gaps and range of the history; gaps of the label.
+    """Year and month of the time, by the series' clock; steps, gaps and range of the history; gaps of the label.
 
     NaN is a gap. `finite` is false where a value is infinite or over 1e15. Of several columns: the fewest steps,
     the most gaps, the whole range; `constant` where all of them are.
@@ -71,9 +80,10 @@ def facts(table: pa.Table, params: Params) -> pa.Table:
     each = [histories.described(table[name]) for name in histories.names(params)]
     lowest = np.fmin.reduce([one["minimum"] for one in each])
     highest = np.fmax.reduce([one["maximum"] for one in each])
+    clock = pa.array(calendar.local(table["time"], params))
     found = {
-        "year": pc.year(table["time"]),
-        "month": pc.month(table["time"]),
+        "year": pc.year(clock),
+        "month": pc.month(clock),
         "steps": pa.array(np.minimum.reduce([one["steps"] for one in each])),
         "missing": pa.array(np.maximum.reduce([one["missing"] for one in each])),
         "minimum": pa.array(lowest, from_pandas=True),
@@ -156,8 +166,8 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
     """
     values = histories.filled(table, params)
     arrays: Arrays = {"history": values.astype(np.float32)}
-    if cycles := calendar.cycles(params):
-        arrays["calendar"] = calendar.encoded(table, cycles)
+    if calendar.cycles(params):
+        arrays["calendar"] = calendar.encoded(table, params)
     if params.group:
         codes = pc.index_in(histories.whole(table["group"]), value_set=pa.array(state["groups"], pa.string()))
         arrays["group"] = codes.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)[:, None] + 1
@@ -204,8 +214,8 @@ def _lags(frame: "pandas.DataFrame", params: Params) -> np.ndarray:
     schema = columns(params)
     table = pa.Table.from_pandas(frame[schema.names], schema, preserve_index=False)
     parts = [histories.filled(table, params).reshape(len(table), -1)]
-    if cycles := calendar.cycles(params):
-        parts.append(calendar.encoded(table, cycles))
+    if calendar.cycles(params):
+        parts.append(calendar.encoded(table, params))
     return np.concatenate(parts, axis=1)
 
 

@@ -1,7 +1,9 @@
 """Series: a CSV or Parquet file with a time and values in each row, cut into windows."""
 
+import sys
 from argparse import ArgumentParser
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,23 @@ import numpy as np
 import pyarrow as pa
 
 from components import SlipwayError
-from components.data import csv_reader
+from components.data import csv_reader, times
 from components.recipes.series.example import Params
-from components.recipes.series.example.calendar import distance
+from components.recipes.series.example.calendar import BUSINESS_DAY, parsed
 from components.recipes.series.source import reading, windows
 from components.recipes.source import Command, Source, slug
 
-SEASON_OF_STEP = {"second": 60, "minute": 60, "hour": 24, "day": 7, "week": 52, "month": 12, "quarter": 4}
+SEASON_OF_STEP = {
+    "second": 60,
+    "minute": 60,
+    "hour": 24,
+    "day": 7,
+    "week": 52,
+    BUSINESS_DAY: 5,
+    "month": 12,
+    "quarter": 4,
+}
+MANY_GAPS = 0.05  # of the steps: so many of them are no accident, and expectations/series.yaml stops at a tenth
 
 
 def series(
@@ -29,9 +41,12 @@ def series(
     step: str | None,
     every: int,
     form: str | None,
+    time_zone: str | None = None,
     **options: Any,
 ) -> Source:
     """Read a file and cut it into windows; `step` is found in the times where it is None.
+
+    `time_zone` is that of times without one, and of the calendar: a day is one of its days.
 
     Steps that a regular series leaves out, and empty values, are gaps: a gap in the history stays one, an origin
     without any value and a label with a gap make no example. Raises SlipwayError, naming the line, for a time or a
@@ -44,10 +59,10 @@ def series(
     names = [time, *value, *([group] if group is not None else [])]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SlipwayError(f"column {twice[0]} is named twice")
-    rows = reading.read(file, time, value, group, csv_reader.reading(options), form, skipped)
+    rows = reading.read(file, time, value, group, csv_reader.reading(options), form, skipped, time_zone)
     if step not in (None, "row"):
         try:
-            distance(step)
+            parsed(step)
         except ValueError as error:
             raise SlipwayError(f"--step: {error}; or row, to take the rows in order") from None
     step = windows.step(rows, file) if step is None else step
@@ -59,12 +74,18 @@ def series(
         raise SlipwayError(f"--season {season} is longer than the history of {history} steps; use a longer --history")
     origins = [windows.origins(part, history, horizon, every, skipped) for part in parts]
     skipped = +skipped  # without those that are 0
+    hints = _hints(rows, parts, step, skipped)
     if not any(len(found) for found in origins):
         longest = max(len(part.values) for part in parts)
         raise SlipwayError(
             f"{file}: no complete window of {history} + {horizon} steps (history and horizon): the longest series "
             f"has {longest:,} steps ({step}){''.join(f'; {n:,} left out: {why}' for why, n in sorted(skipped.items()))}"
+            + "".join(f"; {hint}" for hint in hints)
         )
+    if rows.zone == "UTC" and time_zone is None:
+        hints.insert(0, "the model's calendar is in UTC: --time-zone, such as Europe/Berlin, makes it local")
+    for hint in hints:
+        print(f"{file}: {hint}")
     settings = {
         "values": value,
         "group": group is not None,
@@ -73,17 +94,40 @@ def series(
         "every": every,
         "season": season,
         "step": None if step == "row" else step,
+        "time_zone": rows.zone,
+        "format": form,
     }
     tables = windows.windows(parts, origins, Params.model_validate(settings), labelled=True)
     return Source(slug(file.stem), "series", settings, tables, skipped, {"register": {"maximum": {"mase": 1.0}}})
 
 
+def _hints(rows: reading.Rows, parts: list[windows.Part], step: str, skipped: Counter[str]) -> list[str]:
+    """Say what helps where the file leaves out steps of time."""
+    steps, gaps = sum(len(part.row) for part in parts), skipped[windows.NO_ROW]
+    hints = []
+    if rows.zone is None and windows.may_be_set_forward(rows, step):
+        hints.append("an hour of a night to Sunday is missing: if the clock was set forward, give the --time-zone")
+    if gaps > MANY_GAPS * steps:
+        hints.append(
+            f"{gaps:,} of {steps:,} steps ({step}) have no row, as in a series without weekends, nights or holidays: "
+            "--step row takes the rows in order, without gaps; or give a longer --step"
+        )
+    return hints
+
+
 def latest(
-    file: Path, params: Params, time: str, group: str | None, how: csv_reader.Reading, form: str | None
+    file: Path,
+    params: Params,
+    time: str,
+    group: str | None,
+    how: csv_reader.Reading,
+    form: str | None,
+    time_zone: str | None = None,
 ) -> tuple[list[str], pa.Table]:
     """Cut the last window of each group, for a forecast of what the file does not know yet: its names, the windows.
 
-    `params` are the model's: its columns, history and step. A window ends at the last step that has a value. Raises
+    `params` are the model's: its columns, history and step, and what its files' times meant.
+    A window ends at the last step that has a value. Raises
     SlipwayError as `series` does, and where a series is shorter than a history.
     """
     if (group is None) == params.group:
@@ -91,7 +135,12 @@ def latest(
             "several series: give their column with --group" if params.group else "a single series: leave out --group"
         )
         raise SlipwayError(f"the model predicts {hint}")
-    rows = reading.read(file, time, params.values, group, how, form, Counter())
+    zone = time_zone or params.time_zone
+    rows = reading.read(file, time, params.values, group, how, form or params.format, Counter(), zone)
+    rows = _like_the_model_s(rows, params.time_zone, time_zone)
+    if params.time_zone and time_zone is None and np.isnat(times.read(rows.text[:1], form or params.format)[1][0]):
+        told = f"{file}: times without a zone are read as those of {params.time_zone} (series.time_zone)"
+        print(told, file=sys.stderr)
     parts = _ordered(rows, params.step or "row")
     ends = [np.flatnonzero(~np.isnan(part.values).all(axis=1))[-1:] for part in parts]
     for part, end in zip(parts, ends, strict=True):
@@ -100,9 +149,21 @@ def latest(
             name = f"{part.group} has " if params.group else ""
             raise SlipwayError(f"{file}: {name}{known:,} steps; the model needs {params.history:,}")
     table = pa.concat_tables(windows.windows(parts, ends, params, labelled=False))
-    after = [reading.shown(np.datetime64(time, "us")) for time in table["time"].to_pylist()]
+    after = [rows.text[part.row[end[0]]] for part, end in zip(parts, ends, strict=True)]
     groups = table["group"].to_pylist() if params.group else [""] * len(after)
     return [f"{name} after {time}".strip() for name, time in zip(groups, after, strict=True)], table
+
+
+def _like_the_model_s(rows: reading.Rows, trained: str | None, asked: str | None) -> reading.Rows:
+    """Return rows whose times mean what they meant in training; SlipwayError where that is not known."""
+    if trained is None and rows.zone is not None:
+        if asked is None:
+            raise SlipwayError(
+                f"{rows.place(0)}: the time names its zone, but those that the model was trained on name none: give "
+                "the --time-zone of their place, such as Europe/Berlin"
+            )
+        return replace(rows, time=rows.clock, zone=None)
+    return rows
 
 
 def _ordered(rows: reading.Rows, step: str) -> list[windows.Part]:
@@ -114,6 +175,7 @@ def _ordered(rows: reading.Rows, step: str) -> list[windows.Part]:
         first, second = order[np.flatnonzero(same)[0] :][:2]
         raise SlipwayError(
             f"{rows.place(second)}: {rows.word} {rows.line[first]} has the same time; remove one of them"
+            + "; if the clock was set back then, give the --time-zone, such as Europe/Berlin" * (rows.zone is None)
         )
     return windows.parts(rows, position, order)
 
@@ -153,6 +215,8 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--format", dest="form", metavar="FORMAT", help="format of the time, such as %%d.%%m.%%Y (default: ISO 8601)"
     )
+    text = "time zone of times that name none, and of the days and hours, such as Europe/Berlin; or +01:00"
+    parser.add_argument("--time-zone", metavar="ZONE", help=text)
 
 
 SOURCES = {

@@ -1,7 +1,8 @@
 """Rows of a file that hold a time and values."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import SlipwayError
-from components.data import csv_reader
+from components.data import csv_reader, times
 from components.recipes.source import BATCH_ROWS
 
 
@@ -21,7 +22,10 @@ class Rows:
 
     file: Path
     line: np.ndarray  # (n,) int64: of the file, for messages
-    time: np.ndarray  # (n,) datetime64[us]
+    text: np.ndarray  # (n,) of text: the time as the file writes it, for messages
+    time: np.ndarray  # (n,) datetime64[us]: in UTC, or without a zone as the file says
+    clock: np.ndarray  # (n,) datetime64[us]: what the clock showed there
+    zone: str | None  # of the clock, "UTC" where the file gives offsets and no zone is named, None: none is known
     values: np.ndarray  # (n, columns) float64, NaN where one is missing
     group: np.ndarray  # (n,) int64: an index into groups
     groups: list[str]
@@ -30,7 +34,7 @@ class Rows:
     def place(self, row: Any) -> str:
         """Name a row: where it stands, and what it is."""
         name = f"{self.groups[self.group[row]]}, " if self.groups != [""] else ""
-        return f"{self.file}: {self.word} {self.line[row]} ({name}{shown(self.time[row])})"
+        return f"{self.file}: {self.word} {self.line[row]} ({name}{self.text[row]})"
 
 
 def read(
@@ -41,8 +45,12 @@ def read(
     how: csv_reader.Reading,
     form: str | None,
     skipped: Counter[str],
+    zone: str | None = None,
 ) -> Rows:
-    """Read the rows of a CSV or Parquet file; `skipped` counts those without a value. Raises SlipwayError by line."""
+    """Read the rows of a CSV or Parquet file; `skipped` counts those without a value.
+
+    `zone` is that of times that name none. Raises SlipwayError by line, also for times with a zone among others.
+    """
     names = [time, *value, *([group] if group is not None else [])]
     odd: dict[int, str] = {}
     if file.suffix == ".parquet":
@@ -56,7 +64,7 @@ def read(
     empty = np.logical_and.reduce([_texts(table[name]) == "" for name in names])
     skipped["a blank line"] += int(empty.sum())
     table, line = table.filter(pa.array(~empty)), line[~empty]
-    when = _times(table[time], form)
+    when, offsets, stored = _times(table[time], form)
     timed = np.flatnonzero(~np.isnat(when))
     if odd and not len(timed):
         number, text = next(iter(odd.items()))
@@ -73,15 +81,55 @@ def read(
         if number < line[end - 1]:
             raise SlipwayError(f"{file}: line {number} does not have the columns of the header: {text[:80]!r}")
     skipped["a line at the end without a time"] += len(odd) + len(when) - end
-    table, line, when = table.slice(0, end), line[:end], when[:end]
+    table, line = table.slice(0, end), line[:end]
     values = np.stack([_numbers(file, table[name], name, line, word, how) for name in value], axis=1)
-    if group is None:
-        return Rows(file, line, when, values, np.zeros(end, np.int64), [""], word)
-    codes = table[group].cast(pa.string()).combine_chunks().dictionary_encode()
-    if table[group].null_count or "" in codes.dictionary.to_pylist():
-        empty = next(row for row, text in enumerate(table[group].to_pylist()) if not text)
-        raise SlipwayError(f"{file}: {word} {line[empty]}: {group} is empty")
-    return Rows(file, line, when, values, codes.indices.to_numpy().astype(np.int64), codes.dictionary.to_pylist(), word)
+    codes, groups = np.zeros(end, np.int64), [""]
+    if group is not None:
+        coded = table[group].cast(pa.string()).combine_chunks().dictionary_encode()
+        if table[group].null_count or "" in coded.dictionary.to_pylist():
+            empty = next(row for row, text in enumerate(table[group].to_pylist()) if not text)
+            raise SlipwayError(f"{file}: {word} {line[empty]}: {group} is empty")
+        codes, groups = coded.indices.to_numpy().astype(np.int64), coded.dictionary.to_pylist()
+    rows = Rows(file, line, _written(table[time]), when[:end], when[:end], None, values, codes, groups, word)
+    return _placed(rows, offsets[:end], stored if zone is None else zone, skipped)
+
+
+def _written(column: pa.ChunkedArray) -> np.ndarray:
+    """Return times as a file writes them, or as close to it as its type is."""
+    if pa.types.is_timestamp(column.type):
+        whole = column.cast(pa.timestamp("us")) if column.type.tz is None else column
+        texts = [str(time).removesuffix(" 00:00:00") if time is not None else "" for time in whole.to_pylist()]
+        return np.array(texts, object)
+    return _texts(column)
+
+
+def _placed(rows: Rows, offsets: np.ndarray, zone: str | None, skipped: Counter[str]) -> Rows:
+    """Give each row its time in UTC, and what the clock of the zone showed then."""
+    with_zone = ~np.isnat(offsets)
+    if with_zone.any() and not with_zone.all() and zone is None:
+        has, none = np.flatnonzero(with_zone)[0], np.flatnonzero(~with_zone)[0]
+        raise SlipwayError(
+            f"{rows.place(has)} has a time with a zone, {rows.word} {rows.line[none]} ({rows.text[none]}) one without: "
+            "write all of them with it, or none; or give the --time-zone of those without, such as Europe/Berlin"
+        )
+    if zone is None and not with_zone.any():
+        return rows
+    place = times.zone("UTC" if zone is None else zone)
+    utc = rows.time - np.where(with_zone, offsets, np.timedelta64(0, "us"))
+    bare = np.flatnonzero(~with_zone)
+    if len(bare):
+        utc[bare] = times.to_utc(rows.time[bare], place, rows.group[bare])
+    there = ~np.isnat(utc)
+    if not there.all():
+        first = np.flatnonzero(~there)[0]
+        skipped[
+            f"a time that does not exist in {zone}, where the clock is set forward; the first is in {rows.word} "
+            f"{rows.line[first]} ({rows.text[first]})"
+        ] += int((~there).sum())
+    # UTC says nothing of the place: the clock is then the one that the file writes
+    clock = rows.time if place.utcoffset(None) == timedelta(0) else times.shown_by(place, utc)
+    parts = {name: getattr(rows, name)[there] for name in ("line", "text", "values", "group")}
+    return replace(rows, time=utc[there], clock=clock[there], zone=zone or "UTC", **parts)
 
 
 _FORM = "expected ISO 8601 (1949-01, 1949-01-31, 1949-01-31 12:00); other formats with, for example, --format %d.%m.%Y"
@@ -122,15 +170,16 @@ def _must_have(file: Path, has: list[str], names: list[str]) -> None:
             raise SlipwayError(f"{file}: no column {name!r} (there are: {', '.join(has)}){one}")
 
 
-def _times(column: pa.ChunkedArray, form: str | None) -> np.ndarray:
-    """Return `(n,)` datetime64[us], in UTC where a time names its zone; NaT for what is no time."""
-    import pandas as pd
-
-    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-        stamps = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)))
-        return np.asarray(stamps.to_numpy(), "datetime64[us]")
-    found = pd.to_datetime(pd.Series(_texts(column)), format=form or "ISO8601", errors="coerce", utc=True)
-    return np.asarray(found.dt.tz_localize(None).to_numpy(), "datetime64[us]")
+def _times(column: pa.ChunkedArray, form: str | None) -> tuple[np.ndarray, np.ndarray, str | None]:
+    """Return what the clock shows `(n,)` and its offset from UTC, as times.read does; and a Parquet file's zone."""
+    if not (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
+        return *times.read(_texts(column), form), None
+    stored = getattr(column.type, "tz", None)
+    utc = np.asarray(column.cast(pa.timestamp("us", stored), safe=False).to_numpy(), "datetime64[us]")
+    if stored is None:
+        return utc, np.full(len(utc), times.NONE), None
+    clock = times.shown_by(times.zone(stored), utc)
+    return clock, clock - utc, stored
 
 
 def _numbers(
@@ -168,8 +217,3 @@ def _number(text: str, missing: set[str], decimal: str) -> float:
         return np.inf if "_" in text or np.isnan(number := float(text)) else number
     except ValueError:
         return np.inf
-
-
-def shown(time: Any) -> str:
-    """Spell a time without a midnight."""
-    return str(time.astype("datetime64[s]")).removesuffix("T00:00:00").replace("T", " ")
