@@ -66,36 +66,48 @@ def to_utc(clock: np.ndarray, place: tzinfo, group: np.ndarray) -> np.ndarray:
     """Turn what the clock of a place shows `(n,)` into UTC; NaT for an hour that the clock leaves out.
 
     Of an hour that comes twice the first row is the first one and the second the second: in the order of the rows of a
-    group, where these follow each other in time; a time that stands once is the first of the two.
+    group, where these follow each other in time. A time that stands once is the first of the two, unless only the
+    second is a whole number of steps after the row before.
     """
     import pandas as pd
 
     times = pd.DatetimeIndex(clock)  # none of them NaT
-    twice = np.flatnonzero(times.tz_localize(place, ambiguous="NaT", nonexistent="shift_forward").isna())
+
+    def read(first: np.ndarray) -> np.ndarray:
+        found = times.tz_localize(place, ambiguous=first, nonexistent="NaT").tz_convert("UTC").tz_localize(None)
+        return np.asarray(found.to_numpy(), "datetime64[us]")
+
     first = np.ones(len(clock), bool)
-    if len(twice):
-        for code in np.unique(group[twice]):
-            rows = np.flatnonzero(group == code)
-            if len(rows) > 1 and clock[rows[0]] > clock[rows[-1]]:  # the latest first
-                rows = rows[::-1]
-            first[rows] = _first(clock[rows], np.isin(rows, twice))
-    found = times.tz_localize(place, ambiguous=first, nonexistent="NaT")
-    return np.asarray(found.tz_convert("UTC").tz_localize(None).to_numpy(), "datetime64[us]")
+    early = read(first)
+    apart = read(~first) - early
+    twice = np.flatnonzero(apart > np.timedelta64(0, "us"))
+    if not len(twice):
+        return early
+    for code in np.unique(group[twice]):
+        rows = np.flatnonzero(group == code)
+        if len(rows) > 1 and clock[rows[0]] > clock[rows[-1]]:  # the latest first
+            rows = rows[::-1]
+        first[rows] = _first(clock[rows], np.isin(rows, twice), apart[rows])
+    return read(first)
 
 
-def _first(clock: np.ndarray, twice: np.ndarray) -> np.ndarray:
-    """Say of each time `(n,)` of a group whether it is the first of those that come twice."""
-    apart = np.diff(clock, prepend=clock[:1])
-    again = np.concatenate([[False], twice[:-1]]) & twice & (apart < np.timedelta64(3, "h"))
-    back = (apart <= np.timedelta64(0, "us")) & (np.arange(len(clock)) > 0)
-    if not (back & ~again).any():  # in order, but where the clock is set back
-        starts = np.maximum.accumulate(np.where(again, 0, np.arange(len(clock))))  # of the run that each is in
-        turns = np.cumsum(back)
-        return np.asarray(turns == turns[starts])
-    order = np.argsort(clock, kind="stable")
-    first = np.ones(len(clock), bool)
-    first[order[1:]] = clock[order[1:]] != clock[order[:-1]]
-    return first
+def _first(clock: np.ndarray, twice: np.ndarray, apart: np.ndarray) -> np.ndarray:
+    """Say of each time `(n,)` of a group whether it is the first of those that come twice, `apart` from each other."""
+    distance = np.diff(clock, prepend=clock[:1])
+    again = np.concatenate([[False], twice[:-1]]) & twice & (distance < np.timedelta64(3, "h"))
+    back = (distance <= np.timedelta64(0, "us")) & (np.arange(len(clock)) > 0)
+    if (back & ~again).any():  # not in order, but where the clock is set back
+        order = np.argsort(clock, kind="stable")
+        first = np.ones(len(clock), bool)
+        first[order[1:]] = clock[order[1:]] != clock[order[:-1]]
+        return first
+    starts = np.maximum.accumulate(np.where(again, 0, np.arange(len(clock))))  # of the hour that each is in
+    turns = np.cumsum(back)
+    sizes, counts = np.unique(distance[1:].astype(np.int64), return_counts=True)
+    step = np.timedelta64(max(int(sizes[counts.argmax()]), 1) if len(sizes) else 1, "us")
+    none = np.timedelta64(0, "us")
+    late = twice & ~again & (distance % step != none) & ((distance + np.where(twice, apart, none)) % step == none)
+    return np.asarray((turns == turns[starts]) & ~late[starts])
 
 
 def shown_by(place: tzinfo, times: np.ndarray) -> np.ndarray:

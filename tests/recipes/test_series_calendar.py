@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components import SlipwayError
@@ -152,6 +152,7 @@ CALENDARS = {
     st.integers(0, 2**32 - 1),
     st.booleans(),
 )
+@settings(max_examples=40)
 def test_a_calendar_with_gaps_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, freq: str, zone: str | None, seed: int, with_offset: bool
 ) -> None:
