@@ -45,6 +45,7 @@ PATHS = {
     "history": "folder for the training history",
     "out": "folder for the results",
 }
+TRUST = "run the code of a champion that is not as Slipway registered it, now and from now on"
 FOLDER_STAGES = ("preprocess", "train", "baseline", "evaluate")  # --out is a folder that they make as a whole
 
 
@@ -62,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
         if stage == "register":
             told = "do not ask DVC again whether the pipeline is up to date: the caller has just done so"
             command.add_argument("--up-to-date", action="store_true", help=told)
+            command.add_argument("--trust", action="store_true", help=TRUST)
     from components.stages import find_lr, ingest, predict  # light: they declare their own arguments
 
     find_lr.arguments(commands)

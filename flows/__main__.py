@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components import SlipwayError
+from components.__main__ import TRUST
 from flows.machinery import checkout, register, server
 from flows.machinery.process import terminable
 
@@ -38,6 +39,7 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     schedule.add_argument("cron", metavar="SCHEDULE", help=help_text)
     for command in (once, schedule):
         command.add_argument("--force", action="store_true", help="run every stage, even if nothing has changed")
+    once.add_argument("--trust", action="store_true", help=TRUST)
     text = "Run an example from examples/ in a workspace of its own; its model goes into this checkout's registry."
     example = commands.add_parser("example", help="run an example on real data", description=text)
     example.add_argument(
@@ -84,7 +86,7 @@ def run(flow: str, options: dict[str, Any]) -> int:
 
                 schedule.run(options["cron"], options["force"])
                 return 0
-            return _once(options["force"])
+            return _once(options["force"], trust=options.get("trust", False))
     except SlipwayError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         if isinstance(error, server.LostError):
@@ -96,9 +98,10 @@ def run(flow: str, options: dict[str, Any]) -> int:
         return 130
 
 
-def _once(force: bool) -> int:
+def _once(force: bool, *, trust: bool = False) -> int:
     ready = server.api()
     with checkout.opened() as work:
+        work.trust = trust
         if not force:
             register.start_early(work)
         from httpx import HTTPError

@@ -30,13 +30,16 @@ def params() -> "Params":
     return settings.load(place / "params.yaml")
 
 
-def predict(model: str | None, examples: "pandas.DataFrame | pa.Table | Path | str") -> "pandas.DataFrame":
+def predict(
+    model: str | None, examples: "pandas.DataFrame | pa.Table | Path | str", *, trust: bool = False
+) -> "pandas.DataFrame":
     """Predict with a registered model, in a process of its own, with the code it was registered with.
 
     `model` is models:/NAME@ALIAS or models:/NAME/VERSION; None is the champion of `name` in params.yaml. `examples` are
     a table with the columns that the model takes, or a path: a file (an image, a recording, a text), a folder of them,
     a .csv, .tsv, .jsonl or .parquet. Returns a row per example, in order: a DataFrame keeps its index; for a path, the
     column `example` holds the file name or the row number. `error` says why a row has no prediction.
+    Raises SlipwayError for a version that is not as Slipway registered it, unless `trust`: its code would run here.
     """
     place = root()
     project.use(place)
@@ -51,5 +54,5 @@ def predict(model: str | None, examples: "pandas.DataFrame | pa.Table | Path | s
     elif isinstance(examples, pandas.DataFrame):
         index, given = examples.index, pa.Table.from_pandas(examples, preserve_index=False)
     with contextlib.chdir(place):  # where params.yaml is, and MLflow's file
-        answers: pandas.DataFrame = stage.answers(model, given).to_pandas()
+        answers: pandas.DataFrame = stage.answers(model, given, trust=trust).to_pandas()
     return answers if index is None else answers.set_index(index)

@@ -34,6 +34,9 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     text = "file, folder, or table (.csv, .tsv, .jsonl or .parquet)"
     command.add_argument("input", type=Path, metavar="INPUT", help=text)
     command.add_argument("--out", type=Path, metavar="FILE", help="write the predictions to this .csv or .parquet file")
+    command.add_argument(
+        "--trust", action="store_true", help="run the model's code even if it is not what Slipway registered"
+    )
     from components.data import csv_reader
 
     csv_reader.arguments(command.add_argument_group("options for reading a CSV file, as for ingest"))
@@ -69,7 +72,7 @@ def run(model: str | None, input: Path, out: Path | None, **options: Any) -> Non
         print(f"wrote {len(found):,} predictions to {out}")
 
 
-def answers(model: str | None, given: "Path | pa.Table", **options: Any) -> "pa.Table":
+def answers(model: str | None, given: "Path | pa.Table", *, trust: bool = False, **options: Any) -> "pa.Table":
     """Predict with a registered model in a process of its own; None: the champion of `name` in params.yaml.
 
     Returns a row per example; for a path, the column `example` comes first. Raises as `run` does.
@@ -91,7 +94,7 @@ def answers(model: str | None, given: "Path | pa.Table", **options: Any) -> "pa.
     with temporary.folder() as folder:
         path = Path(folder, "examples.parquet")
         pq.write_table(examples, path)
-        found = isolated.predict(version, path)
+        found = isolated.predict(version, path, trust=trust)
     return found if names is None else found.add_column(0, "example", [names])
 
 

@@ -24,7 +24,7 @@ from components.params import Params
 from components.reports import results
 from components.serving import onnx_model
 from components.targets import Decision, Target
-from components.tracking import connection, isolated, registry, runs
+from components.tracking import connection, isolated, registry, runs, trusted
 from components.tracking.connection import mask
 
 if TYPE_CHECKING:
@@ -45,12 +45,13 @@ NEEDED_FILES = (  # what `dvc repro` leaves for us
 )
 
 
-def run(params: Params, build: Path, data: Path, out: Path, *, up_to_date: bool = False) -> None:
+def run(params: Params, build: Path, data: Path, out: Path, *, up_to_date: bool = False, trust: bool = False) -> None:
     """Register the model of `build` under params.name and write what came of it to `out`.
 
     DVC is asked first if all is up to date, which takes most of a second, unless the caller has just asked it:
-    `up_to_date`. Raises SlipwayError where the pipeline is not up to date, MLflow does not answer, a gate names no
-    metric, or the version that was loaded back answers otherwise than the evaluation did.
+    `up_to_date`. A champion that is not ours, or not as it was registered, is loaded only with `trust`.
+    Raises SlipwayError where the pipeline is not up to date, MLflow does not answer, a gate names no metric, or the
+    version that was loaded back answers otherwise than the evaluation did.
     """
     missing = [name for name in NEEDED_FILES if not (build / name).exists()]
     if missing:
@@ -63,6 +64,8 @@ def run(params: Params, build: Path, data: Path, out: Path, *, up_to_date: bool 
         run_id = runs.ensure_run(params, build)
         version = registry.find(params.name, digest)
         champion = registry.champion(params.name)
+        if trust and champion is not None:
+            champion = trusted.adopt(champion)
         key = _key(params, build, champion)
         before = dict(version.tags) if version is not None else {}
         settled = key in before.get("slipway.decided", "").split()
@@ -80,7 +83,11 @@ def run(params: Params, build: Path, data: Path, out: Path, *, up_to_date: bool 
 
 def _key(params: Params, build: Path, champion: "ModelVersion | None") -> str:
     """Hash what a decision depends on: with the same key it need not be made again."""
-    rival = [str(champion.version), champion.tags.get("slipway.model")] if champion is not None else None
+    rival = (
+        [str(champion.version), champion.tags.get("slipway.model"), champion.tags.get(trusted.TAG)]
+        if champion is not None
+        else None
+    )
     settings = [rival, params.register_.model_dump(), params.seed, params.costs]
     evaluated = [sha256(build / "evaluation" / name) for name in ("predictions.parquet", "baselines.csv")]
     text = json.dumps([settings, evaluated])

@@ -120,15 +120,6 @@ def _warn_of_old_store(folder: Path) -> None:
         )
 
 
-def environment() -> dict[str, str]:
-    """Return what another process needs in its environment to use the same store."""
-    return {
-        **CLIENT_DEFAULTS,
-        **{k: v for k, v in os.environ.items() if k in CLIENT_DEFAULTS},
-        "MLFLOW_TRACKING_URI": uri(),
-    }
-
-
 @contextlib.contextmanager
 def plainly(doing: str) -> Iterator[None]:
     """Turn what MLflow, its HTTP client, database or artefact store raises into a SlipwayError without credentials."""

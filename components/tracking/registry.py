@@ -20,7 +20,7 @@ from components.files import model_digest
 from components.params import Params
 from components.reports import card, results
 from components.serving import onnx_model
-from components.tracking import connection, provenance
+from components.tracking import connection, provenance, trusted
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -91,6 +91,7 @@ def add(params: Params, build: Path, run_id: str, digest: str, example: pa.Table
         "slipway.data": provenance.used_data(),
         "slipway.params": params.digest(),
         "slipway.run": run_id,
+        trusted.TAG: client.get_logged_model(model_id).tags[trusted.TAG],
         **{key: of_run[key] for key in TAGS_OF_RUN if key in of_run},
         **provenance.experiment(),  # the run was there before `retrain` saved its experiment
     }
@@ -108,9 +109,10 @@ def _logged(params: Params, build: Path, run_id: str, digest: str, example: pa.T
     run = client.get_run(run_id)
     query = f"source_run_id = '{run_id}' AND tags.`slipway.model` = '{digest}'"
     for model in client.search_logged_models([run.info.experiment_id], query):
-        if model.status == LoggedModelStatus.READY:
+        if model.status != LoggedModelStatus.READY:
+            client.delete_logged_model(model.model_id)
+        elif trusted.TAG in model.tags:  # else of an older version of Slipway
             return str(model.model_id)
-        client.delete_logged_model(model.model_id)
     made = client.create_logged_model(
         run.info.experiment_id,
         params.name,
@@ -123,6 +125,7 @@ def _logged(params: Params, build: Path, run_id: str, digest: str, example: pa.T
         folder = Path(name)
         meta = Model(made.artifact_location, run_id, model_uuid=made.model_id, model_id=made.model_id)
         _save(params, build, example, folder, meta)
+        client.set_logged_model_tags(made.model_id, {trusted.TAG: trusted.digest(folder / "model")})
         client.log_model_artifacts(made.model_id, str(folder / "model"))
     numbers = {k: v for k, v in run.data.metrics.items() if k.startswith(("test_", "cost."))}
     metrics = [

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Checkout:
-    """An opened checkout; `early` is what was started in it before the flow run began."""
+    """An opened checkout; `early` is what was started in it before the flow run began, `trust` is register's option."""
 
     repo: "Repo"
     children: Children
     early: Running | None = None
+    trust: bool = False
 
 
 _opened: list[Checkout] = []  # the one of this process, which holds the lock

@@ -24,6 +24,7 @@ def run(work: Checkout, *, changed: bool) -> str:
 def start(work: Checkout, *options: str) -> Running:
     """Start to register the model, under the name of the workspace's experiment."""
     name = experiment.save(work.repo)
+    options = (*options, "--trust") if work.trust else options
     return work.children.start([sys.executable, *COMMAND, *options], {"DVC_EXP_NAME": name})
 
 

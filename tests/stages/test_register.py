@@ -62,7 +62,7 @@ def run() -> dict[str, Any]:
     return found
 
 
-def asked(uri: str, given: Path) -> pa.Table:
+def asked(uri: str, given: Path, **_: object) -> pa.Table:
     """Ask the registered model in this process: where the fresh one is not what is tried, it takes seconds."""
     from mlflow.artifacts import download_artifacts
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from components import SlipwayError
 from components.serving import worker
 from components.tracking import connection, isolated
 
@@ -29,7 +30,9 @@ def test_a_model_of_an_older_version_still_answers(
     examples = json.loads(Path("model/input_example.json").read_text())["data"]
     images = [base64.b64decode(row[0]) for row in examples]
     pq.write_table(pa.table({worker.FILE_COLUMN: pa.array([*images, b"no image"], pa.binary())}), "given.parquet")
-    answers = isolated.predict("models:/old/1", Path("given.parquet")).to_pylist()
+    with pytest.raises(SlipwayError, match="nobody knows which code it was registered with"):
+        isolated.predict("models:/old/1", Path("given.parquet"))
+    answers = isolated.predict("models:/old/1", Path("given.parquet"), trust=True).to_pylist()
     assert [row["label"] for row in answers] == ["2", "8", "9", None]
     assert [row["error"] is None for row in answers] == [True, True, True, False]
     assert min(row["probability"] for row in answers[:3]) > 0.8
