@@ -10,7 +10,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,19 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from components import SlipwayError
+from components.data.csv_numbers import BLANKS, Style
 from components.files import file_or_text
 
 LONGEST = 64 * 2**20  # characters of a value in `rows`; csv's own limit of 128 Ki is less than a long text
 BLOCK_BYTES = 2**25  # bytes of text in memory at a time; no row may be longer
 DELIMITERS = (",", ";", "\t", "|")
-MISSING_WORDS = ("", "NA", "N/A", "NaN", "nan", "null", "None")
+# What databases, spreadsheets and pandas write for a missing value.
+MISSING_WORDS = (
+    *("", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "-nan", "null", "NULL", "Null", "(null)", "None", r"\N", "<NA>"),
+    *("NaT", "#N/A", "#N/A N/A", "#NA", "#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "1.#QNAN"),
+)
+# Signs of it only where all other values are numbers, dates or booleans; among words they are values.
+AMONG_NUMBERS = ("-", "--", "---", "\u2013", "\u2014", ".", "..", "...", "?", "na", "n.a.", "N.A.")
 Words = dict[str, Counter[str]]  # of each column
 
 
@@ -38,9 +45,15 @@ class Reading:
     encoding: str = "utf-8"
     missing: tuple[str, ...] = ()  # beside `words`
     words: tuple[str, ...] = MISSING_WORDS  # that stand for a missing value; but in text all of MISSING_WORDS do
-    decimal: str | None = None  # None: a comma where a column makes sense only so
+    decimal: str | None = None  # None: what a column makes sense with
     thousands: str | None = None
+    numbers: dict[str, Style] = field(default_factory=dict)  # columns that are written otherwise
+    dates: dict[str, str] = field(default_factory=dict)  # column -> format, as in strptime
     footer: int = 0  # last lines that are no data
+
+    def style(self, column: str) -> Style:
+        """Say how the numbers of a column are written."""
+        return self.numbers.get(column) or Style(self.decimal or ".", self.thousands or "")
 
 
 def arguments(parser: Any) -> None:
@@ -52,13 +65,16 @@ def arguments(parser: Any) -> None:
         "--encoding", default="utf-8", metavar="NAME", help="text encoding, such as latin-1 (default: utf-8)"
     )
     text = (
-        "text that also means a missing value, such as '?' (besides empty, NA, N/A, NaN, nan, null, None); repeatable"
+        "text that also means a missing value, such as unknown (besides empty, NA, NULL, NaN, #N/A and the like, and, "
+        "in columns of numbers, dates or booleans, - . and ?); repeatable"
     )
     parser.add_argument("--missing", action="append", default=[], metavar="TEXT", help=text)
     text = "word such as NA that is an ordinary value in text columns; repeatable"
     parser.add_argument("--not-missing", action="append", default=[], metavar="TEXT", help=text)
-    parser.add_argument("--decimal", choices=[".", ","], help="decimal mark (default: guessed by ingest)")
-    parser.add_argument("--thousands", metavar="CHARACTER", help="thousands separator, such as ','")
+    text = "decimal mark (default: guessed by ingest, column by column, and reported)"
+    parser.add_argument("--decimal", choices=[".", ","], help=text)
+    text = "thousands separator, such as ','; a blank stands for all kinds of blanks (default: guessed by ingest)"
+    parser.add_argument("--thousands", metavar="CHARACTER", help=text)
     parser.add_argument(
         "--footer",
         type=int,
@@ -85,6 +101,13 @@ def reading(options: dict[str, Any]) -> Reading:
         taken["delimiter"] = "\t"
     if len(taken.get("delimiter") or ",") != 1:
         raise SlipwayError(f"--delimiter {taken['delimiter']!r}: expected one character")
+    if taken.get("thousands") and taken["thousands"] in BLANKS:
+        taken["thousands"] = " "
+    mark = taken.get("thousands") or "_"
+    if len(mark) != 1 or mark.isalnum() or mark == taken.get("decimal"):
+        raise SlipwayError(
+            f"--thousands {mark!r}: expected one character, no digit or letter, and not the decimal mark"
+        )
     try:
         codecs.lookup(taken.get("encoding", "utf-8"))
     except LookupError:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.data.csv_reader import MISSING_WORDS, Reading
+from components.data import csv_numbers
+from components.data.csv_reader import AMONG_NUMBERS, MISSING_WORDS, Reading
 
 DATE = pa.timestamp("us")
 ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?$"
 ZONE = r"(Z|[+-]\d{2}:?\d{2})$"
-EXACT = 2**53  # whole numbers beyond it are not exact in float64
 NEARLY = 0.9  # of a column's values: that many numbers, and the others are mistakes or stand for missing
 
 
@@ -27,39 +27,59 @@ class Kind:
 
 
 def patterns(how: Reading) -> dict[str, str]:
-    """Return regular expressions of values: number, comma (a number with a decimal comma), grouped, date, truth."""
-    number = r"^[+-]?(\d+(D\d*)?|D\d+)([eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity)$"
-    if how.thousands:
-        number += rf"|^[+-]?\d{{1,3}}({re.escape(how.thousands)}\d{{3}})+(D\d*)?$"
-    found = {"number": number.replace("D", re.escape(how.decimal or "."))}
-    if how.decimal is None:
-        found["comma"] = number.replace("D", ",")
-    if how.thousands is None:
-        found["grouped"] = r"^[+-]?(\d{1,3}(,\d{3})+(\.\d*)?|\d{1,3}(\.\d{3})+,\d*|\d{1,3}([ '\x{00A0}]\d{3})+)$"
-    return found | {"date": ISO, "truth": r"^(?i:true|false)$"}
+    """Return regular expressions of values: number (plain), written (as people write numbers), date, truth."""
+    point = re.escape(how.decimal or ".")
+    number = rf"^[+-]?(\d+({point}\d*)?|{point}\d+)([eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity)$"
+    return {
+        "number": number,
+        "written": csv_numbers.anything(csv_numbers.marks(how.decimal, how.thousands)),
+        "date": ISO,
+        "truth": r"^(?i:true|false)$",
+    }
 
 
 def look(tables: Iterator[pa.Table], how: Reading) -> dict[str, Kind]:
     """Find what the values of each column look like, in one pass."""
     found: dict[str, Kind] = {}
     start = 1
+    expressions = patterns(how)
     for table in tables:
         for name in table.column_names:
             kind = found.setdefault(name, Kind())
-            kind.count += len(table) - table[name].null_count
-            for pattern, expression in patterns(how).items():
+            count = len(table) - table[name].null_count
+            kind.count += count
+            for pattern, expression in expressions.items():
                 same = pc.match_substring_regex(table[name], expression)
-                kind.matches[pattern] += pc.sum(same).as_py() or 0
+                matches = pc.sum(same).as_py() or 0
+                kind.matches[pattern] += matches
                 if pattern not in kind.odd and (at := pc.index(same, value=False).as_py()) >= 0:
                     kind.odd[pattern] = (start + at, table[name][at].as_py())
+                if pattern == "number" and matches == count > 0:  # all of them: no other look, which costs more
+                    kind.matches["written"] += count
+                    for other in ("date", "truth"):
+                        kind.odd.setdefault(other, _first_value(table[name], start))
+                    break
         start += len(table)
     return found
 
 
-def cast(column: pa.ChunkedArray, wanted: pa.DataType, how: Reading, form: str | None = None) -> pa.ChunkedArray:
+def is_plain(kind: Kind) -> bool:
+    """Tell whether all values of a column are numbers, dates or booleans: no words."""
+    return kind.count > 0 and any(kind.matches[pattern] == kind.count for pattern in ("number", "date", "truth"))
+
+
+def _first_value(column: pa.ChunkedArray, start: int) -> tuple[int, str]:
+    at = pc.index(column.is_valid(), value=True).as_py()
+    return start + at, column[at].as_py()
+
+
+def cast(
+    column: pa.ChunkedArray, wanted: pa.DataType, how: Reading, form: str | None = None, name: str = ""
+) -> pa.ChunkedArray:
     """Turn text into numbers, booleans or dates (`form` as in strptime), other types into the one wanted.
 
-    Raises ValueError with the value that cannot be one.
+    `name` is the column's: its numbers may be written in a style of their own. Raises ValueError with the value that
+    cannot be one.
     """
     has = column.type
     if pa.types.is_dictionary(has):
@@ -69,41 +89,23 @@ def cast(column: pa.ChunkedArray, wanted: pa.DataType, how: Reading, form: str |
             zone = has.tz
             return column.cast(pa.timestamp("us", zone), safe=False).cast(DATE)
         if (pa.types.is_integer(has) or pa.types.is_decimal(has)) and wanted == pa.float64():
-            _exact(column)
+            csv_numbers.exact(column)
         return column.cast(wanted)
     if wanted != pa.string():  # a word that is a value in text is none among numbers
-        column = pc.if_else(pc.is_in(column, pa.array(MISSING_WORDS, has)), pa.scalar(None, has), column)
+        column = pc.if_else(
+            pc.is_in(column, pa.array([*MISSING_WORDS, *AMONG_NUMBERS], has)), pa.scalar(None, has), column
+        )
     if wanted == pa.float64():
-        column = _plain(column, how)
-    elif wanted == pa.bool_():
+        return csv_numbers.cast(column.cast(pa.string()), how.style(name))
+    if wanted == pa.bool_():
         column = pc.utf8_lower(column)
     elif wanted == DATE:
         return _dates(column, form)
     try:
         return column.cast(wanted)
     except pa.ArrowInvalid:
-        noun = {pa.float64(): "number", pa.bool_(): "boolean (true or false)"}.get(wanted, str(wanted))
+        noun = "boolean (true or false)" if wanted == pa.bool_() else str(wanted)
         raise ValueError(f"{_first(column, wanted)!r} is not a {noun}") from None
-
-
-def _plain(column: pa.ChunkedArray, how: Reading) -> pa.ChunkedArray:
-    """Write numbers as the cast reads them."""
-    if how.thousands:
-        grouped = pc.match_substring_regex(column, rf"^[+-]?\d{{1,3}}({re.escape(how.thousands)}\d{{3}})+(\D\d*)?$")
-        column = pc.if_else(grouped, pc.replace_substring(column, how.thousands, ""), column)
-    if how.decimal == ",":
-        dotted = pc.match_substring(column, ".")
-        column = pc.if_else(dotted, column, pc.replace_substring(column, ",", "."))
-        if odd := next((text for text, no in zip(column.to_pylist(), dotted.to_pylist(), strict=True) if no), None):
-            raise ValueError(f"{odd!r} is not a number with a decimal comma")
-    _exact(column.filter(pc.match_substring_regex(column, r"^[+-]?\d{16,}$")))
-    return column
-
-
-def _exact(column: pa.ChunkedArray) -> None:
-    large = next((value for value in column.to_pylist() if value is not None and abs(int(value)) > EXACT), None)
-    if large is not None:
-        raise ValueError(f"{large} is too large to be represented exactly")
 
 
 def _dates(column: pa.ChunkedArray, form: str | None) -> pa.ChunkedArray:

@@ -14,7 +14,7 @@ from components.data import csv_reader, csv_values, dataset
 from components.data.csv_reader import Reading
 from components.data.csv_values import DATE
 from components.recipes.source import Command, Source, slug
-from components.recipes.tabular.source import guessing
+from components.recipes.tabular.source import guessing, numbers
 
 SECTION_OF_TYPE = {pa.float64(): "numeric", pa.string(): "categorical", pa.bool_(): "boolean", DATE: "dates"}
 Types = dict[str, pa.DataType]
@@ -67,31 +67,32 @@ def tabular(
     if reserved := next((name for name in own if name in dataset.RESERVED), None):
         raise SlipwayError(f"{file}: a column cannot be named {reserved!r}; leave it out (--drop {reserved})")
     words: csv_reader.Words = {}
+    no_class: tuple[str, ...] = ()  # what stands for a missing label beside `how.words`
     types: Types = dict.fromkeys(category, pa.string()) | dict.fromkeys(forms, DATE)
     if file.suffix == ".parquet":
         types = {name: types.get(name) or guessing.stored_type(file, schema.field(name)) for name in own}
     else:
-        kinds = csv_values.look(csv_reader.blocks(file, replace(how, words=csv_reader.MISSING_WORDS), words), how)
+        every = replace(how, words=(*csv_reader.MISSING_WORDS, *csv_reader.AMONG_NUMBERS))
+        kinds = csv_values.look(csv_reader.blocks(file, every, words), how)
         if not kinds:
             raise SlipwayError(f"{file}: there are no rows after the header")
-        comma = csv_reader.delimiter(file, how) != "," and any(guessing.with_comma(kind) for kind in kinds.values())
-        how = replace(how, decimal=how.decimal or ("," if comma else "."))
-        types = {
-            name: types.get(name) or guessing.guessed_type(file, name, how, kinds[name], comma=comma) for name in own
-        }
+        read = {name: kinds[name] for name in (*own, *label) if name not in types}
+        how = replace(how, numbers=numbers.styles(file, how, read))
+        types = {name: types.get(name) or guessing.guessed_type(file, name, how, kinds[name]) for name in own}
+        no_class = csv_reader.AMONG_NUMBERS if csv_values.is_plain(kinds[label[0]]) or label[0] in how.numbers else ()
     source = Source(slug(file.stem), "tabular", {}, iter(()), copies="keep")
     counted, tested = (
         guessing.label_values(file, how, label),
         guessing.label_values(test, how, label) if test else Counter[str](),
     )
-    if task == "number" or len(label) > 1 or (task is None and guessing.are_numbers(counted, how)):
+    if task == "number" or len(label) > 1 or (task is None and guessing.are_numbers(counted, how, label[0])):
         renamed = None
         source.settings = _settings(types, targets=label)
         source.others = {"register": {"minimum": {"r2": 0.0}}}
         chosen, other = "a number" if len(label) == 1 else "one number each", "class"
     else:
-        renamed = guessing.renamed_labels(file, rename, [*counted, *tested])
-        labels = sorted({renamed.get(value, value) for value in counted})
+        renamed = guessing.renamed_labels(file, rename, [*counted, *tested]) | dict.fromkeys(no_class)
+        labels = sorted({new for value in counted if (new := renamed.get(value, value)) is not None})
         if len(labels) < 2 or len(labels) > max(50, counted.total() // 10):
             lost = words.get(label[0], Counter[str]())
             raise SlipwayError(
@@ -105,15 +106,14 @@ def tabular(
             )
         source.settings = _settings(types, labels=labels)
         chosen, other = f"one of {len(labels)} classes", "number"
-        if odd := sorted({renamed.get(value, value) for value in tested} - set(labels)):
+        if odd := sorted({new for value in tested if (new := renamed.get(value, value)) is not None} - set(labels)):
             print(f"{test} has labels that {file} does not have: {', '.join(map(repr, odd[:5]))}; see --rename")
     print(f"to predict: {', '.join(label)}, {chosen}{'' if task else f'; if that is wrong, use --task {other}'}")
     for section, names in source.settings.items():
         if names:
             print(f"{section}: {', '.join(names[:20])}{f' and {len(names) - 20} more' if len(names) > 20 else ''}")
-    texts = source.settings["categorical"]
-    guessing.tell_missing(words, [*texts, *(label if renamed is not None else [])], how)
-    guessing.tell_other(file, how, [name for name in texts if name not in category])
+    guessing.tell_missing(words, types, how, {} if renamed is None or no_class else dict.fromkeys(label, "class"))
+    guessing.tell_other(file, how, [name for name in source.settings["categorical"] if name not in category])
     files = [(file, "train" if test else None), *([(test, "test")] if test else [])]
     source.tables = _examples(source, files, how, types, forms, label, renamed)
     return source
@@ -126,7 +126,7 @@ def _examples(
     types: Types,
     forms: dict[str, str | None],
     label: list[str],
-    renamed: dict[str, str] | None,
+    renamed: dict[str, str | None] | None,
 ) -> Iterator[pa.Table]:
     """Yield examples, of the types that the dataset has where it is there already; `renamed` None is for numbers."""
     if source.schema is not None:
@@ -145,8 +145,8 @@ def _examples(
                 if name in block.column_names
             }
             if renamed is None:
-                numbers = [guessing.cast(file, name, block[name], pa.float64(), how) for name in label]
-                columns["label"] = numbers[0] if len(label) == 1 else _lists(numbers)
+                values = [guessing.cast(file, name, block[name], pa.float64(), how) for name in label]
+                columns["label"] = values[0] if len(label) == 1 else _lists(values)
             else:
                 texts = guessing.cast(file, label[0], block[label[0]], pa.string(), how).to_pylist()
                 columns["label"] = pa.array([renamed.get(text, text) for text in texts], pa.string())

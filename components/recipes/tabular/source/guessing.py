@@ -63,37 +63,27 @@ def stored_type(file: Path, column: pa.Field) -> pa.DataType:
     )
 
 
-def guessed_type(file: Path, name: str, how: Reading, kind: Kind, *, comma: bool) -> pa.DataType:
-    """Return the type of a CSV's column: that of all its values.
+def guessed_type(file: Path, name: str, how: Reading, kind: Kind) -> pa.DataType:
+    """Return the type of a CSV's column: that of all its values; `how` knows which are numbers with marks or units.
 
     Raises SlipwayError where nearly all of them, but not all, are numbers or dates: a mistake, or a text that stands
     for missing, must not make categories of them.
     """
-    found = {"number": (pa.float64(), "numbers"), "date": (DATE, "dates"), "truth": (pa.bool_(), "booleans")}
+    found = {"written": (pa.float64(), "numbers"), "date": (DATE, "dates"), "truth": (pa.bool_(), "booleans")}
+    if name in how.numbers or kind.matches["number"] == kind.count > 0:
+        return pa.float64()
     for pattern, (wanted, noun) in found.items():
-        key = "comma" if comma and pattern == "number" else pattern
-        share = kind.matches[key] / kind.count if kind.count else 0.0
-        if share == 1:
+        share = kind.matches[pattern] / kind.count if kind.count else 0.0
+        if share == 1 and pattern != "written":
             return wanted
-        if share >= NEARLY and pattern != "truth":
-            row, text = kind.odd[key]
+        if NEARLY <= share < 1 and pattern != "truth":
+            row, text = kind.odd[pattern]
             raise SlipwayError(
-                f"{file}: column {name}: {kind.matches[key]:,} of {kind.count:,} values are {noun}, but row {row} has "
-                f"{text[:50]!r}; if that means a missing value, use --missing {text[:50]!r}; if the column is "
+                f"{file}: column {name}: {kind.matches[pattern]:,} of {kind.count:,} values are {noun}, but row {row} "
+                f"has {text[:50]!r}; if that means a missing value, use --missing {text[:50]!r}; if the column is "
                 f"categorical, use --category {name}"
             )
-    if how.thousands is None and kind.count and kind.matches["grouped"] / kind.count >= NEARLY:
-        text = kind.odd["number"][1]
-        raise SlipwayError(
-            f"{file}: column {name}: {text[:50]!r} looks like a number with thousands separators: use --thousands "
-            f"CHARACTER (and --decimal); if the column is categorical, use --category {name}"
-        )
     return pa.string()
-
-
-def with_comma(kind: Kind) -> bool:
-    """Tell whether a column's values are numbers only with a decimal comma; 1,234 may be either."""
-    return kind.matches["comma"] == kind.count > max(kind.matches["number"], kind.matches["grouped"])
 
 
 def blocks(file: Path, how: Reading) -> Iterator[pa.Table]:
@@ -112,18 +102,20 @@ def label_values(file: Path, how: Reading, label: Iterable[str]) -> Counter[str]
     return found
 
 
-def are_numbers(counted: Counter[str], how: Reading) -> bool:
+def are_numbers(counted: Counter[str], how: Reading, name: str) -> bool:
     """Tell whether the values to predict are numbers and not classes: more than MAX_CLASSES, or fractions."""
-    number, whole = re.compile(csv_values.patterns(how)["number"]), re.compile(r"[+-]?\d+")
-    values = [value for value in counted if value not in csv_reader.MISSING_WORDS]  # a class, if any
-    if not values or not all(number.fullmatch(value) for value in values):
+    words = (*csv_reader.MISSING_WORDS, *csv_reader.AMONG_NUMBERS)
+    values = pa.chunked_array([pa.array([value for value in counted if value not in words], pa.string())])
+    try:
+        numbers = csv_values.cast(values, pa.float64(), how, name=name)
+    except ValueError:
         return False
-    return len(values) > MAX_CLASSES or not all(whole.fullmatch(value) for value in values)
+    return len(values) > MAX_CLASSES or pc.any(pc.not_equal(pc.floor(numbers), numbers)).as_py() or False
 
 
-def renamed_labels(file: Path, rename: Iterable[str], values: list[str]) -> dict[str, str]:
+def renamed_labels(file: Path, rename: Iterable[str], values: list[str]) -> dict[str, str | None]:
     """Return the new names of labels; a label may have an equals sign itself."""
-    found = {}
+    found: dict[str, str | None] = {}
     for item in rename:
         cuts = [at for at, character in enumerate(item) if character == "=" and item[:at].strip() in values]
         if not cuts:
@@ -134,19 +126,31 @@ def renamed_labels(file: Path, rename: Iterable[str], values: list[str]) -> dict
     return found
 
 
-def tell_missing(words: csv_reader.Words, names: list[str], how: Reading) -> None:
-    """Tell which columns of text have missing values that stood there as a word."""
+def tell_missing(words: csv_reader.Words, types: dict[str, pa.DataType], how: Reading, classes: dict[str, str]) -> None:
+    """Tell which columns have words in place of values, and what they count as; `classes` are labels of text."""
     lines = []
-    for name in names:
-        found = {word: count for word, count in words.get(name, Counter[str]()).items() if word in how.words}
-        if found:
-            shown = " or ".join(map(repr, found))
-            options = " ".join(f"--not-missing {word}" for word in found)
-            values = (
-                "1 missing value was" if sum(found.values()) == 1 else f"{sum(found.values()):,} missing values were"
+    noun = {name: "category" for name, kind in types.items() if kind == pa.string()} | classes
+    for name, found in words.items():
+        taken = {word: count for word, count in found.items() if name not in noun or word in how.words}
+        kept = {word: count for word, count in found.items() if word in csv_reader.AMONG_NUMBERS and word not in taken}
+        if taken:
+            count = sum(taken.values())
+            options = " ".join(f"--not-missing {shlex.quote(word)}" for word in taken)
+            lines.append(
+                f"{name}: {'1 missing value was' if count == 1 else f'{count:,} missing values were'} "
+                f"{' or '.join(map(repr, taken))}{f'; {options} keeps them' if name in noun else ''}"
             )
-            lines.append(f"{name}: {values} {shown}; {options} keeps them")
-    tell(lines, "columns with such missing values")
+        if kept:
+            count = sum(kept.values())
+            values = (
+                "1 value counts as a {}, which is" if count == 1 else f"{count:,} values count as a {{}}, which are"
+            )
+            options = " ".join(f"--missing {shlex.quote(word)}" for word in kept)
+            lines.append(
+                f"{name}: {values.format(noun[name])} {' or '.join(map(repr, kept))}; if that means a missing value, "
+                f"use {options}"
+            )
+    tell(lines, "columns with such words")
 
 
 def tell_other(file: Path, how: Reading, names: list[str]) -> None:
@@ -185,7 +189,7 @@ def cast(
 ) -> pa.ChunkedArray:
     """Cast a column; SlipwayError names the value that cannot be, and the options that help."""
     try:
-        return csv_values.cast(column, wanted, how, form)
+        return csv_values.cast(column, wanted, how, form, name)
     except (ValueError, pa.ArrowException) as error:
         raise SlipwayError(
             f"{file}: column {name}: {str(error).splitlines()[0]}; if that means a missing value, use --missing TEXT; "
