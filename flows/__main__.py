@@ -93,8 +93,11 @@ def run(flow: str, options: dict[str, Any]) -> int:
             server.stop()
             os._exit(1)  # Prefect would try for minutes to send what it has left
         return 1
-    except KeyboardInterrupt:
-        print(f"{flow}: interrupted; finished stages are kept, and the next run resumes from there", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(
+            f"{flow}: {stop or 'interrupted'}; finished stages are kept, and the next run resumes from there",
+            file=sys.stderr,
+        )
         return 130
 
 
@@ -105,6 +108,7 @@ def _once(force: bool, *, trust: bool = False) -> int:
         if not force:
             register.start_early(work)
         from httpx import HTTPError
+        from prefect.exceptions import CancelledRun
         from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
         from flows.retrain import retrain
@@ -114,6 +118,8 @@ def _once(force: bool, *, trust: bool = False) -> int:
             # Prefect waits up to a second for its heartbeat's thread, which nobody listens to here.
             with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
                 retrain(force=force)
+        except CancelledRun:
+            raise KeyboardInterrupt("cancelled in Prefect") from None
         except HTTPError as error:
             raise server.LostError(
                 f"Prefect's server went away ({type(error).__name__}: {error}); the results of the stages are kept: "

@@ -4,28 +4,34 @@ from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled
 
 from components.files import read_json
-from flows.machinery import checkout, register, server, stages, summary
+from flows.machinery import checkout, register, runs, server, stages, summary
 from flows.machinery.stages import Outcome, TaskError
 
 
 @flow(name="retrain")
-def retrain(force: bool = False) -> list[Outcome]:
+def retrain(force: bool = False) -> list[Outcome] | State[list[Outcome]]:
     """Bring data and stages up to date, save the result as a DVC experiment, register the model.
 
     Works in the checkout of the current folder; a second run in it waits for the first. With `force` every
     stage runs, changed or not. Returns what became of each task. Raises TaskError, with what they said,
-    where some failed.
+    where some failed; for Prefect, a run that was cancelled there ends as cancelled.
     """
-    with checkout.opened() as work:
+    runs.claim()
+    with checkout.opened() as work, runs.cancellable(work.children) as cancelled:
+        runs.bury()
         outcomes = stages.run(work, force=force)
         registered: dict[str, Any] = {}
-        if not any(outcome.state in ("failed", "not run") for outcome in outcomes):
+        if not cancelled.is_set() and not any(outcome.state in ("failed", "not run") for outcome in outcomes):
             changed = any(outcome.state != "unchanged" for outcome in outcomes)
             task = stages.submit("register", lambda: register.run(work, changed=changed))
             outcomes += stages.outcomes({"register": task})
             registered = {} if outcomes[-1].error else read_json(register.OUT)
+        if cancelled.is_set():
+            return Cancelled(message="cancelled in Prefect")
         parts = summary.blocks(outcomes, registered, server.served())
     print(f"\n{summary.text(parts)}", flush=True)
     create_markdown_artifact(summary.markdown(parts), key="retrain", description="summary of this run")

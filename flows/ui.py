@@ -1,7 +1,7 @@
 """MLflow, Prefect and the data report in the browser, on loopback, until Ctrl-C."""
 
+import contextlib
 import os
-import sys
 import threading
 import time
 from collections import deque
@@ -14,7 +14,7 @@ from components import SlipwayError
 from components.files import write_json
 from components.tracking import runs
 from flows.machinery import logs, server
-from flows.machinery.process import Children, Running
+from flows.machinery.process import Children, Running, guarded
 
 REPORT = Path("build/validation/report.html")
 PORTS = {"mlflow": 5000, "prefect": 4200, "report": 8010}  # the next free one, where one is taken
@@ -64,7 +64,7 @@ def _shared() -> dict[str, str]:
 def _commands(ports: Mapping[str, int]) -> dict[str, list[str]]:
     mlflow = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(ports.get("mlflow")), "--workers", "1"]
     commands = {
-        "mlflow": [sys.executable, "-m", *mlflow, "--backend-store-uri", runs.uri()],
+        "mlflow": guarded("-m", *mlflow, "--backend-store-uri", runs.uri()),
         "prefect": server.command(ports.get("prefect", 0)),
     }
     return {name: command for name, command in commands.items() if name in ports}
@@ -83,6 +83,7 @@ def _serve(children: Children, commands: Mapping[str, list[str]], addresses: Map
             if not waiting:
                 write_json(server.UI_FILE, dict(addresses))
                 print(f"{_lines(addresses)}\nlogs: {logs.FOLDER}/\nCtrl-C stops them.", flush=True)
+                threading.Thread(target=_bury, args=(addresses["prefect"],), daemon=True).start()
             elif time.monotonic() > until:
                 raise SlipwayError(f"no response within {START_SECONDS:.0f} s from {', '.join(waiting)}")
         time.sleep(0.2)
@@ -91,6 +92,15 @@ def _serve(children: Children, commands: Mapping[str, list[str]], addresses: Map
     code = running[name].returncode
     how = f"killed by signal {-code}" if code < 0 else f"with code {code}"
     raise SlipwayError("\n".join((f"{name} stopped unexpectedly, {how}; its last lines:", *last[name])))
+
+
+def _bury(address: str) -> None:
+    """Mark runs that died as such; what Prefect's server has against it is told by the next run."""
+    os.environ.setdefault("PREFECT_API_URL", f"{address}/api")
+    from flows.machinery import runs as flow_runs
+
+    with contextlib.suppress(Exception):
+        flow_runs.bury()
 
 
 def _follow(children: Children, name: str, process: Running, last: deque[str]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components import SlipwayError
+from components import SlipwayError, files
 from flows.machinery.process import Children, Running
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def opened() -> Iterator[Checkout]:
     except NotDvcRepoError:
         raise SlipwayError(f"{Path.cwd()} is not a DVC repository: run this in the project's root") from None
     with alone(Path(repo.tmp_dir, "slipway.lock")), Children() as children:
+        files.sweep(Path(), *(Path(place) for place, *_ in os.walk("build")))  # of processes that were killed
         _opened.append(Checkout(repo, children))
         try:
             yield _opened[0]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from components import SlipwayError
+from components import SlipwayError, temporary
 
 # What a group of processes is sent when it must end, and how many seconds it then has. SIGINT comes first
 # because that is what Ctrl-C sends: a training notes that it was interrupted.
@@ -19,21 +19,34 @@ END_SIGNALS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 1.0
 
 
 Running = subprocess.Popen[str]
+GUARDED = Path(__file__).with_name("guarded.py")
+
+
+def guarded(*words: str) -> list[str]:
+    """Return the command that runs `-m MODULE ...` or a file with this Python and ends when this process has ended."""
+    return [sys.executable, "-P", str(GUARDED), str(os.getpid()), *words]
 
 
 class Children:
-    """The running children of one flow; leaving the context ends all that still run, from then on `ended` is true."""
+    """The running children of one flow; leaving the context ends all that still run, from then on `ended` is true.
+
+    Within the context their temporary files go into a folder of it: what any library leaves there goes with it.
+    """
 
     def __init__(self) -> None:
         self._running: dict[int, Running] = {}
+        self._environment: dict[str, str] = {}
         self._lock = threading.Lock()
         self.ended = False
 
     def __enter__(self) -> "Children":
+        self._room = temporary.folder()
+        self._environment = {"TMPDIR": str(self._room.__enter__())}
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         self.end()
+        self._room.__exit__(*error)
 
     def start(self, command: list[str], env: Mapping[str, str] | None = None) -> Running:
         """Start a command whose output `follow` reads; its stdin is empty: nobody could answer a question."""
@@ -47,7 +60,7 @@ class Children:
                 stderr=subprocess.STDOUT,
                 encoding="utf-8",
                 errors="replace",
-                env=environment(env),
+                env=environment({**self._environment, **(env or {})}),
                 start_new_session=True,  # its process id is also that of its group
             )
             self._running[process.pid] = process

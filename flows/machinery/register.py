@@ -1,12 +1,11 @@
 """The flow's last task: the state of the workspace as a DVC experiment, its model in the registry."""
 
-import sys
 from pathlib import Path
 
 from components.files import read_json
 from flows.machinery import experiment, stages
 from flows.machinery.checkout import Checkout
-from flows.machinery.process import Running
+from flows.machinery.process import Running, guarded
 
 OUT = Path("build/register.json")
 COMMAND = ["-m", "components", "register", "--build", "build", "--data", "data", "--out", str(OUT)]
@@ -25,7 +24,7 @@ def start(work: Checkout, *options: str) -> Running:
     """Start to register the model, under the name of the workspace's experiment."""
     name = experiment.save(work.repo)
     options = (*options, "--trust") if work.trust else options
-    return work.children.start([sys.executable, *COMMAND, *options], {"DVC_EXP_NAME": name})
+    return work.children.start(guarded(*COMMAND, *options), {"DVC_EXP_NAME": name})
 
 
 def start_early(work: Checkout) -> None:

@@ -5,7 +5,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from urllib.request import ProxyHandler, build_opener
 from components import SlipwayError
 from components.tracking import connection
 from flows.machinery import logs
-from flows.machinery.process import Running
+from flows.machinery.process import Running, guarded
 
 UI_FILE = Path(".prefect/ui.json")  # what `make ui` serves, while it does: {"prefect": address, ...}
 STARTUP_SECONDS = 180.0
@@ -28,9 +27,9 @@ class LostError(SlipwayError):
 
 
 def command(port: int, *options: str) -> list[str]:
-    """Return the command that starts Prefect's server on loopback."""
+    """Return the command that starts Prefect's server on loopback, for as long as this process lives."""
     options = ("--host", "127.0.0.1", "--port", str(port), *options)
-    return [sys.executable, "-m", "prefect", "server", "start", *options]
+    return guarded("-m", "prefect", "server", "start", *options)
 
 
 def free_port(port: int = 0) -> int:

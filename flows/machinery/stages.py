@@ -4,7 +4,6 @@ What is up to date is decided in this process (milliseconds a stage); what is no
 (step.py), whose lines reach the terminal and the log of the task as they come.
 """
 
-import sys
 import threading
 import time
 from collections import deque
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from components import SlipwayError
 from flows.machinery.checkout import Checkout
-from flows.machinery.process import Children, Running
+from flows.machinery.process import Children, Running, guarded
 from flows.machinery.step import CODES
 
 if TYPE_CHECKING:
@@ -158,6 +157,6 @@ def _bring(work: Checkout, stage: "Stage", *, force: bool) -> str:
     """Bring one node up to date, the body of its task; return what was done."""
     if not force and unchanged(work, stage):
         return "unchanged"
-    command = [sys.executable, "-P", str(Path(__file__).with_name("step.py")), stage.addressing]
+    command = guarded(str(Path(__file__).with_name("step.py")), stage.addressing)
     running = work.children.start([*command, "--force"] if force else command)
     return STATES[follow(stage.addressing, running, work.children)]

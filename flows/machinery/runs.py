@@ -1,0 +1,120 @@
+"""The run as Prefect knows it: whose it is, whether it was cancelled there, and what became of those that died."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from components import temporary
+from flows.machinery import server
+from flows.machinery.process import Children
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
+
+FLOW = "retrain"
+LOOK_SECONDS = 2.0
+UNCLAIMED_SECONDS = 30.0  # a run claims itself at once: one that has not was killed before
+LAST_SECONDS = 10.0  # that a run has to end when what started it has ended
+CRASHED = "its process ended without a word: it was killed, or the machine was stopped"
+
+
+def claim() -> None:
+    """Note on the flow run of this context that this process is it; `bury` then knows when it is dead.
+
+    A run that Prefect's runner started ends with that: nobody else would see to it.
+    """
+    from prefect.runtime import flow_run
+
+    with _client() as client:
+        client.update_flow_run(flow_run.id, infrastructure_pid=temporary.owner())
+    if served():
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def served() -> bool:
+    """Return whether Prefect's runner started this process, as it does for a schedule."""
+    return "PREFECT__FLOW_RUN_ID" in os.environ
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(LOOK_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(LAST_SECONDS)
+    os._exit(1)
+
+
+def bury() -> None:
+    """Mark the runs whose processes are dead as crashed, and those of them that were to be cancelled as cancelled."""
+    from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+
+    under_way = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
+    with _client() as client:
+        for run in client.read_flow_runs(
+            flow_filter=FlowFilter.model_validate({"name": {"any_": [FLOW]}}),
+            flow_run_filter=FlowRunFilter.model_validate(under_way),
+        ):
+            if _dead(run):
+                _bury(client, run)
+
+
+def _dead(run: "FlowRun") -> bool:
+    began = run.start_time or run.created or run.expected_start_time
+    age = began.timestamp() if began else time.time()
+    if run.infrastructure_pid:
+        # what is known of another machine's process is only its age; on a shared server it may well live
+        return temporary.is_dead(run.infrastructure_pid, None if server.configured() else age)
+    return not server.configured() and time.time() - age > UNCLAIMED_SECONDS
+
+
+def _bury(client: "SyncPrefectClient", run: "FlowRun") -> None:
+    from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
+    from prefect.states import Cancelled, Crashed
+
+    cancelled = run.state is not None and run.state.is_cancelling()
+    end = Cancelled if cancelled else Crashed
+    for task in client.read_task_runs(
+        flow_run_filter=FlowRunFilter.model_validate({"id": {"any_": [run.id]}}),
+        task_run_filter=TaskRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING"]}}}),
+    ):
+        client.set_task_run_state(task.id, end(message=CRASHED), force=True)
+    client.set_flow_run_state(run.id, end(message=CRASHED), force=True)
+
+
+@contextmanager
+def cancellable(children: Children) -> Iterator[threading.Event]:
+    """Look now and then whether the run of this context is cancelled in Prefect; then end the children.
+
+    Yields what is set when it was. Prefect's runner does this itself for the runs that it started.
+    """
+    from prefect.runtime import flow_run
+
+    cancelled, over, own = threading.Event(), threading.Event(), flow_run.id
+
+    def look() -> None:
+        with _client() as client:
+            while not over.wait(LOOK_SECONDS):
+                with suppress(Exception):  # a server that is away is found by Prefect itself
+                    state = client.read_flow_run(own).state
+                    if state is not None and (state.is_cancelling() or state.is_cancelled()):
+                        cancelled.set()
+                        children.end()
+                        return
+
+    if not served():
+        threading.Thread(target=look, daemon=True).start()
+    try:
+        yield cancelled
+    finally:
+        over.set()
+
+
+def _client() -> "SyncPrefectClient":
+    from prefect.client.orchestration import get_client
+
+    return get_client(sync_client=True)

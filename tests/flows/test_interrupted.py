@@ -1,0 +1,85 @@
+"""A flow that is killed, or cancelled in Prefect: nothing of it lives on, and Prefect says what became of it."""
+
+import os
+import signal
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from components import temporary
+from tests.flowing import end, flows, gone, repository, until
+
+pytestmark = pytest.mark.e2e  # each starts whole flow runs
+
+WAITS: dict[str, dict[str, Any]] = {
+    "a": {"cmd": "sleep 600 & echo $$ $! > pids; echo started; wait; echo 1 > a", "outs": ["a"]}
+}
+ENDS = "stages: {a: {cmd: echo 1 > a, outs: [a]}}"
+
+
+def states(path: Path) -> list[tuple[str, str]]:
+    """Return the flow runs' and the task runs' states, the oldest first."""
+    with sqlite3.connect(path / ".prefect/prefect.db") as database:
+        query = "select state_type from {} order by created"
+        return [(kind, state) for kind in ("flow_run", "task_run") for (state,) in database.execute(query.format(kind))]
+
+
+def test_killed_nothing_lives_on_and_the_next_run_says_that_it_crashed(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "tmp").mkdir()
+    home = {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "tmp")}
+    path = repository(tmp_path / "repo", WAITS)
+    process = flows(path, "retrain", **home)
+    until(process, "a: started")
+    family = {child.pid: child.cmdline() for child in psutil.Process(process.pid).children(recursive=True)}
+    stage = [int(pid) for pid in (path / "pids").read_text().split()]
+    assert any("prefect" in words for words in family.values()) and set(stage) <= set(family)
+    time.sleep(3)  # until the server has been told that the task runs
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not [words for pid, words in family.items() if not gone(pid, 20)]
+    assert states(path) == [("flow_run", "RUNNING"), ("task_run", "RUNNING")]
+    assert list((tmp_path / "tmp").glob("slipway-*"))
+
+    (path / "dvc.yaml").write_text(ENDS)
+    (path / "build").mkdir()
+    (path / "build" / f".m.json.{process.pid}-1-{temporary.owner()[-4:]}.00ff00.tmp").touch()
+    process = flows(path, "retrain", **home)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out
+    assert "waiting" not in out  # for no lock of the dead
+    assert states(path) == [
+        ("flow_run", "CRASHED"), ("flow_run", "COMPLETED"),
+        ("task_run", "CRASHED"), ("task_run", "COMPLETED"), ("task_run", "COMPLETED"),
+    ]  # fmt: skip
+    assert not list((path / "build").glob(".*.tmp"))
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_cancelled_in_prefect_a_run_at_a_terminal_ends_within_seconds(tmp_path: Path, prefect_server: str) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.states import Cancelling
+
+    path = repository(tmp_path, WAITS)
+    process = flows(path, "retrain", PREFECT_API_URL=prefect_server)
+    try:
+        until(process, "a: started")
+        with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
+            running = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING"]}}})
+            (run,) = client.read_flow_runs(flow_run_filter=running)
+            client.set_flow_run_state(run.id, Cancelling())
+            began = time.monotonic()
+            out, _ = process.communicate(timeout=60)
+            assert time.monotonic() - began < 20
+            assert process.returncode == 130, out
+            assert "cancelled in Prefect; finished stages are kept" in out.splitlines()[-1] and "Traceback" not in out
+            assert client.read_flow_run(run.id).state_name == "Cancelled"
+    finally:
+        end(process, signal.SIGKILL)
+    assert all(gone(int(pid), 1) for pid in (path / "pids").read_text().split())
