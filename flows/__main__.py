@@ -94,10 +94,8 @@ def run(flow: str, options: dict[str, Any]) -> int:
             os._exit(1)  # Prefect would try for minutes to send what it has left
         return 1
     except KeyboardInterrupt as stop:
-        print(
-            f"{flow}: {stop or 'interrupted'}; finished stages are kept, and the next run resumes from there",
-            file=sys.stderr,
-        )
+        why = str(stop) or "interrupted"
+        print(f"{flow}: {why}; finished stages are kept, and the next run resumes from there", file=sys.stderr)
         return 130
 
 
