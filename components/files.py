@@ -37,12 +37,13 @@ def _full(text: str, there: Callable[[Path], bool]) -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, leaves: Callable[[Path, Path], None] | None = None) -> Iterator[Path]:
     """Yield a path beside `path` to write a file or folder to; put it in the place of `path` if all went well.
 
     What `path` held before is kept until then, and for good where the block raises. All is on disk before it takes its
     place (fsync), and there is no moment without the old or the new: a process that is killed leaves one of them, and
-    something hidden beside it that the next `replacing` or `sweep` removes.
+    something hidden beside it that the next `replacing` or `sweep` removes. `leaves(old, new)` is called where a folder
+    was replaced, before what it held is removed; where it raises, the old folder comes back.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _settle(path.parent, path.name)
@@ -52,7 +53,13 @@ def replacing(path: Path) -> Iterator[Path]:
         if not path.is_dir() or path.is_symlink():
             aside.replace(path)
         elif not _exchanged(aside, path):
-            _swapped(aside, path)
+            _swapped(aside, path, leaves)
+        elif leaves is not None:
+            try:
+                leaves(aside, path)
+            except BaseException:
+                _exchanged(aside, path)
+                raise
         _sync_folder(path.parent)
 
 
@@ -89,11 +96,13 @@ def _settle(folder: Path, name: str = "") -> None:
                     temporary.remove(path)
 
 
-def _swapped(new: Path, old: Path) -> None:
+def _swapped(new: Path, old: Path, leaves: Callable[[Path, Path], None] | None) -> None:
     """Put one folder in the place of another by two renames; killed between them, `_settle` undoes the first."""
     kept = new.with_suffix(".old.tmp")
     old.rename(kept)
     try:
+        if leaves is not None:
+            leaves(kept, new)
         new.replace(old)
     finally:
         if not old.exists():

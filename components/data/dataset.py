@@ -13,8 +13,9 @@ import struct
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from multiprocessing import get_context
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,6 +30,31 @@ SPLITS = ("train", "validation", "test")
 RESERVED = {"id": pa.string(), "label": pa.string(), "split": pa.string()}
 KEY_DIGITS = 32  # of an id: the hash, which the copies of an example share
 ID = rf"^[0-9a-f]{{{KEY_DIGITS}}}(-([2-9]|[1-9][0-9]+))?$"  # as a regular expression
+JUNK = (  # names of what systems and programs leave in folders; .dvcignore has the same
+    ".DS_Store",
+    "._*",
+    "__MACOSX",
+    ".Spotlight-V100",
+    ".Trashes",
+    ".Trash-*",
+    ".fseventsd",
+    "Thumbs.db",
+    "desktop.ini",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "@eaDir",
+    ".directory",
+    ".nfs*",
+    ".fuse_hidden*",
+    "lost+found",
+    ".ipynb_checkpoints",
+    "~$*",
+    ".~lock.*",
+    ".*.swp",
+    ".*.swo",
+    ".#*",
+    "*~",
+)
 MIN_PARALLEL_ROWS = 5000  # rows under which starting worker processes costs more than it brings
 
 
@@ -42,14 +68,20 @@ class Chunk:
     rows: int
 
 
+def is_junk(path: PurePath | str) -> bool:
+    """Tell whether a file is no data, or lies in such a folder: what systems and programs leave, in any letter case."""
+    names = [name.lower() for name in PurePath(path).parts]
+    return any(fnmatchcase(name, pattern.lower()) for name in names for pattern in JUNK)
+
+
 def files(folder: Path) -> list[Path]:
     """Return the dataset's Parquet files in order of their names.
 
-    Raises SlipwayError for a missing or empty folder and for anything else that lies in it.
+    Raises SlipwayError for a missing or empty folder and for anything else that lies in it, but for junk.
     """
     if not folder.is_dir():
         raise SlipwayError(f"{folder}: no such dataset; `dvc pull` fetches it, `slipway ingest` makes one")
-    found = sorted(path for path in folder.iterdir() if path.name != ".gitignore")
+    found = sorted(path for path in folder.iterdir() if path.name != ".gitignore" and not is_junk(path.name))
     for path in found:
         if path.suffix != ".parquet" or not path.is_file():
             raise SlipwayError(f"{path}: a dataset may contain only Parquet files; move this one elsewhere")

@@ -11,14 +11,16 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from components import SlipwayError
+from components.data import dataset
 
 FILES_NAMED = 3  # files that an error names
 
 
-def removable(folder: Path) -> None:
+def removable(folder: Path, called: Path | None = None) -> None:
     """Raise SlipwayError, which names them, where a folder holds files whose content DVC's cache does not have.
 
-    For a folder whose place something new is to take. One that is not there, or empty, may go.
+    For a folder whose place something new is to take. One that is not there, or empty, may go. `called` is its name in
+    messages.
     """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise SlipwayError(
@@ -28,17 +30,18 @@ def removable(folder: Path) -> None:
         names = ", ".join(str(path.relative_to(folder)) for path in found[:FILES_NAMED])
         more = f" and {len(found) - FILES_NAMED:,} more" if len(found) > FILES_NAMED else ""
         raise SlipwayError(
-            f"{folder}: contains files that DVC does not keep ({names}{more}) and that would be lost; move them away, "
-            "or choose another folder (if they are earlier results of the stage, `dvc commit` keeps them)"
+            f"{called or folder}: contains files that DVC does not keep ({names}{more}) and that would be lost; move "
+            "them away, or choose another folder (if they are earlier results of the stage, `dvc commit` keeps them)"
         )
 
 
 def _lost(folder: Path) -> Iterator[Path]:
-    """List the files of a folder, its folders included, that are not in DVC's cache by their content."""
+    """List the files of a folder, its folders included, that are not in DVC's cache by their content; no junk."""
     files = [
         Path(place, name)
         for place, folders, names in os.walk(folder)
         for name in (*names, *(name for name in folders if Path(place, name).is_symlink()))
+        if not dataset.is_junk(Path(place, name).relative_to(folder))
     ]
     if not files:
         return
@@ -70,7 +73,7 @@ def versionable(data: Path) -> None:
 def replaceable(data: Path) -> None:
     """Raise SlipwayError unless DVC holds all that the folder has, and data.dvc says so: nothing of it may be lost."""
     removable(data)
-    if not any(path.is_file() for path in data.rglob("*")):
+    if not any(path.is_file() and not dataset.is_junk(path.relative_to(data)) for path in data.rglob("*")):
         return
     pointer = data.with_name(data.name + ".dvc")
     try:
@@ -79,6 +82,17 @@ def replaceable(data: Path) -> None:
         known = False
     if not known:
         raise SlipwayError(f"{data}: differs from {pointer}; run `dvc add {data}` first, or move the folder away")
+
+
+def taken_over(old: Path, data: Path, new: Path) -> None:
+    """Let a dataset go that `new` replaced: `old` is where it is now, `data` what it was called; junk moves along.
+
+    Raises SlipwayError as `removable` does: somebody may have put a file there at the last moment.
+    """
+    removable(old, data)
+    for path in sorted(old.iterdir()):
+        if dataset.is_junk(path.name):
+            path.rename(new / path.name)
 
 
 def recorded(data: Path) -> str:

@@ -73,16 +73,19 @@ def run(
     """
     current = params_module.load(params) if params.exists() else None  # a mistake there stops us before anything
     versions.versionable(data)
-    found = commands()[source].read(**options)
-    name = slug(name) if name else found.name
     with _alone(data):
-        old = [] if replace or not data.exists() else [path for path in data.iterdir() if path.suffix == ".parquet"]
+        old = not replace and any(not dataset.is_junk(path.name) for path in data.glob("*.parquet"))
+        if old:
+            dataset.files(data)  # nothing else may lie there
+        else:
+            versions.replaceable(data)
+        _must_lie_outside(data, options)
+        found = commands()[source].read(**options)
+        name = slug(name) if name else found.name
         columns = _columns(found, current if old else None)
         found.schema = columns if old else None
         if old and current is not None:
             _same_clock(current.task, found.settings)
-        if not old:
-            versions.replaceable(data)
         settings = {"recipe": found.recipe, found.recipe: found.settings}
         inherited: list[str] = []
         if not old:
@@ -95,13 +98,14 @@ def run(
             }
             if current is not None and not (keep_params or new_dataset.same(found, current)):
                 inherited = new_dataset.inherited(current, found, name)
-        settle = partial(changes.merged, params, {} if keep_params else settings, grow=bool(old))
+        settle = partial(changes.merged, params, {} if keep_params else settings, grow=old)
         settle()  # what does not fit stops us before the data is read
-        known = _known(data, old, columns, keep=(copies or found.copies) == "keep")
+        known = _known(data if old else None, columns, keep=(copies or found.copies) == "keep")
         before = versions.recorded(data) if not old else ""
         tables = _new(found, columns, known)
         with ExitStack() as undo:
-            with _adding(data) if old else replacing(data) as aside:
+            leaves = partial(_leaves, data)
+            with _adding(data) if old else replacing(data, leaves) as aside:
                 pieces = dataset.write(tables, aside, name)
                 text, changed = settle()
                 if not old:
@@ -121,6 +125,19 @@ def run(
     versions.record(data)
     if before and before != versions.recorded(data):
         print(f"it replaces version {before} of {data}, which DVC keeps: restore the old {data}.dvc to get it back")
+
+
+def _must_lie_outside(data: Path, options: dict[str, Any]) -> None:
+    """Raise SlipwayError for a file to be read that lies in the folder of the dataset."""
+    for path in (value for value in options.values() if isinstance(value, Path)):
+        if path.resolve().is_relative_to(data.resolve()):
+            raise SlipwayError(
+                f"{path} lies in {data}/, which holds the dataset alone; move it elsewhere and ingest it from there"
+            )
+
+
+def _leaves(data: Path, old: Path, new: Path) -> None:
+    versions.taken_over(old, data, new)
 
 
 @contextmanager
@@ -162,24 +179,33 @@ def _adding(data: Path) -> Iterator[Path]:
         yield aside
         sync(aside)
         pieces = sorted(aside.iterdir())
-        for piece in pieces:
-            if (data / piece.name).exists():
-                raise SlipwayError(
-                    f"{data / piece.name} already exists with other examples; choose another --name, or use --replace"
-                )
         moved: list[Path] = []
         try:
-            moved.extend(piece.rename(data / piece.name) for piece in pieces)
+            moved.extend(_moved(piece, data / piece.name) for piece in pieces)
         except BaseException:
             for path in moved:
                 path.unlink()
             raise
 
 
-def _known(data: Path, files: list[Path], columns: pa.Schema, *, keep: bool) -> Known:
-    """Take in id, label and split of the examples that the dataset has."""
+def _moved(piece: Path, place: Path) -> Path:
+    """Move a file to a place where there is none; SlipwayError where there is one, were it made just now."""
+    try:
+        os.link(piece, place)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        if not place.exists():
+            return piece.rename(place)
+    else:
+        return place
+    raise SlipwayError(f"{place} already exists with other examples; choose another --name, or use --replace")
+
+
+def _known(data: Path | None, columns: pa.Schema, *, keep: bool) -> Known:
+    """Take in id, label and split of the examples that the dataset has, if there is one."""
     known = Known(keep=keep)
-    for chunk in dataset.chunks(data, columns) if files else []:
+    for chunk in dataset.chunks(data, columns) if data else []:
         part = dataset.read(chunk, columns, only=("id", "label", "split"))
         known.have(part["id"].to_pylist(), map(str, part["label"].to_pylist()), part["split"].to_pylist())
     return known

@@ -108,7 +108,7 @@ def _read(path: Path, **options: Any) -> "tuple[list[str], pa.Table]":
     import pyarrow as pa
 
     from components import SlipwayError
-    from components.data import csv_reader
+    from components.data import csv_reader, dataset
 
     kind = path.suffix.lower()
     if kind in (".csv", ".tsv"):
@@ -128,7 +128,9 @@ def _read(path: Path, **options: Any) -> "tuple[list[str], pa.Table]":
     if kind in (".gz", ".zip", ".bz2", ".xz"):
         raise SlipwayError(f"{path}: unpack it first")
     found = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
-    found = [item for item in found if not item.name.startswith(".")]
+    if path.is_dir():
+        found = [item for item in found if not item.name.startswith(".")]
+        found = [item for item in found if not dataset.is_junk(item.relative_to(path))]
     try:
         table = pa.table({FILE_COLUMN: pa.array([item.read_bytes() for item in found], pa.binary())})
     except FileNotFoundError:

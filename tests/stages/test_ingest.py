@@ -468,7 +468,11 @@ def test_a_dataset_that_cannot_be_put_in_place_leaves_params_as_they_were(
     def not_exchanged(new: Path, old: Path) -> bool:
         return bool(refused(old, new))
 
+    def unlinked(*_: object) -> None:
+        raise PermissionError
+
     monkeypatch.setattr(Path, "rename", refused)
+    monkeypatch.setattr(os, "link", unlinked)  # a file system without hard links
     monkeypatch.setattr(files, "_exchanged", not_exchanged)
     with pytest.raises(PermissionError):
         ingest.run("images", folder=calves, replace=replace)

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from components import SlipwayError
+from components.data import dataset
 from components.recipes.source import BATCH_ROWS, SPLIT_FOLDERS, Command, Source, slug
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au", ".w64", ".rf64")
@@ -178,7 +179,7 @@ def _files(path: Path, skipped: Counter[str]) -> Iterator[tuple[PurePosixPath, b
 def _folder(path: Path, skipped: Counter[str]) -> Iterator[tuple[PurePosixPath, bytes]]:
     for file in sorted(path.rglob("*")):
         name = PurePosixPath(file.relative_to(path).as_posix())
-        if file.is_file() and _wanted(name, file.stat().st_size, skipped):
+        if file.is_file() and not dataset.is_junk(name) and _wanted(name, file.stat().st_size, skipped):
             yield name, file.read_bytes()
 
 
@@ -190,15 +191,15 @@ def _tar(path: Path, skipped: Counter[str]) -> Iterator[tuple[PurePosixPath, byt
     """
     try:
         with tarfile.open(path) as archive:
-            names = [member.name for member in archive if member.isfile()]
+            names = [member.name for member in archive if member.isfile() and not dataset.is_junk(member.name)]
             _must_have_ended(archive)
             tops = {PurePosixPath(name).parts[:1] for name in names if len(PurePosixPath(name).parts) > 1}
             flat = any(len(PurePosixPath(name).parts) == 1 and _is_sound(PurePosixPath(name)) for name in names)
-            above = 0 if flat or len(tops - {("__MACOSX",)}) != 1 or _is_split(tops) else 1
+            above = 0 if flat or len(tops) != 1 or _is_split(tops) else 1
         with tarfile.open(path, "r|*") as archive:
             for member in archive:
                 name = PurePosixPath(member.name)
-                if member.isdir():
+                if member.isdir() or dataset.is_junk(name):
                     continue
                 if not member.isfile():
                     skipped["a link or a device in the archive"] += 1
@@ -226,7 +227,7 @@ def _is_split(tops: Iterable[tuple[str, ...]]) -> bool:
 
 
 def _is_sound(name: PurePosixPath) -> bool:
-    return name.suffix.lower() in SUFFIXES and not any(part.startswith((".", "__MACOSX")) for part in name.parts)
+    return name.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in name.parts)
 
 
 def _wanted(name: PurePosixPath, size: int, skipped: Counter[str]) -> bool:

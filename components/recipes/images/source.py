@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from components import SlipwayError
-from components.data import csv_reader
+from components.data import csv_reader, dataset
 from components.files import folder_or_text
 from components.recipes.source import BATCH_ROWS, SPLIT_FOLDERS, Command, Source, slug, tell
 
@@ -144,7 +144,12 @@ def _in_classes(folder: Path, skipped: Counter[str]) -> list[Found]:
             f"{folder}: no class folders; expected {folder}/LABEL/*.png, or a list of labels: --labels FILE.csv"
         )
     above = [folder, *(tops if official else [])]
-    loose = [path for top in above for path in sorted(top.iterdir()) if path.is_file() and path.name[0] != "."]
+    loose = [
+        path
+        for top in above
+        for path in sorted(top.iterdir())
+        if path.is_file() and path.name[0] != "." and not dataset.is_junk(path.name)
+    ]
     if loose:
         some = ", ".join(path.relative_to(folder).as_posix() for path in loose[:3])
         skipped[f"not in a class folder: {some}{', ...' if len(loose) > 3 else ''}"] = len(loose)
@@ -212,6 +217,8 @@ def _pictures_in(folder: Path, skipped: Counter[str], but: Path | None = None) -
     for path in sorted(folder.rglob("*")):
         if path.is_dir() or (but is not None and path.resolve() == but.resolve()):
             continue
+        if dataset.is_junk(path.relative_to(folder)):
+            continue
         if path.suffix.lower() in extensions and not path.name.startswith("."):
             found.append(path)
         else:
@@ -220,8 +227,8 @@ def _pictures_in(folder: Path, skipped: Counter[str], but: Path | None = None) -
 
 
 def _folders(folder: Path) -> list[Path]:
-    hidden = (".", "__MACOSX")  # what a Mac leaves in every archive
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(hidden))
+    found = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in found if not dataset.is_junk(path.name))
 
 
 def _describe(folder: Path, found: list[Path]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import SlipwayError
-from components.data import csv_reader
+from components.data import csv_reader, dataset
 from components.recipes.source import BATCH_ROWS, SPLIT_FOLDERS, Command, Source, slug
 
 Row = tuple[str | None, str | None, str | None]  # text, label, split
@@ -218,7 +218,7 @@ def _class_folders(folder: Path, encoding: str, skipped: Counter[str]) -> Callab
         else [(label, None) for label in tops]
     ):
         for path in sorted(label.rglob("*")):
-            if path.is_file() and not path.name.startswith("."):
+            if path.is_file() and not path.name.startswith(".") and not dataset.is_junk(path.relative_to(label)):
                 if path.suffix.lower() in (".txt", ".text"):
                     found.append((path, label.name, split))
                 else:
@@ -264,8 +264,8 @@ def _class_files(folder: Path, encoding: str, skipped: Counter[str]) -> Callable
 
 
 def _below(folder: Path, kind: Callable[[Path], bool]) -> list[Path]:
-    hidden = (".", "__MACOSX")  # what a Mac leaves in every archive
-    return sorted(path for path in folder.iterdir() if kind(path) and not path.name.startswith(hidden))
+    found = (path for path in folder.iterdir() if kind(path) and not path.name.startswith("."))
+    return sorted(path for path in found if not dataset.is_junk(path.name))
 
 
 def _arguments(parser: ArgumentParser) -> None:
