@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components import SlipwayError
+from components import TRUST, SlipwayError
 
 # Stage -> what it does, and its paths. The paths themselves are written once, in dvc.yaml.
 STAGES: dict[str, tuple[str, list[str]]] = {
@@ -45,7 +45,6 @@ PATHS = {
     "history": "folder for the training history",
     "out": "folder for the results",
 }
-TRUST = "run the code of a champion that is not as Slipway registered it, now and from now on"
 FOLDER_STAGES = ("preprocess", "train", "baseline", "evaluate")  # --out is a folder that they make as a whole
 
 

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from components import SlipwayError
-from components.__main__ import TRUST
+from components import TRUST, SlipwayError
 from flows.machinery import checkout, register, server
 from flows.machinery.process import terminable
 
