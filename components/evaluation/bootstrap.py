@@ -1,10 +1,12 @@
 """The bootstrap: intervals of metrics, and of the difference between two models on the same examples.
 
-Efron and Tibshirani 1993, An Introduction to the Bootstrap: percentile intervals, chapter 13. Where examples belong
-together (`blocks`, a number per example), whole blocks are drawn, as many as there are.
+Efron and Tibshirani 1993, An Introduction to the Bootstrap: percentile intervals, chapter 13; bias, chapter 10. Where
+examples belong together (`blocks`, a number per example), whole blocks are drawn, as many as there are.
 """
 
 import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,19 @@ from components.evaluation.examples import Examples, Measures
 BLOCK = 2**20  # weights of a block of resamples, so that memory does not grow with their number
 RANKED_COST = 5e8  # examples x names x resamples that the areas under curves may cost: some ten seconds
 MIN_RANKED = 100  # resamples of the areas under curves, however many examples and names
+BIASED = ("ece",)  # a sum of absolute values: noise only adds to it, and resampling adds noise once more
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much a model is better than another one in a metric, in its units, with an interval."""
+
+    metric: str
+    value: float  # the model's
+    other: float  # the other one's, on the same examples
+    better: float  # negative if worse
+    low: float
+    high: float
 
 
 def resampled(examples: Examples, seed: int, resamples: int, *, ranked: bool = True) -> tuple[Measures, Measures]:
@@ -25,18 +40,13 @@ def resampled(examples: Examples, seed: int, resamples: int, *, ranked: bool = T
     names the areas under curves get fewer samples: as many as RANKED_COST allows, at least MIN_RANKED.
     """
     n, names = examples.outputs.shape
-    place = _place(examples.blocks, n)
-    units = int(place.max(initial=-1)) + 1
-    random = np.random.default_rng([seed, n])
     most = max(MIN_RANKED, int(RANKED_COST / max(n * names, 1))) if ranked else 0
     size = int(np.clip(BLOCK // max(n, 1), 1, 128))
     parts = []
-    for at in range(0, resamples, size):
-        rows = min(size, resamples - at)
-        weights = np.empty((n, rows))
-        for column in range(rows):
-            weights[:, column] = np.bincount(random.integers(0, units, units), minlength=units)[place]
+    at = 0
+    for weights in _drawn(examples, seed, resamples, size):
         parts.append(metrics.measure(examples, weights, ranked=at < most))
+        at += size
     every, each = (
         {name: np.concatenate([part[side][name] for part in parts if name in part[side]]) for name in parts[0][side]}
         for side in (0, 1)
@@ -44,26 +54,82 @@ def resampled(examples: Examples, seed: int, resamples: int, *, ranked: bool = T
     return every, each
 
 
-def means(values: np.ndarray, seed: int, resamples: int, blocks: np.ndarray | None = None) -> np.ndarray:
-    """Return the means of `resamples` samples of `values` `(n,)` drawn with replacement.
+def _drawn(examples: Examples, seed: int, resamples: int, size: int) -> Iterator[np.ndarray]:
+    """Yield how often each example is drawn, `(n, size)` and fewer at the end."""
+    n = len(examples.outputs)
+    random = np.random.default_rng([seed, n])
+    sizes = [min(size, resamples - at) for at in range(0, resamples, size)]
+    if examples.copies is not None:  # of alike examples it counts only how many are drawn
+        total = int(examples.copies.sum())
+        for rows in sizes:
+            yield random.multinomial(total, examples.copies / total, rows).T
+        return
+    place = np.arange(n) if examples.blocks is None else np.unique(examples.blocks, return_inverse=True)[1]
+    units = int(place.max(initial=-1)) + 1
+    for rows in sizes:
+        weights = np.empty((n, rows))
+        for column in range(rows):
+            weights[:, column] = np.bincount(random.integers(0, units, units), minlength=units)[place]
+        yield weights
 
-    To draw n blocks with replacement is to draw from a multinomial distribution of how often each sum of values occurs;
-    of single examples, where right and wrong is all there is, of three counts: millions of examples cost no more.
+
+def joined(ours: Examples, theirs: Examples) -> tuple[Examples, Examples]:
+    """Put examples together that are alike to both models, where most are: a million labels are a few counts then.
+
+    `ours` and `theirs` are the same examples with the outputs of two models.
     """
-    place = _place(blocks, len(values))
-    each = np.stack([np.bincount(place, values), np.bincount(place)])  # of each block: sum, examples
-    (sums, examples), counts = np.unique(each, axis=1, return_counts=True)
-    n = int(counts.sum())
-    random = np.random.default_rng(seed)
-    at_once = max(1, 2**22 // len(counts))  # memory stays in the tens of megabytes
-    sizes = [min(at_once, resamples - start) for start in range(0, resamples, at_once)]
-    draws = (random.multinomial(n, counts / n, size) for size in sizes)
-    return np.concatenate([(drawn @ sums) / (drawn @ examples) for drawn in draws])
+    n = len(ours.outputs)
+    if ours.blocks is not None or ours.scale is not None or not n:
+        return ours, theirs
+    rows = np.column_stack([ours.actual.reshape(n, -1), ours.outputs, theirs.outputs]).astype(np.float64)
+    _, first, counts = np.unique(rows, axis=0, return_index=True, return_counts=True)
+    if 2 * len(first) > n:
+        return ours, theirs
+    alike = (replace(examples.take(first), copies=counts) for examples in (ours, theirs))
+    return next(alike), next(alike)
 
 
-def _place(blocks: np.ndarray | None, n: int) -> np.ndarray:
-    """Number what is drawn as one, from 0 on without gaps, `(n,)`."""
-    return np.arange(n) if blocks is None else np.unique(blocks, return_inverse=True)[1]
+def compared(
+    metric: str, ours: Examples, theirs: Examples, seed: int, resamples: int, confidence: float
+) -> Difference | None:
+    """Compare two models of the same examples by a metric, in pairs; None where it is undefined for one of them."""
+    ranked = metric in metrics.of(ours.target).OF_OUTPUTS
+    measured = [
+        (metrics.measure(some, ranked=ranked)[0], resampled(some, seed, resamples, ranked=ranked)[0])
+        for some in joined(ours, theirs)
+    ]
+    return difference(metric, measured[0], measured[1], confidence)
+
+
+def difference(
+    metric: str, ours: tuple[Measures, Measures], theirs: tuple[Measures, Measures], confidence: float
+) -> Difference | None:
+    """Say by how much a model is better in a metric, from what was measured of both: the examples, and resamples.
+
+    The resamples are of the same draws. None where the metric is undefined for one of them.
+    """
+    (found, samples), (other, drawn) = ours, theirs
+    both = min(len(samples.get(metric, ())), len(drawn.get(metric, ())))
+    if not both or not np.isfinite(found[metric][0]) or not np.isfinite(other[metric][0]):
+        return None
+    low, high = interval(metrics.better(metric, samples[metric][:both], drawn[metric][:both]), confidence)
+    value, reference = float(found[metric][0]), float(other[metric][0])
+    return Difference(
+        metric, value, reference, float(metrics.better(metric, value, reference)), float(low), float(high)
+    )
+
+
+def estimated(metric: str, value: float, samples: np.ndarray, confidence: float) -> tuple[float, float, float]:
+    """Return a metric's value, low and high: the percentile interval of its samples.
+
+    The expected calibration error is biased upwards, more so in the samples than in the value: of it the bias that the
+    bootstrap shows is taken off, and the interval is the basic one (Efron and Tibshirani, sections 10.2 and 13.4), so
+    that of a calibrated model it reaches to 0.
+    """
+    low, high = (float(end) for end in interval(samples, confidence))
+    if metric not in BIASED:
+        return value, low, high
+    return max(0.0, 2 * value - float(np.nanmean(samples))), max(0.0, 2 * value - high), max(0.0, 2 * value - low)
 
 
 def interval(samples: np.ndarray, confidence: float) -> tuple[Any, Any]:

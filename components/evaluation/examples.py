@@ -18,16 +18,17 @@ class Examples:
     target: Target
     decision: Decision | None = None  # as the target's answers take it
     costs: np.ndarray | None = None  # (names, names), by actual and predicted
-    scale: np.ndarray | None = None  # (n,) in-sample error of the naive forecast, for MASE; NaN where unknown
+    scale: np.ndarray | None = None  # (n, names) in-sample error of the naive forecast, for MASE; NaN where unknown
     deviation: np.ndarray | None = None  # (names,) of the training labels, where they are numbers
     bins: int = 15  # of confidence
     blocks: np.ndarray | None = None  # (n,) numbers of what a bootstrap draws as one; None: every example alone
+    copies: np.ndarray | None = None  # (n,) how many examples each of these stands for; None: one
 
     def take(self, rows: np.ndarray) -> "Examples":
         """Return some of the examples, by number or mask."""
-        scale = None if self.scale is None else self.scale[rows]
-        blocks = None if self.blocks is None else self.blocks[rows]
-        return replace(self, actual=self.actual[rows], outputs=self.outputs[rows], scale=scale, blocks=blocks)
+        scale, blocks, copies = (None if own is None else own[rows] for own in (self.scale, self.blocks, self.copies))
+        actual, outputs = self.actual[rows], self.outputs[rows]
+        return replace(self, actual=actual, outputs=outputs, scale=scale, blocks=blocks, copies=copies)
 
     def answered(self, outputs: np.ndarray, decision: Decision | None = None) -> "Examples":
         """Return the same examples with the outputs of another model."""

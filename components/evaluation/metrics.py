@@ -15,6 +15,8 @@ class Kind(Protocol):
     """What components/evaluation/KIND.py says about a target; `w` is `(n, b)`: how often each example counts."""
 
     LOWER: frozenset[str]  # its metrics of which smaller values are better
+    IN_UNITS: frozenset[str]  # its metrics in units of the labels or the costs: a margin is a share of the value
+    OF_OUTPUTS: frozenset[str]  # its metrics of the outputs themselves; the others are of the answers alone
     SHOWN: tuple[str, ...]  # what the terminal shows, as far as it was measured
     TABLE: str  # the file of the evaluation with a row per name, such as classes.csv
     TITLE: str  # what a name is called there: its first column
@@ -22,7 +24,7 @@ class Kind(Protocol):
     CARD: tuple[tuple[str, str, str], ...]  # columns of that file that a card shows: column, heading, format
 
     def main(self, costs: object) -> str:
-        """Return the metric by which models are compared first."""
+        """Return the metric that is shown first, and by which slices and columns are ranked."""
 
     def measure(self, examples: Examples, w: np.ndarray) -> tuple[Measures, Measures]:
         """Return metrics `(b,)`, and those of each name `(b, names)`; NaN where one is undefined."""
@@ -30,14 +32,14 @@ class Kind(Protocol):
     def ranked(self, examples: Examples, w: np.ndarray) -> tuple[Measures, Measures]:
         """Return the metrics that need the examples ranked, which cost most."""
 
+    def score(self, names: int, costs: object) -> str:
+        """Return the metric that decides on a promotion; a rare class counts in it, and so does a small value."""
+
     def scores(self, examples: Examples) -> np.ndarray:
         """Score each example, `(n,)` float64, higher is better."""
 
-    def score_name(self, costs: object) -> str:
-        """Say what `scores` is, in words."""
-
-    def worst(self, scores: np.ndarray, costs: np.ndarray | None) -> float:
-        """Return the score of an example that was not answered, beside the scores of those that were."""
+    def missed(self, actual: np.ndarray, answered: Examples) -> np.ndarray:
+        """Return the outputs `(n, names)` of examples that got no answer: as bad as can be, beside those that did."""
 
     def explained(self, examples: Examples, row: int) -> int | None:
         """Return the output that is explained of an example; None: the mean of all."""
@@ -51,6 +53,7 @@ class Kind(Protocol):
 
 KINDS = {kind: cast("Kind", importlib.import_module(f"components.evaluation.{kind}")) for kind in targets.kinds()}
 LOWER = frozenset().union(*(kind.LOWER for kind in KINDS.values()))
+IN_UNITS = frozenset().union(*(kind.IN_UNITS for kind in KINDS.values()))
 
 
 def of(target: Target) -> Kind:
@@ -59,8 +62,13 @@ def of(target: Target) -> Kind:
 
 
 def main(target: Target, costs: object = None) -> str:
-    """Return the metric by which models of a target are compared first."""
+    """Return the metric in which models of a target are shown, cut into slices and explained."""
     return of(target).main(costs)
+
+
+def score(target: Target, costs: object = None) -> str:
+    """Return the metric that decides on a promotion where params.yaml names none (register.score)."""
+    return of(target).score(len(target.names), costs)
 
 
 def better(metric: str, value: Any, other: Any) -> Any:
@@ -76,12 +84,13 @@ def scores(examples: Examples) -> np.ndarray:
 def measure(examples: Examples, weights: np.ndarray | None = None, *, ranked: bool = True) -> tuple[Measures, Measures]:
     """Measure examples under `b` weightings at once: metrics `(b,)`, and those of each name `(b, names)`.
 
-    `weights` is `(n, b)`: how often each example counts, once without. `ranked` adds the areas under curves,
-    which cost most. What is undefined for a weighting is NaN. The metrics, after scikit-learn
+    `weights` is `(n, b)`: how often each example counts; without, as often as it is there. `ranked` adds the areas
+    under curves, which cost most. What is undefined for a weighting is NaN. The metrics, after scikit-learn
     (https://scikit-learn.org/stable/modules/model_evaluation.html) where it has them, stand in the file of the kind.
     """
     kind = of(examples.target)
-    w = np.ones((len(examples.outputs), 1)) if weights is None else weights.astype(np.float64)
+    once = np.ones(len(examples.outputs)) if examples.copies is None else examples.copies
+    w = (once[:, None] if weights is None else weights).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         found, by_name = kind.measure(examples, w)
         if ranked:

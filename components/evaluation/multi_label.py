@@ -16,6 +16,8 @@ from components.evaluation.examples import Examples, Measures, rounded
 from components.targets.multi_label import Target
 
 LOWER = frozenset({"log_loss", "ece", "hamming"})
+IN_UNITS = frozenset({"log_loss"})
+OF_OUTPUTS = frozenset({"log_loss", "ece", "roc_auc", "pr_auc"})
 SHOWN = ("f1_macro", "f1_micro", "accuracy", "roc_auc", "pr_auc", "log_loss")
 TABLE, TITLE, BY_NAME = "classes.csv", "label", "f1"
 CARD = rates.CARD
@@ -50,20 +52,20 @@ def ranked(examples: Examples, w: np.ndarray) -> tuple[Measures, Measures]:
     return {name: rates.mean(area) for name, area in areas.items()}, areas
 
 
+def score(names: int, costs: object) -> str:  # noqa: ARG001
+    """Return the mean F1 of the classes: of accuracy a model that never predicts a rare class loses nothing."""
+    return "f1_macro"
+
+
 def scores(examples: Examples) -> np.ndarray:
     """Return the share of the classes that are right."""
     share: np.ndarray = (chosen(examples) == examples.actual.astype(bool)).mean(axis=1)
     return share
 
 
-def score_name(costs: object) -> str:  # noqa: ARG001
-    """Say what `scores` is."""
-    return "share of labels predicted correctly"
-
-
-def worst(scores: np.ndarray, costs: np.ndarray | None) -> float:  # noqa: ARG001
-    """Nothing is right."""
-    return 0.0
+def missed(actual: np.ndarray, answered: Examples) -> np.ndarray:  # noqa: ARG001
+    """Return the opposite of what is true, for certain."""
+    return 1.0 - actual
 
 
 def explained(examples: Examples, row: int) -> int | None:

@@ -1,15 +1,42 @@
-"""May a model become the champion? Gates, and a paired comparison with the present one. Numbers only, no MLflow."""
+"""May a model become the champion? Gates, and what comparisons with other versions say. Numbers only, no MLflow."""
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from components import SlipwayError, nearest
-from components.evaluation import bootstrap, metrics
+from components.evaluation import metrics
+from components.evaluation.bootstrap import Difference
 from components.evaluation.slices import MIN_SLICE_ROWS
 from components.params import Params, Register
+
+MIN_COMMON_ROWS = 30  # test examples of both versions under which a comparison says nothing
+BASELINE_GATES = {"above_trivial": ("trivial", "chance"), "not_below_classical": ("classical",)}
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Another version, and by how much the challenger is better on the examples that are test for both."""
+
+    version: str
+    rows: int = 0  # test examples that both are compared on
+    of: int = 0  # test examples there are
+    difference: Difference | None = None
+    problem: str = ""  # why there is no difference
+
+    def plain(self) -> dict[str, Any]:
+        """Return all of it as plain JSON."""
+        found: dict[str, Any] = {"version": self.version, "rows": self.rows, "of": self.of, "problem": self.problem}
+        if (apart := self.difference) is not None:
+            found |= {"metrics": {apart.metric: apart.other}}
+            found |= {"difference": {"mean": apart.better, "low": apart.low, "high": apart.high}}
+        return found
+
+
+def score(params: Params) -> str:
+    """Name the metric that is compared: register.score, or the one that suits the target."""
+    return params.register_.score or metrics.score(params.target(), params.costs)
 
 
 def gates(settings: Register, values: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -33,58 +60,146 @@ def gates(settings: Register, values: Mapping[str, float]) -> list[dict[str, Any
     return found
 
 
-def above_trivial(found: Mapping[str, str] | None, metric: str) -> dict[str, Any]:
-    """Return the gate that no setting takes away: a model has to be better than the trivial baseline.
+def baseline_gates(settings: Register, rows: list[dict[str, str]], metric: str) -> list[dict[str, Any]]:
+    """Hold the model against its baselines by the score that is compared; `rows` are those of baselines.csv.
 
-    `found` is the trivial baseline's row of baselines.csv for the main metric; None: it was not measured. The value is
-    the lower end of the interval of the difference (see docs/evaluation.md), which has to be above 0.
+    `above_trivial`: the interval of the difference from the trivial baseline, and from the model's own answers dealt
+    out at random, lies above 0. `not_below_classical`: that from the classical baseline does not lie below 0.
+    A gate that params.yaml turns off is there too, as `off`: a version says so.
     """
-    gate: dict[str, Any] = {"metric": "above_trivial", "limit": "> 0", "value": None, "held": False}
-    if found is None:
-        return gate | {"reason": f"it was not compared with the trivial baseline by {metric}, and it has to beat it"}
-    better, low, high = (float(found[name]) for name in ("better", "low", "high"))
-    text = f"{metric} is better by {better:+.4g} [{low:+.4g}, {high:+.4g}], but the whole interval must be above 0"
-    reason = f"it does not beat the trivial baseline ({found['name'].rstrip('.')}, {float(found['value']):.4g}): {text}"
-    return gate | {"value": round(low, 6) + 0.0, "held": low > 0} | ({} if low > 0 else {"reason": reason})
+    every = {row["baseline"]: row for row in rows if row["metric"] == metric}
+    found = []
+    for name, baselines in BASELINE_GATES.items():
+        end, limit = ("low", "> 0") if name == "above_trivial" else ("high", ">= 0")
+        gate: dict[str, Any] = {"metric": name, "limit": limit, "value": None}
+        there = [every[baseline] for baseline in baselines if baseline in every]
+        if not getattr(settings, name):
+            found.append(gate | {"held": True, "off": True})
+            continue
+        if baselines[0] not in every:
+            reason = f"it was not compared with the {baselines[0]} baseline by {metric}, which the gate {name} asks for"
+            found.append(gate | {"held": False, "reason": reason})
+            continue
+        worst = min(there, key=lambda row: float(row[end]))
+        value = round(float(worst[end]), 6) + 0.0
+        held = value > 0 if name == "above_trivial" else value >= 0
+        found.append(gate | {"value": value, "held": held} | ({} if held else {"reason": beside(worst)}))
+    return found
 
 
-def compare(
-    challenger: np.ndarray, champion: np.ndarray, settings: Register, seed: int, blocks: np.ndarray | None = None
-) -> dict[str, float]:
-    """Return mean, low and high of the difference in score, challenger minus champion.
+def beside(row: Mapping[str, str]) -> str:
+    """Say in words how the model stands beside a baseline: `row` is one of baselines.csv."""
+    value, better, low, high = (float(row[name]) for name in ("value", "better", "low", "high"))
+    what = {"chance": row["name"]}.get(row["baseline"], f"the {row['baseline']} baseline ({row['name'].rstrip('.')})")
+    verdict = "beats" if low > 0 else "IS WORSE THAN" if high < 0 else "DOES NOT BEAT"
+    model = value - better if row["metric"] in metrics.LOWER else value + better
+    rule = ", lower is better" if row["metric"] in metrics.LOWER else ""
+    if low <= 0 <= high:
+        apart = f"the interval of the difference, {better:+.4g} [{low:+.4g}, {high:+.4g}], holds 0"
+    else:
+        ends = sorted((abs(low), abs(high)))
+        apart = f"{'better' if low > 0 else 'worse'} by {abs(better):.4g} [{ends[0]:.4g} to {ends[1]:.4g}]"
+    return f"the model {verdict} {what}: {row['metric']} {model:.4g} to {value:.4g}{rule}; {apart}"
 
-    Both are `(n,)`, a score per example; so is `blocks`, where examples are drawn in blocks. A paired bootstrap.
+
+def margin(settings: Register, difference: Difference) -> float:
+    """Return how much a challenger may lose, in the metric's units.
+
+    Of an error or a cost `register.margin` is a share of the other version's: nobody knows its unit beforehand.
     """
-    differences = challenger.astype(np.float64) - champion.astype(np.float64)
-    low, high = bootstrap.interval(bootstrap.means(differences, seed, settings.resamples, blocks), settings.confidence)
-    return {"mean": float(differences.mean()), "low": float(low), "high": float(high)}
+    return settings.margin * (abs(difference.other) if difference.metric in metrics.IN_UNITS else 1.0)
 
 
-def score(params: Params) -> str:
-    """Name what is compared; higher is better."""
-    return metrics.of(params.target()).score_name(params.costs)
+def rows_needed(difference: Difference, rows: int, limit: float) -> int | None:
+    """Return how many test examples would show an equal model to be within the margin; None where these do.
+
+    An interval's width goes with the square root of the examples.
+    """
+    half = (difference.high - difference.low) / 2
+    return math.ceil(rows * (half / limit) ** 2) if half > limit > 0 else None
 
 
 def verdict(
-    held: list[dict[str, Any]], difference: dict[str, float] | None, margin: float, name: str = "accuracy"
+    held: list[dict[str, Any]],
+    champion: Rival | None,
+    reference: Rival | None,
+    settings: Register,
+    *,
+    newer: bool = False,
 ) -> tuple[bool, str]:
-    """Decide on gates and, where there is a champion, on the interval; return the reason too.
+    """Decide on gates and on the comparison with the champion and with the reference; return the reason too.
 
-    Not worse means non-inferior: the interval's lower end is at least -margin, and it does not lie wholly below 0.
+    Not worse means non-inferior: the interval's lower end is at least minus the margin; and that of the difference
+    from the champion does not lie wholly below 0. `reference` is the best version so far: within the margin of it too,
+    or many small steps down would be a long one. Where the test split is too small to tell, register.when_unsure
+    decides: `newer` data and an estimate that is not worse are enough, unless it says `keep`.
     """
     failed = [
         g.get("reason") or f"{g['metric']} is {g['value']}, but the gate is {g['limit']}" for g in held if not g["held"]
     ]
     if failed:
         return False, "; ".join(failed)
-    if difference is None:
-        return True, "it passes all gates and there was no champion"
-    text = f"{name} differs by {difference['mean']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]"
-    if difference["high"] < 0:
+    off = ", ".join(g["metric"] for g in held if g.get("off"))
+    passed = f"it passes all gates{f' ({off} turned off)' if off else ''}"
+    if champion is None:
+        return True, f"{passed} and there was no champion"
+    if champion.difference is None:
+        return False, champion.problem
+    promoted, reason = _against(champion, champion.difference, reference, settings, newer=newer)
+    return promoted, f"{passed}, {reason}" if promoted else reason
+
+
+def _against(
+    champion: Rival, apart: Difference, reference: Rival | None, settings: Register, *, newer: bool
+) -> tuple[bool, str]:
+    """Decide on the comparisons alone."""
+    limit = margin(settings, apart)
+    text, small = _words(champion, apart, limit), []
+    found = ""
+    if apart.high < 0:
         return False, f"it is worse than the champion: {text}, all of it below 0"
-    if difference["low"] < -margin:
-        return False, f"it may be worse than the champion: {text}, the margin is {margin:g}"
-    return True, f"it passes all gates and is not worse than the champion: {text}, the margin is {margin:g}"
+    if apart.low < -limit:
+        small.append(_small(champion, apart, limit))
+    if reference is not None and (best := reference.difference) is not None:
+        most = margin(settings, best)
+        text += f"; against version {reference.version}, the best so far: {_words(reference, best, most)}"
+        if best.better < -most or (best.high < 0 and best.low < -most):
+            return False, (
+                f"it is worse than the best version so far: {text}; many small steps down are a long one. If version "
+                f"{reference.version} should count no more, remove its alias `reference`"
+            )
+        if best.low < -most:
+            small.append(_small(reference, best, most))
+    if not small:
+        found = f"and is not worse than the champion: {text}"
+    elif apart.better >= 0 and newer and settings.when_unsure == "newer":
+        found = f"saw newer data than the champion, and is not worse as far as can be told: {text}; {small[0]}"
+    if found:
+        return True, found
+    decides = "register.when_unsure is keep" if settings.when_unsure == "keep" else "newer data would decide"
+    why = "" if apart.better < 0 else f"; {decides}"
+    return False, f"it may be worse than the champion: {text}; {small[0]}{why}"
+
+
+def _words(rival: Rival, apart: Difference, limit: float) -> str:
+    few = (
+        f" on the {rival.rows:,} of {rival.of:,} test examples that are test for both" if rival.rows < rival.of else ""
+    )
+    return (
+        f"{apart.metric} {apart.value:.4g} to {apart.other:.4g}{few}, better by {apart.better:+.4g} "
+        f"[{apart.low:+.4g}, {apart.high:+.4g}], the margin is {limit:.4g}"
+    )
+
+
+def _small(rival: Rival, apart: Difference, limit: float) -> str:
+    """Say why the interval does not settle it: too few test examples, or a model that loses too much."""
+    needed = rows_needed(apart, rival.rows, limit)
+    if needed is None:
+        return "the interval reaches below minus the margin"
+    return (
+        f"{rival.rows:,} test examples are too few for a margin of {limit:.4g} (the interval is "
+        f"+-{(apart.high - apart.low) / 2:.2g}): about {needed:,} would do"
+    )
 
 
 def today(gates: list[dict[str, Any]], reason: str) -> str:
@@ -99,20 +214,23 @@ def today(gates: list[dict[str, Any]], reason: str) -> str:
 
 
 def evidence(
-    gates: list[dict[str, Any]],
-    difference: dict[str, float] | None,
-    compared: dict[str, Any] | None,
-    params: Params,
-    reason: str,
+    gates: list[dict[str, Any]], compared: list[dict[str, Any] | None], confidence: float, reason: str
 ) -> list[str]:
-    """Return the gates, the comparison and the decision as lines of Markdown."""
-    lines = [
-        f"- {g['metric']} {g['limit']}: {g['value']}, {'passed' if g['held'] else '**not passed**'}" for g in gates
-    ]
-    if difference is not None and compared is not None:
-        lines.append(
-            f"- against version {compared['version']} ({score(params)} {compared['score']:.4f} on the same "
-            f"examples): {difference['mean']:+.4f}, {params.register_.confidence:.0%} interval "
-            f"[{difference['low']:+.4f}, {difference['high']:+.4f}] by a paired bootstrap"
-        )
+    """Return the gates, the comparisons and the decision as lines of Markdown.
+
+    `compared` are the champion and the best version so far, as Rival.plain has them.
+    """
+    lines = []
+    for gate in gates:
+        spread = f" (rounds differ by {gate['spread']:g})" if "spread" in gate else ""
+        held = "**turned off**" if gate.get("off") else "passed" if gate["held"] else "**not passed**"
+        lines.append(f"- {gate['metric']} {gate['limit']}: {gate['value']}{spread}, {held}")
+    for title, rival in zip(("", ", the best so far"), compared, strict=True):
+        if rival and (apart := rival.get("difference")):
+            ((metric, value),) = rival["metrics"].items()
+            lines.append(
+                f"- against version {rival['version']}{title} ({metric} {value:.4g} on {rival['rows']:,} of "
+                f"{rival['of']:,} test examples): better by {apart['mean']:+.4g}, {confidence:.0%} interval "
+                f"[{apart['low']:+.4g}, {apart['high']:+.4g}] by a paired bootstrap"
+            )
     return [*lines, f"- decision: {reason}"]

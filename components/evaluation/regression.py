@@ -1,6 +1,7 @@
 """Metrics for regression.
 
-mse, rmse, mae and r2, the mean of several; mape, over actual values that are not 0; smape, the mean of
+mse, rmse, mae and r2, the mean of several; mae_scaled, the same in standard deviations of the training labels, which
+weighs several numbers alike whatever their units; mape, over actual values that are not 0; smape, the mean of
 2|e| / (|y| + |y'|), 0 where both are 0; both as fractions; mase (Hyndman and Koehler 2006), where a scale is given.
 """
 
@@ -12,7 +13,9 @@ import numpy as np
 from components.evaluation import rates
 from components.evaluation.examples import Examples, Measures, rounded
 
-LOWER = frozenset({"mse", "rmse", "mae", "mape", "smape", "mase"})
+LOWER = frozenset({"mse", "rmse", "mae", "mae_scaled", "mape", "smape", "mase"})
+IN_UNITS = LOWER
+OF_OUTPUTS: frozenset[str] = frozenset()
 SHOWN = ("mae", "rmse", "r2", "mase")
 TABLE, TITLE, BY_NAME = "values.csv", "value", "mae"
 CARD = (("mae", "MAE", ",.4g"), ("rmse", "RMSE", ",.4g"), ("r2", "R2", ",.4g"))
@@ -43,9 +46,12 @@ def measure(examples: Examples, w: np.ndarray) -> tuple[Measures, Measures]:
     both = np.abs(actual) + np.abs(outputs)
     share = np.divide(2 * error, both, out=np.zeros_like(error), where=both != 0)
     found["smape"] = share.mean(axis=1) @ w / n[:, 0]
+    if examples.deviation is not None:
+        found["mae_scaled"] = (absolute / examples.deviation).mean(axis=1)
     if examples.scale is not None:
-        known = examples.scale > 0  # a group of which training knows nothing has none
-        scaled = error[known].mean(axis=1) / examples.scale[known]
+        scale = examples.scale.reshape(len(error), -1)
+        known = (scale > 0).all(axis=1)  # a group of which training knows nothing has none
+        scaled = (error[known] / scale[known]).mean(axis=1)
         found["mase"] = scaled @ w[known] / w[known].sum(axis=0)
     return found, by_name
 
@@ -55,6 +61,11 @@ def ranked(examples: Examples, w: np.ndarray) -> tuple[Measures, Measures]:  # n
     return {}, {}
 
 
+def score(names: int, costs: object) -> str:  # noqa: ARG001
+    """Return the mean absolute error; of several numbers the one in which the largest unit is not all of it."""
+    return "mae" if names == 1 else "mae_scaled"
+
+
 def scores(examples: Examples) -> np.ndarray:
     """Return minus the mean absolute error in units of the training labels' standard deviation."""
     error = np.abs(examples.outputs.astype(np.float64) - examples.actual.reshape(examples.outputs.shape))
@@ -62,14 +73,13 @@ def scores(examples: Examples) -> np.ndarray:
     return found
 
 
-def score_name(costs: object) -> str:  # noqa: ARG001
-    """Say what `scores` is."""
-    return "minus the mean absolute error (in standard deviations)"
-
-
-def worst(scores: np.ndarray, costs: np.ndarray | None) -> float:  # noqa: ARG001
-    """The worst of the others: there is no worst number."""
-    return float(min(scores, default=-1.0))
+def missed(actual: np.ndarray, answered: Examples) -> np.ndarray:
+    """Return numbers that are as far off as the worst of those that were predicted: there is no worst number."""
+    truth = actual.astype(np.float64).reshape(len(actual), -1)
+    error = np.abs(answered.outputs - answered.actual.reshape(answered.outputs.shape))
+    unit = np.ones(truth.shape[1]) if answered.deviation is None else answered.deviation
+    found: np.ndarray = truth + (error.max(axis=0) if len(error) else unit)
+    return found
 
 
 def explained(examples: Examples, row: int) -> int | None:  # noqa: ARG001

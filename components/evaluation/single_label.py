@@ -15,6 +15,8 @@ from components.evaluation.examples import Examples, Measures, rounded
 from components.targets.single_label import Target
 
 LOWER = frozenset({"log_loss", "ece", "cost"})
+IN_UNITS = frozenset({"log_loss", "cost"})
+OF_OUTPUTS = frozenset({"log_loss", "ece", "roc_auc", "pr_auc"})
 SHOWN = ("cost", "accuracy", "f1_macro", "roc_auc", "pr_auc", "log_loss", "ece")
 TABLE, TITLE, BY_NAME = "classes.csv", "label", "f1"
 CARD = rates.CARD
@@ -57,6 +59,11 @@ def ranked(examples: Examples, w: np.ndarray) -> tuple[Measures, Measures]:
     return {name: area[:, 1] if names == 2 else rates.mean(area) for name, area in areas.items()}, areas
 
 
+def score(names: int, costs: object) -> str:  # noqa: ARG001
+    """Return cost where mistakes have costs, else the mean F1 of the classes: of accuracy a rare class is no part."""
+    return "cost" if costs is not None else "f1_macro"
+
+
 def scores(examples: Examples) -> np.ndarray:
     """Return 1 where the answer is right, else 0; minus the cost where mistakes have costs."""
     best, actual, costs = chosen(examples), examples.actual, examples.costs
@@ -64,14 +71,11 @@ def scores(examples: Examples) -> np.ndarray:
     return found
 
 
-def score_name(costs: object) -> str:
-    """Say what `scores` is."""
-    return "accuracy" if costs is None else "minus the mean cost"
-
-
-def worst(scores: np.ndarray, costs: np.ndarray | None) -> float:  # noqa: ARG001
-    """A wrong prediction, the most expensive one."""
-    return 0.0 if costs is None else -float(costs.max())
+def missed(actual: np.ndarray, answered: Examples) -> np.ndarray:
+    """Return a wrong class for certain, the most expensive one."""
+    names = len(answered.target.names)
+    costs = (1.0 - np.eye(names)) if answered.costs is None else answered.costs
+    return answered.target.certain(np.where(np.eye(names, dtype=bool), -np.inf, costs).argmax(axis=1)[actual])
 
 
 def explained(examples: Examples, row: int) -> int | None:

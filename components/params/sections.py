@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, PlainValidator, model_validator
@@ -52,11 +52,15 @@ class Evaluate(Section):
 
 
 class Register(Section):
-    """The gates to the alias `champion`."""
+    """What the alias `champion` asks for: gates, and the comparison with the version that has it."""
 
+    score: str | None = None  # the metric that is compared; null: the one that suits the target (metrics.score)
+    above_trivial: bool = True  # the model has to beat the trivial baseline, and its own answers dealt at random
+    not_below_classical: bool = True  # the model must not be surely worse than the classical baseline
     minimum: dict[str, float] = Field(default={})  # a metric of evaluate: at least
     maximum: dict[str, float] = Field(default={"latency_ms": 50.0, "size_mb": 100.0})  # at most
-    margin: Annotated[float, Field(ge=0)] = 0.02  # that a challenger may lose, in units of the score that is compared
+    margin: Annotated[float, Field(ge=0)] = 0.02  # that a challenger may lose; of an error or a cost, a share of it
+    when_unsure: Literal["newer", "keep"] = "newer"  # what decides where the test split is too small for the margin
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     resamples: Annotated[int, Field(ge=100)] = 2000
 

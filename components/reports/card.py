@@ -4,10 +4,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from components.evaluation import metrics
+from components.evaluation import metrics, promotion
 from components.files import read_json
 from components.params import Params
-from components.reports import results, terminal
+from components.reports import results
 
 NAMES = 50  # labels or values that the card lists
 FEW = 10  # slices and columns
@@ -41,10 +41,11 @@ def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any
         epochs=len(results.read_csv(build / "training" / "epochs.csv")),
         share=f"{params.evaluate.confidence:.0%}",
         main=results.main_metric(params),
+        score=promotion.score(params),
         measured={name: value for name, value in measured.items() if "_of_" not in name},
         intervals={row["metric"]: row for row in results.read_csv(out / "intervals.csv")},
         baselines=results.baselines(params, out),
-        lost=[text for text in terminal.beside(params, out) if "DOES NOT BEAT" in text],
+        lost=[promotion.beside(row) for row in results.baselines(params, out) if float(row["low"]) <= 0],
         slices=results.read_csv(out / "slices.csv")[:FEW],
         kind=kind,
         names=names[:NAMES] if target.classes or len(names) > 1 else [],  # of one number, all is said above

@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from components import targets
-from components.evaluation import metrics
+from components.evaluation import metrics, promotion
 from components.files import read_json
 from components.params import Params
 
 SIZES = ("size_mb",)  # metrics of the evaluation that tell what a model costs, not how good it is
-COSTS = ("fit_seconds", "examples_per_second", "latency_ms")  # of what the stages measure; the rest are tags
+COSTS = (
+    "fit_seconds",
+    "examples_per_second",
+    "latency_ms",
+    "latency_spread_ms",
+)  # of what the stages measure; the rest are tags
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -83,13 +88,7 @@ def main_metric(params: Params) -> str:
     return metrics.main(params.target(), params.costs)
 
 
-def beside_trivial(params: Params, evaluation: Path) -> tuple[dict[str, str] | None, str]:
-    """Return the trivial baseline's row of baselines.csv for the main metric, None where there is none; the metric."""
-    rows = baselines(params, evaluation)
-    return next((row for row in rows if row["baseline"] == "trivial"), None), main_metric(params)
-
-
 def baselines(params: Params, evaluation: Path) -> list[dict[str, str]]:
-    """Return the rows of baselines.csv for the main metric."""
-    metric = main_metric(params)
+    """Return the rows of baselines.csv for the metric that decides on a promotion."""
+    metric = promotion.score(params)
     return [row for row in read_csv(evaluation / "baselines.csv") if row["metric"] == metric]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from components.evaluation import metrics, slices
+from components.evaluation import metrics, promotion, slices
 from components.files import read_json
 from components.params import Params
 from components.reports import results
@@ -18,16 +18,15 @@ def told(params: Params, evaluation: Path) -> list[str]:
 
 
 def beside(params: Params, evaluation: Path) -> list[str]:
-    """Say of each baseline if the model beats it: if the interval of the difference lies above 0."""
-    found = []
-    for row in results.baselines(params, evaluation):
-        better, low, high = (float(row[name]) for name in ("better", "low", "high"))
-        verdict = "beats" if low > 0 else "DOES NOT BEAT"
-        found.append(
-            f"the model {verdict} the {row['baseline']} baseline ({row['name'].rstrip('.')}: {row['metric']} "
-            f"{float(row['value']):.4g}): better by {better:+.4g} [{low:+.4g}, {high:+.4g}]"
-        )
-    return found
+    """Say of each baseline if the model beats it: if the interval of the difference lies above 0.
+
+    That it does better than its own answers dealt at random goes without saying.
+    """
+    return [
+        promotion.beside(row)
+        for row in results.baselines(params, evaluation)
+        if row["baseline"] != "chance" or float(row["low"]) <= 0
+    ]
 
 
 def _worst(params: Params, evaluation: Path) -> list[str]:

@@ -9,12 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import SlipwayError, nearest, recipes
-from components.data import raw_rows, splits
-from components.evaluation import bootstrap, explain, metrics, rates, slices
+from components.data import raw_rows
+from components.evaluation import bootstrap, explain, metrics, rates, slices, tested
 from components.evaluation.examples import Examples, Measures, rounded
 from components.files import model_digest, read_json, replacing, write_csv, write_json
 from components.params import Params
 from components.serving import onnx_model
+
+CHANCE = 4  # the stream of random numbers that deals out the model's answers
 
 
 def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, out: Path) -> dict[str, Any]:
@@ -31,32 +33,31 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
     loaded = onnx_model.load(model)
     inputs_of = onnx_model.inputs(loaded)
     inputs = {name: np.load(arrays / "test" / f"{name}.npy", mmap_mode="r") for name in inputs_of}
-    examples = Examples(
-        actual=np.load(arrays / "test" / "label.npy"),
-        outputs=onnx_model.outputs(loaded, inputs),
-        target=loaded.target,
-        decision=loaded.decision,
-        costs=params.cost_matrix(),
-        scale=_scale(params, data, arrays, manifest),
-        bins=settings.calibration_bins,
-        blocks=splits.blocks_of(arrays),
-    )
+    examples = tested.split(params, data, arrays).answered(onnx_model.outputs(loaded, inputs), loaded.decision)
     ask = partial(onnx_model.outputs, loaded)
     found, by_name = metrics.measure(examples)
     samples, by_name_samples = bootstrap.resampled(examples, params.seed, settings.resamples)
-    beside = _beside(params, examples, found, samples, baseline)
+    beside = _beside(params, examples, (found, samples), baseline)
+    estimates = {
+        name: bootstrap.estimated(name, float(value[0]), samples[name], settings.confidence)
+        for name, value in found.items()
+        if np.isfinite(value[0])
+    }
     columns = _columns(params, data, arrays)
     cut = slices.measured(columns, examples, params.seed, settings.resamples, settings.confidence)
     with replacing(out) as aside:
         aside.mkdir(parents=True)
-        numbers = {name: float(value[0]) for name, value in found.items()}
+        numbers = {name: value for name, (value, _, _) in estimates.items()}
         numbers |= _extra(metrics.main(loaded.target, examples.costs), beside, cut)
         numbers |= {"size_mb": (model / "model.onnx").stat().st_size / 1e6, "rows": manifest["rows"]["test"]}
         defined = {name: rounded(value) for name, value in numbers.items() if np.isfinite(value)}
         write_json(aside / "metrics.json", defined)
         write_csv(
             aside / "intervals.csv",
-            _intervals(found, samples, settings.confidence),
+            (
+                {"metric": name} | dict(zip(("value", "low", "high"), map(rounded, estimate), strict=True))
+                for name, estimate in estimates.items()
+            ),
             ["metric", "value", "low", "high"],
         )
         _write_by_name(aside, examples, by_name, by_name_samples, settings.confidence)
@@ -70,32 +71,10 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
                 write_csv(aside / "importance.csv", important, list(important[0]))
             if why := explain.examples(ask, inputs, inputs_of, loaded.recipe, loaded.state, examples, settings.explain):
                 write_json(aside / "explanations.json", why)
-    cost: dict[str, Any] = {
-        "latency_ms": round(onnx_model.latency_ms(loaded, inputs), 3),
-        "model_digest": model_digest(model),
-    }
+    cost: dict[str, Any] = {"model_digest": model_digest(model), **onnx_model.latency(loaded, inputs)}
     _tell(params, out, cost["latency_ms"])
     runs.evaluated(params, cost["model_digest"], out.parent, cost)
     return cost
-
-
-def _scale(params: Params, data: Path, arrays: Path, manifest: dict[str, Any]) -> np.ndarray | None:
-    """Return the in-sample error of the naive forecast for each test example, `(n,)`; None where there is none."""
-    scale = manifest["state"].get("mase_scale")
-    if scale is None:
-        return None
-    if not isinstance(scale, dict):
-        return np.full(manifest["rows"]["test"], float(scale))
-    recipe = recipes.load(params.recipe)
-    columns = recipes.schema(recipe, params.task)
-    groups = [
-        name
-        for part in raw_rows.read(data, arrays, "test", columns, only=["group"])
-        for name in part["group"].to_pylist()
-    ]
-    # a missing group is the empty one, as in recipes/series/example; where whole series are held out none is known
-    found = np.array([scale.get("" if name is None else str(name), np.nan) for name in groups], np.float64)
-    return None if np.isnan(found).all() else found
 
 
 def _columns(params: Params, data: Path, arrays: Path) -> dict[str, pa.ChunkedArray]:
@@ -124,63 +103,60 @@ def _columns(params: Params, data: Path, arrays: Path) -> dict[str, pa.ChunkedAr
 
 
 def _beside(
-    params: Params,
-    examples: Examples,
-    found: Measures,
-    samples: Measures,
-    baseline: Path,
+    params: Params, examples: Examples, measured: tuple[Measures, Measures], baseline: Path
 ) -> list[dict[str, Any]]:
-    """Measure both baselines as the model was: rows of baselines.csv, one a baseline and metric.
+    """Measure the baselines as the model was, `measured`: rows of baselines.csv, one a baseline and metric.
 
     `better` is by how much the model is better, with the interval of a paired bootstrap: the same examples are
-    drawn for both. Where mistakes have costs and the model weighs its answers (train.threshold), the baselines give
-    the answer that is expected to cost least; where it does not, the likeliest one, as it does.
+    drawn for both. `chance` are the model's own answers, dealt out at random: what it predicts without knowing which
+    example it is of (Ojala and Garriga 2010, Permutation Tests for Studying Classifier Performance).
+    Where mistakes have costs and the model weighs its answers (train.threshold), the baselines give the answer that is
+    expected to cost least; where it does not, the likeliest one, as it does.
     """
     about = read_json(baseline / "baseline.json")
     costs = examples.costs if examples.decision is not None else None
     decision = None if costs is None else (-costs).tolist()
     rows = []
-    for name in ("trivial", "classical"):
-        outputs = np.load(baseline / f"{name}.npy")
-        if outputs.shape != examples.outputs.shape:
-            raise SlipwayError(f"{baseline}: not fitted for these examples; fit the baselines again with `dvc repro`")
-        other = examples.answered(outputs, decision)
-        theirs, _ = metrics.measure(other)
-        drawn, _ = bootstrap.resampled(other, params.seed, params.evaluate.resamples)
-        for metric, value in theirs.items():
-            both = min(len(drawn.get(metric, ())), len(samples.get(metric, ())))
-            if not both or not np.isfinite(value[0]) or not np.isfinite(found[metric][0]):
+    dealt = np.random.default_rng([params.seed, CHANCE]).permutation(len(examples.outputs))
+    others = {
+        "trivial": about["trivial"],
+        "classical": about["classical"],
+        "chance": "its own answers, dealt at random",
+    }
+    for name, text in others.items():
+        if name == "chance":
+            other = examples.answered(examples.outputs[dealt], examples.decision)
+        else:
+            outputs = np.load(baseline / f"{name}.npy")
+            if outputs.shape != examples.outputs.shape:
+                raise SlipwayError(
+                    f"{baseline}: not fitted for these examples; fit the baselines again with `dvc repro`"
+                )
+            other = examples.answered(outputs, decision)
+        ranked = name != "chance"  # what areas are by chance is known
+        theirs, _ = metrics.measure(other, ranked=ranked)
+        drawn, _ = bootstrap.resampled(other, params.seed, params.evaluate.resamples, ranked=ranked)
+        for metric in theirs:
+            if name == "chance" and metric in metrics.of(examples.target).OF_OUTPUTS:
                 continue
-            apart = metrics.better(metric, samples[metric][:both], drawn[metric][:both])
-            low, high = bootstrap.interval(apart, params.evaluate.confidence)
-            numbers = {
-                "value": float(value[0]),
-                "better": float(metrics.better(metric, found[metric][0], value[0])),
-                "low": float(low),
-                "high": float(high),
-            }
-            row = {"baseline": name, "name": about[name], "metric": metric}
-            rows.append(row | {key: rounded(number) for key, number in numbers.items()})
+            if found := bootstrap.difference(metric, measured, (theirs, drawn), params.evaluate.confidence):
+                numbers = {"value": found.other, "better": found.better, "low": found.low, "high": found.high}
+                row = {"baseline": name, "name": text, "metric": metric}
+                rows.append(row | {key: rounded(number) for key, number in numbers.items()})
     return rows
 
 
 def _extra(main: str, beside: list[dict[str, Any]], cut: list[dict[str, Any]]) -> dict[str, float]:
     """Return the main metric of the baselines and of the worst slice, for people and for gates."""
     short = {"trivial": "baseline", "classical": "classical"}
-    found = {f"{short[row['baseline']]}_{main}": row["value"] for row in beside if row["metric"] == main}
+    found = {
+        f"{short[row['baseline']]}_{main}": row["value"]
+        for row in beside
+        if row["metric"] == main and row["baseline"] in short
+    }
     if (worst := slices.worst(cut)) is not None:
         found[f"worst_slice_{main}"] = worst[main]
     return found
-
-
-def _intervals(found: Measures, samples: Measures, confidence: float) -> list[dict[str, Any]]:
-    rows = []
-    for name, value in found.items():
-        if np.isfinite(value[0]):
-            low, high = bootstrap.interval(samples[name], confidence)
-            numbers = {"value": float(value[0]), "low": float(low), "high": float(high)}
-            rows.append({"metric": name} | {key: rounded(number) for key, number in numbers.items()})
-    return rows
 
 
 def _write_by_name(out: Path, examples: Examples, by_name: Measures, samples: Measures, confidence: float) -> None:

@@ -5,18 +5,21 @@ Only tracking.py and this file do something in MLflow.
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
+import socket
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from components import SlipwayError, recipes, shipped, temporary
-from components.files import model_digest
+from components.files import model_digest, read_json
 from components.params import Params
 from components.reports import card, results
 from components.serving import onnx_model
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
+MAX_TURN_SECONDS = 60.0  # that a lock stays unchanged before its holder is taken for dead
 # What components/serving/onnx_model.py imports.
 SERVING_PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pyarrow", "pydantic")
 TAGS_OF_RUN = ("mlflow.source.git.commit", "slipway.dirty", "slipway.dvc_experiment")  # as on the run
@@ -42,8 +46,7 @@ MLFLOW_TYPES = {
 def alone() -> Iterator[None]:
     """Let one `register` at a time of this user on this machine work on a store; others wait.
 
-    Two machines at the same moment are not kept apart: MLflow has no lock to offer. Both would then make a
-    version of the same digest; later runs use the older one.
+    This spares them doing the same work twice; what two machines must not do at once, they do in turn (see `turn`).
     """
     name = hashlib.sha256(f"{os.getuid()} {connection.uri()}".encode()).hexdigest()[:16]
     with Path(tempfile.gettempdir(), f"slipway-{name}.lock").open("w") as file:
@@ -62,12 +65,55 @@ def find(name: str, digest: str) -> "ModelVersion | None":
     return min(found, key=lambda version: int(version.version), default=None)
 
 
-def champion(name: str) -> "ModelVersion | None":
-    """Return the version that has the alias `champion`."""
-    model = next(iter(connection.client().search_registered_models(f"name = '{name}'")), None)
-    if model is None or "champion" not in model.aliases:
-        return None
-    return connection.client().get_model_version(name, str(model.aliases["champion"]))
+def holders(name: str) -> "dict[str, ModelVersion | None]":
+    """Return the versions that have the aliases `champion` and `reference`, the best one so far."""
+    client = connection.client()
+    model = next(iter(client.search_registered_models(f"name = '{name}'")), None)
+    aliases = dict(model.aliases) if model is not None else {}
+    found = {number: client.get_model_version(name, str(number)) for number in {*aliases.values()}}
+    return {alias: found.get(aliases.get(alias)) for alias in ("champion", "reference")}
+
+
+def newer(name: str, champion: "ModelVersion") -> bool:
+    """Tell whether the data that was used is of a version that came after all that the champion could have seen."""
+    seen = connection.client().search_model_versions(
+        f"name = '{name}' and tags.`slipway.data` = '{provenance.used_data()}'"
+    )
+    return all(int(version.version) > int(champion.version) for version in seen)
+
+
+@contextmanager
+def turn(name: str) -> Iterator[None]:
+    """Let one `register` at a time, of all machines, move the aliases of a model; others wait.
+
+    MLflow has no lock to offer, but a registered model's name is given away once: who could make NAME.lock has the
+    turn, for a second or so. One whose holder died is taken over after MAX_TURN_SECONDS.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client, lock = connection.client(), f"{name}.lock"
+    mine = f"held by {socket.gethostname()}, process {os.getpid()}, {time.time_ns()}, while it moves the aliases"
+    seen, since = "", time.monotonic()
+    while True:
+        try:
+            client.create_registered_model(lock, description=mine)
+            break
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        there = next(iter(client.search_registered_models(f"name = '{lock}'")), None)
+        if there is not None and there.description != seen:
+            seen, since = str(there.description), time.monotonic()
+            print(f"waiting for {name}: {seen} ...", flush=True)
+        elif there is not None and time.monotonic() - since > MAX_TURN_SECONDS:
+            print(f"{lock} was left behind and is removed: {seen}", flush=True)
+            with suppress(MlflowException):
+                client.delete_registered_model(lock)
+        time.sleep(0.2)
+    try:
+        yield
+    finally:
+        client.delete_registered_model(lock)
 
 
 def tag(version: "ModelVersion", values: dict[str, str]) -> None:
@@ -91,13 +137,18 @@ def add(params: Params, build: Path, run_id: str, digest: str, example: pa.Table
         "slipway.data": provenance.used_data(),
         "slipway.params": params.digest(),
         "slipway.run": run_id,
+<<<<<<< HEAD
         trusted.TAG: client.get_logged_model(model_id).tags[trusted.TAG],
+=======
+        "slipway.split": json.dumps(read_json(build / "arrays" / "manifest.json").get("split")),
+>>>>>>> 40f0375 (wip)
         **{key: of_run[key] for key in TAGS_OF_RUN if key in of_run},
         **provenance.experiment(),  # the run was there before `retrain` saved its experiment
     }
-    return client.create_model_version(
-        params.name, f"models:/{model_id}", run_id, tags=tags, model_id=model_id, await_creation_for=60
-    )
+    with turn(params.name):  # another machine may have made it while this one wrote the model
+        return find(params.name, digest) or client.create_model_version(
+            params.name, f"models:/{model_id}", run_id, tags=tags, model_id=model_id, await_creation_for=60
+        )
 
 
 def _logged(params: Params, build: Path, run_id: str, digest: str, example: pa.Table) -> str:

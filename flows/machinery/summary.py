@@ -53,7 +53,7 @@ def _measured(evaluation: Path) -> list[Block]:
 
 
 def _model(registered: dict[str, Any]) -> list[Block]:
-    champion = registered["champion"] or {"version": None, "metrics": {}}
+    champion = {"version": None, "metrics": {}} | (registered["champion"] or {})
     gates = {gate["metric"]: gate for gate in registered["gates"]}
     values = {name: gate["value"] for name, gate in gates.items()} | registered["metrics"]
     head = f"champion (version {champion['version']})" if champion["version"] else "champion (none)"
@@ -67,9 +67,14 @@ def _model(registered: dict[str, Any]) -> list[Block]:
     aliases = ", ".join(registered["aliases"]) or "no alias"
     version = f"{registered['name']} version {registered['version']}"
     parts: list[Block] = [table]
-    if difference := registered["difference"]:
-        low, high = _number(difference["low"]), _number(difference["high"])
-        parts.append(f"{registered['score']} minus the champion's: {_number(difference['mean'])} ({low} to {high})")
+    for title, rival in (("the champion", champion), ("the best version so far", registered["reference"] or {})):
+        if apart := rival.get("difference"):
+            better, low, high = (_number(apart[name]) for name in ("mean", "low", "high"))
+            few = f" on the {rival['rows']} of {rival['of']} test examples that are test for both"
+            parts.append(
+                f"{registered['score']} is better than that of {title} (version {rival['version']}) by {better} "
+                f"({low} to {high}){few if rival['rows'] < rival['of'] else ''}"
+            )
     parts.append(
         f"{version}{' (new)' if registered['new_version'] else ''}: {aliases}; "
         f"{'promoted' if registered['promoted'] else 'not promoted'}: {registered['reason']}"

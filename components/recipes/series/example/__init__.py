@@ -99,12 +99,12 @@ def facts(table: pa.Table, params: Params) -> pa.Table:
 
 
 def fit(tables: Iterable[pa.Table], params: Params) -> State:
-    """The names of the groups, and `mase_scale`: of each group, or one number where there are none.
+    """The names of the groups, and `mase_scale`: of each group, or one where there are none; a number per column.
 
     It is the mean absolute error of the seasonal naive forecast within the training split (Hyndman and Koehler 2006,
     doi:10.1016/j.ijforecast.2006.03.001), over each time step once: the first value of every label against the one
-    a season before it, and such pairs within the earliest history. Of several columns it is the mean. Where that is 0,
-    as in a series that repeats itself exactly, it is 1: MASE is then MAE.
+    a season before it, and such pairs within the earliest history. Where that is 0, as in a series that repeats itself
+    exactly, it is 1: MASE is then MAE.
     """
     sums: dict[str, np.ndarray] = {}  # group -> sum of the differences, and their number, of each column
     earliest: dict[str, tuple[Any, np.ndarray]] = {}  # group -> its first origin, and its history's sums
@@ -126,7 +126,7 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
     scales = {str(name): _scale(*sums[name]) for name in sorted(sums)}
     if params.group:
         return {"mase_scale": scales, "groups": list(scales)}
-    return {"mase_scale": scales.get("", 1.0)}
+    return {"mase_scale": scales.get("", [1.0] * len(params.values))}
 
 
 def _readable(table: pa.Table, params: Params) -> Any:
@@ -143,9 +143,9 @@ def _sum(differences: np.ndarray) -> np.ndarray:
     return np.stack([np.nansum(differences, axis=0), np.sum(~np.isnan(differences), axis=0)])
 
 
-def _scale(total: np.ndarray, count: np.ndarray) -> float:
-    mean = float(np.mean(total / np.maximum(count, 1)))
-    return mean if 0 < mean < histories.MAX_VALUE else 1.0
+def _scale(total: np.ndarray, count: np.ndarray) -> list[float]:
+    means = (total / np.maximum(count, 1)).tolist()
+    return [mean if 0 < mean < histories.MAX_VALUE else 1.0 for mean in means]
 
 
 def _groups(table: pa.Table, params: Params) -> np.ndarray:

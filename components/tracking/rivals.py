@@ -1,0 +1,105 @@
+"""The versions that a challenger is compared with: the champion, and the reference, the best one so far.
+
+Both predict today's test split anew, each in a process of its own with the code that was shipped with it.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from components import SlipwayError, recipes
+from components.data import raw_rows, splits
+from components.evaluation import bootstrap, promotion, tested
+from components.evaluation.promotion import MIN_COMMON_ROWS, Rival
+from components.files import read_json
+from components.params import Params
+from components.tracking import connection, isolated
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+Holders = dict[str, "ModelVersion | None"]  # alias -> the version that has it
+
+
+@dataclass(frozen=True)
+class Challenger:
+    """What another version is compared with, and the comparisons that were made already."""
+
+    params: Params
+    build: Path
+    data: Path
+    given: Path  # the raw examples of the test split, as Parquet
+    predictions: pa.Table  # of the challenger, in the same order
+    known: dict[str, Rival] = field(default_factory=dict)  # number of a version -> how it compares
+
+
+def compare(challenger: Challenger, holders: Holders, version: str) -> None:
+    """Compare the challenger, which is `version`, with each holder of an alias that is not known yet."""
+    for holder in holders.values():
+        if holder is not None and str(holder.version) not in {version, *challenger.known}:
+            challenger.known[str(holder.version)] = _rival(challenger, holder)
+
+
+def _rival(challenger: Challenger, holder: "ModelVersion") -> Rival:
+    """Ask a version anew; one that cannot answer is no error of ours, but a reason not to promote."""
+    params, number = challenger.params, str(holder.version)
+    every = len(challenger.predictions)
+    both = _common(challenger, holder)
+    rows = int(both.sum())
+    by_hand = (
+        f"to promote this version anyway, move the alias by hand: MLflow, Models, {params.name}, and its version there"
+    )
+    if rows < min(MIN_COMMON_ROWS, every):
+        why = (
+            f"it cannot be compared with version {number}, whose split was made otherwise: only {rows:,} of {every:,} "
+            f"test examples are test for both, and {MIN_COMMON_ROWS} are needed; {by_hand}"
+        )
+        return Rival(number, rows, every, problem=why)
+    uri, metric = f"models:/{params.name}/{number}", promotion.score(params)
+    try:
+        answers, labels = isolated.predict(uri, challenger.given), _labels(uri)
+    except SlipwayError as error:
+        return Rival(number, rows, every, problem=f"the champion cannot be evaluated again ({error}); {by_hand}")
+    examples = tested.split(params, challenger.data, challenger.build / "arrays")
+    names = params.target().names
+    ours, theirs = (
+        tested.answered(examples, found, metric, own).take(np.flatnonzero(both))
+        for found, own in ((challenger.predictions, names), (answers, labels or names))
+    )
+    settings = params.register_
+    apart = bootstrap.compared(metric, ours, theirs, params.seed, settings.resamples, settings.confidence)
+    if apart is None:
+        why = f"{metric} is not defined for it and version {number} on {rows:,} test examples; {by_hand}"
+        return Rival(number, rows, every, problem=why)
+    return Rival(number, rows, every, apart)
+
+
+def _labels(uri: str) -> list[str]:
+    """Return the labels that a version was trained for, in the order of its probabilities; none of numbers."""
+    found: list[str] = connection.about(uri).get("params", {}).get("labels", [])
+    return found
+
+
+def _common(challenger: Challenger, holder: "ModelVersion") -> np.ndarray:
+    """Say which test examples of ours the other version was not trained on, `(n,)` bool: by the rule of its split."""
+    arrays = challenger.build / "arrays"
+    ours, theirs = read_json(arrays / "manifest.json").get("split"), _rule(holder)
+    if theirs is None or ours == theirs:
+        return np.ones(len(challenger.predictions), bool)
+    columns = recipes.schema(recipes.load(challenger.params.recipe), challenger.params.task)
+    wanted = ["split", *splits.needs(theirs)]
+    parts = raw_rows.read(challenger.data, arrays, "test", columns, only=wanted)
+    return np.concatenate([splits.in_test(theirs, part) for part in parts])
+
+
+def _rule(holder: "ModelVersion") -> dict[str, Any] | None:
+    """Return how a version's split was made; of one that was registered before this was written, by its run."""
+    if text := holder.tags.get("slipway.split"):
+        found: dict[str, Any] = json.loads(text)
+        return found
+    logged = connection.client().get_run(holder.run_id).data.params if holder.run_id else {}
+    return splits.rule_of(logged)
