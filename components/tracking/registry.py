@@ -87,12 +87,13 @@ def turn(name: str) -> Iterator[None]:
     """Let one `register` at a time, of all machines, move the aliases of a model; others wait.
 
     MLflow has no lock to offer, but a registered model's name is given away once: who could make NAME.lock has the
-    turn, for a second or so. One whose holder died is taken over after MAX_TURN_SECONDS.
+    turn, for a second or so. One whose holder died is removed: at once where that can be known, else after
+    MAX_TURN_SECONDS.
     """
     from mlflow.exceptions import MlflowException
 
     client, lock = connection.client(), f"{name}.lock"
-    mine = f"held by {socket.gethostname()}, process {os.getpid()}, {time.time_ns()}, while it moves the aliases"
+    mine = f"held for a moment, while the aliases of {name} move: {socket.gethostname()} {temporary.owner()}"
     seen, since = "", time.monotonic()
     while True:
         try:
@@ -104,9 +105,9 @@ def turn(name: str) -> Iterator[None]:
         there = next(iter(client.search_registered_models(f"name = '{lock}'")), None)
         if there is not None and there.description != seen:
             seen, since = str(there.description), time.monotonic()
-            print(f"waiting for {name}: {seen} ...", flush=True)
-        elif there is not None and time.monotonic() - since > MAX_TURN_SECONDS:
-            print(f"{lock} was left behind and is removed: {seen}", flush=True)
+        dead = temporary.is_dead(seen.rpartition(" ")[2]) or time.monotonic() - since > MAX_TURN_SECONDS
+        if there is not None and dead:
+            print(f"the registered model {lock} was left behind by a process that died; it is removed", flush=True)
             with suppress(MlflowException):
                 client.delete_registered_model(lock)
         time.sleep(0.2)

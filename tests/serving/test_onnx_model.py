@@ -242,9 +242,11 @@ def test_a_column_that_is_only_kept_is_not_asked_for() -> None:
 def test_latency_is_of_one_example(made: Made) -> None:
     model, settings, _ = made
     arrays = model.recipe.encode(sample(3), settings.task, {})
-    assert 0 < onnx_model.latency_ms(model, arrays, calls=5, warm_up=1) < 1000
+    found = onnx_model.latency(model, arrays, calls=5, warm_up=1)
+    assert 0 < found["latency_ms"] < 1000
+    assert found["latency_spread_ms"] >= 0
     with pytest.raises(SlipwayError, match="empty"):
-        onnx_model.latency_ms(model, {"image": arrays["image"][:0]})
+        onnx_model.latency(model, {"image": arrays["image"][:0]})
 
 
 def test_serving_imports_nothing_heavy(made: Made) -> None:
