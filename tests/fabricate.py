@@ -23,6 +23,8 @@ from ruamel.yaml import YAML
 
 from components import params, recipes
 from components.data import dataset, splits
+from components.evaluation import bootstrap, metrics
+from components.evaluation.examples import Examples
 from components.files import sha256, write_csv, write_json
 from components.serving import onnx_model
 
@@ -243,18 +245,25 @@ def evaluation(root: Path, settings: params.Params) -> None:
     probabilities = onnx_model.outputs(loaded, {"image": image})
     predicted = probabilities.argmax(1)
     accuracy = float((predicted == label).mean())
+    measured = Examples(label, probabilities, settings.target())
+    f1 = float(metrics.measure(measured)[0]["f1_macro"][0])
     out = build / "evaluation"
     size = (build / "model" / "model.onnx").stat().st_size / 1e6
     write_json(
         out / "metrics.json",
-        {"rows": len(label), "accuracy": accuracy, "f1_macro": accuracy, "size_mb": round(size, 6)},
+        {"rows": len(label), "accuracy": accuracy, "f1_macro": f1, "size_mb": round(size, 6)},
     )
     interval = {"metric": "accuracy", "value": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.1}
     write_csv(out / "intervals.csv", [interval], list(interval))
-    first = float((label == 0).mean())  # what `baseline` says each time
-    beside = {"baseline": "trivial", "name": "the first label", "metric": "accuracy", "value": first}
-    beside |= {"better": accuracy - first, "low": accuracy - first - 0.01, "high": accuracy - first + 0.01}
-    write_csv(out / "baselines.csv", [beside], list(beside))
+    constant = np.tile(np.array([0.6, 0.4], np.float32), (len(label), 1))  # what `baseline` says each time
+    beside = []
+    for name, text in (("trivial", "the first label"), ("classical", "Constant")):
+        for metric in ("accuracy", "f1_macro"):
+            found = bootstrap.compared(metric, measured, measured.answered(constant), 1, 200, 0.95)
+            assert found is not None
+            row = {"baseline": name, "name": text, "metric": metric, "value": found.other}
+            beside.append(row | {"better": found.better, "low": found.low, "high": found.high})
+    write_csv(out / "baselines.csv", beside, list(beside[0]))
     classes = [
         {"label": v, "precision": 0.9, "recall": 0.9, "f1": 0.9, "rows": int((label == i).sum())}
         for i, v in enumerate(labels)

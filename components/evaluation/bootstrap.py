@@ -85,8 +85,9 @@ def joined(ours: Examples, theirs: Examples) -> tuple[Examples, Examples]:
     _, first, counts = np.unique(rows, axis=0, return_index=True, return_counts=True)
     if 2 * len(first) > n:
         return ours, theirs
-    alike = (replace(examples.take(first), copies=counts) for examples in (ours, theirs))
-    return next(alike), next(alike)
+    order = np.argsort(first)  # whichever of the two is called ours
+    one, two = (replace(examples.take(first[order]), copies=counts[order]) for examples in (ours, theirs))
+    return one, two
 
 
 def compared(

@@ -6,7 +6,7 @@ Both predict today's test split anew, each in a process of its own with the code
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -47,23 +47,23 @@ def compare(challenger: Challenger, holders: Holders, version: str) -> None:
 def _rival(challenger: Challenger, holder: "ModelVersion") -> Rival:
     """Ask a version anew; one that cannot answer is no error of ours, but a reason not to promote."""
     params, number = challenger.params, str(holder.version)
-    every = len(challenger.predictions)
-    both = _common(challenger, holder)
+    every, by_hand = len(challenger.predictions), "; to promote this version anyway, move the alias by hand in MLflow"
+    try:
+        both = _common(challenger, holder)
+    except SlipwayError as error:
+        return Rival(number, 0, every, problem=f"the split of version {number} cannot be told ({error}){by_hand}")
     rows = int(both.sum())
-    by_hand = (
-        f"to promote this version anyway, move the alias by hand: MLflow, Models, {params.name}, and its version there"
-    )
     if rows < min(MIN_COMMON_ROWS, every):
         why = (
             f"it cannot be compared with version {number}, whose split was made otherwise: only {rows:,} of {every:,} "
-            f"test examples are test for both, and {MIN_COMMON_ROWS} are needed; {by_hand}"
+            f"test examples are test for both, and {MIN_COMMON_ROWS} are needed{by_hand}"
         )
         return Rival(number, rows, every, problem=why)
     uri, metric = f"models:/{params.name}/{number}", promotion.score(params)
     try:
         answers, labels = isolated.predict(uri, challenger.given), _labels(uri)
     except SlipwayError as error:
-        return Rival(number, rows, every, problem=f"the champion cannot be evaluated again ({error}); {by_hand}")
+        return Rival(number, rows, every, problem=f"version {number} cannot be evaluated again ({error}){by_hand}")
     examples = tested.split(params, challenger.data, challenger.build / "arrays")
     names = params.target().names
     ours, theirs = (
@@ -73,7 +73,7 @@ def _rival(challenger: Challenger, holder: "ModelVersion") -> Rival:
     settings = params.register_
     apart = bootstrap.compared(metric, ours, theirs, params.seed, settings.resamples, settings.confidence)
     if apart is None:
-        why = f"{metric} is not defined for it and version {number} on {rows:,} test examples; {by_hand}"
+        why = f"{metric} is not defined for it and for version {number} on {rows:,} test examples{by_hand}"
         return Rival(number, rows, every, problem=why)
     return Rival(number, rows, every, apart)
 
@@ -87,8 +87,9 @@ def _labels(uri: str) -> list[str]:
 def _common(challenger: Challenger, holder: "ModelVersion") -> np.ndarray:
     """Say which test examples of ours the other version was not trained on, `(n,)` bool: by the rule of its split."""
     arrays = challenger.build / "arrays"
-    ours, theirs = read_json(arrays / "manifest.json").get("split"), _rule(holder)
-    if theirs is None or ours == theirs:
+    ours: splits.Rule = read_json(arrays / "manifest.json")["split"]
+    theirs = _rule(holder, ours)
+    if ours == theirs:
         return np.ones(len(challenger.predictions), bool)
     columns = recipes.schema(recipes.load(challenger.params.recipe), challenger.params.task)
     wanted = ["split", *splits.needs(theirs)]
@@ -96,10 +97,18 @@ def _common(challenger: Challenger, holder: "ModelVersion") -> np.ndarray:
     return np.concatenate([splits.in_test(theirs, part) for part in parts])
 
 
-def _rule(holder: "ModelVersion") -> dict[str, Any] | None:
-    """Return how a version's split was made; of one that was registered before this was written, by its run."""
+def _rule(holder: "ModelVersion", ours: splits.Rule) -> splits.Rule:
+    """Return how a version's split was made.
+
+    One that was registered before this was written down was split by ids, with the seed of its run; or, as a series,
+    by times that nobody knows any more.
+    """
     if text := holder.tags.get("slipway.split"):
-        found: dict[str, Any] = json.loads(text)
+        found: splits.Rule = json.loads(text)
         return found
     logged = connection.client().get_run(holder.run_id).data.params if holder.run_id else {}
-    return splits.rule_of(logged)
+    ordered = ours["by"] == "time" and ours["gap"] is not None
+    if ordered or not {"seed", "split.test", "split.validation"} <= logged.keys():
+        return ours
+    shares = {name: float(logged[f"split.{name}"]) for name in ("test", "validation")}
+    return {"by": "id", "column": None, "seed": int(logged["seed"]), **shares, "official": ours["official"]}

@@ -304,6 +304,9 @@ def test_every_example_stands_in_one_bin(rows: int, classes: int, bins: int, see
 def test_the_main_metric_and_its_direction() -> None:
     assert metrics.main(ABC) == "accuracy"
     assert metrics.main(ABC, {}) == "cost"
+    assert (metrics.score(ABC), metrics.score(ABC, {})) == ("f1_macro", "cost")
+    assert metrics.score(regression.Target(("a",))) == "mae"
+    assert metrics.score(regression.Target(("a", "b"))) == "mae_scaled"
     assert metrics.main(multi_label.Target(("a",))) == "f1_macro"
     assert metrics.main(regression.Target(("a",))) == "mae"
     assert metrics.better("accuracy", 0.9, 0.8) == pytest.approx(0.1)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +18,6 @@ from components import SlipwayError, params, recipes
 from components.__main__ import main
 from components.data import versions as dvc_versions
 from components.evaluation import promotion
-from components.evaluation.bootstrap import Difference
 from components.files import read_json, write_csv
 from components.serving import onnx_model, worker
 from components.stages import predict, register
@@ -260,70 +258,6 @@ def test_the_baselines_are_gates_that_a_user_may_turn_off_and_the_version_says_s
     assert "it passes all gates (above_trivial, not_below_classical turned off) and there was no" in let["reason"]
     page = str(connection.client().get_model_version("sides", "1").description)
     assert "- above_trivial > 0: None, **turned off**" in page
-
-
-def rival(better: float, half: float, other: float = 0.9, rows: int = 150, metric: str = "f1_macro") -> promotion.Rival:
-    apart = Difference(metric, other + better, other, better, better - half, better + half)
-    return promotion.Rival("3", rows, 150, apart)
-
-
-def decided(champion: promotion.Rival, best: promotion.Rival | None = None, **settings: Any) -> tuple[bool, str]:
-    newer = settings.pop("newer", False)
-    return promotion.verdict([], champion, best, params.Register(**settings), newer=newer)
-
-
-@pytest.mark.parametrize(
-    ("better", "half", "promoted"),
-    [(-0.0126, 0.0046, False), (-0.01, 0.02, False), (-0.0086, 0.0086, True), (0.005, 0.015, True), (0.15, 0.05, True)],
-)
-def test_within_the_margin_but_surely_worse_is_worse(better: float, half: float, promoted: bool) -> None:
-    found, reason = decided(rival(better, half))
-    assert found == promoted
-    assert ("worse than the champion" in reason) == (not promoted or "not worse" in reason)
-
-
-def test_many_small_steps_down_end_at_the_best_version_so_far() -> None:
-    """Ten challengers, each 0.8 points below the champion, on a test split that shows it to be within the margin."""
-    value = reference = 0.986
-    for _ in range(10):
-        challenger = value - 0.008
-        best = rival(challenger - reference, 0.009, reference) if reference != value else None
-        promoted, reason = decided(rival(challenger - value, 0.009, value), best)
-        if not promoted:
-            break
-        value = challenger
-    assert not promoted
-    assert value >= reference - 0.02
-    assert "best version so far" in reason
-    assert "remove its alias `reference`" in decided(rival(0.0, 0.01), rival(-0.03, 0.005))[1]
-
-
-def test_a_small_test_split_says_so_and_newer_data_decides() -> None:
-    promoted, reason = decided(rival(0.0, 0.03))
-    assert not promoted
-    assert "150 test examples are too few for a margin of 0.02 (the interval is +-0.03): about 338 would do" in reason
-    assert "newer data would decide" in reason
-    assert decided(rival(0.0, 0.03), newer=True)[0]
-    assert "saw newer data than the champion" in decided(rival(0.0, 0.03), newer=True)[1]
-    assert not decided(rival(-0.001, 0.03), newer=True)[0]
-    assert not decided(rival(0.0, 0.03), newer=True, when_unsure="keep")[0]
-    assert "register.when_unsure is keep" in decided(rival(0.0, 0.03), newer=True, when_unsure="keep")[1]
-    assert not decided(rival(0.0, 0.03), rival(-0.021, 0.03), newer=True)[0]  # but not below the best one so far
-    assert decided(rival(0.0, 0.03), rival(-0.019, 0.03), newer=True)[0]
-
-
-def test_the_margin_of_an_error_is_a_share_of_the_champions() -> None:
-    assert decided(rival(-15.0, 4.0, 1000.0, metric="mae"))[0] is False  # all of it below 0
-    assert decided(rival(-5.0, 14.0, 1000.0, metric="mae"))[0]
-    assert not decided(rival(-5.0, 16.0, 1000.0, metric="mae"))[0]
-    assert not decided(rival(-0.005, 0.016, 1.0, metric="cost"))[0]
-
-
-def test_a_comparison_on_some_of_the_examples_says_on_how_many() -> None:
-    found = promotion.Rival("3", 60, 150, Difference("f1_macro", 0.9, 0.9, 0.0, -0.01, 0.01))
-    assert "on the 60 of 150 test examples that are test for both" in decided(found)[1]
-    few = promotion.Rival("3", 4, 150, problem="it cannot be compared")
-    assert decided(few) == (False, "it cannot be compared")
 
 
 @pytest.mark.usefixtures("quick")

@@ -70,15 +70,19 @@ def test_a_kind_is_measured_compared_and_shown(kind: str) -> None:
     actual = encoded(target, 60)
     sure = np.asarray(target.certain(actual), np.float64)
     worse = 0.7 * sure + 0.3 * np.roll(sure, 1, axis=0) + 0.01
-    good, bad = (Examples(actual, outputs, target) for outputs in (sure, worse))
+    deviation = None if target.classes else np.ones(len(target.names))
+    good, bad = (Examples(actual, outputs, target, deviation=deviation) for outputs in (sure, worse))
     found, by_name = metrics.measure(good)
     main = metrics.main(target)
     assert np.isfinite(found[main][0])
     assert metrics.better(main, found[main][0], metrics.measure(bad)[0][main][0]) >= 0
     assert metrics.scores(good).shape == (60,)
     assert (metrics.scores(good) >= metrics.scores(bad)).all()
-    assert evaluated.worst(metrics.scores(bad), None) <= metrics.scores(bad).max()
-    assert {main} <= bootstrap.resampled(good, 1, 100)[0].keys()
+    missed = metrics.measure(good.answered(evaluated.missed(good.actual, bad)))[0]
+    score = metrics.score(target)
+    assert metrics.better(score, metrics.measure(bad)[0][score][0], missed[score][0]) >= 0
+    assert {*evaluated.OF_OUTPUTS, *evaluated.IN_UNITS} - {"cost", "mase", "mae_scaled"} <= found.keys()
+    assert {main, score} <= bootstrap.resampled(good, 1, 100)[0].keys()
     assert set(evaluated.SHOWN) - {"cost", "mase"} <= found.keys()
     assert {column for column, _, _ in evaluated.CARD} <= {*by_name, "rows"}
     assert evaluated.BY_NAME in by_name
