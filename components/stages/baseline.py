@@ -58,7 +58,8 @@ def run(params: Params, data: Path, arrays: Path, out: Path) -> None:
         aside.mkdir(parents=True)
         np.save(aside / "trivial.npy", trivial.astype(np.float32))
         np.save(aside / "classical.npy", answers.astype(np.float32))
-        write_json(aside / "baseline.json", {"trivial": text, "classical": name})
+        about = {"trivial": text, "classical": name, "rows": len(rows), "of": len(truth)}
+        write_json(aside / "baseline.json", about)
     print(f"trivial: {text}; classical: {name}", flush=True)
 
 

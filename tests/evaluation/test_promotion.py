@@ -78,11 +78,12 @@ def test_of_several_numbers_the_largest_unit_is_not_all_of_it() -> None:
 @pytest.mark.parametrize("target", [BINARY, multi_label.Target(("a", "b", "c")), regression.Target(("x",))])
 def test_an_example_that_got_no_answer_counts_as_the_worst_there_can_be(target: Target) -> None:
     random = np.random.default_rng(3)
-    actual: np.ndarray = {
+    labels: dict[str, np.ndarray] = {
         "single_label": random.integers(0, 2, 50),
         "multi_label": random.integers(0, 2, (50, 3)).astype(np.uint8),
         "regression": random.normal(size=(50, 1)),
-    }[target.kind]
+    }
+    actual = labels[target.kind]
     known = Examples(actual, target.certain(actual) + (0.3 if target.kind == "regression" else 0), target)
     answers = target.answers(known.outputs)
     gone = answers.set_column(
