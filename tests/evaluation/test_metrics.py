@@ -311,3 +311,31 @@ def test_the_main_metric_and_its_direction() -> None:
     assert metrics.main(regression.Target(("a",))) == "mae"
     assert metrics.better("accuracy", 0.9, 0.8) == pytest.approx(0.1)
     assert metrics.better("mae", 0.9, 0.8) == pytest.approx(-0.1)
+
+
+@pytest.mark.parametrize(("gap", "least"), [(0.0, 0.9), (0.1, 0.85)])
+def test_the_interval_of_the_calibration_error_holds_the_truth(gap: float, least: float) -> None:
+    """Of a calibrated model the percentile interval lies above the truth, 0, and above the value."""
+    hits = outside = 0
+    trials = 40
+    for seed in range(trials):
+        random = np.random.default_rng(seed)
+        sure = random.uniform(0.55, 0.9, 600)
+        right = random.random(600) < sure - gap
+        examples = Examples((~right).astype(int), np.stack([sure, 1 - sure], axis=1), BINARY)
+        value = float(measure(examples, ranked=False)[0]["ece"][0])
+        samples = resampled(examples, seed, 200, ranked=False)[0]["ece"]
+        found, low, high = bootstrap.estimated("ece", value, samples, 0.95)
+        assert low <= found <= high
+        assert bootstrap.estimated("accuracy", value, samples, 0.95)[0] == value
+        hits += low <= gap <= high
+        outside += bootstrap.interval(samples, 0.95)[0] > gap
+    assert hits >= least * trials
+    assert outside > 0.5 * trials or gap
+
+
+def test_each_column_of_mase_is_scaled_by_itself() -> None:
+    """Hyndman and Koehler 2006; a ratio of means would be that of the column with the largest unit."""
+    actual, outputs = np.zeros((2, 2)), np.array([[100.0, 3.0], [100.0, 1.0]])
+    examples = Examples(actual, outputs, regression.Target(("a_h1", "b_h1")), scale=np.tile([100.0, 1.0], (2, 1)))
+    assert single(examples)["mase"] == pytest.approx((1 + 3 + 1 + 1) / 4)
