@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluation import metrics
+from components.evaluation import metrics, rates
 from components.evaluation.examples import Examples, Measures
 
 BLOCK = 2**20  # weights of a block of resamples, so that memory does not grow with their number
 RANKED_COST = 5e8  # examples x names x resamples that the areas under curves may cost: some ten seconds
 MIN_RANKED = 100  # resamples of the areas under curves, however many examples and names
+CHANCE_SAMPLES = 200
 BIASED = ("ece",)  # a sum of absolute values: noise only adds to it, and resampling adds noise once more
 
 
@@ -120,17 +121,25 @@ def difference(
     )
 
 
-def estimated(metric: str, value: float, samples: np.ndarray, confidence: float) -> tuple[float, float, float]:
+def estimated(
+    examples: Examples, metric: str, value: float, samples: np.ndarray, seed: int, confidence: float
+) -> tuple[float, float, float]:
     """Return a metric's value, low and high: the percentile interval of its samples.
 
     The expected calibration error is biased upwards, more so in the samples than in the value: of it the bias that the
-    bootstrap shows is taken off, and the interval is the basic one (Efron and Tibshirani, sections 10.2 and 13.4), so
-    that of a calibrated model it reaches to 0.
+    bootstrap shows is taken off, the interval is the basic one (Efron and Tibshirani, sections 10.2 and 13.4), and it
+    reaches to 0 where a calibrated model would show as much by chance.
     """
     low, high = (float(end) for end in interval(samples, confidence))
     if metric not in BIASED:
         return value, low, high
-    return max(0.0, 2 * value - float(np.nanmean(samples))), max(0.0, 2 * value - high), max(0.0, 2 * value - low)
+    low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)
+    confidences = metrics.of(examples.target).confidences(examples)
+    by_chance = rates.gaps_by_chance(confidences, examples.bins, seed, CHANCE_SAMPLES)
+    usual = float(interval(by_chance, confidence)[1])
+    if value <= usual:
+        low, high = 0.0, max(high, usual - float(by_chance.mean()))
+    return max(0.0, 2 * value - float(np.nanmean(samples))), low, high
 
 
 def interval(samples: np.ndarray, confidence: float) -> tuple[Any, Any]:

@@ -42,7 +42,7 @@ def measure(examples: Examples, w: np.ndarray) -> tuple[Measures, Measures]:
         found |= {f"{metric}_micro": micro[metric], f"{metric}_macro": rates.mean(by_name[metric])}
     found["log_loss"] = rates.surprise(np.where(held, outputs, 1 - outputs)).mean(axis=1) @ w / n
     each = np.repeat(w, names, axis=0)
-    found["ece"] = rates.calibration_gap(outputs.ravel(), held.ravel(), examples.bins, each) / (n * names)
+    found["ece"] = rates.calibration_gap(confidences(examples), held.ravel(), examples.bins, each) / (n * names)
     return found, by_name
 
 
@@ -55,6 +55,11 @@ def ranked(examples: Examples, w: np.ndarray) -> tuple[Measures, Measures]:
 def score(names: int, costs: object) -> str:  # noqa: ARG001
     """Return the mean F1 of the classes: of accuracy a model that never predicts a rare class loses nothing."""
     return "f1_macro"
+
+
+def confidences(examples: Examples) -> np.ndarray:
+    """Return every single probability."""
+    return examples.outputs.astype(np.float64).ravel()
 
 
 def scores(examples: Examples) -> np.ndarray:

@@ -46,6 +46,19 @@ def calibration_gap(confidence: np.ndarray, right: np.ndarray, bins: int, w: np.
     return found
 
 
+def gaps_by_chance(confidence: np.ndarray, bins: int, seed: int, samples: int) -> np.ndarray:
+    """Return calibration errors `(samples,)` of these confidences, had each been right as often as it says.
+
+    Consistency resampling (Bröcker and Smith 2007, doi:10.1175/WAF993.1): what a calibrated model shows by chance.
+    """
+    random = np.random.default_rng([seed, len(confidence)])
+    which, found = _bin(confidence, bins), np.empty(samples)
+    for sample in range(samples):
+        apart = confidence - (random.random(len(confidence)) < confidence)
+        found[sample] = np.abs(np.bincount(which, apart, bins)).sum() / max(len(confidence), 1)
+    return found
+
+
 def _bin(confidence: np.ndarray, bins: int) -> np.ndarray:
     found: np.ndarray = np.clip((confidence * bins).astype(int), 0, bins - 1)
     return found

@@ -66,6 +66,11 @@ def score(names: int, costs: object) -> str:  # noqa: ARG001
     return "mae" if names == 1 else "mae_scaled"
 
 
+def confidences(examples: Examples) -> np.ndarray:  # noqa: ARG001
+    """Numbers have no probabilities."""
+    return np.empty(0)
+
+
 def scores(examples: Examples) -> np.ndarray:
     """Return minus the mean absolute error in units of the training labels' standard deviation."""
     error = np.abs(examples.outputs.astype(np.float64) - examples.actual.reshape(examples.outputs.shape))

@@ -45,8 +45,7 @@ def measure(examples: Examples, w: np.ndarray) -> tuple[Measures, Measures]:
         found[f"{metric}_weighted"] = np.nansum(by_name[metric] * rows, axis=1) / n
     probability = outputs[np.arange(len(actual)), actual] / outputs.sum(axis=1)
     found["log_loss"] = rates.surprise(probability) @ w / n
-    confidence = outputs.max(axis=1)
-    found["ece"] = rates.calibration_gap(confidence, outputs.argmax(axis=1) == actual, examples.bins, w) / n
+    found["ece"] = rates.calibration_gap(confidences(examples), outputs.argmax(axis=1) == actual, examples.bins, w) / n
     if examples.costs is not None:
         found["cost"] = examples.costs[actual, predicted] @ w / n
     return found, by_name
@@ -62,6 +61,12 @@ def ranked(examples: Examples, w: np.ndarray) -> tuple[Measures, Measures]:
 def score(names: int, costs: object) -> str:  # noqa: ARG001
     """Return cost where mistakes have costs, else the mean F1 of the classes: of accuracy a rare class is no part."""
     return "cost" if costs is not None else "f1_macro"
+
+
+def confidences(examples: Examples) -> np.ndarray:
+    """Return the probability of the likeliest class of each example."""
+    found: np.ndarray = examples.outputs.astype(np.float64).max(axis=1)
+    return found
 
 
 def scores(examples: Examples) -> np.ndarray:

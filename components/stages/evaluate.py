@@ -39,7 +39,7 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
     samples, by_name_samples = bootstrap.resampled(examples, params.seed, settings.resamples)
     beside = _beside(params, examples, (found, samples), baseline)
     estimates = {
-        name: bootstrap.estimated(name, float(value[0]), samples[name], settings.confidence)
+        name: bootstrap.estimated(examples, name, float(value[0]), samples[name], params.seed, settings.confidence)
         for name, value in found.items()
         if np.isfinite(value[0])
     }

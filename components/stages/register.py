@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import SlipwayError, nearest, recipes, temporary
@@ -24,12 +23,7 @@ from components.files import model_digest, read_json, sha256, write_json
 from components.params import Params
 from components.reports import results
 from components.serving import onnx_model
-from components.targets import Decision, Target
-<<<<<<< HEAD
-from components.tracking import connection, isolated, registry, runs, trusted
-=======
-from components.tracking import connection, isolated, registry, rivals, runs
->>>>>>> 40f0375 (wip)
+from components.tracking import connection, isolated, registry, rivals, runs, trusted
 from components.tracking.connection import mask
 
 if TYPE_CHECKING:
@@ -40,7 +34,6 @@ MAX_LATENCY_TRIES = 4  # on a machine that is busy
 LATENCY_PAUSE = 2.0  # seconds between them
 MAX_DECISIONS = 5  # that other machines may make while this one compares
 MAX_TAG = 4900  # characters that MLflow keeps of a tag: 5,000
-TOLERANCE = 1e-5  # between probabilities of the same model on another batch
 NEEDED_FILES = (  # what `dvc repro` leaves for us
     "validation/quarantine.parquet",
     "arrays/manifest.json",
@@ -59,14 +52,9 @@ def run(params: Params, build: Path, data: Path, out: Path, *, up_to_date: bool 
     """Register the model of `build` under params.name and write what came of it to `out`.
 
     DVC is asked first if all is up to date, which takes most of a second, unless the caller has just asked it:
-<<<<<<< HEAD
     `up_to_date`. A champion that is not ours, or not as it was registered, is loaded only with `trust`.
-    Raises SlipwayError where the pipeline is not up to date, MLflow does not answer, a gate names no metric, or the
-    version that was loaded back answers otherwise than the evaluation did.
-=======
-    `up_to_date`. Raises SlipwayError where the pipeline is not up to date, MLflow does not answer, a gate or
-    register.score names no metric, or the version that was loaded back answers otherwise than the evaluation did.
->>>>>>> 40f0375 (wip)
+    Raises SlipwayError where the pipeline is not up to date, MLflow does not answer, a gate or register.score names no
+    metric, or the version that was loaded back answers otherwise than the evaluation did.
     """
     missing = [name for name in NEEDED_FILES if not (build / name).exists()]
     if missing:
@@ -78,14 +66,9 @@ def run(params: Params, build: Path, data: Path, out: Path, *, up_to_date: bool 
     with connection.plainly("register the model"), registry.alone():
         run_id = runs.ensure_run(params, build)
         version = registry.find(params.name, digest)
-<<<<<<< HEAD
-        champion = registry.champion(params.name)
-        if trust and champion is not None:
-            champion = trusted.adopt(champion)
-        key = _key(params, build, champion)
-=======
->>>>>>> 40f0375 (wip)
         before = dict(version.tags) if version is not None else {}
+        if trust:
+            registry.adopt(params.name)
         key = _key(params, build, registry.holders(params.name))
         settled = key in before.get("slipway.decided", "").split()
         if not settled:
@@ -103,20 +86,11 @@ def run(params: Params, build: Path, data: Path, out: Path, *, up_to_date: bool 
 
 def _key(params: Params, build: Path, holders: rivals.Holders) -> str:
     """Hash what a decision depends on: with the same key it need not be made again."""
-<<<<<<< HEAD
-    rival = (
-        [str(champion.version), champion.tags.get("slipway.model"), champion.tags.get(trusted.TAG)]
-        if champion is not None
-        else None
-    )
-    settings = [rival, params.register_.model_dump(), params.seed, params.costs]
-=======
     others = {
-        alias: [str(holder.version), holder.tags.get("slipway.model")] if holder is not None else None
+        alias: [str(holder.version), *map(holder.tags.get, ("slipway.model", trusted.TAG))] if holder else None
         for alias, holder in holders.items()
     }
     settings = [others, params.register_.model_dump(), params.seed, params.costs]
->>>>>>> 40f0375 (wip)
     evaluated = [sha256(build / "evaluation" / name) for name in ("predictions.parquet", "baselines.csv")]
     text = json.dumps([settings, evaluated])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -147,7 +121,7 @@ def _settle(params: Params, build: Path, data: Path, run_id: str, version: "Mode
             if version.tags.get("slipway.proved") != proof:
                 loaded_back = isolated.predict(f"models:/{params.name}/{version.version}", given)
                 decision = read_json(build / "model" / "model.json")["decision"]
-                _proved(version, params.target(), decision, loaded_back, predictions)
+                rivals.prove(version, params.target(), decision, loaded_back, predictions)
                 registry.tag(version, {"slipway.proved": proof})
             compared.result()
         connection.client().set_registered_model_alias(params.name, "challenger", version.version)
@@ -267,31 +241,6 @@ def _examples(params: Params, build: Path, data: Path, ids: list[str], out: Path
     if found != ids:
         raise SlipwayError(
             f"{build / 'evaluation'} is not based on the examples in {build / 'arrays'}: run `dvc repro` first"
-        )
-
-
-def _proved(
-    version: "ModelVersion", target: Target, decision: Decision | None, answers: pa.Table, predictions: pa.Table
-) -> None:
-    """Compare what the version answered with what was evaluated; SlipwayError where it differs."""
-    title = f"{version.name} version {version.version}"
-    failed = [error for error in answers["error"].to_pylist() if error]
-    if failed:
-        raise SlipwayError(f"{title}, loaded back, cannot predict {len(failed)} test examples: {failed[0]}")
-    name = "probabilities" if target.output == "probabilities" else target.answer
-    theirs, ours = (np.array(t[name].to_pylist(), np.float64).reshape(len(t), -1) for t in (answers, predictions))
-    # numbers are compared in units of their own size
-    scale = 1.0 if target.output == "probabilities" else np.maximum(np.abs(ours).max(axis=0, initial=0), 1)
-    largest = float((np.abs(theirs - ours) / scale).max(initial=0)) if theirs.shape == ours.shape else float("inf")
-    differ = 0
-    if largest <= TOLERANCE:
-        same = [a == b for a, b in zip(*(t[target.answer].to_pylist() for t in (answers, predictions)), strict=True)]
-        differ = int((~np.array(same, bool)[target.settled(ours, decision, TOLERANCE)]).sum())
-    if not largest <= TOLERANCE or differ:
-        raise SlipwayError(
-            f"{title}, loaded back, predicts differently from build/evaluation/predictions.parquet (largest difference "
-            f"{largest:g}, {differ} different labels): nothing was promoted; `dvc repro -f evaluate` "
-            "evaluates again on this machine"
         )
 
 

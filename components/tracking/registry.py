@@ -74,6 +74,13 @@ def holders(name: str) -> "dict[str, ModelVersion | None]":
     return {alias: found.get(aliases.get(alias)) for alias in ("champion", "reference")}
 
 
+def adopt(name: str) -> None:
+    """Trust the versions that a challenger is compared with as they lie there now, whoever registered them."""
+    for holder in holders(name).values():
+        if holder is not None:
+            trusted.adopt(holder)
+
+
 def newer(name: str, champion: "ModelVersion") -> bool:
     """Tell whether the data that was used is of a version that came after all that the champion could have seen."""
     seen = connection.client().search_model_versions(
@@ -138,11 +145,8 @@ def add(params: Params, build: Path, run_id: str, digest: str, example: pa.Table
         "slipway.data": provenance.used_data(),
         "slipway.params": params.digest(),
         "slipway.run": run_id,
-<<<<<<< HEAD
         trusted.TAG: client.get_logged_model(model_id).tags[trusted.TAG],
-=======
         "slipway.split": json.dumps(read_json(build / "arrays" / "manifest.json").get("split")),
->>>>>>> 40f0375 (wip)
         **{key: of_run[key] for key in TAGS_OF_RUN if key in of_run},
         **provenance.experiment(),  # the run was there before `retrain` saved its experiment
     }

@@ -1,6 +1,7 @@
 """The versions that a challenger is compared with: the champion, and the reference, the best one so far.
 
-Both predict today's test split anew, each in a process of its own with the code that was shipped with it.
+Both predict today's test split anew, each in a process of its own with the code that was shipped with it; and so does the
+challenger itself, which proves that it is what was evaluated.
 """
 
 import json
@@ -17,11 +18,13 @@ from components.evaluation import bootstrap, promotion, tested
 from components.evaluation.promotion import MIN_COMMON_ROWS, Rival
 from components.files import read_json
 from components.params import Params
+from components.targets import Decision, Target
 from components.tracking import connection, isolated
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
+TOLERANCE = 1e-5  # between probabilities of the same model on another batch
 Holders = dict[str, "ModelVersion | None"]  # alias -> the version that has it
 
 
@@ -112,3 +115,28 @@ def _rule(holder: "ModelVersion", ours: splits.Rule) -> splits.Rule:
         return ours
     shares = {name: float(logged[f"split.{name}"]) for name in ("test", "validation")}
     return {"by": "id", "column": None, "seed": int(logged["seed"]), **shares, "official": ours["official"]}
+
+
+def prove(
+    version: "ModelVersion", target: Target, decision: Decision | None, answers: pa.Table, predictions: pa.Table
+) -> None:
+    """Compare what the version answered with what was evaluated; SlipwayError where it differs."""
+    title = f"{version.name} version {version.version}"
+    failed = [error for error in answers["error"].to_pylist() if error]
+    if failed:
+        raise SlipwayError(f"{title}, loaded back, cannot predict {len(failed)} test examples: {failed[0]}")
+    name = "probabilities" if target.output == "probabilities" else target.answer
+    theirs, ours = (np.array(t[name].to_pylist(), np.float64).reshape(len(t), -1) for t in (answers, predictions))
+    # numbers are compared in units of their own size
+    scale = 1.0 if target.output == "probabilities" else np.maximum(np.abs(ours).max(axis=0, initial=0), 1)
+    largest = float((np.abs(theirs - ours) / scale).max(initial=0)) if theirs.shape == ours.shape else float("inf")
+    differ = 0
+    if largest <= TOLERANCE:
+        same = [a == b for a, b in zip(*(t[target.answer].to_pylist() for t in (answers, predictions)), strict=True)]
+        differ = int((~np.array(same, bool)[target.settled(ours, decision, TOLERANCE)]).sum())
+    if not largest <= TOLERANCE or differ:
+        raise SlipwayError(
+            f"{title}, loaded back, predicts differently from build/evaluation/predictions.parquet (largest difference "
+            f"{largest:g}, {differ} different labels): nothing was promoted; `dvc repro -f evaluate` "
+            "evaluates again on this machine"
+        )

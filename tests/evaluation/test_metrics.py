@@ -325,9 +325,9 @@ def test_the_interval_of_the_calibration_error_holds_the_truth(gap: float, least
         examples = Examples((~right).astype(int), np.stack([sure, 1 - sure], axis=1), BINARY)
         value = float(measure(examples, ranked=False)[0]["ece"][0])
         samples = resampled(examples, seed, 200, ranked=False)[0]["ece"]
-        found, low, high = bootstrap.estimated("ece", value, samples, 0.95)
+        found, low, high = bootstrap.estimated(examples, "ece", value, samples, seed, 0.95)
         assert low <= found <= high
-        assert bootstrap.estimated("accuracy", value, samples, 0.95)[0] == value
+        assert bootstrap.estimated(examples, "accuracy", value, samples, seed, 0.95)[0] == value
         hits += low <= gap <= high
         outside += bootstrap.interval(samples, 0.95)[0] > gap
     assert hits >= least * trials
