@@ -1,7 +1,7 @@
 """The versions that a challenger is compared with: the champion, and the reference, the best one so far.
 
-Both predict today's test split anew, each in a process of its own with the code that was shipped with it; and so does the
-challenger itself, which proves that it is what was evaluated.
+Both predict today's test split anew, each in a process of its own with the code that was shipped with it; and so does
+the challenger itself, which proves that it is what was evaluated.
 """
 
 import json
