@@ -6,9 +6,11 @@ repetition is information, each further copy is an example of its own: its id is
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 from components.data.dataset import KEY_DIGITS, SPLITS
 
+ALONE = repeat(None)  # in place of groups
 HAD, REPEATED = "already in the dataset", "identical to another with the same label"
 
 
@@ -36,38 +38,50 @@ class Known:
         self.copies = 0  # new examples with the content of another one
         self.contradictions = 0  # new examples whose content came first with another label
         self.tests = 0  # examples of the official test split that were skipped though new to the dataset
-        self._held: Counter[tuple[str, str, str | None]] = Counter()  # of the dataset, not found in the source so far
+        self._held: Counter[tuple[str, str, str | None, object]] = Counter()  # of the dataset, not yet in the source
         self._labelled: dict[tuple[str, str], bool] = {}  # key and label -> of the dataset; where copies are dropped
         self._first: dict[str, tuple[int, str]] = {}  # key -> highest number of a copy, label of the first
 
-    def have(self, ids: Iterable[str | None], labels: Iterable[str], splits: Iterable[str | None]) -> None:
-        """Take in examples of the dataset."""
-        for example, label, split in zip(ids, labels, splits, strict=True):
+    def have(
+        self,
+        ids: Iterable[str | None],
+        labels: Iterable[str],
+        splits: Iterable[str | None],
+        groups: Iterable[object] = ALONE,
+    ) -> None:
+        """Take in examples of the dataset; `groups`: what it keeps beside them, to split by."""
+        for example, label, split, group in zip(ids, labels, splits, groups, strict=False):
             if example is None:  # validate sets it aside
                 continue
             own = key(example)
             last, first = self._first.get(own, (0, label))
             self._first[own] = (max(last, number(example)), first)
             if self.keep:
-                self._held[own, label, split] += 1
+                self._held[own, label, split, group] += 1
             else:
                 self._labelled[own, label] = True
 
-    def ids(self, keys: Iterable[str], labels: Iterable[str], splits: Iterable[str | None]) -> list[str | None]:
+    def ids(
+        self,
+        keys: Iterable[str],
+        labels: Iterable[str],
+        splits: Iterable[str | None],
+        groups: Iterable[object] = ALONE,
+    ) -> list[str | None]:
         """Return the id of each example of the source that is new; None for one that the dataset shall not get."""
         found = []
-        for own, label, split in zip(keys, labels, splits, strict=True):
-            skipped = self._had(own, label, split) if self.keep else self._repeats(own, label, split)
+        for own, label, split, group in zip(keys, labels, splits, groups, strict=False):
+            skipped = self._had(own, label, split, group) if self.keep else self._repeats(own, label, split)
             self.counts[skipped or "new"] += 1
             found.append(None if skipped else self._new(own, label))
         return found
 
-    def _had(self, own: str, label: str, split: str | None) -> str:
-        """Find an example in the dataset that nothing of the source was found to be so far, of the same split."""
+    def _had(self, own: str, label: str, split: str | None, group: object) -> str:
+        """Find an example of this split and group in the dataset that nothing of the source was found to be so far."""
         others: Sequence[str | None] = SPLITS if split is None else (None,)
         for place in (split, *others):
-            if self._held[own, label, place] > 0:
-                self._held[own, label, place] -= 1
+            if self._held[own, label, place, group] > 0:
+                self._held[own, label, place, group] -= 1
                 return HAD
         return ""
 

@@ -11,7 +11,7 @@ from components.files import replacing
 from components.params.reading import check
 
 GATES = ("minimum", "maximum")  # of `register`
-WHOLE = (*GATES, "network")  # sections that are replaced as a whole
+WHOLE = (*GATES, "network", "by")  # what is replaced as a whole
 
 
 def merged(path: Path, settings: dict[str, Any], *, grow: bool) -> tuple[str, list[str]]:
@@ -60,7 +60,8 @@ def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = 
             value = [*old, *(label for label in value if label not in old)]  # noqa: PLW2901
         if old != value:
             changed.append(f"{prefix}{key}: {old} -> {value}")
-            if key in WHOLE and old and value:  # what stays keeps its comment
+            if key in WHOLE and old and value and isinstance(old, dict) and isinstance(value, dict):
+                # what stays keeps its comment
                 for name in old.keys() - value.keys():
                     del old[name]
                 old.update({name: limit for name, limit in value.items() if old.get(name) != limit})

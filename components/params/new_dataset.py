@@ -1,6 +1,6 @@
 """What a new dataset changes in params.yaml: its gates and its network, and what it takes over from another one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -29,6 +29,16 @@ def others(source: Source, old: Params | None, is_cost: Callable[[str], bool]) -
             register[side] = gates
     more = {name: value for name, value in source.others.items() if name != "register"}
     return more | ({"register": register} if register else {})
+
+
+def split(source: Source, columns: Iterable[str], old: Params | None) -> dict[str, Any]:
+    """Return split.by for a new dataset, as far as it changes: the source's, else one that its columns allow."""
+    if source.split_by is not None:
+        return {"split": {"by": source.split_by.setting}}
+    by = old.split.by if old else "auto"
+    ordered = recipes.part(recipes.load(source.recipe), "ordered") is not None
+    fits = next(iter(by.values())) in columns if isinstance(by, dict) else not (ordered and by == "id")
+    return {} if fits else {"split": {"by": "auto"}}
 
 
 def same(source: Source, old: Params) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from components import recipes
+from components.recipes.split_by import SplitBy
 
 BATCH_ROWS = 2000  # examples in memory at a time
 # What a folder of a split may be called.
@@ -26,7 +27,8 @@ MAX_LINES = 10  # lines of one kind that an ingest prints
 class Source:
     """What an ingest reads: examples, table by table, and what params.yaml has to say of them.
 
-    A table holds the recipe's columns, `label` and, where the source has an official one, `split`.
+    A table holds the recipe's columns, `label`, where the source has an official one `split`, and the column that
+    `split_by` names.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Source:
     others: dict[str, Any] = field(default_factory=dict)  # further settings of params.yaml, for a new dataset
     network: dict[str, Any] = field(default_factory=dict)  # of the section `network`, for a new dataset
     copies: Literal["keep", "drop"] = "drop"  # of identical examples: keep, where repetition is information
+    split_by: SplitBy | None = None  # the group or the time that an example has
+    groups: list[str] = field(default_factory=list)  # what is told of columns that look like groups, if none is
     schema: pa.Schema | None = None  # of the dataset that is added to; set before the tables are read
 
 

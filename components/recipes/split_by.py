@@ -6,11 +6,12 @@ from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from components import SlipwayError
 from components.data import csv_reader, csv_values, dataset
@@ -26,6 +27,7 @@ OWNER = re.compile(
     "respondent|sensor|session|site|speaker|student|subject|unit|user|vehicle|vessel|visit|visitor|volunteer)"
     "(s|id|no|nr)?"
 )
+FRACTION = re.compile(r"[+-]?\d*[.,]\d*[1-9]\d*")
 ENDING = re.compile("code|hash|id|key|name|no|nr|num|number|uid|uuid")
 ID = re.compile("id|uid|uuid|guid")
 
@@ -51,6 +53,8 @@ class SplitBy:
         """
         if isinstance(column, pa.Array):
             column = pa.chunked_array([column])
+        if pa.types.is_large_string(column.type):
+            column = column.cast(pa.string())
         how = how or csv_reader.Reading()
         if self.by == "group":
             if pa.types.is_floating(column.type):  # whole numbers that pandas keeps with gaps
@@ -61,21 +65,20 @@ class SplitBy:
             return pc.if_else(missing, pa.scalar(None, pa.string()), names)
         self.kind = self.kind or self._kind(column)
         try:
-            return csv_values.cast(column, self.kind or pa.float64(), how, self.form)
+            return csv_values.cast(column, self.kind, how, self.form)
         except (ValueError, pa.ArrowException) as error:
             raise SlipwayError(
                 f"{where}: column {self.column}: {str(error).splitlines()[0]}; say how its dates are written, such as "
                 f"--split-by {shlex.quote(f'time={self.column}=%d.%m.%Y')}"
             ) from None
 
-    def _kind(self, column: pa.ChunkedArray) -> pa.DataType | None:
-        known = column.drop_null()
-        if not len(known):
-            return None
-        value = known[0].as_py()
-        if isinstance(value, str):
-            return csv_values.DATE if self.form or not NUMBER.fullmatch(value.strip()) else pa.float64()
-        return pa.float64() if isinstance(value, int | float) else csv_values.DATE
+    def _kind(self, column: pa.ChunkedArray) -> pa.DataType:
+        """Return what times are, by the column's type, or of a text by its first value."""
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+            return pa.float64()
+        first = next((value for value in column.to_pylist() if value), None) if pa.types.is_string(kind) else None
+        return csv_values.DATE if first is None or self.form or not NUMBER.fullmatch(first.strip()) else pa.float64()
 
 
 def argument(parser: ArgumentParser, column: str = "COLUMN") -> None:
@@ -93,10 +96,13 @@ def pattern_argument(parser: ArgumentParser, example: str) -> None:
     parser.add_argument("--pattern", metavar="TEXT", help=text)
 
 
-def parse(text: str | None, known: Iterable[str] | None = None, where: object = "") -> SplitBy | None:
+def parse(
+    text: str | None, known: Iterable[str] | None = None, where: object = "", taken: Iterable[str] = ()
+) -> SplitBy | None:
     """Read the option's text; None for none.
 
-    Raises SlipwayError where it is something else, and where `known` does not have the column; `where` is of what.
+    Raises SlipwayError where it is something else, where `known`, the columns of `where`, does not have the column, and
+    where it is `taken` for something else.
     """
     if text is None:
         return None
@@ -106,12 +112,37 @@ def parse(text: str | None, known: Iterable[str] | None = None, where: object = 
         column, _, form = column.partition("=")
     if by not in ("group", "time") or not column:
         raise SlipwayError(f"--split-by {text}: expected group=COLUMN or time=COLUMN, such as group=patient")
+    if column in taken:
+        raise SlipwayError(f"--split-by {text}: {column} is the example itself or what is predicted; choose another")
     if column in dataset.RESERVED:
         raise SlipwayError(f"--split-by {text}: a column that is called {column} cannot be split by; rename it")
     there = None if known is None else list(known)
     if there is not None and column not in there:
         raise SlipwayError(f"--split-by {text}: {where} has no {column!r} (there are: {', '.join(there) or 'none'})")
     return SplitBy(by, column, form or None)
+
+
+def apart(own: SplitBy | None, features: Iterable[str]) -> list[str]:
+    """Return the column of the option, which is no feature unless it is named as one; none for no option."""
+    return [own.column] if own is not None and own.column not in features else []
+
+
+def must_agree(own: SplitBy | None, columns: Iterable[str], by: str | dict[str, str], file: Path) -> None:
+    """Raise SlipwayError where a source that is added to a dataset has not what that is split by.
+
+    `columns` are the recipe's, `by` is split.by of params.yaml. The times are read as those of `file`, a dataset's.
+    """
+    (how, column), *_ = by.items() if isinstance(by, dict) else [(by, "")]
+    if (own and own.setting != by) or (not own and column and column not in columns):
+        said, do = f"{how}, {column}", f"add --split-by {shlex.quote(f'{how}={column}')}"
+        if not column:
+            said, do = "id", "leave out --split-by, or start a new dataset with --replace"
+        raise SlipwayError(f"the examples of the dataset are split by {said} (split.by in params.yaml): {do}")
+    if own and own.column not in columns:
+        schema = pq.read_schema(file)
+        if own.column not in schema.names:
+            raise SlipwayError(f"{file}: column {own.column} is missing (there are: {', '.join(schema.names)})")
+        own.kind = schema.field(own.column).type
 
 
 class Pattern:
@@ -165,7 +196,7 @@ def complaint(name: str, values: Counter[Any], of: str = "") -> str:
     """Say that a column of these values and their numbers looks like a group; empty if it does not."""
     total = values.total()
     shared = total - sum(count == 1 for count in values.values())
-    fraction = any(isinstance(value, float) and not value.is_integer() for value in values)
+    fraction = any(FRACTION.fullmatch(str(value)) for value in values)
     if len(values) < MIN_GROUPS or shared < MIN_SHARED * total or fraction:
         return ""
     return (

@@ -24,6 +24,7 @@ from components.data import dataset, versions
 from components.data.copies import REPEATED, Known
 from components.files import beside, replacing, sync
 from components.params import changes, new_dataset
+from components.recipes import split_by as splitting
 from components.recipes.source import Source, commands, slug
 from components.reports import results
 
@@ -86,6 +87,8 @@ def run(
         found.schema = columns if old else None
         if old and current is not None:
             _same_clock(current.task, found.settings)
+            splitting.must_agree(found.split_by, columns.names, current.split.by, dataset.files(data)[0])
+        kept = splitting.apart(found.split_by, columns.names)
         settings = {"recipe": found.recipe, found.recipe: found.settings}
         inherited: list[str] = []
         if not old:
@@ -94,15 +97,16 @@ def run(
                 "name": name,
                 **settings,
                 **network,
+                **new_dataset.split(found, columns.names, current),
                 **new_dataset.others(found, current, results.measures_cost),
             }
             if current is not None and not (keep_params or new_dataset.same(found, current)):
                 inherited = new_dataset.inherited(current, found, name)
         settle = partial(changes.merged, params, {} if keep_params else settings, grow=old)
         settle()  # what does not fit stops us before the data is read
-        known = _known(data if old else None, columns, keep=(copies or found.copies) == "keep")
+        known = _known(data if old else None, columns, kept, keep=(copies or found.copies) == "keep")
         before = versions.recorded(data) if not old else ""
-        tables = _new(found, columns, known)
+        tables = _new(found, columns, known, kept)
         with ExitStack() as undo:
             leaves = partial(_leaves, data)
             with _adding(data) if old else replacing(data, leaves) as aside:
@@ -120,6 +124,8 @@ def run(
         print(f"wrote {data / piece.name}")
     for line in changed:
         print(f"{params}: {line}")
+    for line in () if old else found.groups:
+        print(line)
     for line in inherited:
         print(f"{params}: {line}")
     versions.record(data)
@@ -202,13 +208,18 @@ def _moved(piece: Path, place: Path) -> Path:
     raise SlipwayError(f"{place} already exists with other examples; choose another --name, or use --replace")
 
 
-def _known(data: Path | None, columns: pa.Schema, *, keep: bool) -> Known:
-    """Take in id, label and split of the examples that the dataset has, if there is one."""
+def _known(data: Path | None, columns: pa.Schema, kept: list[str], *, keep: bool) -> Known:
+    """Take in id, label, split and group of the examples that the dataset has, if there is one."""
     known = Known(keep=keep)
     for chunk in dataset.chunks(data, columns) if data else []:
-        part = dataset.read(chunk, columns, only=("id", "label", "split"))
-        known.have(part["id"].to_pylist(), map(str, part["label"].to_pylist()), part["split"].to_pylist())
+        part = dataset.read(chunk, columns, only=("id", "label", "split", *kept))
+        splits, groups = part["split"].to_pylist(), _groups(part, kept)
+        known.have(part["id"].to_pylist(), map(str, part["label"].to_pylist()), splits, groups)
     return known
+
+
+def _groups(part: pa.Table, kept: list[str]) -> list[str | None]:
+    return part[kept[0]].cast(pa.string()).to_pylist() if kept else [None] * len(part)
 
 
 def _tell(known: Known, skipped: Counter[str]) -> None:
@@ -230,7 +241,7 @@ def _tell(known: Known, skipped: Counter[str]) -> None:
             print(f"skipped {count:,}: {reason}{hint}")
 
 
-def _new(source: Source, columns: pa.Schema, known: Known) -> Iterator[pa.Table]:
+def _new(source: Source, columns: pa.Schema, known: Known, kept: list[str]) -> Iterator[pa.Table]:
     """Give examples their id; leave out those that the dataset has already.
 
     Raises SlipwayError for a source that lacks a column of the dataset.
@@ -254,8 +265,9 @@ def _new(source: Source, columns: pa.Schema, known: Known) -> Iterator[pa.Table]
                 bad = error.object[max(0, error.start - 10) : error.end + 10]
                 raise SlipwayError(f"{source.name}: text that is not UTF-8 ({bad!r}); write the file again") from None
             splits = part["split"].to_pylist() if "split" in part.column_names else [None] * len(part)
-            ids = pa.array(known.ids(keys, map(str, part["label"].to_pylist()), splits), pa.string())
-            rows = part.select([*columns.names, *(["split"] if "split" in part.column_names else [])])
+            labels = map(str, part["label"].to_pylist())
+            ids = pa.array(known.ids(keys, labels, splits, _groups(part, kept)), pa.string())
+            rows = part.select([*columns.names, *(["split"] if "split" in part.column_names else []), *kept])
             yield rows.add_column(0, "id", ids).filter(ids.is_valid())
             progress.update(len(part))
 

@@ -13,6 +13,7 @@ from components import SlipwayError
 from components.data import csv_reader, csv_values, dataset
 from components.data.csv_reader import Reading
 from components.data.csv_values import DATE
+from components.recipes import split_by as splitting
 from components.recipes.source import Command, Source, slug
 from components.recipes.tabular.source import guessing, numbers
 
@@ -49,6 +50,7 @@ def tabular(
     category: Sequence[str] = (),
     date: Sequence[str] = (),
     rename: Sequence[str] = (),
+    split_by: str | None = None,
     **options: Any,
 ) -> Source:
     """Read a CSV or Parquet file: numbers, categories, booleans and dates, and what is to be predicted.
@@ -59,11 +61,12 @@ def tabular(
     """
     how = csv_reader.reading(options)
     forms: dict[str, str | None] = {name: form or None for name, _, form in (item.partition("=") for item in date)}
-    asked = [*label, *drop, *category, *forms]
-    schema = guessing.schema(file, how, asked)
+    schema = guessing.schema(file, how, [*label, *drop, *category, *forms])
     if test is not None:
         guessing.schema(test, how, [name for name in schema.names if name not in (*drop, "split")])
-    own = [name for name in schema.names if name not in (*drop, *label, "split")]
+    by = splitting.parse(split_by, schema.names, file, taken=label)
+    apart = {*drop, *label, *splitting.apart(by, (*category, *forms)), "split"}
+    own = [name for name in schema.names if name not in apart]
     if reserved := next((name for name in own if name in dataset.RESERVED), None):
         raise SlipwayError(f"{file}: a column cannot be named {reserved!r}; leave it out (--drop {reserved})")
     words: csv_reader.Words = {}
@@ -80,7 +83,8 @@ def tabular(
         how = replace(how, numbers=numbers.styles(file, how, read))
         types = {name: types.get(name) or guessing.guessed_type(file, name, how, kinds[name]) for name in own}
         no_class = csv_reader.AMONG_NUMBERS if csv_values.is_plain(kinds[label[0]]) or label[0] in how.numbers else ()
-    source = Source(slug(file.stem), "tabular", {}, iter(()), copies="keep")
+    alike = splitting.alike(guessing.blocks(file, how), () if by or test or "split" in schema.names else own)
+    source = Source(slug(file.stem), "tabular", {}, iter(()), copies="keep", split_by=by, groups=alike)
     counted, tested = (
         guessing.label_values(file, how, label),
         guessing.label_values(test, how, label) if test else Counter[str](),
@@ -154,6 +158,8 @@ def _examples(
                 columns["split"] = pa.array([split] * len(block), pa.string())
             elif "split" in block.column_names:
                 columns["split"] = block["split"].cast(pa.string())
+            if (by := source.split_by) and by.column not in columns:
+                columns[by.column] = by.read(block[by.column], file, how)
             yield pa.table(columns)
 
 
@@ -178,6 +184,7 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--date", action="append", default=[], metavar="COLUMN[=FORM]", help=text)
     text = "new name for a label, such as 1=good or '>50K.=>50K'; repeatable"
     parser.add_argument("--rename", action="append", default=[], metavar="VALUE=NAME", help=text)
+    splitting.argument(parser)
     csv_reader.arguments(parser)
 
 

@@ -1,0 +1,201 @@
+"""The option --split-by of every ingest, from the raw file to the splits of the arrays."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from dvc.repo import Repo
+
+from components import SlipwayError, params
+from components.__main__ import main
+from components.data import splits
+from components.files import read_json
+from components.recipes import split_by
+from components.recipes.tabular.source import tabular
+from components.stages import preprocess
+from tests.conftest import no_quarantine
+
+PARAMS = "name: old\nrecipe: images\nsplit:\n  by: auto  # kept\n"
+OUT = Path("build/arrays")
+
+
+@pytest.fixture
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A real DVC repository with a params.yaml and no data."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(PARAMS)
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    Repo.init()
+    return tmp_path
+
+
+def visits(patients: int, seed: int = 1) -> pd.DataFrame:
+    """Five visits of each patient, whose label is one of two."""
+    random = np.random.default_rng(seed)
+    rows = 5 * patients
+    return pd.DataFrame(
+        {
+            "patient_id": np.repeat(1000 * seed + np.arange(patients), 5),
+            "age": random.integers(20, 80, rows),
+            "pressure": random.normal(120, 15, rows).round(1),
+            "seen": pd.Timestamp("2024-01-01") + pd.to_timedelta(random.permutation(rows), unit="D"),
+            "ill": random.choice(["no", "yes"], rows),
+        }
+    )
+
+
+def ingest(*arguments: str) -> None:
+    assert main(["ingest", *arguments]) == 0
+
+
+def sides() -> dict[str, set[str]]:
+    """Of each value that the dataset is split by, the splits that it is in; preprocess is run first."""
+    settings = params.load()
+    preprocess.run(settings, Path("data"), no_quarantine(Path("q.parquet")), OUT)
+    rule = read_json(OUT / "manifest.json")["split"]
+    whole = pa.concat_tables(pq.read_table(path) for path in sorted(Path("data").glob("*.parquet")))
+    if "split" not in whole.column_names:
+        whole = whole.append_column("split", pa.nulls(len(whole), pa.string()))
+    found: dict[str, set[str]] = {}
+    for split in ("train", "validation", "test"):
+        rows = pa.array(np.load(OUT / split / "row.npy"))
+        assert (splits.in_test(rule, whole.take(rows)) == (split == "test")).all()
+        for value in whole[rule["column"]].take(rows).to_pylist():
+            found.setdefault(str(value).removesuffix(".0"), set()).add(split)
+    return found
+
+
+def test_rows_of_a_patient_stay_on_one_side_also_when_the_table_grows(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    visits(40).to_csv("visits.csv", index=False)
+    ingest("table", "visits.csv", "--label", "ill", "--date", "seen", "--split-by", "group=patient_id")
+    assert "params.yaml: split.by: auto -> {'group': 'patient_id'}" in capsys.readouterr().out
+    settings = params.load()
+    assert settings.split.by == {"group": "patient_id"} and settings.task.numeric == ["age", "pressure"]
+    assert pq.read_table("data/visits.parquet")["patient_id"].to_pylist()[:6] == ["1000"] * 5 + ["1001"]
+    before = sides()
+    assert len(before) == 40 and all(len(found) == 1 for found in before.values())
+    later = visits(40)
+    later["patient_id"] = later["patient_id"].astype(float)  # as pandas writes a column with gaps
+    later.loc[0, "patient_id"] = np.nan
+    later["age"] += 1
+    pd.concat([later, visits(20, 2)]).to_csv("later.csv", index=False)
+    assert main(["ingest", "table", "later.csv", "--label", "ill", "--date", "seen"]) == 1
+    assert (
+        "split by group, patient_id (split.by in params.yaml): add --split-by group=patient_id"
+        in capsys.readouterr().err
+    )
+    ingest("table", "later.csv", "--label", "ill", "--date", "seen", "--split-by", "group=patient_id")
+    after = sides()
+    assert {name: after[name] for name in before} == before
+    assert len(after) == 61 and all(len(found) == 1 for found in after.values())
+
+
+def test_the_same_content_of_another_patient_is_another_row(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pd.DataFrame({"who": ["a", "a", "b", "c"] * 20, "x": [1, 1, 1, 2] * 20, "y": ["n", "n", "n", "m"] * 20})
+    table.to_csv("one.csv", index=False)
+    ingest("table", "one.csv", "--label", "y", "--split-by", "group=who")
+    table["who"] = table["who"].replace({"a": "d"})
+    table.to_csv("two.csv", index=False)
+    capsys.readouterr()
+    ingest("table", "two.csv", "--label", "y", "--split-by", "group=who")
+    assert "read 80 examples; 40 are new" in capsys.readouterr().out
+    assert pq.read_table("data/two.parquet")["who"].to_pylist() == ["d"] * 40
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_time_is_kept_beside_the_features(repo: Path, kind: str) -> None:
+    table = visits(40)
+    table.to_csv("visits.csv", index=False)
+    table.to_parquet("visits.parquet")
+    ingest("table", f"visits.{kind}", "--label", "ill", "--drop", "patient_id", "--split-by", "time=seen")
+    assert params.load().split.by == {"time": "seen"} and params.load().task.dates == []
+    order = {"train": 0, "validation": 1, "test": 2}
+    found = [next(iter(split)) for _, split in sorted(sides().items())]
+    assert sorted(found, key=order.__getitem__) == found and found.count("test") == 40
+
+
+def test_a_time_in_another_form_is_read_as_it_is_said(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = visits(20)
+    table["seen"] = table["seen"].dt.strftime("%d.%m.%Y")
+    table.to_csv("visits.csv", index=False)
+    assert main(["ingest", "table", "visits.csv", "--label", "ill", "--split-by", "time=seen"]) == 1
+    assert "say how its dates are written, such as --split-by time=seen=%d.%m.%Y" in capsys.readouterr().err
+    assert not Path("data").exists()
+    ingest("table", "visits.csv", "--label", "ill", "--split-by", "time=seen=%d.%m.%Y")
+    assert pq.read_table("data/visits.parquet").schema.field("seen").type == pa.timestamp("us")
+
+
+def test_a_feature_may_be_split_by_where_it_is_named_as_one(repo: Path) -> None:
+    visits(40).to_csv("visits.csv", index=False)
+    ingest("table", "visits.csv", "--label", "ill", "--category", "patient_id", "--split-by", "group=patient_id")
+    assert params.load().task.categorical == ["patient_id"]
+    assert all(len(found) == 1 for found in sides().values())
+
+
+def test_a_new_dataset_without_the_column_is_split_by_default_again(repo: Path) -> None:
+    visits(40).to_csv("visits.csv", index=False)
+    ingest("table", "visits.csv", "--label", "ill", "--split-by", "group=patient_id")
+    subprocess.run(["git", "add", "--all"], check=True)
+    visits(40).drop(columns="patient_id").to_csv("other.csv", index=False)
+    ingest("table", "other.csv", "--label", "ill", "--replace")
+    assert params.load().split.by == "auto"
+    assert "# kept" in Path("params.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("patient", r"--split-by patient: expected group=COLUMN or time=COLUMN"),
+        ("id=x", r"expected group=COLUMN or time=COLUMN"),
+        ("group=", r"expected group=COLUMN or time=COLUMN"),
+        ("group=nobody", r"visits\.csv has no 'nobody' \(there are: patient_id, age, pressure, seen, ill\)"),
+        ("group=ill", r"ill is the example itself or what is predicted"),
+    ],
+)
+def test_an_option_that_cannot_be_says_why(repo: Path, text: str, expected: str) -> None:
+    visits(4).to_csv("visits.csv", index=False)
+    with pytest.raises(SlipwayError, match=expected):
+        tabular(Path("visits.csv"), ["ill"], split_by=text)
+
+
+def test_a_column_that_looks_like_a_group_is_told(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    visits(40).to_csv("visits.csv", index=False)
+    ingest("table", "visits.csv", "--label", "ill")
+    told = capsys.readouterr().out
+    assert (
+        "patient_id: looks like a group (40 different values in 200 rows), but the split is by row, so that its rows "
+        "may be on both sides: --split-by group=patient_id keeps them on one"
+    ) in told
+    assert told.count("looks like a group") == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.assign(patient_id=range(200)),  # each row its own: an id, no group
+        lambda table: table.assign(patient_id=table["patient_id"] % 3),  # three of them: a category
+        lambda table: table.assign(patient_id=table["pressure"] / 7),  # a measurement
+        lambda table: table.rename(columns={"patient_id": "height"}),
+        lambda table: table.assign(split=["train", "test"] * 100),  # an official split says how
+    ],
+)
+def test_what_is_no_group_is_not_told(repo: Path, capsys: pytest.CaptureFixture[str], change) -> None:
+    change(visits(40)).to_csv("visits.csv", index=False)
+    ingest("table", "visits.csv", "--label", "ill")
+    assert "looks like a group" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["patient", "CustomerID", "machine_no", "userId", "session", "speaker", "Device Name"])
+def test_names_of_groups(name: str) -> None:
+    assert split_by.owns(name)
+
+
+@pytest.mark.parametrize("name", ["id", "paid", "customer_age", "device_type", "age", "", "7"])
+def test_names_of_no_groups(name: str) -> None:
+    assert not split_by.owns(name)
