@@ -3,9 +3,6 @@
 import difflib
 from collections.abc import Iterable
 
-# Help of the option --trust, which the flows have too.
-TRUST = "run the code of a champion that is not as Slipway registered it, now and from now on"
-
 
 class SlipwayError(Exception):
     """A mistake that the user can fix; its message says what is wrong, where, and what to do."""

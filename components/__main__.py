@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components import TRUST, SlipwayError
+from components import SlipwayError
 
 # Stage -> what it does, and its paths. The paths themselves are written once, in dvc.yaml.
 STAGES: dict[str, tuple[str, list[str]]] = {
@@ -62,7 +62,8 @@ def parser() -> argparse.ArgumentParser:
         if stage == "register":
             told = "do not ask DVC again whether the pipeline is up to date: the caller has just done so"
             command.add_argument("--up-to-date", action="store_true", help=told)
-            command.add_argument("--trust", action="store_true", help=TRUST)
+            told = "run the code of a champion that is not as Slipway registered it, now and from now on"
+            command.add_argument("--trust", action="store_true", help=told)
     from components.stages import find_lr, ingest, predict  # light: they declare their own arguments
 
     find_lr.arguments(commands)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from components import TRUST, SlipwayError
+from components import SlipwayError
 from flows.machinery import checkout, register, server
 from flows.machinery.process import terminable
 
@@ -38,7 +38,8 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     schedule.add_argument("cron", metavar="SCHEDULE", help=help_text)
     for command in (once, schedule):
         command.add_argument("--force", action="store_true", help="run every stage, even if nothing has changed")
-    once.add_argument("--trust", action="store_true", help=TRUST)
+    help_text = "run the code of a champion that is not as Slipway registered it, now and from now on"
+    once.add_argument("--trust", action="store_true", help=help_text)
     text = "Run an example from examples/ in a workspace of its own; its model goes into this checkout's registry."
     example = commands.add_parser("example", help="run an example on real data", description=text)
     example.add_argument(

@@ -1,5 +1,6 @@
 """The scheduled run: data -> stages -> DVC experiment -> registry."""
 
+import shlex
 from typing import Any
 
 from prefect import flow
@@ -8,7 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 
 from components.files import read_json
-from flows.machinery import checkout, register, runs, server, stages, summary
+from flows.machinery import checkout, experiment, register, runs, server, stages, summary
 from flows.machinery.stages import Outcome, TaskError
 
 
@@ -23,6 +24,12 @@ def retrain(force: bool = False) -> list[Outcome] | State[list[Outcome]]:
     runs.claim()
     with checkout.opened() as work, runs.cancellable(work.children) as cancelled:
         runs.bury()
+        if new := experiment.unknown(work.repo):
+            print(
+                f"note: git does not know {', '.join(new)}: the experiment of this run will hold it; your commits and "
+                f"`dvc exp run --temp` will not until you run `git add {shlex.join(new)}`",
+                flush=True,
+            )
         outcomes = stages.run(work, force=force)
         registered: dict[str, Any] = {}
         if not cancelled.is_set() and not any(outcome.state in ("failed", "not run") for outcome in outcomes):

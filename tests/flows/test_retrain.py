@@ -207,3 +207,40 @@ def test_a_server_lost_half_way_loses_no_stage(path: Path, tmp_path: Path) -> No
     assert "Prefect's server" in out.splitlines()[-1] and "Traceback" not in out
     assert (path / "b").read_text() == "1\n"
     assert status(path) == {}
+
+
+def test_a_recipe_that_git_does_not_know_is_told_and_in_the_experiment(path: Path, prefect_server: str) -> None:
+    """All that a stage's command imports, wherever it lies; what git ignores and what nothing imports stays out."""
+    package = path / "components/mine"
+    for name, text in {
+        "components/stage.py": "import os\nfrom components.mine import points\nprint(points.here)\n",
+        "components/mine/__init__.py": "",
+        "components/mine/points/__init__.py": "from .source import here\n",
+        "components/mine/points/source.py": "import helpers\nfrom lib.deep import where\nhere = where\n",
+        "components/mine/points/notes.txt": "as it was measured",
+        "helpers.py": "",
+        "lib/__init__.py": "",
+        "lib/deep.py": "where = 'here'\n",
+        "unrelated.py": "print('a scratch file')\n",
+        "expectations/[points].yaml": "x: 1\n",
+    }.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(text)
+    (package / "points/__pycache__").mkdir()
+    (package / "points/__pycache__/source.pyc").write_bytes(b"")
+    cmd = "PYTHONPATH= python -m components.stage > out"
+    deps = ["expectations/[points].yaml"]
+    (path / "dvc.yaml").write_text(json.dumps({"stages": {"new": {"cmd": cmd, "deps": deps, "outs": ["out"]}}}))
+    command(path, "git", "add", "lib/deep.py")  # in the index, and in no commit yet
+    out = finished(flows(path, "retrain", PREFECT_API_URL=prefect_server))
+    new = "components/mine/, components/stage.py, expectations/[points].yaml, helpers.py, lib/__init__.py"
+    assert f"note: git does not know {new}: the experiment" in out
+    assert "git add components/mine/ components/stage.py 'expectations/[points].yaml' helpers.py" in out
+    (experiment,) = command(path, "git", "for-each-ref", "--format=%(refname)", "refs/exps").splitlines()
+    command(path, "git", "worktree", "add", "-q", "--detach", "elsewhere", experiment)
+    assert command(path / "elsewhere", "python", "-m", "components.stage", env={"PYTHONPATH": ""}) == "here"
+    held = command(path, "git", "ls-tree", "-r", "--name-only", experiment).splitlines()
+    assert "components/mine/points/notes.txt" in held and "unrelated.py" not in held
+    assert not [name for name in held if "pyc" in name]
+    command(path, "git", "add", "components", "expectations", "helpers.py", "lib")
+    assert "git does not know" not in finished(flows(path, "retrain", PREFECT_API_URL=prefect_server))
