@@ -87,3 +87,31 @@ def _plain(value: Any) -> str:
         return str(value)
     named = {"name": value.name} if hasattr(value, "name") else {}  # of one of several, the default of its own
     return str(named | value.model_dump(exclude_defaults=True))
+
+
+def differs(source: Source, recipe: str, section: dict[str, Any]) -> str:
+    """Tell how a registered model, by its recipe and that section, predicts something else than a source has.
+
+    Empty where it is the same problem: the same recipe and kind of answer, at least one column in common, the same
+    numbers to predict, or labels of which one side has all of the other's. A class more, or a column less, is a dataset
+    that grew or was tidied up.
+    """
+    if recipe != source.recipe:
+        return f"its recipe is {recipe}"
+    module = recipes.load(recipe)
+    known = {name: value for name, value in section.items() if name in module.Params.model_fields}
+    try:  # a version of other days may have had its network's settings there, or others than there are now
+        theirs, ours = (module.Params.model_validate(values) for values in (known, source.settings))
+    except ValidationError:
+        return ""
+    answers, wanted = module.target(theirs), module.target(ours)
+    names, own = set(answers.names), set(wanted.names)
+    if answers.kind != wanted.kind or not (names == own or (answers.classes and (names <= own or own <= names))):
+        return f"it predicts {_few(answers.names)}"
+    columns, here = ([field.name for field in module.columns(each)] for each in (theirs, ours))
+    return "" if set(columns) & set(here) else f"its columns are {_few(columns)}"
+
+
+def _few(names: Iterable[str], most: int = 5) -> str:
+    listed = list(names)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most:,} more" if len(listed) > most else "")

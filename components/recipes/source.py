@@ -3,9 +3,11 @@
 components/recipes/NAME/source.py has the commands of `slipway ingest` that make a dataset of that recipe.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import re
+import unicodedata
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from components.recipes.split_by import SplitBy
 BATCH_ROWS = 2000  # examples in memory at a time
 # What a folder of a split may be called.
 SPLIT_FOLDERS = {name: name for name in ("train", "validation", "test")} | dict.fromkeys(("valid", "val"), "validation")
+MAX_NAME = 100  # characters of a name that is made of a file's
 MAX_LINES = 10  # lines of one kind that an ingest prints
 
 
@@ -62,8 +65,22 @@ def tell(lines: list[str], rest: str) -> None:
 
 
 def slug(name: str, joint: str = "-") -> str:
-    """Make a name that files, experiments and columns can have."""
-    return re.sub(r"[^a-z0-9]+", joint, name.lower()).strip(joint) or "dataset"
+    """Make a name that files, experiments and columns can have: a-z, 0-9 and the joint.
+
+    Other scripts are written in Latin letters, as far as can be. What that may make equal, or has no letters at all, or
+    is longer than MAX_NAME, ends in a hash, so that other names stay other ones.
+    """
+    from text_unidecode import unidecode
+
+    name = unicodedata.normalize("NFKC", name).casefold()
+    found = re.sub(r"[^a-z0-9]+", joint, unidecode(name).lower()).strip(joint)
+    foreign = any(
+        not char.isascii() and unicodedata.category(char)[0] in "LNS" and "LATIN" not in unicodedata.name(char, "")
+        for char in name
+    )
+    if found and not foreign and len(found) <= MAX_NAME:
+        return found
+    return f"{found[:MAX_NAME] or 'dataset'}{joint}{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def commands() -> dict[str, Command]:

@@ -27,6 +27,7 @@ from components.params import changes, new_dataset
 from components.recipes import split_by as splitting
 from components.recipes.source import Source, commands, slug
 from components.reports import results
+from components.tracking import namesake
 
 
 def arguments(stages: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -89,6 +90,8 @@ def run(
             _same_clock(current.task, found.settings)
             splitting.must_agree(found.split_by, columns.names, current.split.by, dataset.files(data)[0])
         kept = splitting.apart(found.split_by, columns.names)
+        if not old:
+            namesake.must_differ(current.name if current and keep_params else name, found)
         settings = {"recipe": found.recipe, found.recipe: found.settings}
         inherited: list[str] = []
         if not old:

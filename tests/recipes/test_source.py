@@ -1,14 +1,18 @@
 """What sources have in common: junk in their folders, and names."""
 
+import re
 import tarfile
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from components.recipes.source import commands
+from components.recipes.source import commands, slug
 
 
 def example(path: Path, number: int) -> None:
@@ -52,3 +56,46 @@ def test_junk_in_a_folder_is_no_example_and_is_not_mentioned(tmp_path: Path, kin
     assert sorted(labels) == ["cat", "cat", "dog", "dog"]
     assert source.settings["labels"] == ["cat", "dog"]
     assert not +source.skipped
+
+
+ALWAYS = {"My pets": "my-pets", "a_b": "a-b", "y2": "y2", "Müller": "muller", "Straße": "strasse", "x" * 100: "x" * 100}
+SCRIPTS = [
+    "売上",
+    "顧客",
+    "売上2",
+    "продажи",
+    "عملاء",
+    "مبيعات",
+    "ข้อมูล",
+    "ελλάδα",
+    "🐶",
+    "sales 🐶",
+    "sales",
+    "-",
+    "x" * 101,
+]
+
+
+def test_a_name_is_readable_and_fits_everything_that_is_named_after_it() -> None:
+    assert {name: slug(name) for name in ALWAYS} == ALWAYS
+    assert slug("mean radius", "_") == "mean_radius"
+    assert slug("売上").startswith("mai-shang-")
+    found = [slug(name) for name in SCRIPTS]
+    assert len(set(found)) == len(found)
+    assert slug("Продажи") == slug("продажи")  # as of ASCII names
+
+
+@given(st.text(max_size=200))
+def test_any_file_name_gives_a_name_that_params_allow(name: str) -> None:
+    assert re.fullmatch(r"[a-z0-9][a-z0-9-]*", slug(name)) and len(slug(name)) < 120
+
+
+no_latin = st.text(
+    st.characters(categories=["Lo", "Lu", "Ll", "So"], min_codepoint=0x370, max_codepoint=0x1D00), min_size=1
+)
+
+
+@given(no_latin, no_latin)
+def test_names_of_other_scripts_stay_other_names(one: str, other: str) -> None:
+    same = len({unicodedata.normalize("NFKC", name).casefold() for name in (one, other)}) == 1
+    assert (slug(one) == slug(other)) == same

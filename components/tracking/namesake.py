@@ -1,0 +1,85 @@
+"""The registered model that already has a name: what it predicts, as far as the registry is near enough to be asked."""
+
+import os
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from components import SlipwayError
+from components.params import new_dataset
+from components.recipes.source import Source
+from components.tracking import connection
+
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+SECONDS = 1.0  # to wait for a server of this machine
+
+
+@dataclass(frozen=True)
+class Namesake:
+    """A version of a registered model, and what it was made for."""
+
+    name: str
+    version: str  # the champion, else the latest
+    recipe: str
+    params: dict[str, Any]  # of the recipe's section
+
+
+def must_differ(name: str, source: Source) -> None:
+    """Raise SlipwayError where a registered model of that name predicts something else than a new dataset has.
+
+    Prints of one that does not that it is there, and why the registry could not be asked.
+    """
+    try:
+        there = find(name)
+    except SlipwayError as error:
+        print(f"the registry was not asked for a model {name!r} of another problem: {error}")
+        return
+    if there is None:
+        return
+    model = f"the registered model {name} (version {there.version})"
+    if difference := new_dataset.differs(source, there.recipe, there.params):
+        raise SlipwayError(f"{model} predicts something else ({difference}): choose another name with --name")
+    print(f"{model} is of the same columns and labels, and gets its next version; for another problem, use --name")
+
+
+def find(name: str) -> Namesake | None:
+    """Return the registered model of that name; None where there is none, or it was not made by Slipway.
+
+    Nothing is made or started for it, and no network is waited for. Raises SlipwayError where the registry is on
+    another machine, or does not answer.
+    """
+    store = os.environ.get("MLFLOW_REGISTRY_URI") or connection.uri()
+    if not _is_there(store):
+        return None
+    connection.check()
+    from components.tracking import registry
+
+    with connection.plainly(f"look for a model {name}"):
+        found = connection.client().search_model_versions(f"name = '{name}'")
+        version = registry.holders(name)["champion"] or max(found, key=lambda entry: int(entry.version), default=None)
+    if version is None:
+        return None
+    about = connection.about(f"models:/{name}/{version.version}")
+    if not isinstance(about.get("params"), dict):
+        return None
+    return Namesake(name, str(version.version), str(about.get("recipe")), about["params"])
+
+
+def _is_there(store: str) -> bool:
+    """Tell whether a registry on this machine has anything in it; SlipwayError where it is not on this machine."""
+    if file := re.fullmatch(r"sqlite:///(.*?)(\?.*)?", store):
+        return Path(file[1]).is_file()
+    if "://" not in store or store.startswith("file:"):
+        return Path(store.removeprefix("file://")).is_dir()
+    address = urlsplit(store)
+    if address.scheme not in ("http", "https") or address.hostname not in LOCAL_HOSTS:
+        raise SlipwayError(f"it is on another machine ({connection.mask(store)})")
+    try:
+        port = address.port or (443 if address.scheme == "https" else 80)
+        socket.create_connection((address.hostname, port), SECONDS).close()
+    except OSError:
+        raise SlipwayError(f"nothing answers at {connection.mask(store)}") from None
+    return True
