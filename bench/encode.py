@@ -29,7 +29,7 @@ from ruamel.yaml import YAML
 
 from components import params, recipes
 from components.data import dataset
-from components.recipes.images import source as pictures
+from components.recipes.images.source import known as pictures
 from components.stages import preprocess
 
 ROOT = Path(__file__).parent.parent

@@ -4,7 +4,7 @@ import re
 import shlex
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -190,6 +190,12 @@ def alike(tables: Iterable[pa.Table], names: Iterable[str], of: str = "") -> lis
         if rows >= MAX_ROWS:
             break
     return [line for name, values in counted.items() if (line := complaint(name, values, of))]
+
+
+def alike_fields(fields: Sequence[dict[str, str]]) -> list[str]:
+    """Do the same for what is known of each example by the names of files or a list."""
+    names = [name for name in (fields[0] if fields else ()) if owns(name)]
+    return [line for name in names if (line := complaint(name, Counter(row[name] for row in fields)))]
 
 
 def complaint(name: str, values: Counter[Any], of: str = "") -> str:

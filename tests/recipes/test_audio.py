@@ -488,7 +488,7 @@ def test_a_name_made_of_fields_is_read_back(label: str, speaker: str, index: str
     fields = source._Fields("{label}_{speaker}_{index}", None, ["speaker", "index"])
     name = PurePosixPath(f"{label}_{speaker}_{index}.wav")
     found = fields.read(name, Counter())
-    assert found == source.Found(label, None, (speaker, index))
+    assert found == source.Found(label, None, {"label": label, "speaker": speaker, "index": index})
 
 
 @pytest.mark.skipif(not DIGITS.exists(), reason="the spoken digits are not on this machine")

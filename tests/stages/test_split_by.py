@@ -8,7 +8,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 from dvc.repo import Repo
+from PIL import Image
 
 from components import SlipwayError, params
 from components.__main__ import main
@@ -199,3 +201,84 @@ def test_names_of_groups(name: str) -> None:
 @pytest.mark.parametrize("name", ["id", "paid", "customer_age", "device_type", "age", "", "7"])
 def test_names_of_no_groups(name: str) -> None:
     assert not split_by.owns(name)
+
+
+# --- other kinds of data
+
+
+def pictures(folder: Path, patients: int, name: str = "{label}/p{patient}_{index}.png") -> list[str]:
+    """Four small images of each patient, two a class; their names."""
+    random = np.random.default_rng(1)
+    names = []
+    for number in range(4 * patients):
+        label = "ab"[number % 2]
+        file = folder / name.format(label=label, patient=number // 4, index=number)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 255, (6, 6)).astype(np.uint8)).save(file)
+        names.append(file.relative_to(folder).as_posix())
+    return names
+
+
+@pytest.mark.parametrize("name", ["{label}/p{patient}_{index}.png", "{label}/p{patient}/{index}.png"])
+def test_images_of_a_patient_stay_on_one_side(repo: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    pictures(repo / "scans", 40, name)
+    (repo / "scans" / "a" / "loose.png").write_bytes((repo / "scans" / pictures(repo / "scans", 1)[0]).read_bytes())
+    pattern = Path(name).as_posix().removeprefix("{label}/").removesuffix(".png")
+    ingest("images", "scans", "--pattern", pattern)
+    told = capsys.readouterr().out
+    assert "skipped 1: name does not match the pattern" in told or "/" in pattern
+    assert "patient: looks like a group" in told
+    subprocess.run(["git", "add", "--all"], check=True)
+    ingest("images", "scans", "--pattern", pattern, "--split-by", "group=patient", "--replace")
+    assert "looks like a group" not in capsys.readouterr().out
+    assert params.load().split.by == {"group": "patient"}
+    found = sides()
+    assert set(found) == {str(number) for number in range(40)} and all(len(side) == 1 for side in found.values())
+
+
+def test_a_list_of_images_may_have_the_group_and_the_time(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = pictures(repo / "scans", 40)
+    lines = [f"{name},{name[0]},{at // 4},2024-01-{at % 28 + 1:02}" for at, name in enumerate(names)]
+    (repo / "scans" / "list.csv").write_text("\n".join(["file,labels,patient,day", *lines]))
+    ingest("images", "scans", "--labels", "scans/list.csv")
+    assert "patient: looks like a group (40 different values in 160 rows)" in capsys.readouterr().out
+    for option in ("group=patient", "time=day"):
+        subprocess.run(["git", "add", "--all"], check=True)
+        ingest("images", "scans", "--labels", "scans/list.csv", "--split-by", option, "--replace")
+        assert all(len(side) == 1 for side in sides().values())
+    assert main(["ingest", "images", "scans", "--labels", "scans/list.csv", "--split-by", "group=who"]) == 1
+    assert "list.csv has no 'who' (there are: patient, day)" in capsys.readouterr().err
+
+
+def test_whole_series_stay_on_one_side(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    days = pd.date_range("2024-01-01", periods=30)
+    shops = [pd.DataFrame({"day": days, "shop": f"s{n}", "sold": np.arange(30.0) + n}) for n in range(20)]
+    pd.concat(shops).to_csv("sales.csv", index=False)
+    options = ["--time", "day", "--value", "sold", "--group", "shop", "--history", "7", "--horizon", "2"]
+    ingest("series", "sales.csv", *options, "--split-by", "group=shop")
+    settings = params.load()
+    assert settings.split.by == {"group": "group"} and settings.register_.minimum == {"r2": 0.0}
+    found = sides()
+    assert len(found) == 20 and all(len(side) == 1 for side in found.values())
+    block = splits.blocks_of(OUT)
+    assert block is not None and len(set(block)) == sum(side == {"test"} for side in found.values())
+    assert main(["ingest", "series", "sales.csv", *options, "--split-by", "group=day"]) == 1
+    assert "can be split by time=day, as it is by default, or by group=shop" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("keep", [[], ["--keep", "speaker"]])
+def test_a_speaker_is_on_one_side(repo: Path, capsys: pytest.CaptureFixture[str], keep: list[str]) -> None:
+    random = np.random.default_rng(1)
+    Path("voices").mkdir()
+    for number in range(90):
+        file = f"voices/{'ab'[number % 2]}_v{number // 3}_{number}.wav"
+        soundfile.write(file, random.normal(0, 0.1, 800), 8000)
+    ingest("audio", "voices", "--pattern", "{label}_{speaker}_{index}")
+    assert "speaker: looks like a group (30 different values in 90 rows)" in capsys.readouterr().out
+    subprocess.run(["git", "add", "--all"], check=True)
+    options = ["--pattern", "{label}_{speaker}_{index}", *keep, "--split-by", "group=speaker", "--replace"]
+    ingest("audio", "voices", *options)
+    assert params.load().task.group == keep[1:]
+    assert "speaker" in pq.read_table("data/voices.parquet").column_names
+    found = sides()
+    assert len(found) == 30 and all(len(side) == 1 for side in found.values())

@@ -2,7 +2,6 @@
 
 import io
 import math
-import re
 import tarfile
 import zlib
 from argparse import ArgumentParser
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from components import SlipwayError
 from components.data import dataset
+from components.recipes import split_by as splitting
 from components.recipes.source import BATCH_ROWS, SPLIT_FOLDERS, Command, Source, slug
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au", ".w64", ".rf64")
@@ -32,19 +32,21 @@ class Found:
 
     label: str
     split: str | None
-    group: tuple[str, ...]  # values of the columns that are kept
+    fields: dict[str, str]  # of the pattern
 
 
-def audio(path: Path, pattern: str | None, test: str | None, keep: list[str]) -> Source:
+def audio(path: Path, pattern: str | None, test: str | None, keep: list[str], split_by: str | None = None) -> Source:
     """Read recordings of a folder or a tar file, which is never unpacked to disk.
 
     The label is a folder's name, PATH/LABEL/x.wav or PATH/{train,validation,test}/LABEL/x.wav, or the field
     `label` of `pattern`, such as {label}_{speaker}_{index}, which a file's name (without its suffix) must match
     whole. `test`, such as speaker=theo or index=0,1,2, makes recordings of those values the test split, and all
-    others the training split. `keep` names fields that become columns. Raises SlipwayError for a path, an option
-    or an archive that cannot be used.
+    others the training split. `keep` names fields that become columns, `split_by` one to split by. Raises SlipwayError
+    for a path, an option or an archive that cannot be used.
     """
     fields = _Fields(pattern, test, keep)
+    by = splitting.parse(split_by, fields.known, f"--pattern {pattern or ''}".strip(), taken=["audio"])
+    alike: dict[str, Counter[str]] = {name: Counter() for name in fields.known if splitting.owns(name)}
     skipped: Counter[str] = Counter()
     labels: set[str] = set()
     values: set[str] = set()  # of the field that tells the test split
@@ -56,7 +58,9 @@ def audio(path: Path, pattern: str | None, test: str | None, keep: list[str]) ->
         if found is not None:
             labels.add(found.label)
             splits[found.split] += 1
-            values.update(fields.told(name))
+            values.update([found.fields[fields.test]] if fields.test else [])
+            for field, counted in alike.items():
+                counted[found.fields[field]] += 1
             _describe(content, rates, lengths)
     if not labels:
         reasons = "; ".join(f"skipped {count:,}: {reason}" for reason, count in skipped.items())
@@ -88,19 +92,26 @@ def audio(path: Path, pattern: str | None, test: str | None, keep: list[str]) ->
             batch.append((content, found))
             size += len(content)
             if len(batch) >= BATCH_ROWS or size >= BATCH_BYTES:
-                yield _table(batch, keep)
+                yield _table(batch, keep, by)
                 batch, size = [], 0
         if batch:
-            yield _table(batch, keep)
+            yield _table(batch, keep, by)
 
     stem = path.resolve().name if path.is_dir() else path.name.split(".")[0]
-    return Source(slug(stem), "audio", settings, tables(), skipped)
+    source = Source(slug(stem), "audio", settings, tables(), skipped, split_by=by)
+    if by is None and set(splits) == {None}:
+        source.groups = [line for name, counted in alike.items() if (line := splitting.complaint(name, counted))]
+    return source
 
 
-def _table(batch: list[tuple[bytes, Found]], keep: list[str]) -> pa.Table:
+def _table(batch: list[tuple[bytes, Found]], keep: list[str], by: splitting.SplitBy | None) -> pa.Table:
     columns: dict[str, Any] = {"audio": pa.array([content for content, _ in batch], pa.binary())}
-    for at, name in enumerate(keep):
-        columns[name] = pa.array([found.group[at] for _, found in batch], pa.string())
+    for name in keep:
+        columns[name] = pa.array([found.fields[name] for _, found in batch], pa.string())
+    if by is not None and by.column not in keep:
+        columns[by.column] = by.read(
+            pa.array([found.fields[by.column] for _, found in batch], pa.string()), "--pattern"
+        )
     columns["label"] = pa.array([found.label for _, found in batch], pa.string())
     columns["split"] = pa.array([found.split for _, found in batch], pa.string())
     return pa.table(columns)
@@ -110,8 +121,8 @@ class _Fields:
     """What a path tells of its recording."""
 
     def __init__(self, pattern: str | None, test: str | None, keep: list[str]) -> None:
-        self.pattern = None if pattern is None else _compiled(pattern)
-        known = [] if self.pattern is None else sorted(self.pattern.groupindex)
+        self.pattern = None if pattern is None else splitting.Pattern(pattern)
+        self.known = known = [] if self.pattern is None else sorted(self.pattern.fields)
         self.labelled = "label" in known
         self.keep = keep
         self.test, given = None, ""
@@ -125,45 +136,26 @@ class _Fields:
                 raise SlipwayError(f"{option}: no field {name!r}; {has}")
         self.wanted = set(given.split(",")) if self.test else set()
 
-    def told(self, name: PurePosixPath) -> list[str]:
-        """The value of the field that tells the test split."""
-        match = None if self.pattern is None else self.pattern.fullmatch(name.stem)
-        return [match[self.test]] if match and self.test else []
-
     def read(self, name: PurePosixPath, skipped: Counter[str]) -> Found | None:
-        """Label, split and group of a recording; None, and counted, where its path does not tell them."""
+        """Label, split and fields of a recording; None, and counted, where its path does not tell them."""
         folders = list(name.parts[:-1])
         split = SPLIT_FOLDERS.get(folders[0].lower()) if folders else None
         if split:
             folders = folders[1:]
         values: dict[str, str] = {}
         if self.pattern is not None:
-            match = self.pattern.fullmatch(name.stem)
+            match = self.pattern.read(name)
             if match is None:
                 skipped["name does not match the pattern"] += 1
                 return None
-            values = match.groupdict()
+            values = match
         if not self.labelled and not folders:
             skipped["not in a class folder"] += 1
             return None
         if self.test:
             split = "test" if values[self.test] in self.wanted else "train"
         label = values["label"] if self.labelled else folders[0]
-        return Found(label, split, tuple(values[field] for field in self.keep))
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    """A regular expression of a pattern such as {label}_{speaker}; no field holds what stands between fields."""
-    parts = re.split(r"\{(\w+)\}", pattern)  # text, field, text, field, ..., text
-    fields, between = parts[1::2], parts[0::2]
-    if not fields or "" in between[1:-1] or len(set(fields)) < len(fields) or not all(f.isidentifier() for f in fields):
-        raise SlipwayError(
-            f"--pattern {pattern}: expected fields with different names and text between them, "
-            "such as {label}_{speaker}_{index}"
-        )
-    joints = "|".join(re.escape(text) for text in between[1:-1])
-    one = f"(?:(?!{joints}).)+" if joints else ".+"
-    return re.compile("".join(f"(?P<{p}>{one})" if at % 2 else re.escape(p) for at, p in enumerate(parts)), re.DOTALL)
+        return Found(label, split, values)
 
 
 def _files(path: Path, skipped: Counter[str]) -> Iterator[tuple[PurePosixPath, bytes]]:
@@ -265,9 +257,7 @@ def _some(values: set[str]) -> str:
 
 def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("path", type=Path, metavar="PATH", help="folder, or .tar, .tar.gz, .tar.bz2 or .tar.xz file")
-    parser.add_argument(
-        "--pattern", metavar="TEXT", help="pattern of the file names, such as {label}_{speaker}_{index}"
-    )
+    splitting.pattern_argument(parser, "{label}_{speaker}_{index}")
     parser.add_argument(
         "--test",
         "--hold-out",
@@ -276,6 +266,7 @@ def _arguments(parser: ArgumentParser) -> None:
         help="which recordings form the test split, such as index=0,1,2 or speaker=theo; all others are for training",
     )
     text = "keep a field of the pattern as a column, for slicing the evaluation; repeatable"
+    splitting.argument(parser, "FIELD")
     parser.add_argument("--keep", action="append", default=[], metavar="FIELD", help=text)
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from components import SlipwayError
 from components.data import csv_reader, times
+from components.recipes import split_by as splitting
 from components.recipes.series.example import Params
 from components.recipes.series.example.calendar import BUSINESS_DAY, parsed
 from components.recipes.series.source import reading, windows
@@ -42,6 +43,7 @@ def series(
     every: int,
     form: str | None,
     time_zone: str | None = None,
+    split_by: str | None = None,
     **options: Any,
 ) -> Source:
     """Read a file and cut it into windows; `step` is found in the times where it is None.
@@ -57,6 +59,7 @@ def series(
             raise SlipwayError(f"--{name} is {number}; expected a number of steps, 1 or more")
     skipped: Counter[str] = Counter()
     names = [time, *value, *([group] if group is not None else [])]
+    by = _split_by(split_by, time, group)
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SlipwayError(f"column {twice[0]} is named twice")
     rows = reading.read(file, time, value, group, csv_reader.reading(options), form, skipped, time_zone)
@@ -98,7 +101,24 @@ def series(
         "format": form,
     }
     tables = windows.windows(parts, origins, Params.model_validate(settings), labelled=True)
-    return Source(slug(file.stem), "series", settings, tables, skipped, {"register": {"maximum": {"mase": 1.0}}})
+    gates = {"maximum": {"mase": 1.0}}
+    if by is not None and by.by == "group":  # MASE needs a history in training, which a series held out has not
+        gates = {"minimum": {"r2": 0.0}}
+    return Source(slug(file.stem), "series", settings, tables, skipped, {"register": gates}, split_by=by)
+
+
+def _split_by(text: str | None, time: str, group: str | None) -> splitting.SplitBy | None:
+    """Read --split-by: by time, as series are by default, or whole series on one side; by their columns' names here."""
+    by = splitting.parse(text)
+    if by is None:
+        return None
+    own = {("time", time): "time", ("group", group): "group"}.get((by.by, by.column))
+    if own is None:
+        raise SlipwayError(
+            f"--split-by {text}: a series can be split by time={time}, as it is by default"
+            + (f", or by group={group}, whole series on one side" if group else "")
+        )
+    return splitting.SplitBy(by.by, own)
 
 
 def _hints(rows: reading.Rows, parts: list[windows.Part], step: str, skipped: Counter[str]) -> list[str]:
@@ -188,6 +208,8 @@ def _arguments(parser: ArgumentParser) -> None:
         "--value", action="append", required=True, metavar="COLUMN", help="column to predict; repeatable"
     )
     parser.add_argument("--group", metavar="COLUMN", help="column that says which series a row belongs to")
+    text = "group=COLUMN, the column of --group: whole series on one side (default: by time, the last for the test)"
+    parser.add_argument("--split-by", metavar="group=COLUMN", help=text)
     parser.add_argument("--history", type=int, required=True, metavar="STEPS", help="length of the known history")
     parser.add_argument("--horizon", type=int, required=True, metavar="STEPS", help="number of steps to predict")
     parser.add_argument(

@@ -1,115 +1,49 @@
-"""Images: scikit-learn's digits, MNIST's files, class folders."""
+"""Images: class folders, or a list of files and their labels; scikit-learn's digits and MNIST's files."""
 
-import gzip
-import hashlib
-import io
-import urllib.error
-import urllib.request
-import zlib
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from components import SlipwayError
 from components.data import csv_reader, dataset
-from components.files import folder_or_text
+from components.recipes import split_by as splitting
+from components.recipes.images.source.known import digits, mnist, mnist_arguments
 from components.recipes.source import BATCH_ROWS, SPLIT_FOLDERS, Command, Source, slug, tell
 
 MAX_SIDE = 224  # pixels: of the longer side of a model's input, unless params.yaml says otherwise
-Found = tuple[Path, str | list[str], str | None]  # an image, its label or labels, its split
-
-MNIST_ADDRESS = "https://storage.googleapis.com/cvdf-datasets/mnist/"
-# SHA-256 of the uncompressed files of LeCun, Cortes and Burges: gzip's wrapping differs between mirrors.
-MNIST_SHA256 = {
-    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-}
+Fields = dict[str, str]  # what the list, or the pattern of the names, tells of an image besides
+Found = tuple[Path, str | list[str], str | None, Fields]  # an image, its label or labels, its split
 
 
-def digits() -> Source:
-    """Make scikit-learn's 1,797 handwritten digits of 8 x 8 (UCI; Alpaydin and Kaynak 1998): the starter."""
-    from sklearn.datasets import load_digits
-
-    raw = load_digits()
-    pixels = np.rint(raw.images * (255 / 16)).astype(np.uint8)  # 0..16 -> 0..255
-    settings = {"height": 8, "width": 8, "channels": 1, "labels": [str(digit) for digit in range(10)], "several": False}
-    return Source("digits", "images", settings, _pictures(pixels, raw.target, None))
-
-
-def mnist(origin: str) -> Source:
-    """Read the four MNIST files from a folder or an address; the official test set stays the test split."""
-    arrays = {name: _idx(origin, name) for name in MNIST_SHA256}
-    labels = [str(digit) for digit in range(10)]
-    settings = {"height": 28, "width": 28, "channels": 1, "labels": labels, "several": False}
-
-    def tables() -> Iterator[pa.Table]:
-        for part, split in (("train", "train"), ("t10k", "test")):
-            images = arrays[f"{part}-images-idx3-ubyte"][16:].reshape(-1, 28, 28)
-            yield from _pictures(images, arrays[f"{part}-labels-idx1-ubyte"][8:], split)
-
-    return Source("mnist", "images", settings, tables())
-
-
-def _idx(origin: str, name: str) -> np.ndarray:
-    """Read one file of the IDX format as bytes, gzipped or not, and check its content."""
-    where = f"{origin.rstrip('/')}/{name}.gz"
-    if "://" in origin:
-        try:
-            with urllib.request.urlopen(where, timeout=60) as answer:  # noqa: S310 - the user named the address
-                content = answer.read()
-        except (OSError, ValueError) as error:
-            raise SlipwayError(f"{where}: {error}; give a folder that contains the files: --from FOLDER") from None
-    else:
-        found = next((path for path in (Path(where), Path(origin, name)) if path.is_file()), None)
-        if found is None:
-            raise SlipwayError(f"{where}: no such file (nor {name}, unzipped)")
-        where, content = str(found), found.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise SlipwayError(f"{where}: damaged: {error}; download it again") from None
-    if hashlib.sha256(content).hexdigest() != MNIST_SHA256[name]:
-        raise SlipwayError(f"{where}: not the original MNIST file (its SHA-256 differs); download it again")
-    return np.frombuffer(content, np.uint8)
-
-
-def _pictures(pixels: np.ndarray, labels: np.ndarray, split: str | None) -> Iterator[pa.Table]:
-    for at in range(0, len(pixels), BATCH_ROWS):
-        images = [_png(picture) for picture in pixels[at : at + BATCH_ROWS]]
-        columns = {"image": pa.array(images, pa.binary()), "label": [str(n) for n in labels[at : at + BATCH_ROWS]]}
-        yield pa.table(columns).append_column("split", pa.array([split] * len(images), pa.string()))
-
-
-def _png(picture: np.ndarray) -> bytes:
-    """PNG without compression: the same bytes whatever zlib; Parquet's zstd compresses better over many."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "png", compress_level=0)
-    return buffer.getvalue()
-
-
-def images(folder: Path, labels: Path | None = None, encoding: str = "utf-8") -> Source:
+def images(
+    folder: Path,
+    labels: Path | None = None,
+    encoding: str = "utf-8",
+    pattern: str | None = None,
+    split_by: str | None = None,
+) -> Source:
     """Read class folders, FOLDER/LABEL/*.png, or with an official split FOLDER/{train,validation,test}/LABEL/*.
 
     With `labels` any number of labels per image: a CSV with the columns file (relative to the folder), labels
     (between semicolons; none is fine) and, where there is an official one, split. It must list every image there is.
+    `split_by` names a further column of it, or a field of `pattern`, which the file names must match.
     """
     if not folder.is_dir():
         raise SlipwayError(f"{folder}: no such folder")
     skipped: Counter[str] = Counter()
     found = _in_classes(folder, skipped) if labels is None else _listed(folder, labels, encoding, skipped)
-    settings = _describe(folder, [path for path, _, _ in found])
+    if pattern is not None:
+        found = _matched(folder, found, splitting.Pattern(pattern), skipped)
+    fields = [more for *_, more in found]
+    by = splitting.parse(split_by, fields[0], labels or f"--pattern {pattern or ''}".strip(), taken=["image"])
+    groups = splitting.alike_fields(fields) if by is None and not any(split for _, _, split, _ in found) else []
+    settings = _describe(folder, [path for path, *_ in found])
     several = labels is not None
-    names = {name for _, label, _ in found for name in (label if several else [label])}
+    names = {name for _, label, *_ in found for name in (label if several else [label])}
     if several and len(names) < 2:
         raise SlipwayError(f"{labels}: {len(names) or 'no'} label in the whole file; a dataset needs at least two")
     settings |= {"labels": sorted(names), "several": several}
@@ -119,14 +53,32 @@ def images(folder: Path, labels: Path | None = None, encoding: str = "utf-8") ->
         for at in range(0, len(found), BATCH_ROWS // 10):
             part = found[at : at + BATCH_ROWS // 10]
             columns = {
-                "image": pa.array([path.read_bytes() for path, _, _ in part], pa.binary()),
-                "label": pa.array([label for _, label, _ in part], kind),
-                "split": pa.array([split for _, _, split in part], pa.string()),
+                "image": pa.array([path.read_bytes() for path, *_ in part], pa.binary()),
+                "label": pa.array([label for _, label, *_ in part], kind),
+                "split": pa.array([split for _, _, split, _ in part], pa.string()),
             }
+            if by is not None:
+                columns[by.column] = by.read(pa.array([more[by.column] for *_, more in part], pa.string()), folder)
             yield pa.table(columns)
 
     # an MLP that was chosen for small images would be huge on photographs
-    return Source(slug(folder.resolve().name), "images", settings, tables(), skipped, network={"model": "cnn"})
+    source = Source(slug(folder.resolve().name), "images", settings, tables(), skipped, network={"model": "cnn"})
+    source.split_by, source.groups = by, groups
+    return source
+
+
+def _matched(folder: Path, found: list[Found], pattern: splitting.Pattern, skipped: Counter[str]) -> list[Found]:
+    """Add the fields of the names; those that do not match are left out, and counted."""
+    matched = []
+    for path, label, split, more in found:
+        fields = pattern.read(PurePosixPath(path.relative_to(folder).as_posix()))
+        if fields is None:
+            skipped["name does not match the pattern"] += 1
+        else:
+            matched.append((path, label, split, more | fields))
+    if not matched:
+        raise SlipwayError(f"{folder}: --pattern: none of the {len(found)} file names matches, such as {found[0][0]}")
+    return matched
 
 
 def _in_classes(folder: Path, skipped: Counter[str]) -> list[Found]:
@@ -154,7 +106,7 @@ def _in_classes(folder: Path, skipped: Counter[str]) -> list[Found]:
         some = ", ".join(path.relative_to(folder).as_posix() for path in loose[:3])
         skipped[f"not in a class folder: {some}{', ...' if len(loose) > 3 else ''}"] = len(loose)
     found: list[Found] = [
-        (path, label.name, split) for label, split in classes for path in _pictures_in(label, skipped)
+        (path, label.name, split, {}) for label, split in classes for path in _pictures_in(label, skipped)
     ]
     if not found:
         raise SlipwayError(f"{folder}: no image files in its {len(classes)} class folders")
@@ -183,7 +135,8 @@ def _listed(folder: Path, labels: Path, encoding: str, skipped: Counter[str]) ->
                 f"{where}: split {split!r} is not one of {', '.join(dict.fromkeys(SPLIT_FOLDERS.values()))}"
             )
         held = sorted({label for label in map(str.strip, row["labels"].split(";")) if label})
-        found.append((there[name], held, split and SPLIT_FOLDERS[split.lower()]))
+        more = {key: text for key, text in row.items() if key not in ("file", "labels", "split")}
+        found.append((there[name], held, split and SPLIT_FOLDERS[split.lower()], more))
     if unlisted := [name for name in there if name not in seen]:
         raise SlipwayError(
             f"{labels}: {len(unlisted)} of the {len(there)} images in {folder} are not listed, such as "
@@ -261,17 +214,12 @@ def _describe(folder: Path, found: list[Path]) -> dict[str, Any]:
     return {"height": height, "width": width, "channels": 1 if grey else 3}
 
 
-def _mnist_arguments(parser: ArgumentParser) -> None:
-    text = "folder or URL of the files (default: %(default)s)"
-    parser.add_argument(
-        "--from", dest="origin", type=folder_or_text, default=MNIST_ADDRESS, metavar="DIR_OR_URL", help=text
-    )
-
-
 def _folder(parser: ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder with one folder of images per label")
     text = "CSV for multi-label images, with the columns file and labels (A;B), and split if there is an official one"
     parser.add_argument("--labels", type=Path, metavar="FILE.csv", help=text)
+    splitting.pattern_argument(parser, "{patient}_{index}")
+    splitting.argument(parser)
     parser.add_argument(
         "--encoding", default="utf-8", metavar="NAME", help="text encoding of the CSV, such as cp1252 (default: utf-8)"
     )
@@ -280,7 +228,9 @@ def _folder(parser: ArgumentParser) -> None:
 SOURCES = {
     "digits": Command("the starter: 1,797 handwritten digits from scikit-learn, 8 x 8 pixels", digits),
     "mnist": Command(
-        "MNIST: 70,000 handwritten digits from the four original files, 28 x 28 pixels", mnist, _mnist_arguments
+        "MNIST: 70,000 handwritten digits from the four original files, 28 x 28 pixels",
+        mnist,
+        mnist_arguments,
     ),
     "images": Command(
         "images in class folders: FOLDER/LABEL/*.png or FOLDER/{train,validation,test}/LABEL/*.png; or with --labels",
