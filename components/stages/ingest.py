@@ -90,11 +90,10 @@ def run(
             _same_clock(current.task, found.settings)
             splitting.must_agree(found.split_by, columns.names, current.split.by, dataset.files(data)[0])
         kept = splitting.apart(found.split_by, columns.names)
-        if not old:
-            namesake.must_differ(current.name if current and keep_params else name, found)
         settings = {"recipe": found.recipe, found.recipe: found.settings}
         inherited: list[str] = []
         if not old:
+            namesake.must_differ(current.name if current and keep_params else name, found)
             network = new_dataset.network(found, current)
             settings = {
                 "name": name,
@@ -125,12 +124,10 @@ def run(
     _tell(known, found.skipped)
     for piece in pieces:
         print(f"wrote {data / piece.name}")
-    for line in changed:
+    for line in (*changed, *inherited):
         print(f"{params}: {line}")
     for line in () if old else found.groups:
         print(line)
-    for line in inherited:
-        print(f"{params}: {line}")
     versions.record(data)
     if before and before != versions.recorded(data):
         print(f"it replaces version {before} of {data}, which DVC keeps: restore the old {data}.dvc to get it back")
