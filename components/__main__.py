@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components import SlipwayError
+from components import SlipwayError, conflicts
 
 # Stage -> what it does, and its paths. The paths themselves are written once, in dvc.yaml.
 STAGES: dict[str, tuple[str, list[str]]] = {
@@ -83,6 +83,8 @@ def run(stage: str, options: dict[str, Any]) -> int:
     started = time.perf_counter()
     signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's stop is a person's Ctrl-C
     try:
+        if stage != "predict":  # that reads none of these files
+            conflicts.must_be_solved()
         module = importlib.import_module(f"components.stages.{stage.replace('-', '_')}")
         if stage not in STAGES:
             return int(module.run(**options) or 0)

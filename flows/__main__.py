@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from components import SlipwayError
+from components import SlipwayError, conflicts
 from flows.machinery import checkout, register, server
 from flows.machinery.process import terminable
 
@@ -81,6 +81,7 @@ def run(flow: str, options: dict[str, Any]) -> int:
                 return ui.main()
             if flow == "example":
                 return _example(options["name"], options["folder"])
+            conflicts.must_be_solved()
             if options.get("cron") is not None:
                 from flows import schedule
 

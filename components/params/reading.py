@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from components import SlipwayError, nearest, recipes
+from components import SlipwayError, conflicts, nearest, recipes
 from components.params.sections import Params
 from components.recipes import networks
 
@@ -26,6 +26,7 @@ def load(path: Path = Path("params.yaml")) -> Params:
     except FileNotFoundError:
         raise SlipwayError(f"{path}: no such file; run the command in the project's root") from None
     except YAMLError as error:
+        conflicts.check(path)
         raise SlipwayError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     return check(content, path)
 

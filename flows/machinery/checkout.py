@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components import SlipwayError, files
+from components import SlipwayError, conflicts, files
 from flows.machinery.process import Children, Running
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def opened() -> Iterator[Checkout]:
     from dvc.exceptions import NotDvcRepoError
     from dvc.repo import Repo
 
+    conflicts.must_be_solved()
     logging.getLogger("dvc").setLevel(logging.WARNING)
     try:
         repo = Repo()
