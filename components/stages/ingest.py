@@ -5,11 +5,9 @@ params.yaml.
 """
 
 import argparse
-import fcntl
-import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -20,9 +18,8 @@ from tqdm import tqdm
 
 from components import SlipwayError, recipes
 from components import params as params_module
-from components.data import dataset, versions
+from components.data import dataset, folder, versions
 from components.data.copies import REPEATED, Known
-from components.files import beside, replacing, sync
 from components.params import changes, new_dataset
 from components.recipes import split_by as splitting
 from components.recipes.source import Source, commands, slug
@@ -75,13 +72,13 @@ def run(
     """
     current = params_module.load(params) if params.exists() else None  # a mistake there stops us before anything
     versions.versionable(data)
-    with _alone(data):
+    with folder.alone(data):
         old = not replace and any(not dataset.is_junk(path.name) for path in data.glob("*.parquet"))
         if old:
             dataset.files(data)  # nothing else may lie there
         else:
             versions.replaceable(data)
-        _must_lie_outside(data, options)
+        folder.must_lie_outside(data, options.values())
         found = commands()[source].read(**options)
         name = slug(name) if name else found.name
         columns = _columns(found, current if old else None)
@@ -90,32 +87,18 @@ def run(
             _same_clock(current.task, found.settings)
             splitting.must_agree(found.split_by, columns.names, current.split.by, dataset.files(data)[0])
         kept = splitting.apart(found.split_by, columns.names)
-        settings = {"recipe": found.recipe, found.recipe: found.settings}
-        inherited: list[str] = []
         if not old:
             namesake.must_differ(current.name if current and keep_params else name, found)
-            network = new_dataset.network(found, current)
-            settings = {
-                "name": name,
-                **settings,
-                **network,
-                **new_dataset.split(found, columns.names, current),
-                **new_dataset.others(found, current, results.measures_cost),
-            }
-            if current is not None and not (keep_params or new_dataset.same(found, current)):
-                inherited = new_dataset.inherited(current, found, name)
+        settings, inherited = _settings(found, None if old else name, columns, current)
         settle = partial(changes.merged, params, {} if keep_params else settings, grow=old)
         settle()  # what does not fit stops us before the data is read
         known = _known(data if old else None, columns, kept, keep=(copies or found.copies) == "keep")
         before = versions.recorded(data) if not old else ""
         tables = _new(found, columns, known, kept)
         with ExitStack() as undo:
-            leaves = partial(_leaves, data)
-            with _adding(data) if old else replacing(data, leaves) as aside:
+            with folder.added(data) if old else folder.replaced(data) as aside:
                 pieces = dataset.write(tables, aside, name)
                 text, changed = settle()
-                if not old:
-                    versions.replaceable(data)  # again: somebody may have put a file there meanwhile
                 if changed:  # params.yaml first: killed before the data is renamed, DVC still keeps all of data/
                     old_params = params.read_bytes() if params.exists() else None
                     changes.put(params, text.encode())
@@ -124,7 +107,7 @@ def run(
     _tell(known, found.skipped)
     for piece in pieces:
         print(f"wrote {data / piece.name}")
-    for line in (*changed, *inherited):
+    for line in (*changed, *(() if keep_params else inherited)):
         print(f"{params}: {line}")
     for line in () if old else found.groups:
         print(line)
@@ -133,28 +116,24 @@ def run(
         print(f"it replaces version {before} of {data}, which DVC keeps: restore the old {data}.dvc to get it back")
 
 
-def _must_lie_outside(data: Path, options: dict[str, Any]) -> None:
-    """Raise SlipwayError for a file to be read that lies in the folder of the dataset."""
-    for path in (value for value in options.values() if isinstance(value, Path)):
-        if path.resolve().is_relative_to(data.resolve()):
-            raise SlipwayError(
-                f"{path} lies in {data}/, which holds the dataset alone; move it elsewhere and ingest it from there"
-            )
+def _settings(
+    source: Source, name: str | None, columns: pa.Schema, current: params_module.Params | None
+) -> tuple[dict[str, Any], list[str]]:
+    """Return what params.yaml has to say of a source, and what to tell of settings that a new dataset takes over.
 
-
-def _leaves(data: Path, old: Path, new: Path) -> None:
-    versions.taken_over(old, data, new)
-
-
-@contextmanager
-def _alone(data: Path) -> Iterator[None]:
-    """Let one ingest at a time work beside a dataset; others wait."""
-    place = os.open(data.resolve().parent, os.O_RDONLY)
-    try:
-        fcntl.flock(place, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(place)
+    `name` is that of a new dataset; None where there is one.
+    """
+    own = {"recipe": source.recipe, source.recipe: source.settings}
+    if name is None:
+        return own, []
+    more = [
+        new_dataset.network(source, current),
+        new_dataset.split(source, columns.names, current),
+        new_dataset.others(source, current, results.measures_cost),
+    ]
+    is_other = current is not None and not new_dataset.same(source, current)
+    inherited = new_dataset.inherited(current, source, name) if current is not None and is_other else []
+    return {"name": name, **own, **more[0], **more[1], **more[2]}, inherited
 
 
 def _columns(source: Source, current: params_module.Params | None) -> pa.Schema:
@@ -175,37 +154,6 @@ def _columns(source: Source, current: params_module.Params | None) -> pa.Schema:
         detail = error.errors()[0]
         key = ".".join(map(str, (source.recipe, *detail["loc"])))
         raise SlipwayError(f"{source.name}: {key}: {detail['msg']}") from None
-
-
-@contextmanager
-def _adding(data: Path) -> Iterator[Path]:
-    """Yield a folder; move the files that are written there into the dataset: all of them or none."""
-    with beside(data.resolve()) as aside:
-        aside.mkdir()
-        yield aside
-        sync(aside)
-        pieces = sorted(aside.iterdir())
-        moved: list[Path] = []
-        try:
-            moved.extend(_moved(piece, data / piece.name) for piece in pieces)
-        except BaseException:
-            for path in moved:
-                path.unlink()
-            raise
-
-
-def _moved(piece: Path, place: Path) -> Path:
-    """Move a file to a place where there is none; SlipwayError where there is one, were it made just now."""
-    try:
-        os.link(piece, place)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without hard links
-        if not place.exists():
-            return piece.rename(place)
-    else:
-        return place
-    raise SlipwayError(f"{place} already exists with other examples; choose another --name, or use --replace")
 
 
 def _known(data: Path | None, columns: pa.Schema, kept: list[str], *, keep: bool) -> Known:

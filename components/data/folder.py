@@ -1,0 +1,75 @@
+"""Changes to the folder of a dataset: one at a time, all of it or nothing, and nothing of the user's goes."""
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from components import SlipwayError
+from components.data import versions
+from components.files import beside, replacing, sync
+
+
+@contextmanager
+def alone(data: Path) -> Iterator[None]:
+    """Let one ingest at a time work beside a dataset; others wait."""
+    place = os.open(data.resolve().parent, os.O_RDONLY)
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(place)
+
+
+def must_lie_outside(data: Path, sources: Iterable[object]) -> None:
+    """Raise SlipwayError for a file to be read that lies in the folder of the dataset."""
+    for path in (source for source in sources if isinstance(source, Path)):
+        if path.resolve().is_relative_to(data.resolve()):
+            raise SlipwayError(
+                f"{path} lies in {data}/, which holds the dataset alone; move it elsewhere and ingest it from there"
+            )
+
+
+@contextmanager
+def replaced(data: Path) -> Iterator[Path]:
+    """Yield a folder that takes the place of the dataset; what that one held, DVC has to keep."""
+    with replacing(data, partial(_leaves, data)) as aside:
+        yield aside
+        versions.replaceable(data)  # somebody may have put a file there meanwhile
+
+
+def _leaves(data: Path, old: Path, new: Path) -> None:
+    versions.taken_over(old, data, new)
+
+
+@contextmanager
+def added(data: Path) -> Iterator[Path]:
+    """Yield a folder; move the files that are written there into the dataset: all of them or none."""
+    with beside(data.resolve()) as aside:
+        aside.mkdir()
+        yield aside
+        sync(aside)
+        pieces = sorted(aside.iterdir())
+        moved: list[Path] = []
+        try:
+            moved.extend(_moved(piece, data / piece.name) for piece in pieces)
+        except BaseException:
+            for path in moved:
+                path.unlink()
+            raise
+
+
+def _moved(piece: Path, place: Path) -> Path:
+    """Move a file to a place where there is none; SlipwayError where there is one, were it made just now."""
+    try:
+        os.link(piece, place)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        if not place.exists():
+            return piece.rename(place)
+    else:
+        return place
+    raise SlipwayError(f"{place} already exists with other examples; choose another --name, or use --replace")
