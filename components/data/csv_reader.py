@@ -303,10 +303,11 @@ def parquet(file: Path) -> Iterator[pa.Table]:
 def _clean(table: pa.Table, how: Reading, words: Words | None) -> pa.Table:
     missing = pa.array([*how.words, *how.missing], pa.string())
     counted = pa.array([word for word in how.words if word and word not in how.missing], pa.string())
-    for at, name in enumerate(table.column_names):
-        text = pc.utf8_trim_whitespace(table[name])
+    found = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        text = pc.utf8_trim_whitespace(column)
         if words is not None:
             for item in pc.value_counts(text.filter(pc.is_in(text, counted))).to_pylist():
                 words.setdefault(name, Counter())[item["values"]] += item["counts"]
-        table = table.set_column(at, name, pc.if_else(pc.is_in(text, missing), pa.scalar(None, pa.string()), text))
-    return table
+        found.append(pc.if_else(pc.is_in(text, missing), pa.scalar(None, pa.string()), text))
+    return pa.table(found, table.column_names)

@@ -3,7 +3,8 @@
 Columns: `id` (the hash of the example's own columns, and of a copy its number: components/data/copies.py), those of
 the recipe, `label`, where the data has an official one `split`, and what else an ingest kept, such as a group to split
 by: no part of an example. The functions take `columns` as recipes.schema gives them: the recipe's and `label`.
-Every reader goes chunk by chunk, a Parquet row group at a time, so that memory does not grow with the data.
+Every reader goes chunk by chunk, a Parquet row group or a part of one at a time, so that memory does not grow with the
+data.
 """
 
 import hashlib
@@ -23,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import SlipwayError
+from components.data import row_groups
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -60,12 +62,13 @@ MIN_PARALLEL_ROWS = 5000  # rows under which starting worker processes costs mor
 
 @dataclass(frozen=True)
 class Chunk:
-    """A row group of a file: `rows` examples from row `start` of the file."""
+    """A row group of a file, or a part of a large one: `rows` examples from row `start` of the file."""
 
     path: Path
     group: int
     start: int
     rows: int
+    skip: int = 0  # rows of the group before it
 
 
 def is_junk(path: PurePath | str) -> bool:
@@ -97,9 +100,13 @@ def chunks(folder: Path, columns: pa.Schema) -> list[Chunk]:
         with _open(path, columns) as file:
             start = 0
             for group in range(file.num_row_groups):
-                rows = file.metadata.row_group(group).num_rows
-                found.append(Chunk(path, group, start, rows))
-                start += rows
+                about = file.metadata.row_group(group)
+                size = row_groups.rows_at_a_time(about)
+                found += [
+                    Chunk(path, group, start + skip, min(size, about.num_rows - skip), skip)
+                    for skip in range(0, max(about.num_rows, 1), size)
+                ]
+                start += about.num_rows
     return found
 
 
@@ -111,17 +118,21 @@ def read(chunk: Chunk, columns: pa.Schema, only: Iterable[str] | None = None) ->
     """
     with _open(chunk.path, columns) as file:
         wanted = list(only) if only is not None else [field.name for field in stored(columns)]
-        there = [name for name in wanted if name in file.schema_arrow.names]
-        if lacking := [name for name in wanted if name not in (*there, "split")]:
-            has = ", ".join(file.schema_arrow.names)
-            raise SlipwayError(f"{chunk.path}: column {lacking[0]} is missing (there are: {has})")
+        has = dict.fromkeys(file.schema_arrow.names)  # thousands, maybe: no search through a list
+        there = [name for name in wanted if name in has]
+        if lacking := [name for name in wanted if name not in has and name != "split"]:
+            raise SlipwayError(f"{chunk.path}: column {lacking[0]} is missing (there are: {', '.join(has)})")
         try:
-            table = file.read_row_group(chunk.group, columns=there, use_threads=False)
+            if chunk.rows == file.metadata.row_group(chunk.group).num_rows:
+                table = file.read_row_group(chunk.group, columns=there, use_threads=False)
+            else:
+                table = row_groups.part(chunk.path, chunk.group, chunk.skip, chunk.rows, there)
         except (OSError, pa.ArrowException) as error:
             raise _damaged(chunk.path, error) from None
     if "split" in wanted and "split" not in there:
         table = table.append_column("split", pa.nulls(chunk.rows, pa.string()))
-    types = pa.schema([(field.name, _types(columns).get(field.name) or _decoded(field.type)) for field in table.schema])
+    kinds = _types(columns)
+    types = pa.schema([(field.name, kinds.get(field.name) or _decoded(field.type)) for field in table.schema])
     try:
         table = table.cast(types).combine_chunks()
     except pa.ArrowException as error:
@@ -167,15 +178,15 @@ def _open(path: Path, columns: pa.Schema) -> pq.ParquetFile:
         raise SlipwayError(f"{path}: the file has disappeared; `dvc checkout` restores the dataset") from None
     except (OSError, pa.ArrowException) as error:
         raise _damaged(path, error) from None
-    has = file.schema_arrow
+    has = dict(zip(file.schema_arrow.names, file.schema_arrow.types, strict=True))
     for name, wanted in _types(columns).items():
-        if name not in has.names:
+        if name not in has:
             if name == "split":
                 continue
             hint = "; `slipway ingest` writes it" if name == "id" else ""
-            raise SlipwayError(f"{path}: column {name} is missing (there are: {', '.join(has.names)}){hint}")
-        if not _fits(has.field(name).type, wanted):
-            raise SlipwayError(f"{path}: column {name} is {has.field(name).type}, expected {wanted}")
+            raise SlipwayError(f"{path}: column {name} is missing (there are: {', '.join(has)}){hint}")
+        if not _fits(has[name], wanted):
+            raise SlipwayError(f"{path}: column {name} is {has[name]}, expected {wanted}")
     return file
 
 

@@ -11,6 +11,7 @@ from components.files import replacing
 from components.params.reading import check
 
 GATES = ("minimum", "maximum")  # of `register`
+MAX_SHOWN = 20  # of a list that changes
 WHOLE = (*GATES, "network", "by")  # what is replaced as a whole
 
 
@@ -59,7 +60,7 @@ def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = 
                 continue
             value = [*old, *(label for label in value if label not in old)]  # noqa: PLW2901
         if old != value:
-            changed.append(f"{prefix}{key}: {old} -> {value}")
+            changed.append(f"{prefix}{key}: {_short(old)} -> {_short(value)}")
             if key in WHOLE and old and value and isinstance(old, dict) and isinstance(value, dict):
                 # what stays keeps its comment
                 for name in old.keys() - value.keys():
@@ -68,3 +69,10 @@ def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = 
             else:
                 content[key] = value
     return changed
+
+
+def _short(value: Any) -> str:
+    """Spell a setting; of a long list, such as the columns of a wide table, its first."""
+    if isinstance(value, list) and len(value) > MAX_SHOWN:
+        return f"{value[:MAX_SHOWN]} and {len(value) - MAX_SHOWN:,} more"
+    return str(value)

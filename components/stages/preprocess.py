@@ -63,7 +63,7 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
             )
     for line in splits.told(rule, keys, sides):
         print(line)
-    state = recipe.fit(_training(parts, columns), params.task)
+    state = _fitted(recipe, params, parts, columns)
     inputs = _inputs(recipe, params, parts, columns, state)
     with replacing(out) as aside:
         specs = {key: (spec["shape"], spec["dtype"]) for key, spec in inputs.items()}
@@ -132,9 +132,35 @@ def _parts(chunks: list[dataset.Chunk], sides: list[np.ndarray]) -> Iterator[Par
         start += chunk.rows
 
 
-def _training(parts: list[Part], columns: pa.Schema) -> Iterator[pa.Table]:
-    for part in parts:
-        yield dataset.read(part.chunk, columns, only=columns.names).filter(pa.array(part.splits == 0))
+def _fitted(recipe: recipes.Recipe, params: Params, parts: list[Part], columns: pa.Schema) -> recipes.State:
+    """Fit what the recipe learns from the training split; SlipwayError names the row of one that cannot be read."""
+    at: Part | None = None
+
+    def training(part: Part) -> pa.Table:
+        return dataset.read(part.chunk, columns, only=columns.names).filter(pa.array(part.splits == 0))
+
+    def tables() -> Iterator[pa.Table]:
+        nonlocal at
+        for at in parts:
+            yield training(at)
+
+    try:
+        return recipe.fit(tables(), params.task)
+    except ValueError as error:
+        if at is None:
+            raise
+        examples = training(at)
+        for index, row in enumerate(np.flatnonzero(at.splits == 0)):  # one by one, to name the row
+            try:
+                recipe.fit([examples.slice(index, 1)], params.task)
+            except ValueError as own:
+                if str(own) == str(error):
+                    raise _unreadable(at.chunk, row, own) from None
+        raise SlipwayError(f"{at.chunk.path}: {error}") from None
+
+
+def _unreadable(chunk: dataset.Chunk, row: Any, error: ValueError) -> SlipwayError:
+    return SlipwayError(f"{chunk.path}: row {chunk.start + row}: {error}; add an expectation that sets such rows aside")
 
 
 def _inputs(
@@ -223,6 +249,5 @@ def _checked(
             try:
                 recipe.encode(examples.slice(at, 1), task, state)
             except ValueError as own:
-                where = f"{chunk.path}: row {chunk.start + row}"
-                raise SlipwayError(f"{where}: {own}; add an expectation that sets such rows aside") from None
+                raise _unreadable(chunk, row, own) from None
         raise SlipwayError(f"{chunk.path}: {error}") from None

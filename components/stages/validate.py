@@ -1,7 +1,7 @@
 """Stage validate: check the dataset against its expectations; set bad rows aside.
 
-File by file and chunk by chunk: memory holds one file's plain columns and facts, and the ids and labels of
-all files, but never the raw bytes of more than a chunk.
+File by file and chunk by chunk: memory holds plain columns and facts of half a million rows of a file, and the ids and
+labels of all files, but never the raw bytes of more than a chunk.
 """
 
 import json
@@ -38,6 +38,7 @@ COMMON_FACTS = ("copy", "conflict", "id_matches", "label_known")
 CLASSES_SCHEMA = pa.schema({"label": pa.string(), "rows": pa.int64(), "fraction": pa.float64()})
 DATASET_SCHEMA = pa.schema({"rows": pa.int64(), "files": pa.int64(), "classes": pa.int64(), "columns": pa.string()})
 ASIDE_SCHEMA = pa.schema({"file": pa.string(), "row": pa.int64(), "reasons": pa.string()})
+ROWS_CHECKED = 500_000  # rows of a file that are held against the expectations at once
 Bad = dict[str, dict[str, np.ndarray]]  # name of a file -> what is wrong -> rows of the file
 
 
@@ -127,21 +128,20 @@ def _facts(recipe_name: str, task: Any, chunk: Chunk | None) -> pa.Table:
             f"recipe {recipe_name}: a column cannot be named {name}: the stage validate uses that name; rename it"
         )
     plain = [name for name, kind in zip(columns.names, columns.types, strict=True) if not _raw(kind)]
-    names = ["id", "split", *(name for name in plain if name not in {*facts.column_names, "label"})]
     number = pa.types.is_floating(table["label"].type)
-    whole = table.select(names).add_column(1, "label", table["label"] if number else _text(table["label"]))
-    for name in facts.column_names:
-        whole = whole.append_column(name, facts[name])
+    found = {"id": table["id"], "label": table["label"] if number else _text(table["label"]), "split": table["split"]}
+    found |= {name: table[name] for name in plain if name not in found}
+    found |= dict(zip(facts.column_names, facts.columns, strict=True))  # at once: a table may have thousands
     ids = table["id"].combine_chunks()
     same = pc.equal(
         pa.array(dataset.ids(table, columns), pa.string()), pc.utf8_slice_codeunits(ids, 0, dataset.KEY_DIGITS)
     )
     same = pc.and_(same, pc.match_substring_regex(ids, dataset.ID))
-    whole = whole.append_column("id_matches", same.fill_null(fill_value=False))
+    found["id_matches"] = same.fill_null(fill_value=False)
     labels = table["label"].to_pylist()
     invalid = target.invalid(labels)
     fit = [None if label is None else not wrong for label, wrong in zip(labels, invalid, strict=True)]
-    return whole.append_column("label_known", pa.array(fit, pa.bool_()))
+    return pa.table(found | {"label_known": pa.array(fit, pa.bool_())})
 
 
 def _raw(kind: pa.DataType) -> bool:
@@ -184,14 +184,15 @@ def _everywhere(chunks: list[Chunk], columns: pa.Schema) -> Everywhere:
 def _hold_examples(
     chunks: list[Chunk], facts: Iterator[pa.Table], everywhere: Everywhere, results: list[Result]
 ) -> None:
-    """Check one file after another against the expectations of the section `examples`."""
+    """Check one file after another, a large one in parts, against the expectations of the section `examples`."""
     start = 0
-    for path, group in groupby(chunks, key=lambda chunk: chunk.path):
-        table = pa.concat_tables([next(facts) for _ in group])
+    for (path, _), group in groupby(chunks, key=lambda chunk: (chunk.path, chunk.start // ROWS_CHECKED)):
+        mine = list(group)
+        table = pa.concat_tables([next(facts) for _ in mine])
         rows = slice(start, start + len(table))
         table = table.append_column("copy", pa.array(everywhere.copy[rows]))
         table = table.append_column("conflict", pa.array(everywhere.conflict[rows]))
-        suite.hold(path.name, table, results)
+        suite.hold(path.name, table, results, mine[0].start)
         start += len(table)
 
 

@@ -195,8 +195,8 @@ def _words(name: str, kwargs: dict[str, Any]) -> list[tuple[str, bool]]:
     return found
 
 
-def hold(name: str, table: pa.Table, results: list[Result]) -> None:
-    """Hold a table against expectations and add what came of it to their results.
+def hold(name: str, table: pa.Table, results: list[Result], start: int = 0) -> None:
+    """Hold a table, or its part from row `start` on, against expectations and add what came of it to their results.
 
     Raises SlipwayError where an expectation cannot be computed, such as a comparison of text with numbers.
     """
@@ -214,7 +214,8 @@ def hold(name: str, table: pa.Table, results: list[Result]) -> None:
     # a context a table: it keeps all that it has seen
     context: Any = gx.get_context(mode="ephemeral", project_config=configuration)
     asset = context.data_sources.add_pandas("dataset").add_dataframe_asset("table")
-    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": table.to_pandas()})
+    frame = table if any(result.entry.kwargs.get("row_condition") for result in results) else _used(table, results)
+    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame.to_pandas()})
     configurations: Any = [
         ExpectationConfiguration(type=result.entry.type, kwargs=result.entry.kwargs, meta={"number": number})
         for number, result in enumerate(results)
@@ -224,10 +225,18 @@ def hold(name: str, table: pa.Table, results: list[Result]) -> None:
     if len(outcomes) != len(results):
         raise RuntimeError("Great Expectations left out an expectation")
     for outcome in outcomes:
-        _add(name, table, outcome, results[outcome.expectation_config.meta["number"]])
+        _add(name, table, outcome, results[outcome.expectation_config.meta["number"]], start)
 
 
-def _add(name: str, table: pa.Table, outcome: Any, result: Result) -> None:
+def _used(table: pa.Table, results: list[Result]) -> pa.Table:
+    """Return the columns that expectations are about, all where one is about the table; it may have thousands."""
+    if any(result.entry.type.startswith("expect_table_") for result in results):
+        return table
+    used = dict.fromkeys(column for result in results for column in result.entry.columns)
+    return table.select(list(used) or table.column_names)
+
+
+def _add(name: str, table: pa.Table, outcome: Any, result: Result, start: int) -> None:
     entry, found = result.entry, outcome.result
     for info in (outcome.exception_info, *outcome.exception_info.values()):
         if isinstance(info, dict) and info.get("raised_exception"):
@@ -245,10 +254,11 @@ def _add(name: str, table: pa.Table, outcome: Any, result: Result) -> None:
     # over all tables, while Great Expectations sees only this one
     result.held = result.unexpected <= (1 - entry.kwargs.get("mostly", 1)) * result.checked + 1e-9
     if rows:
-        result.rows[name] = np.array(rows, np.int64)
+        before = result.rows.get(name, np.empty(0, np.int64))
+        result.rows[name] = np.concatenate([before, np.array(rows, np.int64) + start])
     for row in rows[: EXAMPLES_SHOWN - len(result.examples)]:
         values = ", ".join(_shown(table[column][row].as_py()) for column in entry.columns)
-        place = f"{name} row {row}" if entry.section == "examples" else str(table[0][row].as_py())
+        place = f"{name} row {start + row}" if entry.section == "examples" else str(table[0][row].as_py())
         result.examples.append((place, values))
 
 

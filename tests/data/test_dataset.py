@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import SlipwayError
-from components.data import dataset
+from components.data import dataset, row_groups
 from tests.conftest import Make
 
 BYTES = pa.schema({"image": pa.binary()})
@@ -48,6 +49,37 @@ def test_chunks_cover_every_row_once_and_in_order(make: Make) -> None:
     assert [(chunk.start, chunk.rows) for chunk in found] == [(0, 50), (50, 50), (100, 50), (150, 50), (200, 30)]
     assert dataset.read(found[0], BYTES).column_names == ["id", "image", "label", "split"]
     assert dataset.read(found[0], BYTES, only=("id",)).column_names == ["id"]
+
+
+def test_a_large_row_group_is_read_in_parts_and_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_groups, "MAX_ROWS", 100)
+    columns = pa.schema({"x": pa.float64()})
+    table = pa.table({"id": [str(n) for n in range(1050)], "x": np.arange(1050.0), "label": ["a"] * 1050})
+    pq.write_table(table, tmp_path / "d.parquet", row_group_size=1030)  # one large group and a small one
+    opened: list[int] = []
+    batches = row_groups._batches
+
+    def counted(path: Path, group: int, names: list[str]) -> Iterator[pa.RecordBatch]:
+        opened.append(group)
+        yield from batches(path, group, names)
+
+    monkeypatch.setattr(row_groups, "_batches", counted)
+    found = dataset.chunks(tmp_path, columns)
+    assert [(c.group, c.start, c.rows) for c in found[-3:]] == [(0, 900, 100), (0, 1000, 30), (1, 1030, 20)]
+    whole = pa.concat_tables([dataset.read(chunk, columns, only=["x"]) for chunk in found])
+    assert whole["x"].to_pylist() == list(range(1050))
+    assert len(opened) == 1
+    assert [dataset.read(found[at], columns)["id"][0].as_py() for at in (7, 3, 3, 9)] == ["700", "300", "300", "900"]
+    pq.write_table(table.set_column(1, "x", pa.array(-table["x"].to_numpy())), tmp_path / "d.parquet")
+    assert dataset.read(dataset.chunks(tmp_path, columns)[10], columns)["x"][0].as_py() == -1000  # another file by now
+
+
+def test_a_chunk_of_large_rows_has_few_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_groups, "MAX_BYTES", 10_000)
+    table = pa.table({"id": [str(n) for n in range(100)], "image": [bytes([n]) * 1000 for n in range(100)]})
+    pq.write_table(table.append_column("label", table["id"]), tmp_path / "d.parquet")
+    found = dataset.chunks(tmp_path, BYTES)
+    assert max(chunk.rows for chunk in found) <= 10 and sum(chunk.rows for chunk in found) == 100
 
 
 def test_what_write_writes_is_read_back(tmp_path: Path) -> None:

@@ -232,6 +232,20 @@ def test_an_example_that_cannot_be_encoded_is_refused_with_its_row(make: Make) -
     assert not OUT.exists()
 
 
+def test_an_example_that_statistics_cannot_read_is_refused_with_its_row(make: Make) -> None:
+    section, sample = recipes.load("images").sample(300, 3)
+    settings = make(rows=2, images=section | {"scale": "standardise"})
+    values = sample.to_pydict()
+    values["image"][170] = b"no image"
+    Path("data/a.parquet").unlink()
+    write_dataset(Path("data/b.parquet"), settings, pa.table(values))
+    columns = recipes.schema(recipes.load("images"), settings.task)
+    at = dataset.chunks(DATA, columns)
+    parts = [preprocess.Part(chunk, np.zeros(chunk.rows, np.int8), (0, 0, 0), chunk.start) for chunk in at]
+    with pytest.raises(SlipwayError, match=r"b\.parquet: row 170: the image cannot be decoded.*; add an expectation"):
+        preprocess._fitted(recipes.load("images"), settings, parts, columns)
+
+
 def test_a_failure_keeps_what_was_there(make: Make) -> None:
     settings = make()
     run(settings)

@@ -22,7 +22,7 @@ from components import SlipwayError, params, recipes
 from components.data import dataset, raw_rows
 from components.files import read_json
 from components.stages import ingest, preprocess, validate
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Make
 
 SUITES = ROOT / "expectations"
 ROWS = 200
@@ -549,3 +549,23 @@ def test_an_id_that_is_no_hash_and_number_does_not_match(tmp_path: Path, name: s
     case.change("a.parquet", 0, again=False, id=name.replace("0" * 32, real))
     case.run()
     assert read_json(case.out / "summary.json")["reasons"] == {"id is not the hash of the content": 1}
+
+
+def test_a_condition_on_rows_sets_aside_the_right_ones_in_every_part(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`row_condition` is Great Expectations' own: of the rows that it chooses, those that break the expectation."""
+    monkeypatch.setattr(validate, "ROWS_CHECKED", 50)  # four parts of one file
+    settings = make("tabular", 200, validate={"max_bad_fraction": 0.5})
+    stored = pq.read_table("data/a.parquet")
+    colours, x = stored["colour"].to_pylist(), stored["x"].to_pylist()
+    wrong = [row for row in range(200) if colours[row] == "red" and x[row] < -1]
+    Path("e.yaml").write_text(
+        "examples:\n"
+        "  - type: expect_column_values_to_be_between\n"
+        "    kwargs: {column: x, min_value: -1, row_condition: 'colour == \"red\"', condition_parser: pandas}\n"
+        "    meta: {reason: red and low}\n"
+    )
+    validate.run(settings, Path("data"), Path("e.yaml"), Path("build"))
+    aside = pq.read_table("build/quarantine.parquet")
+    assert aside["row"].to_pylist() == wrong and len({row // 50 for row in wrong}) > 1

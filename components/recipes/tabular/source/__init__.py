@@ -143,10 +143,11 @@ def _examples(
             )
     for file, split in files:
         for block in guessing.blocks(file, how):
+            has = set(block.column_names)
             columns = {
                 name: guessing.cast(file, name, block[name], kind, how, forms.get(name))
                 for name, kind in types.items()
-                if name in block.column_names
+                if name in has
             }
             if renamed is None:
                 values = [guessing.cast(file, name, block[name], pa.float64(), how) for name in label]

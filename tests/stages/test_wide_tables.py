@@ -1,0 +1,50 @@
+"""A table of thousands of columns costs what its columns cost: twice as many, twice the time."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from components import recipes
+from components.data import csv_reader, dataset
+from components.stages import validate
+from tests.conftest import Make, write_dataset
+
+FEW, MANY = 200, 1600
+
+
+def wide(make: Make, columns: int) -> Callable[[], object]:
+    """Return what reads a dataset of so many columns, derives its facts, and reads a CSV of it."""
+    names = [f"x{at}" for at in range(columns)]
+    settings = make("tabular", 2)
+    task = type(settings.task).model_validate({"numeric": names, "labels": ["a", "b"]})
+    settings = settings.model_copy(update={"task": task})
+    table = pa.table({name: np.random.default_rng(at).normal(size=10) for at, name in enumerate(names)})
+    write_dataset(Path("data/a.parquet"), settings, table.append_column("label", pa.array(["a", "b"] * 5)))
+    lines = [",".join([*names, "label"]), *(",".join(["1.5"] * columns + [label]) for label in "ab" * 5)]
+    file = Path(f"{columns}.csv")
+    file.write_text("\n".join(lines))
+    schema = recipes.schema(recipes.load("tabular"), settings.task)
+
+    def work() -> None:
+        (chunk,) = dataset.chunks(Path("data"), schema)
+        validate._facts("tabular", settings.task, chunk)
+        for block in csv_reader.blocks(file, csv_reader.Reading()):
+            assert block.num_columns == columns + 1
+
+    return work
+
+
+def test_the_time_for_a_table_is_linear_in_its_columns(make: Make) -> None:
+    seconds = []
+    for columns in (FEW, MANY):
+        work = wide(make, columns)
+        each = []
+        for _ in range(2):
+            start = time.process_time()
+            work()
+            each.append(time.process_time() - start)
+        seconds.append(min(each))
+    assert seconds[1] / seconds[0] < 3 * MANY / FEW  # of eight times the columns; 64 where it is quadratic
