@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components import SlipwayError, conflicts
+from components import SlipwayError, conflicts, masking
 
 # Stage -> what it does, and its paths. The paths themselves are written once, in dvc.yaml.
 STAGES: dict[str, tuple[str, list[str]]] = {
@@ -81,6 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
 def run(stage: str, options: dict[str, Any]) -> int:
     """Run a stage or another command; return the exit code: 0 done, 1 a mistake of the user's, 130 interrupted."""
     started = time.perf_counter()
+    masking.tracebacks()
     signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's stop is a person's Ctrl-C
     try:
         if stage != "predict":  # that reads none of these files
@@ -96,7 +97,7 @@ def run(stage: str, options: dict[str, Any]) -> int:
         measured = module.run(params.load(options.pop("params")), **options) or {}
         _cost(stage, options["out"], started, measured)
     except SlipwayError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(masking.mask(f"error: {error}"), file=sys.stderr)
     except KeyboardInterrupt:
         print(f"{stage}: interrupted", file=sys.stderr)
         return 130

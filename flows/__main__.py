@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from components import SlipwayError, conflicts
+from components import SlipwayError, conflicts, masking
 from flows.machinery import checkout, register, server
 from flows.machinery.process import terminable
 
@@ -73,6 +73,7 @@ def run(flow: str, options: dict[str, Any]) -> int:
     for name, value in PREFECT.items():
         os.environ.setdefault(name, value)
     logging.raiseExceptions = False
+    masking.tracebacks()
     try:
         with terminable():
             if flow == "ui":
@@ -89,7 +90,7 @@ def run(flow: str, options: dict[str, Any]) -> int:
                 return 0
             return _once(options["force"], trust=options.get("trust", False))
     except SlipwayError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(masking.mask(f"error: {error}"), file=sys.stderr, flush=True)
         if isinstance(error, server.LostError):
             server.stop()
             os._exit(1)  # Prefect would try for minutes to send what it has left

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from components import SlipwayError
+from components import SlipwayError, masking
 from components.files import write_json
 from components.tracking import runs
 from flows.machinery import logs, server
@@ -52,19 +52,19 @@ def main() -> int:
 
 
 def _shared() -> dict[str, str]:
-    """Return the addresses of what others serve."""
+    """Return the addresses of what others serve, without credentials: they are shown, and kept in a file."""
     shared = {}
     if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
-        shared["mlflow"] = os.environ["MLFLOW_TRACKING_URI"]
+        shared["mlflow"] = masking.address(os.environ["MLFLOW_TRACKING_URI"])
     if url := os.environ.get("PREFECT_API_URL"):
-        shared["prefect"] = url.removesuffix("/").removesuffix("/api")
+        shared["prefect"] = masking.address(url).removesuffix("/").removesuffix("/api")
     return shared
 
 
 def _commands(ports: Mapping[str, int]) -> dict[str, list[str]]:
     mlflow = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(ports.get("mlflow")), "--workers", "1"]
     commands = {
-        "mlflow": guarded("-m", *mlflow, "--backend-store-uri", runs.uri()),
+        "mlflow": guarded("-m", *mlflow),
         "prefect": server.command(ports.get("prefect", 0)),
     }
     return {name: command for name, command in commands.items() if name in ports}
@@ -73,7 +73,8 @@ def _commands(ports: Mapping[str, int]) -> dict[str, list[str]]:
 def _serve(children: Children, commands: Mapping[str, list[str]], addresses: Mapping[str, str]) -> None:
     """Start the servers, say where they are once all answer, and stay until one ends."""
     last = {name: deque[str](maxlen=LAST_LINES) for name in commands}
-    running = {name: children.start(command, ENVIRONMENT) for name, command in commands.items()}
+    environment = ENVIRONMENT | {"MLFLOW_BACKEND_STORE_URI": runs.uri()}  # everybody on this machine sees the commands
+    running = {name: children.start(command, environment) for name, command in commands.items()}
     for name, process in running.items():
         threading.Thread(target=_follow, args=(children, name, process, last[name]), daemon=True).start()
     waiting, until = set(commands), time.monotonic() + START_SECONDS

@@ -20,11 +20,11 @@ from components import SlipwayError, nearest, recipes, temporary
 from components.data import raw_rows, versions
 from components.evaluation import promotion
 from components.files import model_digest, read_json, sha256, write_json
+from components.masking import mask
 from components.params import Params
 from components.reports import results
 from components.serving import onnx_model
 from components.tracking import connection, isolated, registry, rivals, runs, trusted
-from components.tracking.connection import mask
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

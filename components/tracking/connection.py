@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components import SlipwayError
+from components.masking import mask
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,7 +25,6 @@ CLIENT_DEFAULTS = {  # for MLflow's client, where the user has set nothing else:
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # it would print the password in the address
 }
-SECRETS = "password|passwd|pwd|token|secret|key|sig|signature"  # in a query of an address: ?user=me&password=...
 RAISING_PACKAGES = (  # whose errors are of MLflow, its HTTP client, its database or the store of its artefacts
     "mlflow",
     "requests",
@@ -59,17 +59,6 @@ def uri() -> str:
 def default() -> str:
     """Return the address of the file that plain `mlflow ui` opens in the project's root."""
     return f"sqlite:///{(root() / 'mlflow.db').as_posix()}"
-
-
-def mask(text: str) -> str:
-    """Hide the user and password of every address in a text, and what its query keeps secret.
-
-    A password may hold a slash or an @ that should have been %2F or %40: all before the last @ goes, and
-    where that could stand in a secret of the query, what follows it too.
-    """
-    text = re.sub(rf"(?i)(\w+://)\S*(?:{SECRETS})=\S*@\S*", r"\1***", text)
-    text = re.sub(r"(\w+://)\S*@", r"\1***@", text)
-    return re.sub(rf"(?i)((?:{SECRETS})=)[^&\s]*", r"\1***", text)
 
 
 def cause(error: BaseException) -> str:

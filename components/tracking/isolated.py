@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components import SlipwayError, temporary
+from components.masking import mask
 from components.serving import worker
 from components.tracking import connection, trusted
-from components.tracking.connection import mask
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from components import SlipwayError
+from components.masking import mask
 from components.params import new_dataset
 from components.recipes.source import Source
 from components.tracking import connection
@@ -76,10 +77,10 @@ def _is_there(store: str) -> bool:
         return Path(store.removeprefix("file://")).is_dir()
     address = urlsplit(store)
     if address.scheme not in ("http", "https") or address.hostname not in LOCAL_HOSTS:
-        raise SlipwayError(f"it is on another machine ({connection.mask(store)})")
+        raise SlipwayError(f"it is on another machine ({mask(store)})")
     try:
         port = address.port or (443 if address.scheme == "https" else 80)
         socket.create_connection((address.hostname, port), SECONDS).close()
     except OSError:
-        raise SlipwayError(f"nothing answers at {connection.mask(store)}") from None
+        raise SlipwayError(f"nothing answers at {mask(store)}") from None
     return True

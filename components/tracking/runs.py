@@ -19,10 +19,11 @@ import pyarrow as pa
 
 from components import SlipwayError, recipes
 from components.files import model_digest, read_json, sha256
+from components.masking import mask
 from components.params import Params
 from components.reports import card, results
 from components.tracking import live, provenance
-from components.tracking.connection import check, client, experiment, mask, plainly, uri
+from components.tracking.connection import check, client, experiment, plainly, uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run

@@ -13,6 +13,7 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 from components import SlipwayError
+from components.masking import mask
 from components.tracking import connection
 from flows.machinery import logs
 from flows.machinery.process import Running, guarded
@@ -118,7 +119,7 @@ def api() -> Callable[[], None]:
 
 def _follow(process: Running, line: logs.Tell) -> None:
     for text in process.stdout or ():
-        line(text.rstrip(), quiet=process not in _temporary)  # it is being stopped
+        line(mask(text.rstrip()), quiet=process not in _temporary)  # it is being stopped
 
 
 def temporary() -> bool:
@@ -148,6 +149,6 @@ def _check() -> None:
     with get_client(sync_client=True, httpx_settings={"timeout": 5.0}) as client:
         if error := client.api_healthcheck():
             raise SlipwayError(
-                f"Prefect's server at {url} does not respond ({type(error).__name__}: {error}); "
+                f"Prefect's server at {mask(url)} does not respond ({type(error).__name__}: {mask(str(error))}); "
                 "start it, or unset PREFECT_API_URL to use this project's own server"
             )

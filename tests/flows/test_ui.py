@@ -35,6 +35,14 @@ def test_what_others_serve_is_named_and_not_started(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PREFECT_API_URL", "http://prefect.example.org/api")
     assert ui._shared() == {"mlflow": "http://mlflow.example.org", "prefect": "http://prefect.example.org"}
     assert ui._commands({"report": 8010}) == {}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:marker@mlflow.example.org/")
+    monkeypatch.setenv("PREFECT_API_URL", "https://me:marker@prefect.example.org/api/")
+    assert ui._shared() == {"mlflow": "https://mlflow.example.org/", "prefect": "https://prefect.example.org"}
+
+
+def test_the_address_of_a_database_is_in_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:marker@db.example.org/mlflow")
+    assert "marker" not in str(ui._commands({"mlflow": 5000, "prefect": 4200}))
 
 
 def test_a_taken_port_is_passed_over() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from components import SlipwayError, params
 from components.files import read_json, write_json
+from components.masking import mask
 from components.reports import results
 from components.stages import evaluate
 from components.tracking import connection, live, runs
@@ -70,8 +71,8 @@ def test_root_of_a_dvc_workspace_is_the_outer_one(tmp_path: Path, monkeypatch: p
 def test_masks_credentials() -> None:
     text = "postgresql+psycopg://me:pa%20ss@db.example:5432/x and https://tok@h/ but not http://h/ and a@b"
     masked = "postgresql+psycopg://***@db.example:5432/x and https://***@h/ but not http://h/ and a@b"
-    assert connection.mask(text) == masked
-    assert connection.mask("https://u:p@h/?user=u&api_key=abc&x=1") == "https://***@h/?user=u&api_key=***&x=1"
+    assert mask(text) == masked
+    assert mask("https://u:p@h/?user=u&api_key=abc&x=1") == "https://***@h/?user=u&api_key=***&x=1"
 
 
 @given(
@@ -83,7 +84,7 @@ def test_masks_whatever_a_password_holds(password: str) -> None:
         f"cannot reach 'https://{password}@h/db?sslmode=on': no",
         f"postgresql://h/db?user=u&password={password.replace('&', '%26')}",
     ):
-        hidden = connection.mask(address)
+        hidden = mask(address)
         assert "pass" not in hidden.replace("password=***", "")
         assert "word" not in hidden.replace("password=***", "")
 
