@@ -168,6 +168,11 @@ def cast(column: pa.ChunkedArray, own: Style) -> pa.ChunkedArray:
     return text.cast(pa.float64())
 
 
+def are(column: pa.ChunkedArray, own: Style) -> pa.ChunkedArray:
+    """Tell which values are numbers of a style; null where one is missing."""
+    return pc.if_else(column.is_null(), pa.scalar(None, pa.bool_()), _digits(column, own).is_valid())
+
+
 def exact(column: pa.ChunkedArray) -> None:
     """Raise ValueError for a whole number that float64 cannot represent."""
     large = next((value for value in column.to_pylist() if value is not None and abs(int(value)) > EXACT), None)

@@ -9,8 +9,8 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from components import SlipwayError
+from components.data import csv_numbers
 from components.data.csv_numbers import BLANKS, Style
 from components.files import file_or_text
 
@@ -84,8 +85,12 @@ def arguments(parser: Any) -> None:
     )
 
 
-def reading(options: dict[str, Any]) -> Reading:
-    """Take the options of `Reading` out of those of a command; SlipwayError for one that cannot be."""
+def reading(options: dict[str, Any], known: Mapping[str, Any] | None = None) -> Reading:
+    """Take the options of `Reading` out of those of a command; what they leave open is as the dataset's is `known`.
+
+    Raises SlipwayError for an option that cannot be.
+    """
+    known = known or {}
     named = options.pop("columns", None)
     columns: tuple[str, ...] = ()
     if named:
@@ -120,13 +125,45 @@ def reading(options: dict[str, Any]) -> Reading:
             f"--not-missing {odd[0]!r}: is not a word that means a missing value; these are: "
             f"{', '.join(MISSING_WORDS[1:])}"
         )
-    words = tuple(word for word in MISSING_WORDS if word not in kept)
-    return Reading(columns, missing=tuple(options.pop("missing", ())), words=words, **taken)
+    words = tuple(word for word in MISSING_WORDS if word not in {*kept, *known.get("not_missing", ())})
+    missing = dict.fromkeys([*known.get("missing", ()), *options.pop("missing", ())])
+    marks = {name: taken[name] for name in ("decimal", "thousands") if taken.get(name)}
+    numbers = {name: replace(csv_numbers.style(text), **marks) for name, text in known.get("numbers", {}).items()}
+    taken |= {name: known[name] for name in ("decimal", "thousands") if known.get(name) and name not in marks}
+    return Reading(columns, missing=tuple(missing), words=words, numbers=numbers, dates=known.get("dates", {}), **taken)
+
+
+def kept(how: Reading, columns: Iterable[str]) -> dict[str, Any]:
+    """Return what `reading` takes as known: what words, and numbers and dates of some columns, mean. Plain JSON."""
+    names = set(columns)
+    found = {
+        "missing": list(how.missing),
+        "not_missing": [word for word in MISSING_WORDS if word not in how.words],
+        "decimal": how.decimal,
+        "thousands": how.thousands,
+        "numbers": {name: str(own) for name, own in how.numbers.items() if name in names},
+        "dates": {name: form for name, form in how.dates.items() if name in names},
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def conflicts(how: Reading, known: Mapping[str, Any]) -> list[str]:
+    """Say where options of a file go against how the dataset was read."""
+    own = kept(how, [])
+    return [
+        f"--{name.replace('_', '-')} is {own[name]!r} here, but {known.get(name, 'not given')!r} for the training data"
+        for name in ("missing", "not_missing", "decimal", "thousands")
+        if own.get(name, known.get(name)) != known.get(name)
+    ]
 
 
 def names(file: Path, how: Reading) -> tuple[str, ...]:
-    """Return the names of the columns; SlipwayError for a file that is empty, or has a name twice."""
-    found = how.columns or tuple(name.strip() for name in _header(file, how)[0])
+    """Return the names of the columns, `Unnamed: 2` for the third if it has none, as pandas calls it.
+
+    Raises SlipwayError for a file that is empty, or has a name twice.
+    """
+    header = how.columns or [name.strip() for name in _header(file, how)[0]]
+    found = tuple(name or f"Unnamed: {at}" for at, name in enumerate(header))
     if twice := next((name for name, count in Counter(found).items() if count > 1), None):
         raise SlipwayError(f"{file}: two columns are named {twice!r}; rename one of them in the first line")
     return found
@@ -279,9 +316,14 @@ def rows(
         raise unreadable(file, how, error) from None
 
 
+def is_typed(file: Path) -> bool:
+    """Tell whether a file knows the types of its columns; a CSV does not."""
+    return file.suffix.lower() == ".parquet"
+
+
 def whole(file: Path, how: Reading) -> pa.Table:
     """Read a CSV as text, as `blocks` does, or a Parquet file with its types."""
-    if file.suffix.lower() == ".parquet":
+    if is_typed(file):
         empty, *rest = parquet(file)
         return pa.concat_tables(rest or [empty])
     empty = pa.schema([(name, pa.string()) for name in names(file, how)]).empty_table()

@@ -126,6 +126,13 @@ def _dates(column: pa.ChunkedArray, form: str | None) -> pa.ChunkedArray:
         raise ValueError(f"{_first(column, DATE)!r} is not a date such as 2026-01-31") from None
 
 
+def spelled(column: pa.ChunkedArray, form: str) -> pa.ChunkedArray:
+    """Write dates of a form in ISO 8601; what is not one of this form says so."""
+    read = pc.strptime(column, format=form, unit="us", error_is_null=True)
+    hint = pc.binary_join_element_wise(column, f" (a date of the form {form} is expected)", "")
+    return pc.coalesce(pc.strftime(read, format="%Y-%m-%dT%H:%M:%S"), hint)
+
+
 def _first(column: pa.ChunkedArray, wanted: pa.DataType) -> str:
     """Return the first value that cannot be cast."""
     for value in column.drop_null().to_pylist():

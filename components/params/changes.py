@@ -12,7 +12,7 @@ from components.params.reading import check
 
 GATES = ("minimum", "maximum")  # of `register`
 MAX_SHOWN = 20  # of a list that changes
-WHOLE = (*GATES, "network", "by")  # what is replaced as a whole
+WHOLE = (*GATES, "network", "by", "reading")  # what is replaced as a whole
 
 
 def merged(path: Path, settings: dict[str, Any], *, grow: bool) -> tuple[str, list[str]]:
@@ -51,6 +51,8 @@ def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = 
     changed = []
     for key, value in settings.items():
         old = content.get(key)
+        if key == "reading" and not (value or old):  # plain files
+            continue
         if isinstance(value, dict) and value and key not in WHOLE:
             content[key] = old or {}  # `images:` alone is None
             changed += _merge(content[key], value, grow=grow, prefix=f"{prefix}{key}.")

@@ -45,8 +45,9 @@ def same(source: Source, old: Params) -> bool:
     """Return whether a source is of the problem that params.yaml is of: the same columns, labels and sizes."""
     if old.recipe != source.recipe:
         return False
+    of_problem = {name: value for name, value in source.settings.items() if name != "reading"}
     try:
-        settled = recipes.load(source.recipe).Params.model_validate(old.task.model_dump(mode="json") | source.settings)
+        settled = recipes.load(source.recipe).Params.model_validate(old.task.model_dump(mode="json") | of_problem)
     except ValidationError:
         return False
     return bool(settled == old.task)

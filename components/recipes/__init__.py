@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from components import SlipwayError, nearest
 from components.targets import Target
@@ -31,6 +31,21 @@ def _once(names: list[str]) -> list[str]:
 
 Names = Annotated[list[str], AfterValidator(_once)]  # a setting: each name once
 Labels = Annotated[Names, Field(min_length=2)]  # a setting: what a label may be
+
+
+class ReadAs(BaseModel):
+    """The setting `reading`: what words, numbers and dates in the files of a dataset meant; an ingest writes it.
+
+    Predictions from files, and further ingests, read theirs the same way. None of it concerns tables of typed columns.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    missing: list[str] = []  # texts that stand for a missing value, beside the usual ones
+    not_missing: list[str] = []  # usual ones, such as NA, that are values in columns of text
+    decimal: Literal[".", ","] | None = None  # of all columns but those of `numbers`; null: a point
+    thousands: str | None = None
+    numbers: dict[str, str] = {}  # column -> 1234.5 as its numbers are written, such as '1.234,5 €'
+    dates: dict[str, str] = {}  # column -> format of its dates; ISO 8601 where it is not here
 
 
 @dataclass(frozen=True)

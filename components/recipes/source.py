@@ -54,6 +54,7 @@ class Command:
     text: str
     read: Callable[..., Source]
     arguments: Callable[[ArgumentParser], object] = lambda parser: parser
+    known: str = ""  # the recipe whose section of params.yaml `read` takes as `known`, where a dataset is added to
 
 
 def tell(lines: list[str], rest: str) -> None:

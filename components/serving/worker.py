@@ -7,10 +7,8 @@ of ours.
 import contextlib
 import datetime
 import json
-import re
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -70,8 +68,8 @@ def _asked(
     """Make the frame that the model's signature asks for; name the rows whose text is not what it should be.
 
     A file's content becomes the only column, or the only binary one. Numbers are cast as `ingest` does; the text of a
-    CSV is read as numbers, booleans, times or lists of numbers where those are asked for. MLflow would refuse the whole
-    table. NA is a missing category, but a text, or the name of a series, as any.
+    CSV (of plain spellings, see components/stages/predict.py) is read as numbers, booleans, times or lists of numbers
+    where those are asked for. MLflow would refuse the whole table.
     """
     import pandas
     import pyarrow as pa
@@ -86,7 +84,6 @@ def _asked(
                 batch = batch.append_column(column.name, pa.array([""] * len(batch), pa.string()))
     elif len(batch.schema.names) == 1 and len(columns) == 1:  # whatever it is called
         batch = batch.rename_columns([columns[0].name])
-    written = json.loads((batch.schema.metadata or {}).get(b"written", "{}"))
     arrow = {"double": pa.float64(), "string": pa.string(), "datetime": pa.timestamp("us")}
     for column in columns:
         at, kind = batch.schema.get_field_index(column.name), arrow.get(_kind(column))
@@ -101,37 +98,25 @@ def _asked(
         if given is None:
             continue
         if pandas.api.types.is_string_dtype(given) and (parse or recipe == "tabular"):
-            words = set(written.get("none" if parse else "missing", ()))  # --not-missing is of texts
-            text = [None if pandas.isna(item) or item in words else item for item in given]
-            found = _parsed(text, column, problems, written) if parse else pandas.Series(text, dtype="object")
+            text = [None if pandas.isna(item) else item for item in given]
+            found = _parsed(text, column, problems) if parse else pandas.Series(text, dtype="object")
             frame[column.name] = found
         if _kind(column).startswith("Array"):  # MLflow would refuse the whole table for a row without a list
             frame[column.name] = [[] if item is None else item for item in frame[column.name]]
     return frame, problems
 
 
-def _parsed(text: list[str | None], column: Any, problems: dict[int, str], written: dict[str, Any]) -> "pandas.Series":
+def _parsed(text: list[str | None], column: Any, problems: dict[int, str]) -> "pandas.Series":
     """Read the text of a column as what the signature asks for; what is none becomes missing, and a problem."""
     import pandas
 
     noun, function = PARSERS[_kind(column)]
-    numbers = _kind(column) == "double" and written
-    plain = partial(_plain, decimal=written["decimal"] or ".", thousands=written["thousands"]) if numbers else str
-    values = [None if item is None else function(plain(item)) for item in text]
+    values = [None if item is None else function(item) for item in text]
     for row, (item, value) in enumerate(zip(text, values, strict=True)):
         if value is None and item is not None:
             problems.setdefault(row, f"{column.name}: {item[:100]!r} is not {noun}")
     kind = {"double": "float64", "datetime": "datetime64[us]"}.get(_kind(column), "object")
     return pandas.Series(values, dtype=kind)
-
-
-def _plain(text: str, decimal: str, thousands: str | None) -> str:
-    """Write a number as Python reads it; empty where these marks make none of it."""
-    if thousands and re.fullmatch(rf"[+-]?\d{{1,3}}({re.escape(thousands)}\d{{3}})+({re.escape(decimal)}\d*)?", text):
-        text = text.replace(thousands, "")
-    if decimal == ".":
-        return text
-    return "" if "." in text else text.replace(decimal, ".")
 
 
 def _decoded(contents: "pa.Array", name: str, problems: dict[int, str]) -> "pa.Array":

@@ -79,7 +79,7 @@ def run(
         else:
             versions.replaceable(data)
         folder.must_lie_outside(data, options.values())
-        found = commands()[source].read(**options)
+        found = _found(source, current if old else None, options)
         name = slug(name) if name else found.name
         columns = _columns(found, current if old else None)
         found.schema = columns if old else None
@@ -218,6 +218,14 @@ def _new(source: Source, columns: pa.Schema, known: Known, kept: list[str]) -> I
             rows = part.select([*columns.names, *(["split"] if "split" in part.column_names else []), *kept])
             yield rows.add_column(0, "id", ids).filter(ids.is_valid())
             progress.update(len(part))
+
+
+def _found(name: str, current: params_module.Params | None, options: dict[str, Any]) -> Source:
+    """Read a source; `current` is of the dataset that is added to: files are read as its own were."""
+    command = commands()[name]
+    if current is not None and command.known == current.recipe:
+        options["known"] = current.task
+    return command.read(**options)
 
 
 def _same_clock(task: Any, settings: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ Light to import: every command line does.
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from components.serving.worker import FILE_COLUMN
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from components.data.csv_reader import Reading
 
 
 def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -88,7 +91,7 @@ def answers(model: str | None, given: "Path | pa.Table", *, trust: bool = False,
     forecast = {name: options.pop(name, None) for name in ("time", "group", "form", "time_zone")}
     if isinstance(given, Path):
         if forecast["time"] is None:
-            names, examples = _read(given, **options)
+            names, examples = _read(given, connection.about(version), **options)
         else:
             names, examples = _latest(version, given, options, **forecast)
     with temporary.folder() as folder:
@@ -98,12 +101,12 @@ def answers(model: str | None, given: "Path | pa.Table", *, trust: bool = False,
     return found if names is None else found.add_column(0, "example", [names])
 
 
-def _read(path: Path, **options: Any) -> "tuple[list[str], pa.Table]":
-    """Read examples and what to call each of them; a table is read as `ingest` does.
+def _read(path: Path, about: dict[str, Any], **options: Any) -> "tuple[list[str], pa.Table]":
+    """Read examples and what to call each of them; a table is read as those that the model, see `about`, has seen.
 
     A CSV stays text: the model's signature says which columns are numbers, not the values that this file happens to
-    have. In a column of categories, 007 stays 007. How numbers are written, and which words such as NA may stand for
-    a missing value, is left in the schema's metadata.
+    have. In a column of categories, 007 stays 007. What stands for a missing value, how numbers are written and dates
+    are as they were in training, unless `options` say otherwise; that is told.
     """
     import pyarrow as pa
 
@@ -112,16 +115,12 @@ def _read(path: Path, **options: Any) -> "tuple[list[str], pa.Table]":
 
     kind = path.suffix.lower()
     if kind in (".csv", ".tsv"):
-        how = csv_reader.reading(options)
-        written = {
-            "missing": how.words,
-            "none": csv_reader.MISSING_WORDS,
-            "decimal": how.decimal,
-            "thousands": how.thousands,
-        }
+        known = about.get("params", {}).get("reading", {})
+        how = csv_reader.reading(options, known)
+        for line in csv_reader.conflicts(how, known):
+            print(f"note: {line}", file=sys.stderr)
         table = csv_reader.whole(path, replace(how, words=("",)))
-        table = table.replace_schema_metadata({"written": json.dumps(written)})
-        return [str(row) for row in range(len(table))], table
+        return [str(row) for row in range(len(table))], _plain(table, how, about)
     if kind in (".parquet", ".jsonl", ".ndjson"):
         table = csv_reader.whole(path, csv_reader.Reading()) if kind == ".parquet" else _lines(path)
         return [str(row) for row in range(len(table))], table
@@ -136,6 +135,35 @@ def _read(path: Path, **options: Any) -> "tuple[list[str], pa.Table]":
     except FileNotFoundError:
         raise SlipwayError(f"{path}: no such file or folder") from None
     return [str(item.relative_to(path)) if path.is_dir() else item.name for item in found], table
+
+
+def _plain(table: "pa.Table", how: "Reading", about: dict[str, Any]) -> "pa.Table":
+    """Write the text of a table's columns plainly: as the model's process reads it, which knows of no such spellings.
+
+    What is not written as in training stays as it is, or says so, and becomes an error of its row.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from components.data import csv_numbers, csv_reader, csv_values
+
+    kinds: dict[str, str] = about["inputs"]
+    if len(kinds) == table.num_columns == 1:  # whatever it is called
+        kinds = dict.fromkeys(table.column_names, *kinds.values())
+    none = pa.scalar(None, pa.string())
+    every = (*csv_reader.MISSING_WORDS, *csv_reader.AMONG_NUMBERS)
+    for at, name in enumerate(table.column_names):
+        column, kind = table[name], kinds.get(name)
+        if kind in ("double", "boolean", "datetime"):
+            column = pc.if_else(pc.is_in(column, pa.array(every)), none, column)
+        elif kind == "string" and about.get("recipe") == "tabular":  # a text, or the name of a series, may be NA
+            column = pc.if_else(pc.is_in(column, pa.array(how.words)), none, column)
+        if kind == "double":
+            column = csv_numbers.spelled(column, how.style(name))
+        elif kind == "datetime" and name in how.dates:
+            column = csv_values.spelled(column, how.dates[name])
+        table = table.set_column(at, name, column)
+    return table
 
 
 def _lines(path: Path) -> "pa.Table":
@@ -169,7 +197,9 @@ def _latest(version: str, path: Path, options: dict[str, Any], **given: Any) -> 
     # older versions were registered with the settings of their network among these
     params = {name: value for name, value in about["params"].items() if name in Params.model_fields}
     params.setdefault("time_zone", "UTC")  # what a zone became before it was a setting
-    return series.latest(path, Params.model_validate(params), how=csv_reader.reading(options), **given)
+    return series.latest(
+        path, Params.model_validate(params), how=csv_reader.reading(options, params.get("reading")), **given
+    )
 
 
 def _show(answers: "pa.Table") -> None:

@@ -164,13 +164,19 @@ def experiment(name: str) -> str:
 
 
 def about(version: str) -> dict[str, Any]:
-    """Return what models:/NAME/VERSION was registered with: `recipe`, and `params` of its section; else nothing."""
+    """Return what models:/NAME/VERSION was registered with: `recipe`, and `params` of its section, where it is ours.
+
+    `inputs` are the columns of its signature, and MLflow's names of their types.
+    """
     from mlflow.artifacts import download_artifacts
     from mlflow.models import Model
 
     with plainly(f"read {version}"):
         path = download_artifacts(artifact_uri=f"{version}/MLmodel", tracking_uri=uri())
-    return dict(Model.load(path).metadata or {})
+    model = Model.load(path)
+    columns = model.signature.inputs.inputs if model.signature and model.signature.inputs else []
+    inputs = {column.name: str(getattr(column.type, "name", "")) for column in columns}
+    return dict(model.metadata or {}) | {"inputs": inputs}
 
 
 def pinned(model: str) -> str:

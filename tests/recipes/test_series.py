@@ -440,6 +440,7 @@ def test_a_file_becomes_windows(tmp_path: Path) -> None:
         "step": "day",
         "time_zone": None,
         "format": None,
+        "reading": {},
     }
     found = whole(source)
     assert found["history"].to_pylist() == [[1, 2, 3], [2, 3, 4], [3, 4, 5]]
@@ -644,8 +645,10 @@ def test_other_delimiters_decimal_commas_and_encodings_are_read(tmp_path: Path) 
     lines = [f"{day:02}.01.2020;{day},5;Köln" for day in range(1, 6)]
     file = tmp_path / "s.csv"
     file.write_text("\n".join(["t;v;g", *lines]), encoding="latin-1")
-    with pytest.raises(SlipwayError, match=r"v is '1,5', which is not a finite number; use --decimal , to read it"):
-        ingest(file, form="%d.%m.%Y", encoding="latin-1")
+    guessed = ingest(file, form="%d.%m.%Y", encoding="latin-1", group="g")
+    assert guessed.settings["reading"] == {"numbers": {"v": "1234,5"}}
+    with pytest.raises(SlipwayError, match=r"v is '1,5', which is not a finite number; use --missing"):
+        ingest(file, form="%d.%m.%Y", encoding="latin-1", decimal=".")
     found = whole(ingest(file, form="%d.%m.%Y", encoding="latin-1", decimal=",", group="g"))
     assert found["history"].to_pylist() == [[1.5, 2.5, 3.5]] and found["group"].to_pylist() == ["Köln"]
     with pytest.raises(SlipwayError, match=r"line 2, byte 17 \(f6\) is not utf-8; give the encoding"):

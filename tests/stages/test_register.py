@@ -574,12 +574,20 @@ def mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> params.Params:
     return settings
 
 
+def about(columns: dict[str, str], recipe: str = "tabular", **reading: Any) -> dict[str, Any]:
+    """What a version says of itself; `reading` is of its training files."""
+    return {"inputs": columns, "recipe": recipe, "params": {"reading": reading}}
+
+
+MIXED = {"x": "double", "y": "double", "code": "string"}
+
+
 def test_a_csv_is_read_as_it_was_ingested(mixed: params.Params) -> None:
     """Missing values as at its ingest; what is a number is asked of the signature, not of this file."""
     Path("a.csv").write_text("code,x,y,when\n007,1,-2.5,2020-01-01\nNA,?,nan,\n7,two,3,2020-01-02\n")
-    names, table = predict._read(Path("a.csv"), missing=["?"])
+    names, table = predict._read(Path("a.csv"), about(MIXED), missing=["?"])
     assert names == ["0", "1", "2"]
-    assert table["code"].to_pylist() == ["007", "NA", "7"]
+    assert table["code"].to_pylist() == ["007", None, "7"]
     (batch,) = table.combine_chunks().to_batches()
     inputs = registry._signature(mixed).inputs
     frame, problems = worker._asked(batch, inputs, "tabular")
@@ -588,7 +596,9 @@ def test_a_csv_is_read_as_it_was_ingested(mixed: params.Params) -> None:
     assert frame["x"].isna().tolist() == [False, True, True]
     assert problems == {2: "x: 'two' is not a number"}
     assert worker._lacking(frame, inputs) == ""
-    (kept,) = predict._read(Path("a.csv"), missing=["?"], not_missing=["NA"])[1].combine_chunks().to_batches()
+    (kept,) = (
+        predict._read(Path("a.csv"), about(MIXED), missing=["?"], not_missing=["NA"])[1].combine_chunks().to_batches()
+    )
     assert worker._asked(kept, inputs, "tabular")[0]["code"].tolist() == ["007", "NA", "7"]
     lacking = "the columns x, code are missing; the table has: y, when"
     assert worker._lacking(frame[["y", "when"]], inputs) == lacking
@@ -596,7 +606,7 @@ def test_a_csv_is_read_as_it_was_ingested(mixed: params.Params) -> None:
     frame, _ = worker._asked(picture, inputs)
     assert "a .csv or .parquet with the columns x, y, code" in worker._lacking(frame, inputs)
     with pytest.raises(SlipwayError, match=r"b\.csv: no such file"):
-        predict._read(Path("b.csv"))
+        predict._read(Path("b.csv"), about(MIXED))
 
 
 @pytest.mark.parametrize("numbers", [pa.int64(), pa.bool_(), pa.float32(), pa.null()])
@@ -609,7 +619,7 @@ def test_a_parquet_file_of_other_types_is_cast(mixed: params.Params, numbers: pa
     given = [True, None, True] if codes == pa.bool_() else ["true", None, "true"]
     code = pa.nulls(3) if codes == pa.null() else pa.array(given, codes)
     pq.write_table(pa.table({"x": plain, "y": [1, 2, 3], "code": code, "more": [b"", b"", b""]}), "a.parquet")
-    (batch,) = predict._read(Path("a.parquet"))[1].to_batches()
+    (batch,) = predict._read(Path("a.parquet"), about(MIXED))[1].to_batches()
     inputs = registry._signature(mixed).inputs
     frame, problems = worker._asked(batch, inputs)
     assert problems == {}
@@ -695,11 +705,14 @@ def test_a_word_for_missing_is_a_text_as_any_to_a_model_of_texts(tmp_path: Path)
     from mlflow.types import ColSpec, DataType, Schema
 
     (tmp_path / "a.csv").write_text("text,more\nNA,null\nnull,1\n,2\n")
-    (batch,) = predict._read(tmp_path / "a.csv")[1].combine_chunks().to_batches()
+    text = about({"text": "string"}, "text")
+    (batch,) = predict._read(tmp_path / "a.csv", text)[1].combine_chunks().to_batches()
     frame, _ = worker._asked(batch, Schema([ColSpec(DataType.string, "text")]))
     assert frame["text"].fillna("missing").tolist() == ["NA", "null", "missing"]
     frame, _ = worker._asked(batch.select(["more"]), Schema([ColSpec(DataType.string, "text")]))
     assert frame["text"].fillna("missing").tolist() == ["null", "1", "2"]  # the only column, whatever it is called
+    two = about({"text": "string", "more": "double"}, "series")
+    (batch,) = predict._read(tmp_path / "a.csv", two)[1].combine_chunks().to_batches()
     columns = Schema([ColSpec(DataType.string, "text"), ColSpec(DataType.double, "more")])
     frame, problems = worker._asked(batch, columns)
     assert frame["text"].fillna("missing").tolist() == ["NA", "null", "missing"]  # such as the name of a series
@@ -709,23 +722,64 @@ def test_a_word_for_missing_is_a_text_as_any_to_a_model_of_texts(tmp_path: Path)
 
 def test_a_decimal_comma_is_read_in_numbers_and_left_in_categories(mixed: params.Params) -> None:
     Path("a.tsv").write_text("code\tx\ty\n1,5\t1,5\t1.234,5\n2,0\t-2,25\t1.5\n")
-    (batch,) = predict._read(Path("a.tsv"), decimal=",", thousands=".")[1].combine_chunks().to_batches()
+    (batch,) = predict._read(Path("a.tsv"), about(MIXED), decimal=",", thousands=".")[1].combine_chunks().to_batches()
     frame, problems = worker._asked(batch, registry._signature(mixed).inputs, "tabular")
     assert frame["code"].tolist() == ["1,5", "2,0"]
     assert frame["x"].tolist() == [1.5, -2.25]
     assert frame["y"].fillna(0).tolist() == [1234.5, 0]
-    assert problems == {1: "y: '1.5' is not a number"}
+    assert problems == {1: "y: '1.5 (a number written as 1.234,5 is expected)' is not a number"}
+
+
+def test_a_csv_means_what_the_training_files_meant(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """NA, ?, the spelling of numbers and dates are the model's; an option that says otherwise is told."""
+    from mlflow.types import ColSpec, DataType, Schema
+
+    columns = {"x": "double", "price": "double", "when": "datetime", "owner": "boolean", "land": "string"}
+    inputs = Schema([ColSpec(DataType[kind], name) for name, kind in columns.items()])
+    reading: dict[str, Any] = {
+        "missing": ["unknown"],
+        "not_missing": ["NA"],
+        "decimal": ",",
+        "numbers": {"price": "1.234,5 €"},
+        "dates": {"when": "%d.%m.%Y"},
+    }
+    file = tmp_path / "a.csv"
+    head = "x;price;when;owner;land\n"
+    file.write_text(f"{head}1,5;1.234,50 €;31.12.2023;true;NA\nunknown;-;NULL;?;unknown\n2,0;7;2023-12-31;false;n/a\n")
+    (batch,) = predict._read(file, about(columns, **reading))[1].combine_chunks().to_batches()
+    frame, problems = worker._asked(batch, inputs, "tabular")
+    assert frame["x"].fillna(0).tolist() == [1.5, 0, 2]
+    assert frame["price"].fillna(0).tolist() == [1234.5, 0, 0]
+    assert str(frame["when"][0])[:10] == "2023-12-31"
+    assert frame["owner"].tolist() == [True, None, False]
+    assert frame["land"].fillna("missing").tolist() == ["NA", "missing", "missing"]
+    assert problems == {2: "price: '7 (a number written as 1.234,5 € is expected)' is not a number"}
+    assert capsys.readouterr().err == ""
+    file.write_text(f"{head}1.5;1,234.5 €;31.12.2023;true;NA\n")
+    (batch,) = (
+        predict._read(file, about(columns, **reading), decimal=".", thousands=",")[1].combine_chunks().to_batches()
+    )
+    frame, problems = worker._asked(batch, inputs, "tabular")
+    assert (frame["x"][0], frame["price"][0], problems) == (1.5, 1234.5, {})
+    said = capsys.readouterr().err
+    assert "note: --decimal is '.' here, but ',' for the training data" in said
+    old = {"inputs": columns, "recipe": "tabular", "params": {}}  # of a version registered before
+    file.write_text(f"{head}1.5;2;2023-12-31;1;NA\n".replace(";", ","))
+    (batch,) = predict._read(file, old)[1].combine_chunks().to_batches()
+    frame, problems = worker._asked(batch, inputs, "tabular")
+    assert (frame["x"][0], frame["price"][0], problems) == (1.5, 2, {})
+    assert frame["land"].fillna("missing").tolist() == ["missing"]
 
 
 def test_other_tables_are_read_too_and_what_is_packed_is_refused(mixed: params.Params) -> None:
     Path("a.JSONL").write_text('{"code": "7", "x": 1, "y": null}\n{"code": null, "x": 2.5, "y": 3}\n')
-    names, table = predict._read(Path("a.JSONL"))
+    names, table = predict._read(Path("a.JSONL"), about(MIXED))
     assert names == ["0", "1"]
     (batch,) = table.combine_chunks().to_batches()
     frame, problems = worker._asked(batch, registry._signature(mixed).inputs, "tabular")
     assert frame["x"].tolist() == [1, 2.5] and frame["y"].isna().tolist() == [True, False] and not problems
     Path("a.CSV").write_text("code,x,y\n7,1,2\n")
-    assert predict._read(Path("a.CSV"))[1].column_names == ["code", "x", "y"]
+    assert predict._read(Path("a.CSV"), about(MIXED))[1].column_names == ["code", "x", "y"]
     Path("b.jsonl").write_text("{")
     for name, message in {
         "a.csv.gz": "unpack it first",
@@ -733,7 +787,7 @@ def test_other_tables_are_read_too_and_what_is_packed_is_refused(mixed: params.P
         "c.jsonl": "no such file",
     }.items():
         with pytest.raises(SlipwayError, match=message):
-            predict._read(Path(name))
+            predict._read(Path(name), about(MIXED))
 
 
 def test_a_file_is_the_only_column_of_the_signature() -> None:

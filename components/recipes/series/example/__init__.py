@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components import SlipwayError
 from components.data import times
-from components.recipes import Arrays, Input, Names, State
+from components.recipes import Arrays, Input, Names, ReadAs, State
 from components.recipes.series.example import calendar, histories
 from components.targets import Target, regression
 
@@ -33,6 +33,7 @@ class Params(BaseModel):
     season: Count = 12  # steps of a period: what the seasonal naive forecast repeats; 1 repeats the last value
     step: str | None = "month"  # between two times, such as day or 10 minutes; null: no calendar for the model
     time_zone: str | None = None  # of the clock that the calendar goes by; `time` is then in UTC, else as the file says
+    reading: ReadAs = ReadAs()  # of files of text, as an ingest found them
     format: str | None = None  # of the times in the files, as --format; null: ISO 8601
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from components import SlipwayError
 from components.data import csv_reader, times
+from components.data.csv_numbers import Style
 from components.recipes import split_by as splitting
 from components.recipes.series.example import Params
 from components.recipes.series.example.calendar import BUSINESS_DAY, parsed
@@ -44,11 +45,13 @@ def series(
     form: str | None,
     time_zone: str | None = None,
     split_by: str | None = None,
+    known: Params | None = None,
     **options: Any,
 ) -> Source:
     """Read a file and cut it into windows; `step` is found in the times where it is None.
 
-    `time_zone` is that of times without one, and of the calendar: a day is one of its days.
+    `time_zone` is that of times without one, and of the calendar: a day is one of its days. `known` is the section of
+    the dataset that is added to: what its words and numbers mean holds for this file, too.
 
     Steps that a regular series leaves out, and empty values, are gaps: a gap in the history stays one, an origin
     without any value and a label with a gap make no example. Raises SlipwayError, naming the line, for a time or a
@@ -62,7 +65,10 @@ def series(
     by = _split_by(split_by, time, group)
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SlipwayError(f"column {twice[0]} is named twice")
-    rows = reading.read(file, time, value, group, csv_reader.reading(options), form, skipped, time_zone)
+    how = csv_reader.reading(options, known.reading.model_dump(exclude_defaults=True) if known else None)
+    rows = reading.read(file, time, value, group, how, form, skipped, time_zone, guess=True)
+    plain = Style(how.decimal or ".", how.thousands or "")
+    how = replace(how, numbers={name: own for name, own in rows.styles.items() if own != plain})
     if step not in (None, "row"):
         try:
             parsed(step)
@@ -99,6 +105,7 @@ def series(
         "step": None if step == "row" else step,
         "time_zone": rows.zone,
         "format": form,
+        **({} if known else {"reading": csv_reader.kept(how, value)}),
     }
     tables = windows.windows(parts, origins, Params.model_validate(settings), labelled=True)
     gates = {"maximum": {"mase": 1.0}}
@@ -227,10 +234,13 @@ def _arguments(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="TEXT",
-        help="text that also means a missing value, such as '?'; repeatable",
+        help="text that also means a missing value, such as unknown (besides empty, NA, NULL, -, ? ...); repeatable",
     )
     parser.add_argument("--delimiter", metavar="CHARACTER", help="column delimiter (default: guessed)")
-    parser.add_argument("--decimal", choices=[".", ","], help="decimal mark (default: .)")
+    text = "decimal mark (default: guessed, and reported)"
+    parser.add_argument("--decimal", choices=[".", ","], help=text)
+    text = "thousands separator, such as ','; a blank stands for all kinds of blanks (default: guessed, and reported)"
+    parser.add_argument("--thousands", metavar="CHARACTER", help=text)
     parser.add_argument(
         "--encoding", default="utf-8", metavar="NAME", help="text encoding, such as latin-1 (default: utf-8)"
     )
@@ -242,5 +252,7 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 SOURCES = {
-    "series": Command("a time series: a CSV or Parquet file with a time and values in each row", series, _arguments),
+    "series": Command(
+        "a time series: a CSV or Parquet file with a time and values in each row", series, _arguments, known="series"
+    ),
 }

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 
 from components import SlipwayError
 from components.data import csv_reader, times
+from components.data.csv_numbers import Style
+from components.recipes.series.source import numbers
 from components.recipes.source import BATCH_ROWS
 
 
@@ -30,6 +32,7 @@ class Rows:
     group: np.ndarray  # (n,) int64: an index into groups
     groups: list[str]
     word: str  # what `line` counts
+    styles: dict[str, Style]  # how the numbers of each column are written
 
     def place(self, row: Any) -> str:
         """Name a row: where it stands, and what it is."""
@@ -46,10 +49,13 @@ def read(
     form: str | None,
     skipped: Counter[str],
     zone: str | None = None,
+    *,
+    guess: bool = False,
 ) -> Rows:
     """Read the rows of a CSV or Parquet file; `skipped` counts those without a value.
 
-    `zone` is that of times that name none. Raises SlipwayError by line, also for times with a zone among others.
+    `zone` is that of times that name none; `guess` how numbers are written where `how` does not say it. Raises
+    SlipwayError by line, also for times with a zone among others.
     """
     names = [time, *value, *([group] if group is not None else [])]
     odd: dict[int, str] = {}
@@ -82,7 +88,9 @@ def read(
             raise SlipwayError(f"{file}: line {number} does not have the columns of the header: {text[:80]!r}")
     skipped["a line at the end without a time"] += len(odd) + len(when) - end
     table, line = table.slice(0, end), line[:end]
-    values = np.stack([_numbers(file, table[name], name, line, word, how) for name in value], axis=1)
+    found_values = [numbers.read(file, table[name], name, line, word, how, guess=guess) for name in value]
+    values = np.stack([column for column, _ in found_values], axis=1)
+    styles = {name: own for name, (_, own) in zip(value, found_values, strict=True)}
     codes, groups = np.zeros(end, np.int64), [""]
     if group is not None:
         coded = table[group].cast(pa.string()).combine_chunks().dictionary_encode()
@@ -90,7 +98,7 @@ def read(
             empty = next(row for row, text in enumerate(table[group].to_pylist()) if not text)
             raise SlipwayError(f"{file}: {word} {line[empty]}: {group} is empty")
         codes, groups = coded.indices.to_numpy().astype(np.int64), coded.dictionary.to_pylist()
-    rows = Rows(file, line, _written(table[time]), when[:end], when[:end], None, values, codes, groups, word)
+    rows = Rows(file, line, _written(table[time]), when[:end], when[:end], None, values, codes, groups, word, styles)
     return _placed(rows, offsets[:end], stored if zone is None else zone, skipped)
 
 
@@ -180,40 +188,3 @@ def _times(column: pa.ChunkedArray, form: str | None) -> tuple[np.ndarray, np.nd
         return utc, np.full(len(utc), times.NONE), None
     clock = times.shown_by(times.zone(stored), utc)
     return clock, clock - utc, stored
-
-
-def _numbers(
-    file: Path, column: pa.ChunkedArray, name: str, line: np.ndarray, word: str, how: csv_reader.Reading
-) -> np.ndarray:
-    """Return `(n,)` float64, NaN where a value is missing; SlipwayError for what is no finite number."""
-    if not pa.types.is_string(column.type):
-        try:
-            found: np.ndarray = column.cast(pa.float64()).to_numpy()
-        except pa.ArrowException as error:
-            raise SlipwayError(f"{file}: column {name}: {str(error).splitlines()[0]}") from None
-        texts: list[Any] = []
-    else:
-        texts = list(_texts(column))
-        missing = {*how.words, *how.missing}
-        found = np.array([_number(text, missing, how.decimal or ".") for text in texts], np.float64)
-    if len(odd := np.flatnonzero(np.isinf(found))):
-        text = texts[odd[0]] if texts else found[odd[0]]
-        hint = f"; use --missing '{text}' to read it as a gap" if texts else ""
-        if texts and how.decimal is None and not np.isinf(_number(text, set(), ",")):
-            hint = "; use --decimal , to read it"
-        raise SlipwayError(
-            f"{file}: {word} {line[odd[0]]}: {name} is {str(text)!r}, which is not a finite number{hint}"
-        )
-    return found
-
-
-def _number(text: str, missing: set[str], decimal: str) -> float:
-    """Read a number; NaN for one that is missing, infinity for anything else."""
-    if text in missing:
-        return np.nan
-    if decimal != ".":
-        text = "" if "." in text else text.replace(decimal, ".")
-    try:
-        return np.inf if "_" in text or np.isnan(number := float(text)) else number
-    except ValueError:
-        return np.inf

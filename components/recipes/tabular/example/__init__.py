@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components import SlipwayError
-from components.recipes import Arrays, Input, Names, State
+from components.recipes import Arrays, Input, Names, ReadAs, State
 from components.recipes.tabular.example import dates, scaling
 from components.recipes.tabular.example.gradient_boosting import classical as classical
 from components.targets import Target, regression, single_label
@@ -38,6 +38,7 @@ class Params(BaseModel):
     scale: scaling.Kind = "standardise"
     clip: Annotated[float, Field(gt=0)] | None = None  # bounds of a scaled number, either side of 0
     rare: Size = 2  # a category's value of fewer training examples counts as unseen
+    reading: ReadAs = ReadAs()  # of files of text, as an ingest found them
     bins: Size = 32  # that a number is cut into, at most, for a network that embeds numbers piece by piece
 
     @model_validator(mode="after")

@@ -10,15 +10,17 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from components import SlipwayError
-from components.data import csv_reader, csv_values, dataset
+from components.data import csv_reader, dataset
 from components.data.csv_reader import Reading
 from components.data.csv_values import DATE
 from components.recipes import split_by as splitting
 from components.recipes.source import Command, Source, slug
-from components.recipes.tabular.source import guessing, numbers
+from components.recipes.tabular.example import Params
+from components.recipes.tabular.example import columns as columns_of
+from components.recipes.tabular.source import columns, guessing, left_out
+from components.recipes.tabular.source.columns import Types
 
 SECTION_OF_TYPE = {pa.float64(): "numeric", pa.string(): "categorical", pa.bool_(): "boolean", DATE: "dates"}
-Types = dict[str, pa.DataType]
 
 
 def breast_cancer() -> Source:
@@ -27,11 +29,11 @@ def breast_cancer() -> Source:
 
     raw = load_breast_cancer()
     names = [slug(name, "_") for name in raw.feature_names]
-    columns = {name: raw.data[:, index] for index, name in enumerate(names)}
-    columns["label"] = pa.array([str(raw.target_names[index]) for index in raw.target])
+    table = {name: raw.data[:, index] for index, name in enumerate(names)}
+    table["label"] = pa.array([str(raw.target_names[index]) for index in raw.target])
     labels = sorted(str(name) for name in raw.target_names)
     settings = _settings(dict.fromkeys(names, pa.float64()), labels=labels)
-    return Source("breast-cancer", "tabular", settings, iter([pa.table(columns)]), copies="keep")
+    return Source("breast-cancer", "tabular", settings, iter([pa.table(table)]), copies="keep")
 
 
 def _settings(types: Types, labels: list[str] | None = None, targets: list[str] | None = None) -> dict[str, Any]:
@@ -51,17 +53,20 @@ def tabular(
     date: Sequence[str] = (),
     rename: Sequence[str] = (),
     split_by: str | None = None,
+    keep: Sequence[str] = (),
+    known: Params | None = None,
     **options: Any,
 ) -> Source:
     """Read a CSV or Parquet file: numbers, categories, booleans and dates, and what is to be predicted.
 
     Block by block, and more than once: to see what the columns are, and to make examples of them. `test` is a file
-    of the same columns, which becomes the split `test`. Raises SlipwayError for what cannot be read or is no table;
-    each names the option that mends it.
+    of the same columns, which becomes the split `test`. `known` is the section of the dataset that is added to: its
+    columns, and what words, numbers and dates mean, hold for this file, too. Raises SlipwayError for what cannot be
+    read or is no table; each names the option that mends it.
     """
-    how = csv_reader.reading(options)
+    how = csv_reader.reading(options, known.reading.model_dump(exclude_defaults=True) if known else None)
     forms: dict[str, str | None] = {name: form or None for name, _, form in (item.partition("=") for item in date)}
-    schema = guessing.schema(file, how, [*label, *drop, *category, *forms])
+    schema = guessing.schema(file, how, [*label, *drop, *category, *forms, *keep])
     if test is not None:
         guessing.schema(test, how, [name for name in schema.names if name not in (*drop, "split")])
     by = splitting.parse(split_by, schema.names, file, taken=label)
@@ -69,21 +74,17 @@ def tabular(
     own = [name for name in schema.names if name not in apart]
     if reserved := next((name for name in own if name in dataset.RESERVED), None):
         raise SlipwayError(f"{file}: a column cannot be named {reserved!r}; leave it out (--drop {reserved})")
-    words: csv_reader.Words = {}
-    no_class: tuple[str, ...] = ()  # what stands for a missing label beside `how.words`
-    types: Types = dict.fromkeys(category, pa.string()) | dict.fromkeys(forms, DATE)
-    if file.suffix == ".parquet":
-        types = {name: types.get(name) or guessing.stored_type(file, schema.field(name)) for name in own}
-    else:
-        every = replace(how, words=(*csv_reader.MISSING_WORDS, *csv_reader.AMONG_NUMBERS))
-        kinds = csv_values.look(csv_reader.blocks(file, every, words), how)
-        if not kinds:
-            raise SlipwayError(f"{file}: there are no rows after the header")
-        read = {name: kinds[name] for name in (*own, *label) if name not in types}
-        how = replace(how, numbers=numbers.styles(file, how, read))
-        types = {name: types.get(name) or guessing.guessed_type(file, name, how, kinds[name]) for name in own}
-        no_class = csv_reader.AMONG_NUMBERS if csv_values.is_plain(kinds[label[0]]) or label[0] in how.numbers else ()
-    alike = splitting.alike(guessing.blocks(file, how), () if by or test or "split" in schema.names else own)
+    how = replace(how, dates=how.dates | {name: form for name, form in forms.items() if form})
+    said: Types = dict.fromkeys(category, pa.string()) | dict.fromkeys(forms, DATE)
+    if known is not None:
+        said = {field.name: field.type for field in columns_of(known)}
+        left_out.tell_new(name for name in own if name not in said)
+        own = [name for name in own if name in said]
+    found = columns.find(file, how, schema, own, label, said, [*keep, *said])
+    if known is not None:
+        columns.must_agree(file, how, found)
+    types, words, how = found.types, found.words, found.how
+    alike = splitting.alike(guessing.blocks(file, how), () if by or test or "split" in schema.names else types)
     source = Source(slug(file.stem), "tabular", {}, iter(()), copies="keep", split_by=by, groups=alike)
     counted, tested = (
         guessing.label_values(file, how, label),
@@ -95,7 +96,7 @@ def tabular(
         source.others = {"register": {"minimum": {"r2": 0.0}}}
         chosen, other = "a number" if len(label) == 1 else "one number each", "class"
     else:
-        renamed = guessing.renamed_labels(file, rename, [*counted, *tested]) | dict.fromkeys(no_class)
+        renamed = guessing.renamed_labels(file, rename, [*counted, *tested]) | dict.fromkeys(found.no_class)
         labels = sorted({new for value in counted if (new := renamed.get(value, value)) is not None})
         if len(labels) < 2 or len(labels) > max(50, counted.total() // 10):
             lost = words.get(label[0], Counter[str]())
@@ -116,10 +117,13 @@ def tabular(
     for section, names in source.settings.items():
         if names:
             print(f"{section}: {', '.join(names[:20])}{f' and {len(names) - 20} more' if len(names) > 20 else ''}")
-    guessing.tell_missing(words, types, how, {} if renamed is None or no_class else dict.fromkeys(label, "class"))
-    guessing.tell_other(file, how, [name for name in source.settings["categorical"] if name not in category])
+    guessing.tell_missing(words, types, how, {} if renamed is None or found.no_class else dict.fromkeys(label, "class"))
+    if known is None:
+        source.settings["reading"] = csv_reader.kept(how, [*types, *(label if renamed is None else ())])
+    left_out.tell_constant(found.seen, (name for name in types if name not in said))
+    guessing.tell_other(file, how, [name for name in types if name not in category], source.settings["categorical"])
     files = [(file, "train" if test else None), *([(test, "test")] if test else [])]
-    source.tables = _examples(source, files, how, types, forms, label, renamed)
+    source.tables = _examples(source, files, how, types, label, renamed)
     return source
 
 
@@ -128,7 +132,6 @@ def _examples(
     files: list[tuple[Path, str | None]],
     how: Reading,
     types: Types,
-    forms: dict[str, str | None],
     label: list[str],
     renamed: dict[str, str | None] | None,
 ) -> Iterator[pa.Table]:
@@ -144,24 +147,22 @@ def _examples(
     for file, split in files:
         for block in guessing.blocks(file, how):
             has = set(block.column_names)
-            columns = {
-                name: guessing.cast(file, name, block[name], kind, how, forms.get(name))
-                for name, kind in types.items()
-                if name in has
+            read = {
+                name: guessing.cast(file, name, block[name], kind, how) for name, kind in types.items() if name in has
             }
             if renamed is None:
                 values = [guessing.cast(file, name, block[name], pa.float64(), how) for name in label]
-                columns["label"] = values[0] if len(label) == 1 else _lists(values)
+                read["label"] = values[0] if len(label) == 1 else _lists(values)
             else:
                 texts = guessing.cast(file, label[0], block[label[0]], pa.string(), how).to_pylist()
-                columns["label"] = pa.array([renamed.get(text, text) for text in texts], pa.string())
+                read["label"] = pa.array([renamed.get(text, text) for text in texts], pa.string())
             if split:
-                columns["split"] = pa.array([split] * len(block), pa.string())
+                read["split"] = pa.array([split] * len(block), pa.string())
             elif "split" in block.column_names:
-                columns["split"] = block["split"].cast(pa.string())
-            if (by := source.split_by) and by.column not in columns:
-                columns[by.column] = by.read(block[by.column], file, how)
-            yield pa.table(columns)
+                read["split"] = block["split"].cast(pa.string())
+            if (by := source.split_by) and by.column not in read:
+                read[by.column] = by.read(block[by.column], file, how)
+            yield pa.table(read)
 
 
 def _lists(numbers: list[pa.ChunkedArray]) -> pa.Array:
@@ -179,6 +180,8 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--test", type=Path, metavar="FILE", help="official test set: a file with the same columns")
     parser.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="column to leave out; repeatable")
+    text = "column to take even if it counts the rows or has no name; repeatable"
+    parser.add_argument("--keep", action="append", default=[], metavar="COLUMN", help=text)
     text = "column of numeric codes to treat as categories; repeatable"
     parser.add_argument("--category", action="append", default=[], metavar="COLUMN", help=text)
     text = "column of dates, with their format unless it is 2026-01-31, such as 'when=%%d.%%m.%%Y'; repeatable"
@@ -191,5 +194,7 @@ def _arguments(parser: ArgumentParser) -> None:
 
 SOURCES = {
     "breast-cancer": Command("breast cancer data from scikit-learn: 569 rows of 30 numbers", breast_cancer),
-    "table": Command("a table: a CSV or Parquet file with a class or numbers to predict", tabular, _arguments),
+    "table": Command(
+        "a table: a CSV or Parquet file with a class or numbers to predict", tabular, _arguments, known="tabular"
+    ),
 }

@@ -17,6 +17,7 @@ from components.recipes.source import tell
 
 MAX_CLASSES = 10  # different whole numbers at most: classes, unless --task number
 MAX_VALUES_READ = 10_000  # different values to predict that are looked at, and first rows
+ID = re.compile(r"(?i)(^|[_ -])(id|uuid|guid|key|number|nr|no)$|[a-z]I[dD]$")  # of a column's name
 MIN_ID_ROWS = 50  # rows that tell an id from categories
 DATE_FORMS = [
     day + time
@@ -153,8 +154,9 @@ def tell_missing(words: csv_reader.Words, types: dict[str, pa.DataType], how: Re
     tell(lines, "columns with such words")
 
 
-def tell_other(file: Path, how: Reading, names: list[str]) -> None:
-    """Tell which categories look like dates, or like an id, by the first rows."""
+def tell_other(file: Path, how: Reading, names: list[str], categories: list[str]) -> None:
+    """Tell which columns look like an id, and which categories like dates, by the first rows."""
+    names = [name for name in names if name in categories or ID.search(name)]
     parts: list[pa.Table] = []
     for block in blocks(file, how) if names else ():
         parts.append(block.select(names)[: MAX_VALUES_READ - sum(map(len, parts))])
@@ -162,10 +164,14 @@ def tell_other(file: Path, how: Reading, names: list[str]) -> None:
             break
     lines = []
     for name in names:
-        values = csv_values.cast(pa.concat_tables(parts)[name], pa.string(), how).drop_null()
+        column = pa.concat_tables(parts)[name]
+        values = column.drop_null() if name not in categories else csv_values.cast(column, pa.string(), how).drop_null()
         different = values.unique()
         drop = f"--drop {shlex.quote(name)}"
-        if forms := [form for form in DATE_FORMS if _fits(different, form)]:
+        if name not in categories:
+            if len(values) >= MIN_ID_ROWS and len(different) == len(values):
+                lines.append(f"{name}: looks like an id (no value stands twice), read as numbers: {drop} leaves it out")
+        elif forms := [form for form in DATE_FORMS if _fits(different, form)]:
             dates = " or ".join(f"--date '{name}={form}'" for form in forms)
             lines.append(
                 f"{name}: looks like dates, read as categories: {dates} reads it as dates, {drop} leaves it out"
@@ -184,12 +190,10 @@ def _fits(values: pa.Array, form: str) -> bool:
     return len(values) > 0 and bool(pc.all(pc.match_substring_regex(values, f"^{expression}$")).as_py())
 
 
-def cast(
-    file: Path, name: str, column: pa.ChunkedArray, wanted: pa.DataType, how: Reading, form: str | None = None
-) -> pa.ChunkedArray:
+def cast(file: Path, name: str, column: pa.ChunkedArray, wanted: pa.DataType, how: Reading) -> pa.ChunkedArray:
     """Cast a column; SlipwayError names the value that cannot be, and the options that help."""
     try:
-        return csv_values.cast(column, wanted, how, form, name)
+        return csv_values.cast(column, wanted, how, how.dates.get(name), name)
     except (ValueError, pa.ArrowException) as error:
         raise SlipwayError(
             f"{file}: column {name}: {str(error).splitlines()[0]}; if that means a missing value, use --missing TEXT; "

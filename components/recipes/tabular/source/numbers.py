@@ -18,8 +18,8 @@ from components.recipes.tabular.source import guessing
 def styles(file: Path, how: Reading, kinds: dict[str, Kind]) -> dict[str, Style]:
     """Return how the columns of numbers are written that are not as `how` says of all; tell what they are read as.
 
-    Raises SlipwayError, naming rows, for a column in which 1,234 may be either a whole number or a fraction, that has
-    numbers of several spellings, or several units.
+    What `how` knows of a column decides where 1,234 may be either. Raises SlipwayError, naming rows, for a column in
+    which it may be a whole number or a fraction, that has numbers of several spellings, or several units.
     """
     full = replace(how, words=(*MISSING_WORDS, *AMONG_NUMBERS))
     pairs = csv_numbers.marks(how.decimal, how.thousands)
@@ -47,7 +47,7 @@ def styles(file: Path, how: Reading, kinds: dict[str, Kind]) -> dict[str, Style]
     lines = []
     for name in (*odd, *(name for name in unclear if name not in odd)):
         written = looked[name]
-        own = _style(file, name, written, pairs, point=point, comma=comma)
+        own = _style(file, name, written, pairs, how.numbers.get(name), point=point, comma=comma)
         if own is None:
             first = ", ".join(csv_numbers.rows_of(written, [unit for unit, _ in written.units.most_common(2)]))
             lines.append(f"{name}: numbers with different units ({first}), read as categories")
@@ -76,7 +76,14 @@ def _either(written: Written, pairs: list[csv_numbers.Marks], *, point: bool, co
 
 
 def _style(
-    file: Path, name: str, written: Written, pairs: list[csv_numbers.Marks], *, point: bool, comma: bool
+    file: Path,
+    name: str,
+    written: Written,
+    pairs: list[csv_numbers.Marks],
+    known: Style | None,
+    *,
+    point: bool,
+    comma: bool,
 ) -> Style | None:
     """Return how a column is written; None for one of several units that may be codes, such as 1a and 1b."""
     category = f"if the column is categorical, use --category {name}"
@@ -91,6 +98,8 @@ def _style(
         )
     if len(most) > 1:
         return None
+    if known and written.fits[known.decimal, known.thousands] == written.count:
+        return Style(known.decimal, known.thousands, *most[0][0])
     if _either(written, pairs, point=point, comma=comma):
         raise SlipwayError(
             f"{file}: column {name}: {written.marked or written.odd[',', ''][1]!r} looks like a number with thousands "

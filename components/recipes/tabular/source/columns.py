@@ -1,0 +1,67 @@
+"""The columns of a table: which become features, of what type, and how their text is read."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from components import SlipwayError
+from components.data import csv_reader, csv_values
+from components.data.csv_reader import Reading
+from components.recipes.tabular.source import guessing, left_out, numbers
+
+Types = dict[str, pa.DataType]
+
+
+@dataclass
+class Columns:
+    """What a first look at a file finds."""
+
+    types: Types  # of the features
+    how: Reading  # with what was found out
+    words: csv_reader.Words = field(default_factory=dict)  # that stand for a missing value, by column
+    seen: dict[str, left_out.Seen] = field(default_factory=dict)
+    no_class: tuple[str, ...] = ()  # words that mean a missing label beside `how.words`: it is of numbers
+
+
+def find(
+    file: Path, how: Reading, schema: pa.Schema, own: list[str], label: list[str], types: Types, keep: Collection[str]
+) -> Columns:
+    """Look at all rows of a file: columns of its `own`, of the `types` that the user says, else of those of its values.
+
+    Raises SlipwayError for a file without rows, and for a column that is not of one type.
+    """
+    found = Columns(types, how)
+    if csv_reader.is_typed(file):
+        found.types = {name: types.get(name) or guessing.stored_type(file, schema.field(name)) for name in own}
+        for _ in left_out.watched((block.select(own) for block in guessing.blocks(file, how)), found.seen):
+            pass
+        gone = left_out.chosen(found.seen, own, keep)
+        found.types = {name: kind for name, kind in found.types.items() if name not in gone}
+        return found
+    every = replace(how, words=(*csv_reader.MISSING_WORDS, *csv_reader.AMONG_NUMBERS))
+    blocks = csv_reader.blocks(file, every, found.words)
+    kinds = csv_values.look(left_out.watched(blocks, found.seen), how)
+    if not kinds:
+        raise SlipwayError(f"{file}: there are no rows after the header")
+    gone = left_out.chosen(found.seen, own, keep)
+    own = [name for name in own if name not in gone]
+    read = {name: kinds[name] for name in (*own, *label) if types.get(name, pa.float64()) == pa.float64()}
+    found.how = replace(how, numbers=numbers.styles(file, how, read))
+    found.types = {name: types.get(name) or guessing.guessed_type(file, name, found.how, kinds[name]) for name in own}
+    if csv_values.is_plain(kinds[label[0]]) or label[0] in found.how.numbers:
+        found.no_class = csv_reader.AMONG_NUMBERS
+    return found
+
+
+def must_agree(file: Path, known: Reading, found: Columns) -> None:
+    """Raise SlipwayError for a column whose numbers have another unit than those of the dataset that is added to."""
+    for name, kind in found.types.items():
+        old, new = known.style(name).unit, found.how.style(name).unit
+        if kind == pa.float64() and old != new and not csv_reader.is_typed(file) and not found.seen[name].empty:
+            has, had = (f"the unit {unit!r}" if unit else "no unit" for unit in (new, old))
+            raise SlipwayError(
+                f"{file}: column {name}: its numbers have {has}, but those of the dataset have {had} "
+                "(tabular.reading.numbers); write them as the dataset's"
+            )
