@@ -69,14 +69,17 @@ def run(params: Params, build: Path, data: Path, out: Path, *, up_to_date: bool 
         before = dict(version.tags) if version is not None else {}
         if trust:
             registry.adopt(params.name)
-        key = _key(params, build, registry.holders(params.name))
+        before_us = registry.holders(params.name)
+        key = _key(params, build, before_us)
         settled = key in before.get("slipway.decided", "").split()
         if not settled:
             version = _settle(params, build, data, run_id, version)
             if not _by_the_clock_alone(version):
-                # as it was and as it is now: who then moves an alias back by hand is not overruled
-                decided = f"{key} {_key(params, build, registry.holders(params.name))}"
-                registry.tag(version, {"slipway.decided": decided})
+                # as it was, as it is now, and as it is with the old champion: who moves that back is not overruled
+                now = registry.holders(params.name)
+                states = [now, now | {"champion": before_us["champion"]}]
+                decided = [key, *(_key(params, build, state) for state in states)]
+                registry.tag(version, {"slipway.decided": " ".join(dict.fromkeys(decided))})
         assert version is not None  # noqa: S101 - for the type checker: found or made
         outcome = _outcome(params, build, run_id, digest, version.version)
     outcome |= {"new_version": not before, "changed": not settled}

