@@ -13,6 +13,7 @@ import numpy as np
 
 from components.evaluation import metrics, rates
 from components.evaluation.examples import Examples, Measures
+from components.streams import stream
 
 BLOCK = 2**20  # weights of a block of resamples, so that memory does not grow with their number
 RANKED_COST = 5e8  # examples x names x resamples that the areas under curves may cost: some ten seconds
@@ -58,7 +59,7 @@ def resampled(examples: Examples, seed: int, resamples: int, *, ranked: bool = T
 def _drawn(examples: Examples, seed: int, resamples: int, size: int) -> Iterator[np.ndarray]:
     """Yield how often each example is drawn, `(n, size)` and fewer at the end."""
     n = len(examples.outputs)
-    random = np.random.default_rng([seed, n])
+    random = stream(seed, "bootstrap", n)
     sizes = [min(size, resamples - at) for at in range(0, resamples, size)]
     if examples.copies is not None:  # of alike examples it counts only how many are drawn
         total = int(examples.copies.sum())

@@ -12,6 +12,7 @@ import numpy as np
 from components.evaluation import metrics
 from components.evaluation.examples import Examples, rounded
 from components.recipes import Arrays, Input, Recipe, State, part
+from components.streams import stream
 
 Ask = Callable[[Arrays], np.ndarray]  # encoded examples -> the model's outputs
 PERMUTATIONS = 5  # permutations of a column
@@ -39,7 +40,7 @@ def importance(
             columns.setdefault(name, []).append((key, index))
     if not columns:
         return []
-    random = np.random.default_rng([seed, 1])
+    random = stream(seed, "permutation importance")
     n = len(examples.outputs)
     rows = np.sort(random.permutation(n)[: max(MIN_PER_PERMUTATION, MAX_EVALUATED // (PERMUTATIONS * len(columns)))])
     metric = metrics.main(examples.target, examples.costs)

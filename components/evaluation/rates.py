@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from components.evaluation.examples import Measures, rounded
+from components.streams import stream
 
 CARD = (  # what a card shows of a class: column, heading, format
     ("precision", "precision", ".3f"),
@@ -51,7 +52,7 @@ def gaps_by_chance(confidence: np.ndarray, bins: int, seed: int, samples: int) -
 
     Consistency resampling (Bröcker and Smith 2007, doi:10.1175/WAF993.1): what a calibrated model shows by chance.
     """
-    random = np.random.default_rng([seed, len(confidence)])
+    random = stream(seed, "calibration error", len(confidence))
     which, found = _bin(confidence, bins), np.empty(samples)
     for sample in range(samples):
         apart = confidence - (random.random(len(confidence)) < confidence)

@@ -16,6 +16,7 @@ from components.data import raw_rows
 from components.files import read_json, replacing, write_json
 from components.params import Params
 from components.recipes import Input, Recipe
+from components.streams import stream
 from components.targets import Target
 
 MAX_TRAINING_BYTES = 2**30  # of the examples on which a classical model is fitted: of large ones it gets fewer
@@ -132,7 +133,7 @@ def _chosen(read: Read, n: int, params: Params) -> np.ndarray:
     sample = _joined(list(read("train", np.arange(min(n, 100)))))
     size = sample.nbytes if isinstance(sample, np.ndarray) else int(sample.memory_usage(deep=True).sum())
     most = min(n, params.evaluate.baseline_rows, max(1, MAX_TRAINING_BYTES * len(sample) // size))
-    return np.sort(np.random.default_rng([params.seed, 3]).permutation(n)[:most])
+    return np.sort(stream(params.seed, "rows of the classical baseline").permutation(n)[:most])
 
 
 def fitted(estimator: Any, read: Read, rows: np.ndarray, truth: np.ndarray, tests: int, target: Target) -> np.ndarray:

@@ -15,8 +15,7 @@ from components.evaluation.examples import Examples, Measures, rounded
 from components.files import model_digest, read_json, replacing, write_csv, write_json
 from components.params import Params
 from components.serving import onnx_model
-
-CHANCE = 4  # the stream of random numbers that deals out the model's answers
+from components.streams import stream
 
 
 def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, out: Path) -> dict[str, Any]:
@@ -117,7 +116,7 @@ def _beside(
     costs = examples.costs if examples.decision is not None else None
     decision = None if costs is None else (-costs).tolist()
     rows = []
-    dealt = np.random.default_rng([params.seed, CHANCE]).permutation(len(examples.outputs))
+    dealt = stream(params.seed, "chance").permutation(len(examples.outputs))
     others = {
         "trivial": about["trivial"],
         "classical": about["classical"],

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from components import recipes, targets
 from components.params import Params
+from components.streams import stream
 from components.training import augment, fitting, losses
 
 if TYPE_CHECKING:
@@ -16,15 +18,16 @@ if TYPE_CHECKING:
 
 Make = Callable[[recipes.Arrays, np.ndarray, np.random.Generator], tuple[Any, ...]]
 Order = Callable[[int], np.ndarray]
+Draws = Callable[[int, int], np.random.Generator]
 
 
 def dataset(
-    arrays: Path, manifest: dict[str, Any], split: str, size: int, make: Make, order: Order, first: int, seed: int
+    arrays: Path, manifest: dict[str, Any], split: str, size: int, make: Make, order: Order, first: int, draws: Draws
 ) -> "keras.utils.PyDataset":
     """Return a Keras dataset of a split in batches of `size`.
 
     `order` gives an epoch's rows, `make` turns the arrays and labels of a batch into what Keras takes; `first` is
-    the epoch that comes first, counted from 0.
+    the epoch that comes first, counted from 0; `draws` gives the random numbers of an epoch and a batch.
     """
     import keras
 
@@ -43,7 +46,7 @@ def dataset(
 
         def __getitem__(self, index: int) -> tuple[Any, ...]:
             rows = self.order[index * size : (index + 1) * size]
-            random = np.random.default_rng([seed, self.epoch, index])
+            random = draws(self.epoch, index)
             return make({name: every[name][rows] for name in names}, every["label"][rows], random)
 
         def on_epoch_end(self) -> None:
@@ -57,7 +60,7 @@ def shuffled(params: Params, arrays: Path, manifest: dict[str, Any]) -> Order:
     """Return the order of the training examples in an epoch: all of them once, or each class as often as another."""
     rows = int(manifest["rows"]["train"])
     if params.train.resample == "none":
-        return lambda epoch: np.random.default_rng([params.seed, epoch]).permutation(rows)
+        return lambda epoch: stream(params.seed, "order", epoch).permutation(rows)
     labels = np.load(arrays / "train" / "label.npy")
     classes = [
         members for code in range(len(manifest["target"]["names"])) if len(members := np.flatnonzero(labels == code))
@@ -65,7 +68,7 @@ def shuffled(params: Params, arrays: Path, manifest: dict[str, Any]) -> Order:
 
     def balanced(epoch: int) -> np.ndarray:
         """As many examples as there are; each example of a class once before any of it twice."""
-        random = np.random.default_rng([params.seed, epoch])
+        random = stream(params.seed, "order", epoch)
         shares = np.diff(np.linspace(0, rows, len(classes) + 1).round().astype(int))
         drawn = [
             np.concatenate([random.permutation(members) for _ in range(-(-share // len(members)))] or [members[:0]])[
@@ -95,15 +98,24 @@ def training(params: Params, arrays: Path, manifest: dict[str, Any], first: int 
         return inputs, labels, (labels @ weights if labels.ndim == 2 else weights[codes]).astype(np.float32)
 
     order = shuffled(params, arrays, manifest)
-    return dataset(arrays, manifest, "train", settings.batch_size, make, order, first, params.seed)
+    draws = partial(stream, params.seed, "augmentation")
+    return dataset(arrays, manifest, "train", settings.batch_size, make, order, first, draws)
 
 
 def validation(params: Params, arrays: Path, manifest: dict[str, Any]) -> "keras.utils.PyDataset":
     """Return the validation split as it is, in large batches."""
     dense, rows = _dense(params, manifest), np.arange(int(manifest["rows"]["validation"]))
     size = max(params.train.batch_size, 1024)
+    draws = partial(stream, params.seed, "validation")  # nothing is drawn
     return dataset(
-        arrays, manifest, "validation", size, lambda inputs, labels, _: (inputs, dense(labels)), lambda _: rows, 0, 0
+        arrays,
+        manifest,
+        "validation",
+        size,
+        lambda inputs, labels, _: (inputs, dense(labels)),
+        lambda _: rows,
+        0,
+        draws,
     )
 
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from components import SlipwayError, recipes
 from components.params import Params
 from components.recipes import networks
+from components.streams import stream
 from components.training import batches, checkpoint, fitting, pretrained_weights, schedules
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def run(
     rows = int(manifest["rows"]["train"])
 
     def order(epoch: int) -> np.ndarray:
-        return np.random.default_rng([params.seed, epoch, 1]).permutation(rows)
+        return stream(params.seed, "order of pretraining", epoch).permutation(rows)
 
     batch = task.batch
 
@@ -75,7 +77,8 @@ def run(
         pretrained_weights.take(own, weights, head=False)
     if len(progress.epochs) < epochs:
         first = len(progress.epochs)
-        examples = batches.dataset(arrays, manifest, "train", settings.batch_size, make, order, first, params.seed)
+        draws = partial(stream, params.seed, "pretraining")
+        examples = batches.dataset(arrays, manifest, "train", settings.batch_size, make, order, first, draws)
         own.fit(examples, epochs=epochs, initial_epoch=first, callbacks=[Watch()], shuffle=False, verbose=0)
     own.optimizer.finalize_variable_values(own.trainable_variables)  # the average, where there is one
     layers = {layer.name: layer.get_weights() for layer in own.layers if layer.weights}
