@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components import SlipwayError, conflicts, masking
+from components import SlipwayError, conflicts, masking, surroundings
 
 # Stage -> what it does, and its paths. The paths themselves are written once, in dvc.yaml.
 STAGES: dict[str, tuple[str, list[str]]] = {
@@ -82,6 +82,7 @@ def run(stage: str, options: dict[str, Any]) -> int:
     """Run a stage or another command; return the exit code: 0 done, 1 a mistake of the user's, 130 interrupted."""
     started = time.perf_counter()
     masking.tracebacks()
+    surroundings.settle()
     signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's stop is a person's Ctrl-C
     try:
         if stage != "predict":  # that reads none of these files

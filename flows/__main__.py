@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from components import SlipwayError, conflicts, masking
+from components import SlipwayError, conflicts, masking, surroundings
 from flows.machinery import checkout, register, server
 from flows.machinery.process import terminable
 
@@ -70,6 +70,7 @@ def main(words: list[str] | None = None) -> int:
 
 def run(flow: str, options: dict[str, Any]) -> int:
     """Run a flow; return the exit code: 0 done, 1 something failed and was said, 130 interrupted."""
+    surroundings.settle()
     for name, value in PREFECT.items():
         os.environ.setdefault(name, value)
     logging.raiseExceptions = False

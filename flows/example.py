@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 
-from components import SlipwayError, near, params, recipes
+from components import SlipwayError, locks, near, params, recipes
 from components.data import download
 from components.files import read_json, write_json
 from components.tracking import connection
@@ -103,8 +103,8 @@ def run(name: str, folder: Path | None, retrain: Callable[[], object]) -> None:
     folder = folder.expanduser().resolve() if folder is not None else None
     place = home / WORKSPACES / name
     place.parent.mkdir(exist_ok=True)
-    with checkout.alone(place.with_suffix(".lock")):
-        with checkout.alone(place.with_name(".lock")):  # what several examples must not do at once
+    with locks.alone(place.with_suffix(".lock"), checkout.WAITING):
+        with locks.alone(place.with_name(".lock"), checkout.WAITING):  # what several examples must not do at once
             _prepare(name, place)
         made_of = _made_of(example, place)
         known = read_json(place / INGESTED_FILE) if (place / INGESTED_FILE).exists() else None

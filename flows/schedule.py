@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components import SlipwayError
-from flows.machinery import checkout, logs, server
+from components import SlipwayError, locks
+from flows.machinery import logs, server
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -36,7 +36,7 @@ def run(cron: str, force: bool) -> None:
     """
     LOCK.parent.mkdir(exist_ok=True)
     # two would be the same deployment for Prefect, and the one that ends would pause the other's
-    with checkout.alone(LOCK, "a schedule is already running in this checkout ({holder}): stop it first"):
+    with locks.alone(LOCK, "", "a schedule is already running in this checkout ({holder}): stop it first"):
         _run(cron, force)
 
 

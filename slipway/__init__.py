@@ -46,7 +46,10 @@ def predict(
     import pandas
     import pyarrow as pa
 
+    from components import surroundings
     from components.stages import predict as stage
+
+    surroundings.pass_proxies_by()
 
     index, given = None, examples
     if isinstance(examples, str | Path):

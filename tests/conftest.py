@@ -76,10 +76,10 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Clone the project, with what is not committed yet, into a folder of its own."""
+    """Clone the project, with what is not committed yet, into a folder of its own, alone in another."""
 
     def _checkout(name: str) -> Path:
-        target = tmp_path_factory.mktemp(name) / name
+        target = tmp_path_factory.mktemp(name) / f"{name} #1 (50%) ü"  # as strangers call their folders
         subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(target)], check=True)
         listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         files = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")

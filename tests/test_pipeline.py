@@ -111,6 +111,7 @@ def test_a_stage_declares_the_modules_of_the_project_that_shape_its_outputs(name
         "components/params/__init__.py",  # params.yaml is a dependency by its keys
         "components/files.py",
         "components/shipped.py",
+        "components/surroundings.py",
         "components/temporary.py",
     }  # they do not shape what is written
     declared = [path for path in paths(STAGES[name]["deps"]) if path.startswith("components/")]

@@ -1,26 +1,23 @@
 """Changes to the folder of a dataset: one at a time, all of it or nothing, and nothing of the user's goes."""
 
-import fcntl
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from components import SlipwayError
+from components import SlipwayError, locks
 from components.data import versions
 from components.files import beside, replacing, sync
+
+WAITING = "another ingest is working beside this dataset ({holder}); waiting until it ends"
 
 
 @contextmanager
 def alone(data: Path) -> Iterator[None]:
     """Let one ingest at a time work beside a dataset; others wait."""
-    place = os.open(data.resolve().parent, os.O_RDONLY)
-    try:
-        fcntl.flock(place, fcntl.LOCK_EX)
+    with locks.alone(locks.place(data.resolve().parent, "ingest"), WAITING):
         yield
-    finally:
-        os.close(place)
 
 
 def must_lie_outside(data: Path, sources: Iterable[object]) -> None:

@@ -18,6 +18,7 @@ from components import shipped, targets
 from components.files import read_json, sha256, write_csv
 from components.params import Params
 from components.recipes import networks
+from components.streams import stream
 from components.training import (
     augment,
     checkpoint,
@@ -61,7 +62,7 @@ def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any
     if progress.epochs:
         print(f"resuming after epoch {len(progress.epochs)} of {params.train.epochs}", flush=True)
     metric = targets.of(manifest["target"]).metric
-    with runs.training(params, key, manifest, hardware) as live:
+    with runs.training(params, key, manifest, hardware, resumes=bool(progress.epochs)) as live:
         if not progress.epochs:
             pretraining.run(model, params, arrays, manifest, folder / "pretraining", live)
             _show(params, arrays, read, live)
@@ -112,5 +113,5 @@ def _show(params: Params, arrays: Path, manifest: dict[str, Any], live: "Trainin
         return
     rows = min(32, manifest["rows"]["train"])
     before = {name: np.load(arrays / "train" / f"{name}.npy", mmap_mode="r")[:rows] for name in manifest["inputs"]}
-    after, _ = change(before, np.zeros((rows, 1), np.float32), np.random.default_rng([params.seed, 0, 0]))
+    after, _ = change(before, np.zeros((rows, 1), np.float32), stream(params.seed, "examples shown"))
     live.figure(*augment.shown(before, after, spec))

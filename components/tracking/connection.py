@@ -110,6 +110,21 @@ def _warn_of_old_store(folder: Path) -> None:
 
 
 @contextlib.contextmanager
+def announced() -> Iterator[None]:
+    """Name the store in the environment, where MLflow's own code looks for it in places.
+
+    It would open the one of the current folder, and escape the path's spaces: a folder of that name beside ours.
+    """
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    os.environ["MLFLOW_TRACKING_URI"] = uri()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MLFLOW_TRACKING_URI"]
+
+
+@contextlib.contextmanager
 def plainly(doing: str) -> Iterator[None]:
     """Turn what MLflow, its HTTP client, database or artefact store raises into a SlipwayError without credentials."""
     try:

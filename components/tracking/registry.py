@@ -3,13 +3,10 @@
 Only tracking.py and this file do something in MLflow.
 """
 
-import fcntl
-import hashlib
+import contextlib
 import json
-import os
 import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from components import SlipwayError, recipes, shipped, temporary
+from components import SlipwayError, locks, recipes, shipped, temporary
 from components.files import model_digest, read_json
 from components.params import Params
 from components.reports import card, results
@@ -33,6 +30,7 @@ MAX_TURN_SECONDS = 60.0  # that a lock stays unchanged before its holder is take
 # What components/serving/onnx_model.py imports.
 SERVING_PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pyarrow", "pydantic")
 TAGS_OF_RUN = ("mlflow.source.git.commit", "slipway.dirty", "slipway.dvc_experiment")  # as on the run
+WAITING = "another `register` is using this registry ({holder}); waiting for it ..."
 MLFLOW_TYPES = {
     "string": "string",
     "double": "double",
@@ -44,17 +42,11 @@ MLFLOW_TYPES = {
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Let one `register` at a time of this user on this machine work on a store; others wait.
+    """Let one `register` at a time of this project work on its store; others wait.
 
     This spares them doing the same work twice; what two machines must not do at once, they do in turn (see `turn`).
     """
-    name = hashlib.sha256(f"{os.getuid()} {connection.uri()}".encode()).hexdigest()[:16]
-    with Path(tempfile.gettempdir(), f"slipway-{name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("another `register` is using this registry; waiting for it ...", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with locks.alone(locks.place(connection.root(), "register"), WAITING):
         yield
 
 
@@ -150,7 +142,7 @@ def add(params: Params, build: Path, run_id: str, digest: str, example: pa.Table
         **{key: of_run[key] for key in TAGS_OF_RUN if key in of_run},
         **provenance.experiment(),  # the run was there before `retrain` saved its experiment
     }
-    with turn(params.name):  # another machine may have made it while this one wrote the model
+    with turn(params.name), connection.announced():  # another machine may have made it while this one wrote the model
         return find(params.name, digest) or client.create_model_version(
             params.name, f"models:/{model_id}", run_id, tags=tags, model_id=model_id, await_creation_for=60
         )
@@ -160,13 +152,17 @@ def _logged(params: Params, build: Path, run_id: str, digest: str, example: pa.T
     """Return the id of the run's logged model of that digest; one that was left half-made is made anew."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
     from mlflow.models import Model
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     client = connection.client()
     run = client.get_run(run_id)
     query = f"source_run_id = '{run_id}' AND tags.`slipway.model` = '{digest}'"
     for model in client.search_logged_models([run.info.experiment_id], query):
         if model.status != LoggedModelStatus.READY:
-            client.delete_logged_model(model.model_id)
+            client.delete_logged_model(model.model_id)  # in the store alone: what was written of it goes, too
+            written: Any = get_artifact_repository(model.artifact_location)  # untyped
+            with contextlib.suppress(Exception):
+                written.delete_artifacts()
         elif trusted.TAG in model.tags:  # else of an older version of Slipway
             return str(model.model_id)
     made = client.create_logged_model(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from components import SlipwayError, recipes
+from components import SlipwayError, recipes, temporary
 from components.files import model_digest, read_json, sha256
 from components.masking import mask
 from components.params import Params
@@ -93,22 +93,33 @@ def _start(params: Params, key: str) -> "Run":
     return client().create_run(experiment(params.name), run_name=f"{params.recipe}-{key[:8]}")
 
 
+def _bury(name: str) -> None:
+    """Mark the runs of trainings whose process is dead as killed."""
+    for run in client().search_runs([experiment(name)], "attributes.status = 'RUNNING'"):
+        if temporary.is_dead(run.data.tags.get("slipway.process", "")):
+            client().set_terminated(run.info.run_id, "KILLED")
+
+
 @contextlib.contextmanager
-def training(params: Params, key: str, manifest: dict[str, Any], device: dict[str, Any]) -> Iterator[Training]:
-    """Track a training: a new run, or the unfinished one of the same `key`.
+def training(
+    params: Params, key: str, manifest: dict[str, Any], device: dict[str, Any], *, resumes: bool = False
+) -> Iterator[Training]:
+    """Track a training: a new run, or the unfinished one of the same `key`; any of that key where it `resumes`.
 
     `key` is a digest of everything the training depends on, `manifest` that of build/arrays, `device` what
     it runs on. Raises SlipwayError where MLflow does not answer now; one that is lost later is no error.
     """
     check()
     with plainly("start a run"):
+        _bury(params.name)
         run = _find(params.name, training=key)
-        if run is None or run.info.status == "FINISHED":
+        if run is None or (run.info.status == "FINISHED" and not resumes):
             run = _start(params, key)
         else:
             client().update_run(run.info.run_id, status="RUNNING")
         tags = {f"hardware.{name}": value for name, value in device.items()}
-        _describe(run, params, manifest, tags | {"slipway.training": key})
+        own = {"slipway.training": key, "slipway.process": temporary.owner()}
+        _describe(run, params, manifest, tags | own)
         tracked = Training(client(), run, mask(uri()))
     try:
         yield tracked

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from components import SlipwayError
+from components import SlipwayError, surroundings
 from components.params import Params
 
 
@@ -21,11 +21,16 @@ def start(params: Params) -> dict[str, str | int | float]:
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    if not surroundings.home_is_writable():  # Keras would then read /tmp/.keras, which anybody can write
+        os.environ.setdefault("KERAS_HOME", os.devnull)
     with _quiet():
         import keras
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
+        keras.config.set_floatx("float32")  # whatever a user's ~/.keras/keras.json says
+        keras.config.set_epsilon(1e-7)
+        keras.config.set_image_data_format("channels_last")
     wanted = params.train.device
     if wanted == "gpu" and not gpus:
         raise SlipwayError(

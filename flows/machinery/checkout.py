@@ -1,20 +1,20 @@
 """The checkout that a flow works in: its lock, DVC's repository on it, the flow's child processes."""
 
-import fcntl
 import logging
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components import SlipwayError, conflicts, files
+from components import SlipwayError, conflicts, files, locks
 from flows.machinery.process import Children, Running
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
+
+WAITING = "another run is using this checkout ({holder}); waiting until it ends"
 
 
 @dataclass
@@ -53,7 +53,12 @@ def opened() -> Iterator[Checkout]:
         repo = Repo()
     except NotDvcRepoError:
         raise SlipwayError(f"{Path.cwd()} is not a DVC repository: run this in the project's root") from None
-    with alone(Path(repo.tmp_dir, "slipway.lock")), Children() as children:
+    with locks.alone(Path(repo.tmp_dir, "slipway.lock"), WAITING) as held, Children() as children:
+        if not (held or repo.config["core"].get("hardlink_lock")):
+            raise SlipwayError(
+                f"{repo.tmp_dir}: its file system has no locks, and DVC needs them: `dvc config --local "
+                "core.hardlink_lock true` lets it do without, or move the project to a local disk"
+            )
         files.sweep(Path(), *(Path(place) for place, *_ in os.walk("build")))  # of processes that were killed
         _opened.append(Checkout(repo, children))
         try:
@@ -61,28 +66,3 @@ def opened() -> Iterator[Checkout]:
         finally:
             _opened.clear()
             repo.close()
-
-
-@contextmanager
-def alone(path: Path, refusal: str = "") -> Iterator[None]:
-    """Hold a lock for the block; first wait for the run that holds it, and say which it is.
-
-    With a `refusal` nothing waits: SlipwayError with that text, in which {holder} stands for who holds it.
-    """
-    with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            if refusal:
-                raise SlipwayError(refusal.format(holder=holder)) from None
-            print(f"another run is using this checkout ({holder}); waiting until it ends", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        file.truncate(0)
-        file.write(f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        file.flush()
-        try:
-            yield
-        finally:
-            file.truncate(0)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from components import SlipwayError, temporary
+from components import SlipwayError, surroundings, temporary
 from components.masking import mask
 
 # What a group of processes is sent when it must end, and how many seconds it then has. SIGINT comes first
@@ -42,7 +42,10 @@ class Children:
 
     def __enter__(self) -> "Children":
         self._room = temporary.folder()
-        self._environment = {"TMPDIR": str(self._room.__enter__())}
+        room = self._room.__enter__()
+        self._environment = {"TMPDIR": str(room)}
+        if not surroundings.home_is_writable():  # it would make a folder, and say so, in each process
+            self._environment["MPLCONFIGDIR"] = os.environ.get("MPLCONFIGDIR") or str(room / "matplotlib")
         return self
 
     def __exit__(self, *error: Any) -> None:

@@ -18,13 +18,16 @@ from tests.e2e.conftest import Clone, working_in
 
 pytestmark = pytest.mark.e2e
 RETRAIN = ("slipway", "run")
+# Of a company: every address by a proxy, here one that nobody serves, no exceptions; and a machine without a language.
+COMPANY = {f"{kind}_PROXY": "http://127.0.0.1:9" for kind in ("HTTP", "HTTPS", "ALL")}
+COMPANY |= {name.lower(): value for name, value in COMPANY.items()} | {"LC_ALL": "POSIX"}
 
 
 @pytest.fixture(scope="module")
 def ran(clone: Callable[[str], Clone]) -> tuple[Clone, str]:
-    """A clone in which the main job ran once, and what it said."""
+    """A clone in which the main job ran once, behind a proxy, and what it said."""
     fresh = clone("project")
-    return fresh, fresh.run(*RETRAIN)
+    return fresh, fresh.run(*RETRAIN, **COMPANY)
 
 
 def test_one_command_leads_to_a_champion(ran: tuple[Clone, str]) -> None:
@@ -36,6 +39,7 @@ def test_one_command_leads_to_a_champion(ran: tuple[Clone, str]) -> None:
     assert project.versions() == {"digits 1": {"champion", "challenger"}}
     assert read_json(project.path / "build/evaluation/metrics.json")["accuracy"] > 0.9
     assert not (project.home / ".prefect").exists()  # nothing in the user's home
+    assert list(project.path.parent.iterdir()) == [project.path]  # nor beside the clone
 
 
 def test_every_digest_leads_everywhere(ran: tuple[Clone, str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from components import SlipwayError, params
+from components import SlipwayError, params, temporary
 from components.files import read_json, write_json
 from components.masking import mask
 from components.reports import results
@@ -206,8 +206,23 @@ def test_a_killed_training_goes_on_in_its_own_run(project: Path) -> None:
     assert again.run_id == run.run_id
     history = connection.client().get_metric_history(run.run_id, "step_loss")
     assert [metric.step for metric in history] == [1, 2, 3, 4]
+    # killed at the very end, it has its checkpoint still
+    with runs.training(params.load(), "b" * 32, manifest(), DEVICE, resumes=True) as last:
+        last.done(fabricate.digest(project))
+    assert last.run_id == run.run_id
     # made anew from scratch, it is another run
     assert train(project, key="b" * 32) != run.run_id
+
+
+@pytest.mark.usefixtures("project")
+def test_a_training_that_was_killed_and_given_up_is_not_shown_as_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    owners = {"e": "1-1-" + temporary.owner()[-4:], "f": temporary.owner()}  # process 1 did not start in tick 1
+    for key, owner in owners.items():
+        run = runs._start(params.load(), key * 32)
+        connection.client().set_tag(run.info.run_id, "slipway.process", owner)
+    with runs.training(params.load(), "d" * 32, manifest(), DEVICE):
+        found = {run.info.run_name: run.info.status for run in connection.client().search_runs(["1"])}
+    assert found == {"images-eeeeeeee": "KILLED", "images-ffffffff": "RUNNING", "images-dddddddd": "RUNNING"}
 
 
 @pytest.mark.usefixtures("project")

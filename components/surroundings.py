@@ -1,0 +1,49 @@
+"""What our processes need of the environment they were started in: called first by every command."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+def settle() -> None:
+    """Set what is lacking, for this process and those that it starts.
+
+    What is served on loopback is never asked for by way of a proxy; text is UTF-8 in what we start, and what a
+    terminal cannot show is written out here.
+    """
+    pass_proxies_by()
+    os.environ.setdefault("PYTHONUTF8", "1")  # https://peps.python.org/pep-0540/: whatever LANG and LC_ALL say
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def pass_proxies_by() -> None:
+    """See that no proxy of the environment is asked for what is on loopback; a user's own exceptions stay."""
+    proxies = [name for every in PROXIES for name in (every, every.upper()) if os.environ.get(name)]
+    if not proxies:
+        return  # macOS has its own list of what no proxy is asked for, and one of ours would replace it
+    known = [host.strip() for name in ("no_proxy", "NO_PROXY") for host in os.environ.get(name, "").split(",")]
+    text = ",".join(dict.fromkeys([*filter(None, known), *LOOPBACK]))
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = text
+    socks = [name for name in proxies if os.environ[name].lower().startswith("socks")]
+    if socks and importlib.util.find_spec("socksio") is None:  # Prefect's client fails on its mere mention
+        for name in socks:
+            del os.environ[name]
+        print(
+            f"warning: {', '.join(socks)}: a SOCKS proxy needs the package socksio, which is not installed; it is not "
+            "used here",
+            file=sys.stderr,
+        )
+
+
+def home_is_writable() -> bool:
+    """Return whether this user has a HOME to write to."""
+    try:
+        return os.access(Path.home(), os.W_OK)
+    except RuntimeError:  # no HOME, and nobody knows this user
+        return False

@@ -1,0 +1,108 @@
+"""What the environment of a stranger may hold: proxies, a locale of ASCII, a HOME that cannot be written, no locks."""
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components import SlipwayError, locks, surroundings
+from tests.conftest import ROOT
+
+PROXY = "http://127.0.0.1:9"
+
+
+def clean(monkeypatch: pytest.MonkeyPatch, **environment: str) -> None:
+    for name in (*surroundings.PROXIES, "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_loopback_never_goes_through_a_proxy_and_a_users_exceptions_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    clean(monkeypatch, ALL_PROXY=PROXY, NO_PROXY="example.org, .local", no_proxy="other.org")
+    surroundings.pass_proxies_by()
+    expected = "other.org,example.org,.local,127.0.0.1,localhost,::1"
+    assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == expected
+    surroundings.pass_proxies_by()
+    assert os.environ["NO_PROXY"] == expected
+    import requests.utils
+
+    assert requests.utils.should_bypass_proxies("http://127.0.0.1:5000/api", None)
+    assert not requests.utils.should_bypass_proxies("http://elsewhere.org/", None)
+
+
+def test_without_a_proxy_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On macOS a list of ours would take the place of the system's own settings."""
+    clean(monkeypatch)
+    surroundings.pass_proxies_by()
+    assert "NO_PROXY" not in os.environ and "no_proxy" not in os.environ
+
+
+def test_a_socks_proxy_that_nothing_here_can_use_is_told_and_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean(monkeypatch, ALL_PROXY="socks5://user:secret@127.0.0.1:9", http_proxy=PROXY)
+    surroundings.pass_proxies_by()
+    said = capsys.readouterr().err
+    assert "ALL_PROXY" in said and "socksio" in said and "secret" not in said
+    import httpx
+
+    httpx.Client().close()  # fails where a SOCKS proxy is named
+    assert os.environ["http_proxy"] == PROXY
+
+
+def test_a_terminal_of_ascii_gets_letters_written_out() -> None:
+    code = "from components import surroundings; surroundings.settle(); import os; print('ü', os.environ['PYTHONUTF8'])"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUTF8"}
+    environment |= {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT), "LC_ALL": "C"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "\\xfc 1\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_told_and_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    def refused(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with locks.alone(tmp_path / "a.lock", "waiting for {holder}") as held:
+        assert not held
+    assert f"{tmp_path}: its file system has no locks ({os.strerror(number)})" in capsys.readouterr().err
+
+
+def test_a_run_on_a_file_system_without_locks_says_what_dvc_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.machinery import checkout
+    from tests.flowing import initialised
+
+    initialised(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def refused(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with pytest.raises(SlipwayError, match=r"dvc config --local core\.hardlink_lock true"), checkout.opened():
+        pass
+    with (tmp_path / ".dvc/config.local").open("a") as config:
+        config.write("[core]\n    hardlink_lock = true\n")
+    with checkout.opened():
+        assert (tmp_path / ".dvc/tmp/slipway.lock").exists()
+
+
+def test_no_lock_lies_where_others_could_make_it_first(tmp_path: Path) -> None:
+    assert locks.place(tmp_path, "register").parent == tmp_path
+    (tmp_path / ".dvc").mkdir()
+    assert locks.place(tmp_path, "register") == tmp_path / ".dvc/tmp/slipway-register.lock"
+    code = [path for room in ("components", "flows", "slipway") for path in (ROOT / room).rglob("*.py")]
+    shared = [path.name for path in code if "gettempdir" in path.read_text() or '"/tmp' in path.read_text()]
+    assert shared == ["temporary.py"]  # whose folders have random names
