@@ -282,3 +282,35 @@ def test_a_speaker_is_on_one_side(repo: Path, capsys: pytest.CaptureFixture[str]
     assert "speaker" in pq.read_table("data/voices.parquet").column_names
     found = sides()
     assert len(found) == 30 and all(len(side) == 1 for side in found.values())
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_texts_of_an_author_stay_on_one_side(repo: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    rows = range(200)
+    table = pd.DataFrame({"said": [f"text {row}" for row in rows], "mood": [["good", "bad"][row % 2] for row in rows]})
+    table["user"], table["day"] = [row // 5 for row in rows], pd.date_range("2024-01-01", periods=200)
+    table.to_csv("said.csv", index=False)
+    table.to_json("said.jsonl", orient="records", lines=True, date_format="iso", date_unit="s")
+    table.to_parquet("said.parquet")
+    options = [f"said.{kind}", "--text", "said", "--label", "mood"]
+    ingest("text", *options)
+    assert "user: looks like a group (40 different values in 200 rows)" in capsys.readouterr().out
+    for option, groups in (("group=user", 40), ("time=day", 200)):
+        subprocess.run(["git", "add", "--all"], check=True)
+        ingest("text", *options, "--replace", "--split-by", option)
+        found = sides()
+        assert len(found) == groups and all(len(side) == 1 for side in found.values())
+    assert main(["ingest", "text", *options, "--replace", "--split-by", "group=author"]) == 1
+    assert "no column 'author' (there are: day, mood, said, user)" in capsys.readouterr().err
+
+
+def test_text_files_of_an_author_stay_on_one_side(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for row in range(120):
+        file = Path("said") / "ab"[row % 2] / f"u{row // 4}-{row}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"text {row}")
+    ingest("text", "said", "--pattern", "{user}-{number}", "--split-by", "group=user")
+    found = sides()
+    assert len(found) == 30 and all(len(side) == 1 for side in found.values())
+    assert main(["ingest", "text", "said", "--split-by", "group=user", "--replace"]) == 1
+    assert "--split-by group=user: --pattern has no 'user' (there are: none)" in capsys.readouterr().err
