@@ -42,10 +42,11 @@ run: $(READY)
 ui: $(READY)
 	@slipway ui
 
-# e.g. make schedule CRON="0 3 * * 1"
+# e.g. make schedule CRON="0 3 * * 1" TIME_ZONE=Europe/Berlin
 CRON ?= 0 3 * * *
+TIME_ZONE ?= UTC
 schedule: $(READY)
-	@slipway schedule "$(CRON)"
+	@slipway schedule "$(CRON)" --time-zone "$(TIME_ZONE)"
 
 # e.g. make example NAME=income, or offline: make example NAME=income FROM=../shared/datasets/adult
 example: $(READY)

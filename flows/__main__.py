@@ -34,8 +34,10 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "Stay in the foreground and do what `run` does on schedule, until Ctrl-C; a missed run is reported as an error."
     )
     schedule = commands.add_parser("schedule", help="run on a schedule", description=text)
-    help_text = 'cron expression, in UTC: "0 3 * * *" is every night at 03:00, "0 3 * * 1" every Monday at 03:00'
+    help_text = 'cron expression: "0 3 * * *" is every night at 03:00, "0 3 * * 1" every Monday at 03:00'
     schedule.add_argument("cron", metavar="SCHEDULE", help=help_text)
+    help_text = "time zone that the schedule is in, such as Europe/Berlin (default: UTC)"
+    schedule.add_argument("--time-zone", default="UTC", metavar="ZONE", help=help_text)
     for command in (once, schedule):
         command.add_argument("--force", action="store_true", help="run every stage, even if nothing has changed")
     help_text = "run the code of a champion that is not as Slipway registered it, now and from now on"
@@ -87,7 +89,7 @@ def run(flow: str, options: dict[str, Any]) -> int:
             if options.get("cron") is not None:
                 from flows import schedule
 
-                schedule.run(options["cron"], options["force"])
+                schedule.run(options["cron"], options["force"], options.get("time_zone", "UTC"))
                 return 0
             return _once(options["force"], trust=options.get("trust", False))
     except SlipwayError as error:

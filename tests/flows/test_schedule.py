@@ -1,12 +1,13 @@
 import re
 import signal
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from components import SlipwayError
 from flows import schedule
 from flows.machinery import logs, server
 from tests.flowing import end, flows, repository, serving, started, until
@@ -21,8 +22,66 @@ def path(tmp_path: Path) -> Path:
 
 def test_the_next_moment_of_a_schedule() -> None:
     noon = datetime(2026, 11, 27, 12, tzinfo=UTC)
-    assert schedule._after("* * * * *", noon) == noon.replace(minute=1)  # not the moment itself
-    assert schedule._after("0 3 * * 1", noon) == datetime(2026, 11, 30, 3, tzinfo=UTC)
+    assert schedule._after("* * * * *", "UTC", noon) == noon.replace(minute=1)  # not the moment itself
+    assert schedule._after("0 3 * * 1", "UTC", noon) == datetime(2026, 11, 30, 3, tzinfo=UTC)
+    assert schedule._after("0 14 * * *", "America/New_York", noon) == noon.replace(hour=19)
+    assert schedule._after("0 14 * * *", "America/New_York", noon.replace(month=7)) == noon.replace(month=7, hour=18)
+
+
+def test_a_moment_is_said_in_utc_and_where_it_differs_in_the_zone_and_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = datetime(2026, 11, 28, 19, tzinfo=UTC)
+    try:
+        monkeypatch.setenv("TZ", "America/New_York")
+        time.tzset()
+        assert schedule._spelled(moment, "UTC") == "2026-11-28 19:00 UTC (2026-11-28 14:00 local time)"
+        assert schedule._spelled(moment, "America/New_York") == (
+            "2026-11-28 19:00 UTC (2026-11-28 14:00 America/New_York)"
+        )
+        assert schedule._spelled(moment, "Asia/Tokyo").endswith(
+            "(2026-11-29 04:00 Asia/Tokyo, 2026-11-28 14:00 local time)"
+        )
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlinn", "+01:00", ""])
+def test_a_schedule_in_no_zone_is_refused(zone: str) -> None:
+    with pytest.raises(SlipwayError, match=r"time.zone"):
+        schedule._check("0 3 * * *", zone)
+
+
+@pytest.mark.e2e
+def test_missed_runs_become_one(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Six runs are overdue, as after an outage: the last one stays, the others are cancelled, and it is said once."""
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.objects import State
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.states import Scheduled
+
+    @flow(name="retrain")
+    def nothing() -> None: ...
+
+    with (
+        serving(tmp_path / "prefect", server.free_port()) as url,
+        temporary_settings({PREFECT_API_URL: url}),
+        get_client(sync_client=True) as client,
+    ):
+        flow_id = client.create_flow(nothing)
+        deployment = client.create_deployment(flow_id, schedule.NAME)
+        now = datetime.now(UTC)
+        for minutes in range(-6, 3):
+            due: State[None] = Scheduled(scheduled_time=now + timedelta(minutes=minutes, seconds=-5))
+            client.create_flow_run_from_deployment(deployment, state=due)
+        schedule._join_missed()
+        said = capfd.readouterr().err
+        schedule._join_missed(client)
+        found = sorted(client.read_flow_runs(), key=lambda run: run.expected_start_time or now)
+    states = [run.state_type.value for run in found if run.state_type]
+    assert states == ["CANCELLED"] * 6 + ["SCHEDULED"] * 3
+    assert "6 runs were missed since" in said
+    assert "missed" not in capfd.readouterr().err
 
 
 @pytest.mark.e2e
