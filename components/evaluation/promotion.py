@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from components import SlipwayError, nearest
 from components.evaluation import metrics
 from components.evaluation.bootstrap import Difference
+from components.evaluation.examples import Examples
 from components.evaluation.slices import MIN_SLICE_ROWS
 from components.params import Params, Register
 
@@ -37,6 +40,20 @@ class Rival:
 def score(params: Params) -> str:
     """Name the metric that is compared: register.score, or the one that suits the target."""
     return params.register_.score or metrics.score(params.target(), params.costs)
+
+
+def check(params: Params) -> None:
+    """Raise SlipwayError where register.score names no metric of the target, before anything is trained for it."""
+    if params.register_.score is None:
+        return
+    target = params.target()
+    row = target.encode([])
+    scale = np.ones((2, len(target.names)))
+    examples = Examples(np.zeros((2, *row.shape[1:]), row.dtype), scale, target, deviation=scale[0], scale=scale)
+    known = metrics.measure(replace(examples, costs=params.cost_matrix()))[0]
+    if params.register_.score not in known:
+        hint = nearest(params.register_.score, sorted(known))
+        raise SlipwayError(f"params.yaml: register.score: no such metric {params.register_.score!r}; {hint}")
 
 
 def gates(settings: Register, values: Mapping[str, float]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """What decides on a promotion, on numbers alone; the registry is in tests/stages/test_register.py."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components import params
+from components import SlipwayError, params
 from components.evaluation import bootstrap, metrics, promotion, tested
 from components.evaluation.bootstrap import Difference
 from components.evaluation.examples import Examples
@@ -236,3 +237,15 @@ def test_a_comparison_on_some_of_the_examples_says_on_how_many() -> None:
     assert "on the 60 of 150 test examples that are test for both" in decided(found)[1]
     few = promotion.Rival("3", 4, 150, problem="it cannot be compared")
     assert decided(few) == (False, "it cannot be compared")
+
+
+@pytest.mark.parametrize("kind", ["single_label", "multi_label", "regression"])
+def test_a_score_that_is_no_metric_is_told_before_the_training(kind: str) -> None:
+    task = {"single_label": {"labels": ["a", "b"]}, "multi_label": {"labels": ["a", "b"], "several": True}}
+    recipe, section = ("images", task[kind]) if kind in task else ("tabular", {"numeric": ["x"], "targets": ["y"]})
+    content = {"name": "a", "recipe": recipe, recipe: section}
+    for score in (None, "f1_macro" if kind != "regression" else "r2"):
+        promotion.check(params.check(content | {"register": {"score": score}}, Path("params.yaml")))
+        content = {"name": "a", "recipe": recipe, recipe: section}
+    with pytest.raises(SlipwayError, match=r"register\.score: no such metric 'f1_makro'"):
+        promotion.check(params.check(content | {"register": {"score": "f1_makro"}}, Path("params.yaml")))
