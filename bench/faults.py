@@ -18,6 +18,7 @@ import collections
 import json
 import os
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -25,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,20 +36,17 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parent.parent
 KINDS = ("lost", "doubled", "running", "shown", "disk")
 HOW = {"the run": 0.6, "all of it": 0.2, "any one process": 0.2}  # what is killed, and how often
-END_SECONDS = 20.0  # that what was started by a killed run has to end
-RUN_SECONDS = 900.0
+END_SECONDS, RUN_SECONDS = 20.0, 900.0  # that what a killed run started has to end, and a run to finish
 COMMAND = [sys.executable, "-m", "flows", "run"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50, metavar="N", help="number of kills (default: %(default)s)")
-    parser.add_argument(
-        "--chain", type=int, default=1, metavar="N", help="kills in a row before a run is let finish (default: 1)"
-    )
+    parser.add_argument("--chain", type=int, default=1, metavar="N", help="kills before a run may finish (default: 1)")
     parser.add_argument("--seed", type=int, default=1, help="of the moments and victims (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=3, help="of the training (default: %(default)s)")
-    parser.add_argument("--keep", action="store_true", help="keep the clone")
+    parser.add_argument("--keep", action="store_true", help="keep the clone, in the temporary folder")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench" / "faults.json")
     options = parser.parse_args()
     room = Path(tempfile.mkdtemp(prefix="faults-")).resolve()
@@ -59,18 +57,14 @@ def main() -> None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(report, indent=2) + "\n")
         tell(report, options.out)
-        if options.keep:
-            print(f"kept: {room}")
-        else:
+        if not options.keep:
             shutil.rmtree(room, ignore_errors=True)
 
 
 def tell(report: dict[str, Any], out: Path) -> None:
     victims = collections.Counter(moment["victim"] for moment in report["moments"])
-    print(
-        f"\n{report['kills']} kills ({', '.join(f'{count} of {name}' for name, count in victims.items())}), each "
-        f"followed by a run; {report['completed']} runs were let finish"
-    )
+    of = ", ".join(f"{count} of {name}" for name, count in victims.items())
+    print(f"\n{report['kills']} kills ({of}), each followed by a run; {report['completed']} runs were let finish")
     for kind in KINDS:
         print(f"{kind:<8} {len(report['found'][kind])}")
         for line in report["found"][kind]:
@@ -94,9 +88,14 @@ def faults(room: Path, options: argparse.Namespace, report: dict[str, Any]) -> N
         for _ in range(min(options.chain, options.kills - report["kills"])):
             victim = draw.choices(list(HOW), list(HOW.values()))[0]
             moment = draw.uniform(0, seconds)
+            began = time.monotonic()
             killed = kill(room, moment, victim, draw)
-            if not killed:
-                break  # it was faster
+            if killed.startswith("exit code"):
+                note(report, "lost", number, f"a run after a kill did not end well: {killed[-600:]}")
+            if not killed or killed.startswith("exit code"):
+                seconds = time.monotonic() - began  # it was faster: the machine is less busy now
+                break
+            seconds *= 1.2 if moment > 0.9 * seconds else 1.0  # and the other way round
             report["kills"] += 1
             report["moments"].append({"round": number, "seconds": round(moment, 2), "victim": victim, "at": killed})
             for line in still_running(room):
@@ -110,10 +109,8 @@ def faults(room: Path, options: argparse.Namespace, report: dict[str, Any]) -> N
                 note(report, "lost", number, "nor did the one after it")
         for kind, line in checked(room, clone, before):
             note(report, kind, number, line)
-        last, took = report["moments"][-1]["at"] if report["moments"] else "", time.monotonic() - started
-        print(
-            f"{report['kills']} of {options.kills} kills, the last {last}; the next run took {took:.0f} s", flush=True
-        )
+        last = report["moments"][-1]["at"] if report["moments"] else ""
+        print(f"{report['kills']} kills; last: {last}; next run: {time.monotonic() - started:.0f} s", flush=True)
 
 
 def note(report: dict[str, Any], kind: str, number: int, line: str) -> None:
@@ -180,17 +177,15 @@ def kill(room: Path, moment: float, victim: str, draw: random.Random) -> str:
     while time.monotonic() < until and process.poll() is None:
         time.sleep(0.01)
     if process.poll() is not None:
-        return ""
-    family = psutil.Process(process.pid).children(recursive=True)
-    at = " + ".join(sorted({word for word in map(_called, family) if word})) or "start"
+        return "" if process.returncode == 0 else f"exit code {process.returncode}\n{(room / 'said').read_text()}"
     own = psutil.Process(process.pid)
+    family = own.children(recursive=True)
+    at = " + ".join(sorted({word for word in map(_called, family) if word})) or "start"
     targets = {"the run": [own], "all of it": [own, *family], "any one process": [draw.choice(family or [own])]}[victim]
     at = f"{at}; killed: {victim}" + (f", {_called(targets[0])}" if victim == "any one process" else "")
     for target in targets:
-        try:
+        with suppress(psutil.NoSuchProcess):
             target.kill()
-        except psutil.NoSuchProcess:
-            continue
     process.wait(RUN_SECONDS)
     return at
 
@@ -198,14 +193,11 @@ def kill(room: Path, moment: float, victim: str, draw: random.Random) -> str:
 def _called(process: psutil.Process) -> str:
     """Name what a process of ours does: the stage, DVC's node, the server."""
     try:
-        words = process.cmdline()
+        words = " ".join(process.cmdline())
     except psutil.Error:
         return ""
-    for mark in ("components", "prefect", "worker.py", "uvicorn"):
-        for at, word in enumerate(words):
-            if Path(word).name == mark:
-                return " ".join([mark, *words[at + 1 : at + 2]]) if mark == "components" else mark
-    return next((f"dvc {words[at + 1]}" for at, word in enumerate(words[:-1]) if word.endswith("step.py")), "")
+    found = re.search(r"components \w+|step\.py \S+|prefect server|worker\.py|uvicorn", words)
+    return found[0] if found else ""
 
 
 def still_running(room: Path) -> list[str]:
@@ -215,26 +207,21 @@ def still_running(room: Path) -> list[str]:
         time.sleep(0.2)
     lines = []
     for process in found:
-        try:
+        with suppress(psutil.NoSuchProcess):
             lines.append(" ".join(process.cmdline())[:200])
             process.kill()
-        except psutil.NoSuchProcess:
-            continue
     return lines
 
 
 def _processes(room: Path) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
-        try:
-            inside = Path(process.cwd()).is_relative_to(room)
-            if inside and process.status() != psutil.STATUS_ZOMBIE:
+        with suppress(psutil.Error, OSError):
+            if Path(process.cwd()).is_relative_to(room) and process.status() != psutil.STATUS_ZOMBIE:
                 yield process
-        except (psutil.Error, OSError):
-            continue
 
 
 def rows(database: Path, query: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(database)) as connection:
         return connection.execute(query).fetchall()
 
 
