@@ -1,0 +1,85 @@
+"""The bench of kills: that it finds each kind of thing that a kill could leave, and nothing where nothing is left."""
+
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench import faults
+from tests.flowing import GIT, command
+
+
+@pytest.fixture
+def room(tmp_path: Path, empty_store: Path) -> Path:
+    """A clone as a run leaves it, as far as the bench looks at it."""
+    clone = tmp_path / "project"
+    for name in ("project/data", "project/.prefect", "project/build", "tmp"):
+        (tmp_path / name).mkdir(parents=True)
+    shutil.copy(empty_store, clone / "mlflow.db")
+    (clone / "params.yaml").write_text("seed: 1\n")
+    (clone / ".gitignore").write_text("/data\n/build\nmlflow.db\nmlartifacts\n.prefect\n")
+    (clone / "data/a.parquet").write_text("a")
+    with sqlite3.connect(clone / ".prefect/prefect.db") as database:
+        database.executescript("create table flow_run (state_type); create table task_run (state_type);")
+    command(clone, "git", "init", "-q")
+    command(clone, "git", "add", "-A")
+    command(clone, "git", "commit", "-qm", "start", env=GIT)
+    command(clone, "git", "update-ref", "refs/exps/a", "HEAD")
+    return tmp_path
+
+
+def found(room: Path, before: dict[str, object]) -> dict[str, str]:
+    return {line: kind for kind, line in faults.checked(room, room / "project", before)}
+
+
+def test_nothing_is_found_where_nothing_is_left(room: Path) -> None:
+    assert found(room, faults.state(room / "project")) == {}
+
+
+def test_each_kind_is_found(room: Path) -> None:
+    from mlflow import MlflowClient
+
+    clone = room / "project"
+    client = MlflowClient(f"sqlite:///{clone}/mlflow.db")
+    client.create_registered_model("m")
+    kept = client.create_run("0")
+    version = client.create_model_version("m", "file:///x", kept.info.run_id, tags={"slipway.model": "d"})
+    before = faults.state(clone)
+    client.delete_model_version("m", version.version)
+    for _ in range(2):
+        client.create_model_version("m", "file:///y", tags={"slipway.model": "e"})
+        run = client.create_run("0", tags={"slipway.training": "t"})
+    client.set_terminated(run.info.run_id)
+    with sqlite3.connect(clone / ".prefect/prefect.db") as database:
+        database.execute("insert into flow_run values ('RUNNING')")
+    (clone / "data/a.parquet").write_text("b")
+    command(clone, "git", "update-ref", "-d", "refs/exps/a")
+    for left in ("build/.x.tmp", "build/checkpoints/key", "mlartifacts/m/nobodys", "new.txt"):
+        (clone / left).parent.mkdir(parents=True, exist_ok=True)
+        (clone / left).touch()
+    (room / "tmp/tmpabc").mkdir()
+    lines = found(room, before)
+    for kind, part in (
+        ("lost", "a.parquet is another one"), ("lost", "versions: ('m', 1"), ("lost", "refs: refs/exps/a"),
+        ("doubled", "2 versions of the model e"), ("doubled", "2 MLflow runs of the training t"),
+        ("shown", f"MLflow: run {kept.info.run_id} RUNNING"), ("shown", "Prefect: flow_run RUNNING 1"),
+        ("disk", "build/.x.tmp"), ("disk", "build/checkpoints/key"), ("disk", "artefacts of nothing: mlartifacts/m/"),
+        ("disk", "temporary: tmpabc"), ("disk", "git status: ?? new.txt"),
+    ):  # fmt: skip
+        assert [line for line in lines if part in line and lines[line] == kind], (part, lines)
+
+
+def test_what_lives_on_is_found_and_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "END_SECONDS", 0.1)
+    left = subprocess.Popen([sys.executable, "-c", "input()"], cwd=tmp_path, stdin=subprocess.PIPE)
+    while not list(faults._processes(tmp_path)):
+        time.sleep(0.01)
+    (line,) = faults.still_running(tmp_path)
+    assert "input()" in line
+    assert left.wait() == -signal.SIGKILL
+    assert faults.still_running(tmp_path) == []
