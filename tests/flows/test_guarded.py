@@ -1,0 +1,82 @@
+"""What a flow starts ends with it, also where the flow is killed and cannot say so."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.flowing import ROOT, gone
+
+STARTS = """
+import subprocess, sys
+from flows.machinery.process import guarded
+child = subprocess.Popen(guarded(*sys.argv[1:]), start_new_session=True)
+print(child.pid, flush=True)
+sys.exit(child.wait())
+"""
+WORKS = """
+import os, subprocess, sys
+from pathlib import Path
+print(sys.argv[1:], __name__, flush=True)
+if "{dies}" == "":
+    child = subprocess.Popen(["sleep", "600"])
+    Path("pids").write_text(f"{{os.getpid()}} {{child.pid}}")
+    child.wait()
+else:
+    sys.exit(7)
+"""
+
+
+def started(folder: Path, *words: str) -> "subprocess.Popen[str]":
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", STARTS, *words], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize("module", [False, True])
+def test_a_program_runs_as_python_would_run_it(tmp_path: Path, module: bool) -> None:
+    (tmp_path / "components").mkdir()
+    for name in ("components/__init__.py", "components/__main__.py", "work.py"):
+        (tmp_path / name).write_text("" if "init" in name else WORKS.format(dies="at once"))
+    process = started(tmp_path, *(["-m", "components"] if module else ["work.py"]), "stage", "--out", "x")
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 7
+    assert out.splitlines()[-1] == "['stage', '--out', 'x'] __main__"
+
+
+def test_killed_the_parent_takes_all_with_it(tmp_path: Path) -> None:
+    (tmp_path / "work.py").write_text(WORKS.format(dies=""))
+    process = started(tmp_path, "work.py")
+    while not (tmp_path / "pids").exists() or not (tmp_path / "pids").read_text():
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.7)  # the guard has looked by then, and found its parent alive
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert not any(gone(pid, 0) for pid in pids)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert all(gone(pid, 10) for pid in pids)
+
+
+def test_a_scheduled_run_ends_with_the_schedule(tmp_path: Path) -> None:
+    """Prefect's runner starts it, and is killed."""
+    runs = "import os, time; from flows.machinery import runs; import threading\n"
+    runs += "threading.Thread(target=runs._end_with, args=(os.getppid(),), daemon=True).start()\ntime.sleep(600)"
+    starts = (
+        "import subprocess, sys; c = subprocess.Popen([sys.executable, '-c', sys.argv[1]]); print(c.pid, flush=True)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", f"{starts}; c.wait()", runs]
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    pid = int(process.stdout.readline())
+    time.sleep(1)
+    assert not gone(pid, 0)
+    process.kill()
+    process.communicate()
+    assert gone(pid, 10)
