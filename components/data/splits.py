@@ -221,12 +221,17 @@ def told(rule: Rule, parts: Sequence[pa.Table], sides: Sequence[np.ndarray]) -> 
             f"{len(several):,} groups are in several splits, such as {several[0]}: the column `split` says so; what is "
             "measured on them is not measured on new groups"
         )
-    if 0 < tested < MIN_GROUPS:
-        lines.append(
-            f"the test split has only {tested} group{'s' * (tested > 1)}: intervals, which draw groups, are rough and "
-            f"too narrow; {MIN_GROUPS} or more would do (split.test, or more data)"
-        )
-    return lines
+    return [*lines, *too_few(tested)]
+
+
+def too_few(tested: int) -> list[str]:
+    """Say so where a test split has too few groups for intervals that say something; nothing where it has enough."""
+    if not 0 < tested < MIN_GROUPS:
+        return []
+    return [
+        f"the test split has only {tested} group{'s' * (tested > 1)}: intervals, which draw groups, are rough and too "
+        f"narrow; {MIN_GROUPS} or more would do (split.test, or more data)"
+    ]
 
 
 def other_seed(rule: Rule, parts: Sequence[pa.Table], kept: Sequence[np.ndarray]) -> int | None:

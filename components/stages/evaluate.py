@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import SlipwayError, nearest, recipes
-from components.data import raw_rows
+from components.data import raw_rows, splits
 from components.evaluation import bootstrap, explain, metrics, promotion, rates, slices, tested
 from components.evaluation.examples import Examples, Measures, rounded
 from components.files import model_digest, read_json, replacing, write_csv, write_json
@@ -73,6 +73,9 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
                 write_json(aside / "explanations.json", why)
     cost: dict[str, Any] = {"model_digest": model_digest(model), **onnx_model.latency(loaded, inputs)}
     _tell(params, out, cost["latency_ms"])
+    if examples.blocks is not None and manifest["split"]["by"] == "group":
+        for line in splits.too_few(len(np.unique(examples.blocks))):
+            print(line)
     runs.evaluated(params, cost["model_digest"], out.parent, cost)
     return cost
 

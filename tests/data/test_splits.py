@@ -1,3 +1,4 @@
+import json
 from itertools import pairwise
 
 import numpy as np
@@ -206,3 +207,35 @@ def test_a_block_is_of_times_that_follow_each_other(listed: list[int], gap: int)
     assert all(after - before in (0, 1) for before, after in pairwise(numbers))
     assert max(numbers.count(number) for number in numbers) <= 2 * gap + 1
     assert len(set(numbers)) >= min(10, len(numbers))
+
+
+# --- a rule that is kept
+
+
+@given(
+    rows,
+    st.sampled_from(["id", "group", "time"]),
+    st.lists(st.sampled_from([None, None, "train", "test", "validation"]), min_size=80, max_size=80),
+    st.integers(0, 99),
+    st.randoms(),
+)
+def test_a_rule_says_the_same_of_any_rows_when_it_is_read_back(listed, by, official, seed, random) -> None:
+    table = grouped(listed, official[: len(listed)])
+    table = table.append_column("time", pa.array([None if key % 7 == 0 else key for _, key in listed], DAYS))
+    column = None if by == "id" else by
+    rule = splits.make(by, column, SHARES, seed, [table], None)
+    whole = splits.assigned(rule, table)
+    kept = json.loads(json.dumps(rule))
+    assert splits.needs(kept) == ([column] if column else [])
+    order = list(range(len(listed)))
+    random.shuffle(order)
+    some = order[: 1 + len(order) // 2]
+    asked = table.select(["id", "split", *splits.needs(kept)]).take(pa.array(some))
+    assert np.array_equal(splits.in_test(kept, asked), whole[some] == 2)
+    alone = [splits.in_test(kept, table.slice(row, 1))[0] for row in range(min(5, len(listed)))]
+    assert np.array_equal(alone, whole[: len(alone)] == 2)
+
+
+def test_a_row_that_came_later_than_a_rule_by_time_is_test_for_it() -> None:
+    rule = splits.make("time", "time", SHARES, 1, [times(range(100))])
+    assert splits.in_test(rule, times(range(100, 200))).all()

@@ -231,6 +231,23 @@ def test_windows_that_overlap_are_drawn_in_blocks_and_their_intervals_cover_the_
     assert covered["in blocks"] > 170  # 85 %: what is left of 95 are the blocks' edges and their number
 
 
+def test_rows_of_a_group_are_drawn_together_and_their_intervals_cover_the_truth() -> None:
+    """Forty patients of ten images each; a model is right about a patient's images in nine cases of ten, or of two."""
+    covered = {"rows": 0, "groups": 0}
+    for seed in range(100):
+        random = np.random.default_rng(seed)
+        patients = np.repeat(np.arange(40), 10)
+        right = random.random(400) < np.where(random.random(40) < 0.7, 0.9, 0.2)[patients]
+        actual = np.zeros(400, np.int64)
+        outputs = np.where(right[:, None], [0.9, 0.1, 0.0], [0.1, 0.9, 0.0])
+        rows = Examples(actual, outputs, ABC)
+        for name, examples in (("rows", rows), ("groups", replace(rows, blocks=patients))):
+            low, high = bootstrap.interval(resampled(examples, 1, 120, ranked=False)[0]["accuracy"], 0.95)
+            covered[name] += low <= 0.7 * 0.9 + 0.3 * 0.2 <= high
+    assert covered["rows"] < 65
+    assert covered["groups"] > 88
+
+
 def test_blocks_of_one_are_examples() -> None:
     actual, outputs = answers(50, 3, 1)
     alone, _ = resampled(Examples(actual, outputs, ABC), 7, 100)
