@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any]:
     """Write `out` (model.keras, model.onnx, model.json) and `history` (epochs.csv, steps.csv).
 
-    Raises SlipwayError for a device that is not there, settings that do not fit the recipe, weights to start from
-    that cannot be read, a register.score that is no metric, an MLflow that does not answer, a loss that is not a
-    number, and two artefacts whose outputs differ by more than 1e-4.
+    Raises SlipwayError for a device that is not there, settings that do not fit the recipe, weights to start from that
+    cannot be read, a register.score that is no metric, an MLflow that does not answer, a loss that is not a number, and
+    two artefacts whose outputs differ by more than 1e-4.
     """
     from components.tracking import runs
 
