@@ -18,6 +18,7 @@ from mlflow.models import Model
 
 from components import SlipwayError, params, recipes
 from components.__main__ import main
+from components.data import splits
 from components.data import versions as dvc_versions
 from components.evaluation import promotion
 from components.files import read_json, write_csv
@@ -295,6 +296,33 @@ def test_a_champion_that_cannot_answer_is_told_and_stays(project: Path) -> None:
     # by hand, then
     connection.client().set_registered_model_alias("sides", "champion", "2")
     assert run()["promoted"]
+
+
+@pytest.mark.e2e
+@pytest.mark.usefixtures("quick")
+def test_versions_of_another_split_are_compared_on_examples_that_are_test_for_both(project: Path) -> None:
+    """`split.seed: 2` makes test examples of what the champion was trained on."""
+
+    def split(seed: int, test: float) -> dict[str, Any]:
+        fabricate.project(project, 0.2 + seed / 100, text=f"{fabricate.PARAMS}split: {{seed: {seed}, test: {test}}}\n")
+        return run()
+
+    assert split(1, 0.5)["promoted"]
+    rule = json.loads(connection.client().get_model_version("sides", "1").tags["slipway.split"])
+    assert (rule["by"], rule["seed"], rule["test"]) == ("id", 1, 0.5)
+    other = split(2, 0.5)
+    test = pq.read_table("build/evaluation/predictions.parquet")
+    both = splits.in_test(rule, test.append_column("split", pa.nulls(len(test), pa.string())))
+    assert 30 < both.sum() < 0.7 * len(test)
+    assert (other["champion"]["rows"], other["champion"]["of"]) == (both.sum(), len(test))
+    assert f"on the {both.sum()} of {len(test)} test examples that are test for both" in other["reason"]
+    # one that was registered before this was written down: its run knows
+    connection.client().set_registered_model_alias("sides", "champion", "1")
+    connection.client().delete_model_version_tag("sides", "1", "slipway.split")
+    assert split(3, 0.5)["champion"]["rows"] < 0.7 * len(test)
+    few = split(4, 0.1)
+    assert not few["promoted"]
+    assert "whose split was made otherwise: only" in few["reason"]
 
 
 @pytest.mark.e2e
