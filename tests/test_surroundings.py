@@ -106,3 +106,33 @@ def test_no_lock_lies_where_others_could_make_it_first(tmp_path: Path) -> None:
     code = [path for room in ("components", "flows", "slipway") for path in (ROOT / room).rglob("*.py")]
     shared = [path.name for path in code if "gettempdir" in path.read_text() or '"/tmp' in path.read_text()]
     assert shared == ["temporary.py"]  # whose folders have random names
+
+
+def test_where_home_cannot_be_written_matplotlib_gets_the_folder_of_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from flows.machinery.process import Children
+
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    show = "import os; print(os.environ.get('MPLCONFIGDIR'), os.environ['TMPDIR'])"
+    for writable in (True, False):
+        monkeypatch.setattr(surroundings, "home_is_writable", lambda writable=writable: writable)
+        said: list[str] = []
+        with Children() as children:
+            assert children.follow(children.start([sys.executable, "-c", show]), said.append) == 0
+        place, room = said[0].split()
+        assert place == ("None" if writable else f"{room}/matplotlib")
+        assert not Path(room).exists()
+
+
+@pytest.mark.e2e
+def test_what_a_users_keras_json_says_changes_no_model(tmp_path: Path) -> None:
+    (tmp_path / ".keras").mkdir()
+    (tmp_path / ".keras/keras.json").write_text('{"floatx": "float16", "epsilon": 0.1}')
+    code = "from components import params; from components.training import device; import sys\n"
+    code += "device.start(params.load()); import keras; print(keras.config.floatx(), keras.config.epsilon())"
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_HOME"} | {"HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["float32", "1e-07"]

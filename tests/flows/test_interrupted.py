@@ -83,3 +83,37 @@ def test_cancelled_in_prefect_a_run_at_a_terminal_ends_within_seconds(tmp_path: 
     finally:
         end(process, signal.SIGKILL)
     assert all(gone(int(pid), 1) for pid in (path / "pids").read_text().split())
+
+
+def test_only_runs_of_dead_processes_of_this_machine_are_marked(
+    prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.states import Cancelling, Running
+
+    from flows import ui
+
+    pid, start, place = temporary.owner().split("-")
+    dead, elsewhere = f"{pid}-{int(start) - 1}-{place}", f"{pid}-1-{'0000' if place != '0000' else '1111'}"
+    cases: dict[str, tuple[str, Any, str]] = {
+        "dead": (dead, Running(), "Crashed"),
+        "to be cancelled": (dead, Cancelling(), "Cancelled"),
+        "alive": (temporary.owner(), Running(), "Running"),
+        "elsewhere": (elsewhere, Running(), "Running"),
+        "of another kind": (dead, Running(), "Running"),
+    }
+    retrain, other = (flow(name=name)(lambda: None) for name in ("retrain", "something"))
+    monkeypatch.setenv("PREFECT_API_URL", prefect_server)  # a shared one: other machines report to it, too
+    with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
+        made = {}
+        for name, (owner, state, _) in cases.items():
+            made[name] = client.create_flow_run(other if name == "of another kind" else retrain, state=Running()).id
+            client.update_flow_run(made[name], infrastructure_pid=owner)
+            client.set_flow_run_state(made[name], state, force=True)
+        ui._bury(prefect_server.removesuffix("/api"))
+        found = {name: client.read_flow_run(run).state_name for name, run in made.items()}
+        for run in made.values():
+            client.delete_flow_run(run)
+    assert found == {name: state for name, (_, _, state) in cases.items()}
