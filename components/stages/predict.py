@@ -34,7 +34,7 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         metavar="MODEL",
         help="models:/NAME@ALIAS or models:/NAME/VERSION (default: the champion of `name` in params.yaml)",
     )
-    text = "file, folder, or table (.csv, .tsv, .jsonl or .parquet)"
+    text = "file, folder, or table (.csv, .tsv, .jsonl, .parquet or .feather; also compressed)"
     command.add_argument("input", type=Path, metavar="INPUT", help=text)
     command.add_argument("--out", type=Path, metavar="FILE", help="write the predictions to this .csv or .parquet file")
     command.add_argument(
@@ -111,21 +111,21 @@ def _read(path: Path, about: dict[str, Any], **options: Any) -> "tuple[list[str]
     import pyarrow as pa
 
     from components import SlipwayError
-    from components.data import csv_reader, dataset
+    from components.data import csv_reader, dataset, file_kinds
 
-    kind = path.suffix.lower()
-    if kind in (".csv", ".tsv"):
+    suffix = file_kinds.name(path).suffix.lower()
+    if not path.is_dir() and (suffix in file_kinds.TABLE_SUFFIXES or about.get("recipe") == "tabular"):
+        if csv_reader.is_typed(path):
+            table = csv_reader.whole(path, csv_reader.Reading())
+            return [str(row) for row in range(len(table))], table
         known = about.get("params", {}).get("reading", {})
         how = csv_reader.reading(options, known)
-        for line in csv_reader.conflicts(how, known):
+        for line in [*csv_reader.conflicts(how, known), *csv_reader.told(path, how)]:
             print(f"note: {line}", file=sys.stderr)
         table = csv_reader.whole(path, replace(how, words=("",)))
         return [str(row) for row in range(len(table))], _plain(table, how, about)
-    if kind in (".parquet", ".jsonl", ".ndjson"):
-        table = csv_reader.whole(path, csv_reader.Reading()) if kind == ".parquet" else _lines(path)
-        return [str(row) for row in range(len(table))], table
-    if kind in (".gz", ".zip", ".bz2", ".xz"):
-        raise SlipwayError(f"{path}: unpack it first")
+    if path.suffix.lower() in file_kinds.SUFFIXES and path.is_file():
+        raise SlipwayError(f"{path}: is compressed and not a table: unpack it first")
     found = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
     if path.is_dir():
         found = [item for item in found if not item.name.startswith(".")]
@@ -164,21 +164,6 @@ def _plain(table: "pa.Table", how: "Reading", about: dict[str, Any]) -> "pa.Tabl
             column = csv_values.spelled(column, how.dates[name])
         table = table.set_column(at, name, column)
     return table
-
-
-def _lines(path: Path) -> "pa.Table":
-    """Read a table of JSON lines, with the types that its values have."""
-    import pyarrow as pa
-    import pyarrow.json
-
-    from components import SlipwayError
-
-    try:
-        return pa.json.read_json(path)
-    except FileNotFoundError:
-        raise SlipwayError(f"{path}: no such file") from None
-    except pa.ArrowException as error:
-        raise SlipwayError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
 
 
 def _latest(version: str, path: Path, options: dict[str, Any], **given: Any) -> "tuple[list[str], pa.Table]":

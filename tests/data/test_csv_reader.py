@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import SlipwayError, recipes
-from components.data import csv_reader, csv_values
+from components.data import csv_reader, csv_start, csv_values
 from components.data.csv_reader import Reading
 from components.params import new_dataset
 from components.recipes.source import Source
@@ -160,7 +160,7 @@ def test_files_that_are_not_there_or_no_parquet(tmp_path: Path) -> None:
     for path, expected in (
         (tmp_path / "no.csv", "no such file"),
         (tmp_path / "no.parquet", "no such file"),
-        (written(tmp_path, "x,y\n", "t.parquet"), "cannot be read"),
+        (written(tmp_path, "PAR1 and no more", "t.parquet"), "cannot be read"),
     ):
         with pytest.raises(SlipwayError, match=expected):
             tabular(path, ["y"])
@@ -386,7 +386,7 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows:
 
 
 def test_blocks_are_read_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(csv_start, "BLOCK_BYTES", 1000)
     path = written(tmp_path, "x,y\n" + "".join(f"{number},a\n" for number in range(2000)))
     found = list(csv_reader.blocks(path, Reading()))
     assert len(found) > 5

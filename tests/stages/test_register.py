@@ -915,7 +915,7 @@ def test_other_tables_are_read_too_and_what_is_packed_is_refused(mixed: params.P
     assert predict._read(Path("a.CSV"), about(MIXED))[1].column_names == ["code", "x", "y"]
     Path("b.jsonl").write_text("{")
     for name, message in {
-        "a.csv.gz": "unpack it first",
+        "a.csv.gz": "no such file",
         "b.jsonl": "cannot be read",
         "c.jsonl": "no such file",
     }.items():

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from components import SlipwayError
-from components.data import csv_reader, times
+from components.data import csv_reader, file_kinds, times
 from components.data.csv_numbers import Style
 from components.recipes import split_by as splitting
 from components.recipes.series.example import Params
@@ -66,6 +66,8 @@ def series(
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SlipwayError(f"column {twice[0]} is named twice")
     how = csv_reader.reading(options, known.reading.model_dump(exclude_defaults=True) if known else None)
+    for line in [] if csv_reader.is_typed(file) else csv_reader.told(file, how):
+        print(line)
     rows = reading.read(file, time, value, group, how, form, skipped, time_zone, guess=True)
     plain = Style(how.decimal or ".", how.thousands or "")
     how = replace(how, numbers={name: own for name, own in rows.styles.items() if own != plain})
@@ -111,7 +113,9 @@ def series(
     gates = {"maximum": {"mase": 1.0}}
     if by is not None and by.by == "group":  # MASE needs a history in training, which a series held out has not
         gates = {"minimum": {"r2": 0.0}}
-    return Source(slug(file.stem), "series", settings, tables, skipped, {"register": gates}, split_by=by)
+    return Source(
+        slug(file_kinds.name(file).stem), "series", settings, tables, skipped, {"register": gates}, split_by=by
+    )
 
 
 def _split_by(text: str | None, time: str, group: str | None) -> splitting.SplitBy | None:

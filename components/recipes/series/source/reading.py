@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from components import SlipwayError
-from components.data import csv_reader, times
+from components.data import csv_reader, file_kinds, times
 from components.data.csv_numbers import Style
 from components.recipes.series.source import numbers
 from components.recipes.source import BATCH_ROWS
@@ -59,8 +58,8 @@ def read(
     """
     names = [time, *value, *([group] if group is not None else [])]
     odd: dict[int, str] = {}
-    if file.suffix == ".parquet":
-        table, word = _parquet(file, names), "row"
+    if csv_reader.is_typed(file):
+        table, word = _typed(file, names), "row"
         line = np.arange(len(table))
     else:
         table, line, found = _csv(file, names, how)
@@ -161,14 +160,10 @@ def _csv(file: Path, names: list[str], how: csv_reader.Reading) -> tuple[pa.Tabl
     return pa.concat_tables(parts), np.array(lines, np.int64), odd
 
 
-def _parquet(file: Path, names: list[str]) -> pa.Table:
-    try:
-        _must_have(file, pq.read_schema(file).names, names)
-        return pq.read_table(file, columns=names)
-    except FileNotFoundError:
-        raise SlipwayError(f"{file}: no such file") from None
-    except (pa.ArrowException, OSError) as error:
-        raise SlipwayError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from None
+def _typed(file: Path, names: list[str]) -> pa.Table:
+    empty, *rest = file_kinds.tables(file)
+    _must_have(file, empty.column_names, names)
+    return pa.concat_tables([part.select(names) for part in rest or [empty]])
 
 
 def _must_have(file: Path, has: list[str], names: list[str]) -> None:

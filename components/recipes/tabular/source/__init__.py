@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from components import SlipwayError
-from components.data import csv_reader, dataset
+from components.data import csv_reader, dataset, file_kinds
 from components.data.csv_reader import Reading
 from components.data.csv_values import DATE
 from components.recipes import split_by as splitting
@@ -85,7 +85,7 @@ def tabular(
         columns.must_agree(file, how, found)
     types, words, how = found.types, found.words, found.how
     alike = splitting.alike(guessing.blocks(file, how), () if by or test or "split" in schema.names else types)
-    source = Source(slug(file.stem), "tabular", {}, iter(()), copies="keep", split_by=by, groups=alike)
+    source = Source(slug(file_kinds.name(file).stem), "tabular", {}, iter(()), copies="keep", split_by=by, groups=alike)
     counted, tested = (
         guessing.label_values(file, how, label),
         guessing.label_values(test, how, label) if test else Counter[str](),

@@ -40,6 +40,8 @@ def find(
         gone = left_out.chosen(found.seen, own, keep)
         found.types = {name: kind for name, kind in found.types.items() if name not in gone}
         return found
+    for line in csv_reader.told(file, how):
+        print(line)
     every = replace(how, words=(*csv_reader.MISSING_WORDS, *csv_reader.AMONG_NUMBERS))
     blocks = csv_reader.blocks(file, every, found.words)
     kinds = csv_values.look(left_out.watched(blocks, found.seen), how)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components import SlipwayError
-from components.data import csv_reader, csv_values
+from components.data import csv_reader, csv_values, file_kinds
 from components.data.csv_reader import Reading
 from components.data.csv_values import DATE, NEARLY, Kind
 from components.recipes.source import tell
@@ -32,8 +32,8 @@ DATE_DIGITS |= {"%H": r"([01]?\d|2[0-3])", "%M": r"[0-5]\d", "%S": r"[0-5]\d"}
 
 def schema(file: Path, how: Reading, asked: Iterable[str]) -> pa.Schema:
     """Return the columns of a file, of a CSV as text; SlipwayError where one that is asked for is not there."""
-    if file.suffix == ".parquet":
-        schema = next(csv_reader.parquet(file)).schema
+    if csv_reader.is_typed(file):
+        schema = next(file_kinds.tables(file)).schema
     else:
         schema = pa.schema([(name, pa.string()) for name in csv_reader.names(file, how)])
     for name in asked:
@@ -89,7 +89,7 @@ def guessed_type(file: Path, name: str, how: Reading, kind: Kind) -> pa.DataType
 
 def blocks(file: Path, how: Reading) -> Iterator[pa.Table]:
     """Yield the rows of a file, block by block."""
-    return csv_reader.parquet(file) if file.suffix == ".parquet" else csv_reader.blocks(file, how)
+    return file_kinds.tables(file) if csv_reader.is_typed(file) else csv_reader.blocks(file, how)
 
 
 def label_values(file: Path, how: Reading, label: Iterable[str]) -> Counter[str]:

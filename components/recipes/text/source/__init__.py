@@ -12,6 +12,7 @@ from typing import Literal
 import pyarrow as pa
 
 from components import SlipwayError
+from components.data import file_kinds
 from components.recipes import split_by as splitting
 from components.recipes.source import BATCH_ROWS, Command, Source, slug
 from components.recipes.text.source import folders, tables
@@ -86,7 +87,14 @@ def text(
                 ) from None
 
     copies: Literal["keep", "drop"] = "keep" if path.is_file() else "drop"  # rows repeat by right, documents by mistake
-    source = Source(slug(path.resolve().stem), "text", {"labels": labels}, examples(), skipped, copies=copies)
+    source = Source(
+        slug(file_kinds.name(path.resolve()).stem if path.is_file() else path.resolve().stem),
+        "text",
+        {"labels": labels},
+        examples(),
+        skipped,
+        copies=copies,
+    )
     source.split_by = by
     if by is None and text is not None and label is not None and path.is_file():
         names = tables.names(path, encoding, delimiter, no_quotes=no_quotes)

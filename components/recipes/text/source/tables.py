@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from components import SlipwayError
-from components.data import csv_reader
-from components.recipes.source import BATCH_ROWS
+from components.data import csv_reader, file_kinds
 
 Row = tuple[str | None, str | None, str | None, str | None]  # text, label, split, group or time
 SPLIT = 2  # place of the split in a Row
-JSON = (".jsonl", ".ndjson", ".json")
 
 
 def few(names: Iterable[str]) -> str:
@@ -28,18 +25,19 @@ def file(
     path: Path, columns: list[str], encoding: str, delimiter: str | None, *, no_quotes: bool
 ) -> Callable[[], Iterator[Row]]:
     """Return a reader of a file of any kind: of its columns text, label, split (if there is one) and what follows."""
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        return lambda: _parquet(path, columns)
+    kind = file_kinds.kind(path)
+    if kind not in ("text", "json lines"):
+        return lambda: _typed(path, columns)
     must_decode(path, encoding)
-    if suffix in JSON:
+    if kind == "json lines":
         return lambda: _json_lines(path, columns, encoding)
-    mark = _mark(path, delimiter)
+    mark = _mark(path, encoding, delimiter)
     return lambda: _csv(path, columns, encoding, mark, no_quotes=no_quotes)
 
 
-def _mark(path: Path, delimiter: str | None) -> str:
-    mark = delimiter or ("\t" if path.suffix.lower() in (".tsv", ".tab") else ",")
+def _mark(path: Path, encoding: str, delimiter: str | None) -> str:
+    usual = "\t" if file_kinds.name(path).suffix.lower() in (".tsv", ".tab") else ","
+    mark = delimiter or csv_reader.separator(path, csv_reader.Reading(encoding=encoding)) or usual
     mark = {"\\t": "\t", "tab": "\t"}.get(mark, mark)
     if len(mark) != 1:
         raise SlipwayError(f"--delimiter {mark}: expected one character, or tab")
@@ -55,7 +53,7 @@ def must_decode(path: Path, encoding: str) -> None:
     """Raise SlipwayError naming the first byte that is not of the encoding, and its line."""
     decoder = codecs.getincrementaldecoder(encoding)()
     read = lines = 0
-    with path.open("rb") as file:
+    with file_kinds.content(path).open("rb") as file:
         while True:
             data = file.read(2**20)
             held = len(decoder.getstate()[0])
@@ -98,7 +96,7 @@ def _row(values: list[str | None]) -> Row:
 
 
 def _json_lines(path: Path, columns: list[str], encoding: str) -> Iterator[Row]:
-    with path.open(encoding=csv_reader.without_mark(encoding), newline="\n") as file:
+    with file_kinds.content(path).open(encoding=csv_reader.without_mark(encoding), newline="\n") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
@@ -120,21 +118,21 @@ def _plain(value: Any) -> str | None:
     return None if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _parquet(path: Path, columns: list[str]) -> Iterator[Row]:
+def _typed(path: Path, columns: list[str]) -> Iterator[Row]:
+    found = file_kinds.tables(path)
+    schema = next(found).schema
+    places = _places(path, columns, schema.names)
+    kind = schema.field(columns[0]).type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+        raise SlipwayError(f"{path}: column {columns[0]} is {kind}, not text")
+    wanted = [name for name, at in zip(columns, places, strict=True) if at is not None]
     try:
-        with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            places = _places(path, columns, names)
-            kind = file.schema_arrow.field(columns[0]).type
-            kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
-                raise SlipwayError(f"{path}: column {columns[0]} is {kind}, not text")
-            wanted = [name for name, at in zip(columns, places, strict=True) if at is not None]
-            for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
-                there = {name: batch.column(name).cast(pa.string()).to_pylist() for name in wanted}
-                parts = [there.get(name, [None] * len(batch)) for name in columns]
-                yield from map(_row, map(list, zip(*parts, strict=True)))
-    except (pa.ArrowException, OSError) as error:
+        for part in found:
+            there = {name: part[name].cast(pa.string()).to_pylist() for name in wanted}
+            parts = [there.get(name, [None] * len(part)) for name in columns]
+            yield from map(_row, map(list, zip(*parts, strict=True)))
+    except pa.ArrowException as error:
         raise SlipwayError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
     except UnicodeDecodeError as error:
         raise SlipwayError(f"{path}: column {columns[0]} contains bytes that are not UTF-8: {error}") from None
@@ -142,10 +140,10 @@ def _parquet(path: Path, columns: list[str]) -> Iterator[Row]:
 
 def names(path: Path, encoding: str, delimiter: str | None, *, no_quotes: bool) -> list[str]:
     """Return the names of a file's columns; of JSON Lines those of its first object."""
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        return list(pq.read_schema(path).names)
-    if suffix in JSON:
-        with path.open(encoding=csv_reader.without_mark(encoding)) as file:
+    kind = file_kinds.kind(path)
+    if kind not in ("text", "json lines"):
+        return list(next(file_kinds.tables(path)).column_names)
+    if kind == "json lines":
+        with file_kinds.content(path).open(encoding=csv_reader.without_mark(encoding)) as file:
             return list(json.loads(next(line for line in file if line.strip())))
-    return list(next(_rows(path, encoding, _mark(path, delimiter), no_quotes=no_quotes), (0, []))[1])
+    return list(next(_rows(path, encoding, _mark(path, encoding, delimiter), no_quotes=no_quotes), (0, []))[1])
