@@ -18,7 +18,7 @@ WRITTEN = (quote, partial(quote, safe=""), quote_plus, lambda text: repr(text)[1
 NAMED = re.compile(rf"(?i)((?:{NAMES})=)(?:{VALUE})")
 BARE = re.compile(r"(?<![^\s:/@'\"])[^\s:/@'\"]{1,100}:(?!/)[^\s@]{1,200}@(?=[\w\[])")  # user:password@host
 HEADER = re.compile(r"(?i)(authorization['\"]?\s*[:=]\s*['\"]?(?:(?:basic|bearer)\s+)?)[^\s'\",]+")
-SHORTEST = 8  # characters of a secret that is hidden wherever it stands; a shorter one may be a word
+SHORTEST = 8  # characters of a secret that is hidden wherever it stands (half, if it has signs): others may be words
 
 
 def mask(text: str) -> str:
@@ -62,7 +62,7 @@ def _secrets(environment: tuple[tuple[str, str], ...]) -> re.Pattern[str] | None
             found.update(re.findall(rf"(?i)(?:{NAMES})=([^&\s]+)", value))
     found |= {way(secret) for secret in found for way in (unquote, unquote_plus)}
     every = found | {way(secret) for secret in found for way in WRITTEN}
-    long = sorted((secret for secret in every if len(secret) >= SHORTEST), key=len, reverse=True)
+    long = sorted((s for s in every if len(s) >= (SHORTEST if s.isalnum() else SHORTEST // 2)), key=len, reverse=True)
     return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, long))})(?!\w)") if long else None
 
 

@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from components import SlipwayError, params, temporary
+from components.__main__ import main
 from components.files import read_json, write_json
 from components.masking import mask
 from components.reports import results
@@ -299,6 +300,33 @@ def test_a_server_that_is_down_is_told_at_once(monkeypatch: pytest.MonkeyPatch) 
         runs.check()
     assert time.monotonic() - started < 8
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://me:marker@127.0.0.1:1/db",
+        "postgresql://me:mark er@127.0.0.1:1/db",
+        "postgresql://127.0.0.1:1/db?user=me&password=marker",
+        "postgresql:/me:marker@127.0.0.1/db",
+        "nonsense://me:marker@127.0.0.1/db",
+        "http://me:marker@127.0.0.1:1",
+        "http://127.0.0.1:1/?token=marker",
+        "http://me:marker@[::1",
+        "me:marker@127.0.0.1",
+    ],
+)
+def test_no_address_that_does_not_answer_is_told_with_its_password(
+    address: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    command = ["register", "--build", "build", "--data", "data", "--out", "build/register.json", "--up-to-date"]
+    assert main(command) == 1
+    told = capfd.readouterr()
+    assert "does not respond" in told.err
+    for text in (*told, (Path("build/register.json").read_text() if Path("build/register.json").exists() else "")):
+        assert "mark" not in text and "er@" not in text
 
 
 @pytest.mark.usefixtures("project")
