@@ -81,7 +81,7 @@ def test_a_file_system_without_locks_is_told_and_gone_on_with(
 def test_a_run_on_a_file_system_without_locks_says_what_dvc_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.machinery import checkout
+    from flows.machinery import checkout, step
     from tests.flowing import initialised
 
     initialised(tmp_path)
@@ -91,12 +91,15 @@ def test_a_run_on_a_file_system_without_locks_says_what_dvc_needs(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refused)
-    with pytest.raises(SlipwayError, match=r"dvc config --local core\.hardlink_lock true"), checkout.opened():
+    with pytest.raises(SlipwayError, match=r"dvc config --local core\.hardlink_lock true`"), checkout.opened():
         pass
     with (tmp_path / ".dvc/config.local").open("a") as config:
         config.write("[core]\n    hardlink_lock = true\n")
-    with checkout.opened():
+    with checkout.opened() as work:
         assert (tmp_path / ".dvc/tmp/slipway.lock").exists()
+        assert step._holder(work.repo) == ""
+        (tmp_path / ".dvc/tmp/lock").touch()  # of a DVC that was killed
+        assert f"{tmp_path}/.dvc/tmp/lock; if no other DVC is running, remove it" in step._holder(work.repo)
 
 
 def test_no_lock_lies_where_others_could_make_it_first(tmp_path: Path) -> None:

@@ -56,8 +56,8 @@ def opened() -> Iterator[Checkout]:
     with locks.alone(Path(repo.tmp_dir, "slipway.lock"), WAITING) as held, Children() as children:
         if not (held or repo.config["core"].get("hardlink_lock")):
             raise SlipwayError(
-                f"{repo.tmp_dir}: its file system has no locks, and DVC needs them: `dvc config --local "
-                "core.hardlink_lock true` lets it do without, or move the project to a local disk"
+                f"{repo.tmp_dir}: its file system has no locks, and DVC needs them: `rm -f .dvc/tmp/*lock; dvc config "
+                "--local core.hardlink_lock true` lets it do without, or move the project to a local disk"
             )
         files.sweep(Path(), *(Path(place) for place, *_ in os.walk("build")))  # of processes that were killed
         _opened.append(Checkout(repo, children))

@@ -75,8 +75,9 @@ def _holder(repo: "Repo") -> str:
     import psutil
     from dvc.lock import Lock, LockError
 
-    if not isinstance(repo.lock, Lock):
-        return ""
+    if not isinstance(repo.lock, Lock):  # core.hardlink_lock: a file, which a killed process leaves for a year
+        path = Path(str(repo.tmp_dir), "lock")
+        return f"waiting for DVC's lock {path}; if no other DVC is running, remove it" if path.exists() else ""
     try:
         with Lock(repo.lock.lockfile):
             return ""
