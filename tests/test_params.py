@@ -43,6 +43,10 @@ def test_the_projects_own_params_load_and_short_sections_are_written_out() -> No
         ),
         ("name: a\nrecipe: images\nnetwork: {hiden: [3]}", "network.hiden: unknown key; did you mean network.hidden?"),
         ("name: a\nrecipe: images\nnetwork: {depth: 19}", "network.depth: input should be 20, 18 or 50 (got 19)"),
+        ("name: a\nrecipe: images\nsplit: {by: row}", "split.by: expected auto, id, {group: COLUMN} or {time: COLUMN}"),
+        ("name: a\nrecipe: images\nsplit: {by: {group: ''}}", "split.by: expected auto, id, {group: COLUMN}"),
+        ("name: a\nrecipe: images\nsplit: {by: {group: a, time: b}}", "split.by: expected auto, id, {group: COLUMN}"),
+        ("name: a\nrecipe: series\nsplit: {by: id}", "split.by: examples of series that are near in time overlap"),
         ("name: a\nrecipe: images\nnetwork: 3", "network: input should be a valid dictionary"),
         ("name: a\nrecipe: images\nnetwerk: {}", "netwerk: unknown key; did you mean network?"),
         (
