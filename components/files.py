@@ -36,6 +36,11 @@ def _full(text: str, there: Callable[[Path], bool]) -> str:
     return text
 
 
+def printable(path: str | os.PathLike[str]) -> str:
+    r"""Return a path as text that any file can hold: bytes that are not UTF-8 are written out, such as \xfc."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 @contextmanager
 def replacing(path: Path, leaves: Callable[[Path, Path], None] | None = None) -> Iterator[Path]:
     """Yield a path beside `path` to write a file or folder to; put it in the place of `path` if all went well.

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from components import SlipwayError
 from components.data import csv_reader, csv_values, dataset
+from components.files import printable
 
 MAX_ROWS = 10_000  # first rows in which a group is looked for
 MIN_GROUPS = 10  # different values; fewer are categories
@@ -168,6 +169,7 @@ class Pattern:
 
     def read(self, path: PurePosixPath) -> dict[str, str] | None:
         """Return the fields of a file's path, its suffix left out; None where it does not match."""
+        path = PurePosixPath(printable(path))
         parts = path.parent.parts[len(path.parent.parts) - self.folders :] if self.folders else ()
         match = self.expression.fullmatch("/".join([*parts, path.stem]))
         return match.groupdict() if match else None

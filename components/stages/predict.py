@@ -112,6 +112,7 @@ def _read(path: Path, about: dict[str, Any], **options: Any) -> "tuple[list[str]
 
     from components import SlipwayError
     from components.data import csv_reader, dataset, file_kinds
+    from components.files import printable
 
     suffix = file_kinds.name(path).suffix.lower()
     if not path.is_dir() and (suffix in file_kinds.TABLE_SUFFIXES or about.get("recipe") == "tabular"):
@@ -134,7 +135,7 @@ def _read(path: Path, about: dict[str, Any], **options: Any) -> "tuple[list[str]
         table = pa.table({FILE_COLUMN: pa.array([item.read_bytes() for item in found], pa.binary())})
     except FileNotFoundError:
         raise SlipwayError(f"{path}: no such file or folder") from None
-    return [str(item.relative_to(path)) if path.is_dir() else item.name for item in found], table
+    return [printable(item.relative_to(path) if path.is_dir() else item.name) for item in found], table
 
 
 def _plain(table: "pa.Table", how: "Reading", about: dict[str, Any]) -> "pa.Table":

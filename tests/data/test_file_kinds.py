@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,12 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from components import SlipwayError
 from components.data import csv_reader, csv_start, file_kinds
 from components.data.csv_reader import Reading
+from components.recipes.images.source import SOURCES as IMAGES
 from components.recipes.series.source import series
 from components.recipes.tabular.source import tabular
 from components.recipes.text.source import text
@@ -177,6 +180,21 @@ def test_a_header_that_looks_like_a_comment_or_a_title_is_one(tmp_path: Path) ->
     path.write_text("Title\nx,y\n1,2\n3,4\n")
     assert list(csv_start.names(path, Reading(skip=0, delimiter=","))) == ["Title"]
     assert list(csv_start.names(path, Reading(skip=2))) == ["1", "2"]
+
+
+def test_class_folders_whose_names_are_not_utf_8_are_written_out(tmp_path: Path) -> None:
+    for name in (b"caf\xe9", b"tea"):
+        folder = tmp_path / os.fsdecode(name)
+        folder.mkdir()
+        (folder / "a.txt").write_text("words")
+        (folder / os.fsdecode(b"\xff.txt")).write_text("more words")
+        Image.new("L", (2, 2)).save(folder / "a.png")
+    source = text(tmp_path)
+    assert source.settings["labels"] == [r"caf\xe9", "tea"]
+    assert sorted(pa.concat_tables(source.tables)["label"].to_pylist()) == [r"caf\xe9"] * 2 + ["tea"] * 2
+    pictures = IMAGES["images"].read(folder=tmp_path)
+    assert pictures.settings["labels"] == [r"caf\xe9", "tea"]
+    assert pa.concat_tables(pictures.tables)["label"].to_pylist() == [r"caf\xe9", "tea"]
 
 
 def test_what_is_unpacked_is_read_anew_when_the_file_changes(tmp_path: Path) -> None:

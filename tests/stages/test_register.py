@@ -648,10 +648,14 @@ def test_the_command_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     for number, row in enumerate(images):
         (folder / f"{number}.png").write_bytes(row["image"])
     (folder / "notes.txt").write_text("no image")
+    (folder / os.fsdecode(b"f\xfcnf.png")).write_bytes(images[1]["image"])  # a name that is not UTF-8
     assert main(["predict", str(folder)]) == 0
     told = capsys.readouterr().out
-    assert f"0.png      {images[0]['label']}" in told
-    assert "notes.txt  error: " in told
+    assert rf"f\xfcnf.png  {images[1]['label']}" in told
+    assert main(["predict", str(folder), "--out", "names.parquet"]) == 0
+    assert pq.read_table("names.parquet")["example"].to_pylist() == ["0.png", "1.png", r"f\xfcnf.png", "notes.txt"]
+    assert f"0.png        {images[0]['label']}" in told
+    assert "notes.txt    error: " in told
     assert main(["predict", "models:/sides/1", "data/a.parquet", "--out", "answers.csv"]) == 0
     lines = Path("answers.csv").read_text().splitlines()
     assert lines[0] == '"example","label","probability","probabilities","error"'

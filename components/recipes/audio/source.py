@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from components import SlipwayError
 from components.data import dataset
+from components.files import printable
 from components.recipes import split_by as splitting
 from components.recipes.source import BATCH_ROWS, SPLIT_FOLDERS, Command, Source, slug
 
@@ -138,6 +139,7 @@ class _Fields:
 
     def read(self, name: PurePosixPath, skipped: Counter[str]) -> Found | None:
         """Label, split and fields of a recording; None, and counted, where its path does not tell them."""
+        name = PurePosixPath(printable(name))
         folders = list(name.parts[:-1])
         split = SPLIT_FOLDERS.get(folders[0].lower()) if folders else None
         if split:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from components import SlipwayError
 from components.data import csv_reader, dataset
+from components.files import printable
 from components.recipes import split_by as splitting
 from components.recipes.images.source.known import digits, mnist, mnist_arguments
 from components.recipes.source import BATCH_ROWS, SPLIT_FOLDERS, Command, Source, slug, tell
@@ -106,7 +107,7 @@ def _in_classes(folder: Path, skipped: Counter[str]) -> list[Found]:
         some = ", ".join(path.relative_to(folder).as_posix() for path in loose[:3])
         skipped[f"not in a class folder: {some}{', ...' if len(loose) > 3 else ''}"] = len(loose)
     found: list[Found] = [
-        (path, label.name, split, {}) for label, split in classes for path in _pictures_in(label, skipped)
+        (path, printable(label.name), split, {}) for label, split in classes for path in _pictures_in(label, skipped)
     ]
     if not found:
         raise SlipwayError(f"{folder}: no image files in its {len(classes)} class folders")

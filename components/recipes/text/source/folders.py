@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from components import SlipwayError
 from components.data import csv_reader, dataset
+from components.files import printable
 from components.recipes.source import SPLIT_FOLDERS
 from components.recipes.split_by import Pattern
 from components.recipes.text.source.tables import Row, must_decode
@@ -38,7 +39,7 @@ def class_folders(
                 if fields is None:
                     skipped["name does not match the pattern"] += 1
                     continue
-                found.append((path, label.name, split, fields[column] if column else None))
+                found.append((path, printable(label.name), split, fields[column] if column else None))
     if loose := len(_below(folder, Path.is_file)):
         skipped["not in a class folder"] = loose
     if not found:
@@ -62,9 +63,9 @@ def class_files(folder: Path, encoding: str, skipped: Counter[str]) -> Callable[
     found = []
     for path in files:
         if path.suffix == ".txt":
-            found.append((path, path.stem))
+            found.append((path, printable(path.stem)))
         elif stems[path.stem] > 1:
-            found.append((path, path.suffix[1:]))
+            found.append((path, printable(path.suffix[1:])))
         else:
             skipped[f"not a class file ({path.name})"] += 1
     if not found:
