@@ -33,6 +33,7 @@ class Reading:
     thousands: str | None = None
     numbers: dict[str, Style] = field(default_factory=dict)  # columns that are written otherwise
     dates: dict[str, str] = field(default_factory=dict)  # column -> format, as in strptime
+    zones: dict[str, str] = field(default_factory=dict)  # column of dates that name theirs -> by whose clock they are
     footer: int = 0  # last lines that are no data
     skip: int | None = None  # first lines that are none; None: guessed
 
@@ -116,7 +117,8 @@ def reading(options: dict[str, Any], known: Mapping[str, Any] | None = None) -> 
     marks = {name: taken[name] for name in ("decimal", "thousands") if taken.get(name)}
     numbers = {name: replace(csv_numbers.style(text), **marks) for name, text in known.get("numbers", {}).items()}
     taken |= {name: known[name] for name in ("decimal", "thousands") if known.get(name) and name not in marks}
-    return Reading(columns, missing=tuple(missing), words=words, numbers=numbers, dates=known.get("dates", {}), **taken)
+    meant = {name: known.get(name, {}) for name in ("dates", "zones")}
+    return Reading(columns, missing=tuple(missing), words=words, numbers=numbers, **meant, **taken)
 
 
 def kept(how: Reading, columns: Iterable[str]) -> dict[str, Any]:
@@ -129,6 +131,7 @@ def kept(how: Reading, columns: Iterable[str]) -> dict[str, Any]:
         "thousands": how.thousands,
         "numbers": {name: str(own) for name, own in how.numbers.items() if name in names},
         "dates": {name: form for name, form in how.dates.items() if name in names},
+        "zones": {name: zone for name, zone in how.zones.items() if name in names},
     }
     return {name: value for name, value in found.items() if value}
 

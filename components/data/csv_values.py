@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.data import csv_numbers
+from components.data import csv_numbers, times
 from components.data.csv_reader import AMONG_NUMBERS, MISSING_WORDS, Reading
 
 DATE = pa.timestamp("us")
-ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?$"
-ZONE = r"(Z|[+-]\d{2}:?\d{2})$"
+DAY = r"\d{4}-\d{2}-\d{2}"
+OFFSET = r" ?(Z|UTC|GMT|[+-]\d{2}:?\d{2})"
+HOURS = r"[+-]\d{2}"  # a short offset; only behind a time of day
+ISO = rf"^{DAY}([T ]\d{{2}}:\d{{2}}(:\d{{2}}(\.\d+)?)?({HOURS})?)?({OFFSET})?$"
+ZONED = rf"^{DAY}(({OFFSET})|[T ][\d:.]+({HOURS}|{OFFSET}))$"
 NEARLY = 0.9  # of a column's values: that many numbers, and the others are mistakes or stand for missing
 
 
@@ -24,6 +27,7 @@ class Kind:
     count: int = 0  # that are not missing
     matches: Counter[str] = field(default_factory=Counter)  # of each pattern
     odd: dict[str, tuple[int, str]] = field(default_factory=dict)  # the first that does not match: its row, itself
+    zoned: tuple[int, str] | None = None  # the first date that names its zone
 
 
 def patterns(how: Reading) -> dict[str, str]:
@@ -34,6 +38,7 @@ def patterns(how: Reading) -> dict[str, str]:
         "number": number,
         "written": csv_numbers.anything(csv_numbers.marks(how.decimal, how.thousands)),
         "date": ISO,
+        "zoned": ZONED,
         "truth": r"^(?i:true|false)$",
     }
 
@@ -52,11 +57,14 @@ def look(tables: Iterator[pa.Table], how: Reading) -> dict[str, Kind]:
                 same = pc.match_substring_regex(table[name], expression)
                 matches = pc.sum(same).as_py() or 0
                 kind.matches[pattern] += matches
+                if pattern == "zoned" and matches and kind.zoned is None:
+                    at = pc.index(same, value=True).as_py()
+                    kind.zoned = (start + at, table[name][at].as_py())
                 if pattern not in kind.odd and (at := pc.index(same, value=False).as_py()) >= 0:
                     kind.odd[pattern] = (start + at, table[name][at].as_py())
                 if pattern == "number" and matches == count > 0:  # all of them: no other look, which costs more
                     kind.matches["written"] += count
-                    for other in ("date", "truth"):
+                    for other in ("date", "zoned", "truth"):
                         kind.odd.setdefault(other, _first_value(table[name], start))
                     break
         start += len(table)
@@ -86,8 +94,8 @@ def cast(
         column, has = column.cast(has.value_type), has.value_type
     if not (pa.types.is_string(has) or pa.types.is_large_string(has)):
         if pa.types.is_timestamp(has) and wanted == DATE:
-            zone = has.tz
-            return column.cast(pa.timestamp("us", zone), safe=False).cast(DATE)
+            read = column.cast(pa.timestamp("us", has.tz), safe=False).cast(DATE)
+            return read if has.tz is None else _clock(read, how.zones.get(name))
         if (pa.types.is_integer(has) or pa.types.is_decimal(has)) and wanted == pa.float64():
             csv_numbers.exact(column)
         return column.cast(wanted)
@@ -100,7 +108,7 @@ def cast(
     if wanted == pa.bool_():
         column = pc.utf8_lower(column)
     elif wanted == DATE:
-        return _dates(column, form)
+        return _dates(column, form, how.zones.get(name))
     try:
         return column.cast(wanted)
     except pa.ArrowInvalid:
@@ -108,8 +116,8 @@ def cast(
         raise ValueError(f"{_first(column, wanted)!r} is not a {noun}") from None
 
 
-def _dates(column: pa.ChunkedArray, form: str | None) -> pa.ChunkedArray:
-    """Read dates; those with a zone in universal time."""
+def _dates(column: pa.ChunkedArray, form: str | None, zone: str | None) -> pa.ChunkedArray:
+    """Read dates; those that name their zone by the clock of another one, or in universal time."""
     if form:
         read = pc.strptime(column, format=form, unit="us", error_is_null=True)
         if read.null_count > column.null_count:
@@ -117,13 +125,39 @@ def _dates(column: pa.ChunkedArray, form: str | None) -> pa.ChunkedArray:
             raise ValueError(f"{odd!r} is not a date of the form {form}")
         return read.cast(DATE)
     column = pc.replace_substring_regex(column, r"(\.\d{6})\d+", r"\1")
-    zoned = pc.match_substring_regex(column, ZONE)
+    column = pc.replace_substring_regex(column, r" ?(UTC|GMT)$", "Z")
+    zoned = pc.match_substring_regex(column, ZONED)
+    column = pc.if_else(zoned, pc.replace_substring_regex(column, r" ([+-][\d:]+)$", r"\1"), column)
     none = pa.scalar(None, pa.string())
     try:
         with_zone = pc.if_else(zoned, column, none).cast(pa.timestamp("us", "UTC")).cast(DATE)
-        return pc.coalesce(with_zone, pc.if_else(zoned, none, column).cast(DATE))
+        return pc.coalesce(_clock(with_zone, zone), pc.if_else(zoned, none, column).cast(DATE))
     except pa.ArrowInvalid:
         raise ValueError(f"{_first(column, DATE)!r} is not a date such as 2026-01-31") from None
+
+
+def _clock(times_in_utc: pa.ChunkedArray, zone: str | None) -> pa.ChunkedArray:
+    """Return what the clock of a zone shows at times in UTC."""
+    if zone in (None, "UTC"):
+        return times_in_utc
+    known = times_in_utc.combine_chunks()
+    shown = times.shown_by(times.zone(zone), known.fill_null(0).to_numpy(zero_copy_only=False))
+    return pa.chunked_array([pa.array(shown, DATE, mask=known.is_null().to_numpy(zero_copy_only=False))])
+
+
+def by_clock(column: pa.ChunkedArray, zone: str | None) -> pa.ChunkedArray:
+    """Write dates that name their zone by the clock of another one; where none is known, they say so."""
+    zoned = pc.match_substring_regex(column, ZONED).fill_null(fill_value=False)
+    if not pc.any(zoned).as_py():
+        return column
+    if zone is None:
+        hint = pc.binary_join_element_wise(column, " (those of the training data name no zone: give --time-zone)", "")
+        return pc.if_else(zoned, hint, column)
+    try:
+        read = _dates(pc.if_else(zoned, column, pa.scalar(None, pa.string())), None, zone)
+    except ValueError:  # such as February 30th: an error of its row
+        return column
+    return pc.coalesce(pc.strftime(read, format="%Y-%m-%dT%H:%M:%S"), column)
 
 
 def spelled(column: pa.ChunkedArray, form: str) -> pa.ChunkedArray:
@@ -137,7 +171,7 @@ def _first(column: pa.ChunkedArray, wanted: pa.DataType) -> str:
     """Return the first value that cannot be cast."""
     for value in column.drop_null().to_pylist():
         try:
-            pa.array([re.sub(ZONE, "", value) if wanted == DATE else value]).cast(wanted)
+            pa.array([re.sub(rf"({OFFSET})$", "", value) if wanted == DATE else value]).cast(wanted)
         except pa.ArrowInvalid:
             return str(value)
     return ""

@@ -46,6 +46,7 @@ class ReadAs(BaseModel):
     thousands: str | None = None
     numbers: dict[str, str] = {}  # column -> 1234.5 as its numbers are written, such as '1.234,5 €'
     dates: dict[str, str] = {}  # column -> format of its dates; ISO 8601 where it is not here
+    zones: dict[str, str] = {}  # column of dates with a zone -> the one by whose clock they are read, or UTC
 
 
 @dataclass(frozen=True)

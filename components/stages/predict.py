@@ -91,7 +91,7 @@ def answers(model: str | None, given: "Path | pa.Table", *, trust: bool = False,
     forecast = {name: options.pop(name, None) for name in ("time", "group", "form", "time_zone")}
     if isinstance(given, Path):
         if forecast["time"] is None:
-            names, examples = _read(given, connection.about(version), **options)
+            names, examples = _read(given, connection.about(version), forecast["time_zone"], **options)
         else:
             names, examples = _latest(version, given, options, **forecast)
     with temporary.folder() as folder:
@@ -101,12 +101,13 @@ def answers(model: str | None, given: "Path | pa.Table", *, trust: bool = False,
     return found if names is None else found.add_column(0, "example", [names])
 
 
-def _read(path: Path, about: dict[str, Any], **options: Any) -> "tuple[list[str], pa.Table]":
+def _read(path: Path, about: dict[str, Any], zone: str | None = None, **options: Any) -> "tuple[list[str], pa.Table]":
     """Read examples and what to call each of them; a table is read as those that the model, see `about`, has seen.
 
     A CSV stays text: the model's signature says which columns are numbers, not the values that this file happens to
     have. In a column of categories, 007 stays 007. What stands for a missing value, how numbers are written and dates
-    are as they were in training, unless `options` say otherwise; that is told.
+    are as they were in training, unless `options` say otherwise; that is told. `zone` is that of dates which name none
+    in training.
     """
     import pyarrow as pa
 
@@ -124,7 +125,7 @@ def _read(path: Path, about: dict[str, Any], **options: Any) -> "tuple[list[str]
         for line in [*csv_reader.conflicts(how, known), *csv_reader.told(path, how)]:
             print(f"note: {line}", file=sys.stderr)
         table = csv_reader.whole(path, replace(how, words=("",)))
-        return [str(row) for row in range(len(table))], _plain(table, how, about)
+        return [str(row) for row in range(len(table))], _plain(table, how, about, zone)
     if path.suffix.lower() in file_kinds.SUFFIXES and path.is_file():
         raise SlipwayError(f"{path}: is compressed and not a table: unpack it first")
     found = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
@@ -138,7 +139,7 @@ def _read(path: Path, about: dict[str, Any], **options: Any) -> "tuple[list[str]
     return [printable(item.relative_to(path) if path.is_dir() else item.name) for item in found], table
 
 
-def _plain(table: "pa.Table", how: "Reading", about: dict[str, Any]) -> "pa.Table":
+def _plain(table: "pa.Table", how: "Reading", about: dict[str, Any], zone: str | None) -> "pa.Table":
     """Write the text of a table's columns plainly: as the model's process reads it, which knows of no such spellings.
 
     What is not written as in training stays as it is, or says so, and becomes an error of its row.
@@ -163,6 +164,8 @@ def _plain(table: "pa.Table", how: "Reading", about: dict[str, Any]) -> "pa.Tabl
             column = csv_numbers.spelled(column, how.style(name))
         elif kind == "datetime" and name in how.dates:
             column = csv_values.spelled(column, how.dates[name])
+        elif kind == "datetime" and "reading" in about.get("params", {}):  # UTC for models of before
+            column = csv_values.by_clock(column, how.zones.get(name) or zone)
         table = table.set_column(at, name, column)
     return table
 

@@ -43,7 +43,7 @@ def read(folder: Path, content: str | bytes, label: list[str] | None = None, **o
 
 
 def test_columns_become_what_all_of_their_values_are(tmp_path: Path) -> None:
-    text = "n,c,b,d,t,none,y\n1, red,true,2020-01-31,2020-01-31T12:30:00Z,,a\n-2e3,007 ,FALSE,,2020-01-31 12:30,NA,b\n"
+    text = "n,c,b,d,t,none,y\n1, red,true,2020-01-31,2020-01-31T12:30:00,,a\n-2e3,007 ,FALSE,,2020-01-31 12:30,NA,b\n"
     source, found = read(tmp_path, text)
     sections = {key: source.settings[key] for key in ("numeric", "categorical", "boolean", "dates", "labels")}
     assert sections == {

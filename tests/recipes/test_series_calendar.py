@@ -206,6 +206,8 @@ def test_what_times_meant_in_training_holds_for_a_forecast(tmp_path: Path, capsy
     assert names == ["after 27.10.2024 07:00"]  # as the file says it
     assert str(found["time"][0]) == "2024-10-27 06:00:00"
     assert "times without a zone are read as those of Europe/Berlin" in capsys.readouterr().err
+    added = ingest(tmp_path / "s.csv", known=model, season=1)
+    assert added.settings["time_zone"] == BERLIN and str(whole(added)["time"][0]) == "2024-10-27 00:00:00"
     bare = model.model_copy(update={"time_zone": None, "format": None})
     zoned = written(tmp_path, hours("2024-10-27", 9), "%Y-%m-%dT%H:%M%z")
     with pytest.raises(

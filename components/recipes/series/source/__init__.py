@@ -17,7 +17,7 @@ from components.recipes import split_by as splitting
 from components.recipes.series.example import Params
 from components.recipes.series.example.calendar import BUSINESS_DAY, parsed
 from components.recipes.series.source import reading, windows
-from components.recipes.source import Command, Source, slug
+from components.recipes.source import Command, Source, slug, tell
 
 SEASON_OF_STEP = {
     "second": 60,
@@ -68,6 +68,9 @@ def series(
     how = csv_reader.reading(options, known.reading.model_dump(exclude_defaults=True) if known else None)
     for line in [] if csv_reader.is_typed(file) else csv_reader.told(file, how):
         print(line)
+    if known is not None:
+        form = form or known.format
+        time_zone = time_zone or (known.time_zone if known.time_zone != "UTC" else None)
     rows = reading.read(file, time, value, group, how, form, skipped, time_zone, guess=True)
     plain = Style(how.decimal or ".", how.thousands or "")
     how = replace(how, numbers={name: own for name, own in rows.styles.items() if own != plain})
@@ -95,8 +98,7 @@ def series(
         )
     if rows.zone == "UTC" and time_zone is None:
         hints.insert(0, "the model's calendar is in UTC: --time-zone, such as Europe/Berlin, makes it local")
-    for hint in hints:
-        print(f"{file}: {hint}")
+    tell([f"{file}: {hint}" for hint in hints], "hints")
     settings = {
         "values": value,
         "group": group is not None,

@@ -55,6 +55,7 @@ def tabular(
     split_by: str | None = None,
     keep: Sequence[str] = (),
     known: Params | None = None,
+    time_zone: str | None = None,
     **options: Any,
 ) -> Source:
     """Read a CSV or Parquet file: numbers, categories, booleans and dates, and what is to be predicted.
@@ -83,7 +84,7 @@ def tabular(
     found = columns.find(file, how, schema, own, label, said, [*keep, *said])
     if known is not None:
         columns.must_agree(file, how, found)
-    types, words, how = found.types, found.words, found.how
+    types, words, how = found.types, found.words, columns.with_zones(file, found, time_zone, how if known else None)
     alike = splitting.alike(guessing.blocks(file, how), () if by or test or "split" in schema.names else types)
     source = Source(slug(file_kinds.name(file).stem), "tabular", {}, iter(()), copies="keep", split_by=by, groups=alike)
     counted, tested = (
@@ -186,6 +187,8 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--category", action="append", default=[], metavar="COLUMN", help=text)
     text = "column of dates, with their format unless it is 2026-01-31, such as 'when=%%d.%%m.%%Y'; repeatable"
     parser.add_argument("--date", action="append", default=[], metavar="COLUMN[=FORM]", help=text)
+    text = "time zone by whose clock dates are read that name theirs, such as Europe/Berlin (default: UTC)"
+    parser.add_argument("--time-zone", metavar="ZONE", help=text)
     text = "new name for a label, such as 1=good or '>50K.=>50K'; repeatable"
     parser.add_argument("--rename", action="append", default=[], metavar="VALUE=NAME", help=text)
     splitting.argument(parser)

@@ -1,5 +1,6 @@
 """The columns of a table: which become features, of what type, and how their text is read."""
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from components import SlipwayError
-from components.data import csv_reader, csv_values
+from components.data import csv_reader, csv_values, times
 from components.data.csv_reader import Reading
+from components.recipes.source import tell
 from components.recipes.tabular.source import guessing, left_out, numbers
 
 Types = dict[str, pa.DataType]
@@ -22,6 +24,7 @@ class Columns:
     how: Reading  # with what was found out
     words: csv_reader.Words = field(default_factory=dict)  # that stand for a missing value, by column
     seen: dict[str, left_out.Seen] = field(default_factory=dict)
+    dates: dict[str, csv_values.Kind] = field(default_factory=dict)  # columns of dates that may name their zones
     no_class: tuple[str, ...] = ()  # words that mean a missing label beside `how.words`: it is of numbers
 
 
@@ -39,6 +42,9 @@ def find(
             pass
         gone = left_out.chosen(found.seen, own, keep)
         found.types = {name: kind for name, kind in found.types.items() if name not in gone}
+        for name in (name for name, kind in found.types.items() if kind == csv_values.DATE):
+            zoned = getattr(schema.field(name).type, "tz", None) is not None
+            found.dates[name] = csv_values.Kind(1, Counter(zoned=zoned), zoned=(0, str(schema.field(name).type)))
         return found
     for line in csv_reader.told(file, how):
         print(line)
@@ -52,6 +58,7 @@ def find(
     read = {name: kinds[name] for name in (*own, *label) if types.get(name, pa.float64()) == pa.float64()}
     found.how = replace(how, numbers=numbers.styles(file, how, read))
     found.types = {name: types.get(name) or guessing.guessed_type(file, name, found.how, kinds[name]) for name in own}
+    found.dates = {name: kinds[name] for name in own if found.types[name] == csv_values.DATE and name not in how.dates}
     if csv_values.is_plain(kinds[label[0]]) or label[0] in found.how.numbers:
         found.no_class = csv_reader.AMONG_NUMBERS
     return found
@@ -67,3 +74,35 @@ def must_agree(file: Path, known: Reading, found: Columns) -> None:
                 f"{file}: column {name}: its numbers have {has}, but those of the dataset have {had} "
                 "(tabular.reading.numbers); write them as the dataset's"
             )
+
+
+def with_zones(file: Path, found: Columns, zone: str | None, known: Reading | None) -> Reading:
+    """Say by the clock of which zone the dates of each column are read that name theirs: `zone`, else UTC.
+
+    `known` is how the dataset that is added to was read. Raises SlipwayError, naming a row of each, for a column of
+    which some dates name a zone and some do not, and for one that is not as the dataset's.
+    """
+    if zone is not None:
+        times.zone(zone)
+    chosen = {}
+    for name, kind in found.dates.items():
+        zoned, old = kind.matches["zoned"], known.zones.get(name) if known else None
+        if zoned and kind.zoned and known is not None and old is None and zone is None:
+            raise SlipwayError(
+                f"{file}: column {name}: row {kind.zoned[0]} ({kind.zoned[1]}) names its zone, but the dates of the "
+                "dataset name none (tabular.reading.zones): give the --time-zone of theirs, such as Europe/Berlin"
+            )
+        if 0 < zoned < kind.count and kind.zoned and not (zone or old):
+            row, text = kind.odd["zoned"]
+            raise SlipwayError(
+                f"{file}: column {name}: row {kind.zoned[0]} ({kind.zoned[1]}) names its zone, row {row} ({text}) does "
+                f"not: write all dates with it, or none; give the --time-zone of those without, such as "
+                f"Europe/Berlin; or --category {name}, or --drop {name}"
+            )
+        if old or zoned or zone:
+            chosen[name] = zone or old or "UTC"
+    in_utc = [name for name, own in chosen.items() if own == "UTC" and not zone]
+    tell(
+        [f"{name}: dates in UTC; for local ones: --time-zone, such as Europe/Berlin" for name in in_utc], "such columns"
+    )
+    return replace(found.how, zones=chosen)
