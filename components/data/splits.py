@@ -53,7 +53,7 @@ def make(
     rule |= {"official": official}
     if by == "time":
         values, missing, dates = _times(parts, rule)
-        given = np.concatenate([_given(part) for part in parts])
+        given = np.concatenate([np.empty(0, np.str_), *(_given(part) for part in parts)])
         free = ~missing & (given == "")
         test = _start(values[free], shares[0], gap)
         before = free if test["first"] is None else free & (values < test["first"])
@@ -97,6 +97,8 @@ def assigned(rule: Rule, table: pa.Table) -> np.ndarray:
 
 def _given(table: pa.Table) -> np.ndarray:
     """Return the official split of each row, `(n,)` text; empty where there is none."""
+    if table["split"].null_count == len(table):
+        return np.full(len(table), "")
     return np.array(table["split"].fill_null("").to_pylist(), np.str_)
 
 
@@ -158,7 +160,7 @@ def _times(parts: Sequence[pa.Table], rule: Rule) -> tuple[np.ndarray, np.ndarra
 
     Dates are int64 microseconds since 1970, whole numbers int64, others float64; a missing one is 0.
     """
-    values, gone, kinds = [], [], set()
+    values, gone, kinds = [np.empty(0, np.int64)], [np.empty(0, bool)], set()
     for column in (part[rule["column"]] for part in parts):
         kind = column.type
         if dates := bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind)):

@@ -4,7 +4,7 @@ import re
 import shlex
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -64,7 +64,7 @@ class SplitBy:
             names = csv_values.cast(column, pa.string(), how)
             missing = pc.is_in(pc.utf8_trim_whitespace(names), pa.array([*how.words, *how.missing], pa.string()))
             return pc.if_else(missing, pa.scalar(None, pa.string()), names)
-        self.kind = self.kind or self._kind(column)
+        self.kind = self.kind or self._kind(column, {*how.words, *how.missing})
         try:
             return csv_values.cast(column, self.kind, how, self.form)
         except (ValueError, pa.ArrowException) as error:
@@ -73,12 +73,13 @@ class SplitBy:
                 f"--split-by {shlex.quote(f'time={self.column}=%d.%m.%Y')}"
             ) from None
 
-    def _kind(self, column: pa.ChunkedArray) -> pa.DataType:
+    def _kind(self, column: pa.ChunkedArray, missing: Container[str]) -> pa.DataType:
         """Return what times are, by the column's type, or of a text by its first value."""
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
             return pa.float64()
-        first = next((value for value in column.to_pylist() if value), None) if pa.types.is_string(kind) else None
+        texts = column.to_pylist() if pa.types.is_string(kind) else []
+        first = next((text for text in texts if text and text.strip() not in missing), None)
         return csv_values.DATE if first is None or self.form or not NUMBER.fullmatch(first.strip()) else pa.float64()
 
 

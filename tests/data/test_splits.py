@@ -189,6 +189,14 @@ def test_an_official_split_goes_before_time() -> None:
     assert (found[2::3] == 2).sum() == 20
 
 
+@pytest.mark.parametrize("by", ["id", "group", "time"])
+def test_a_dataset_without_rows_is_split_into_nothing(by: str) -> None:
+    rule = splits.make(by, None if by == "id" else by, SHARES, 1, [])
+    empty = grouped([]).append_column("time", pa.array([], DAYS))
+    assert len(splits.assigned(rule, empty)) == 0
+    assert len(splits.assigned(splits.make(by, rule["column"], SHARES, 1, [empty]), empty)) == 0
+
+
 def test_a_column_without_an_order_is_refused() -> None:
     with pytest.raises(SlipwayError, match=r"split.by: column time is string, not a date or a number"):
         by_time(times(["Monday", "Tuesday"]))

@@ -314,3 +314,24 @@ def test_text_files_of_an_author_stay_on_one_side(repo: Path, capsys: pytest.Cap
     assert len(found) == 30 and all(len(side) == 1 for side in found.values())
     assert main(["ingest", "text", "said", "--split-by", "group=user", "--replace"]) == 1
     assert "--split-by group=user: --pattern has no 'user' (there are: none)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        (["NA", "2019", "", None, "2020"], [None, 2019.0, None, None, 2020.0]),
+        ([" ", "2019-01-02", "NULL"], [None, pd.Timestamp("2019-01-02"), None]),
+        ([3, None, 4], [3.0, None, 4.0]),
+    ],
+)
+def test_times_are_dates_or_numbers_and_may_be_missing(values: list[object], wanted: list[object]) -> None:
+    values = [None if value == " " else value for value in values]
+    found = split_by.SplitBy("time", "when").read(pa.array(values), "a.csv")
+    assert found.to_pylist() == wanted
+
+
+def test_groups_are_text_and_may_be_missing() -> None:
+    group = split_by.SplitBy("group", "who")
+    assert group.read(pa.array([1.0, np.nan, None]), "a.csv").to_pylist() == ["1", None, None]
+    assert group.read(pa.array(["a", "NA", "NULL", ""]), "a.csv").to_pylist() == ["a", None, None, None]
+    assert group.read(pa.array([7, None]), "a.csv").to_pylist() == ["7", None]
