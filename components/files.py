@@ -93,7 +93,9 @@ def _settle(folder: Path, name: str = "") -> None:
         return
     for path, match in found:
         with suppress(FileNotFoundError):  # another run does the same at this moment
-            if match and temporary.is_dead(match[2], temporary.last_touched(path)):
+            if not match or os.getuid() not in (0, path.lstat().st_uid):  # others' processes may be hidden from us
+                continue
+            if temporary.is_dead(match[2], temporary.last_touched(path)):
                 place = path.with_name(match[1])
                 if match[6] and not place.exists():
                     path.rename(place)

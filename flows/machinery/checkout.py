@@ -60,9 +60,27 @@ def opened() -> Iterator[Checkout]:
                 "--local core.hardlink_lock true` lets it do without, or move the project to a local disk"
             )
         files.sweep(Path(), *(Path(place) for place, *_ in os.walk("build")))  # of processes that were killed
+        _keep_whole(Path(repo.tmp_dir))
         _opened.append(Checkout(repo, children))
         try:
             yield _opened[0]
         finally:
             _opened.clear()
             repo.close()
+
+
+def _keep_whole(room: Path) -> None:
+    """Keep a copy of what DVC writes in place; use it where a DVC that was killed left a file cut short.
+
+    Stages that are then missing in dvc.lock come back from DVC's cache, without being run.
+    """
+    for path in (Path("dvc.lock"), Path("data.dvc")):
+        copy = room / f"slipway-{path.name}"
+        content = path.read_bytes() if path.exists() else b"\n"
+        if not content.endswith(b"\n") and copy.exists():
+            with files.replacing(path) as aside:
+                aside.write_bytes(copy.read_bytes())
+            print(f"{path} was cut short by a DVC that was killed; its last whole version is restored", flush=True)
+        elif path.exists() and content.endswith(b"\n") and (not copy.exists() or copy.read_bytes() != content):
+            with files.replacing(copy) as aside:
+                aside.write_bytes(content)

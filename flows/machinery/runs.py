@@ -53,23 +53,25 @@ def bury() -> None:
     """Mark the runs whose processes are dead as crashed, and those of them that were to be cancelled as cancelled."""
     from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 
+    own = server.ours()
     under_way = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
     with _client() as client:
         for run in client.read_flow_runs(
             flow_filter=FlowFilter.model_validate({"name": {"any_": [FLOW]}}),
             flow_run_filter=FlowRunFilter.model_validate(under_way),
         ):
-            if _dead(run):
+            if _dead(run, own=own):
                 _bury(client, run)
 
 
-def _dead(run: "FlowRun") -> bool:
+def _dead(run: "FlowRun", *, own: bool) -> bool:
+    """Return whether a run's process has ended; `own`: the server is this checkout's."""
     began = run.start_time or run.created or run.expected_start_time
     age = began.timestamp() if began else time.time()
     if run.infrastructure_pid:
         # what is known of another machine's process is only its age; on a shared server it may well live
-        return temporary.is_dead(run.infrastructure_pid, None if server.configured() else age)
-    return not server.configured() and time.time() - age > UNCLAIMED_SECONDS
+        return temporary.is_dead(run.infrastructure_pid, age if own else None)
+    return own and time.time() - age > UNCLAIMED_SECONDS
 
 
 def _bury(client: "SyncPrefectClient", run: "FlowRun") -> None:

@@ -127,6 +127,11 @@ def temporary() -> bool:
     return bool(_temporary)
 
 
+def ours() -> bool:
+    """Return whether the server is this checkout's own, temporary or the UI's: no other machine reports to it."""
+    return temporary() or os.environ.get("PREFECT_API_URL", "").removesuffix("/api") == served().get("prefect")
+
+
 def stop() -> None:
     """End the temporary server, if there is one."""
     while _temporary:

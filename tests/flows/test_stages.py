@@ -64,6 +64,22 @@ def test_the_graph_is_dvcs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert all(order.index(above) < order.index(name) for name, upstream in found.items() for above in upstream)
 
 
+def test_a_file_that_dvc_was_writing_when_it_was_killed_is_restored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(repository(tmp_path, READS, data="1"))
+    command(tmp_path, "dvc", "repro", "-q")
+    whole = {name: Path(name).read_text() for name in ("dvc.lock", "data.dvc")}
+    with checkout.opened():
+        pass
+    Path("dvc.lock").write_text(whole["dvc.lock"][:40])
+    Path("data.dvc").write_text("")
+    with checkout.opened() as work:
+        assert {name: Path(name).read_text() for name in whole} == whole
+        assert all(stages.unchanged(work, stage) for stage, _ in stages.nodes(work.repo))
+    assert capsys.readouterr().out.count("was cut short by a DVC that was killed") == 2
+
+
 @pytest.mark.e2e
 def test_ran_unchanged_restored(tmp_path: Path, run: Run) -> None:
     path = repository(tmp_path, DIAMOND, data="1")
