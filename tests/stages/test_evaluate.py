@@ -287,6 +287,25 @@ def test_nothing_is_explained_where_it_is_not_wanted(make: Make) -> None:
     assert not (EVALUATION / "explanations.json").exists()
 
 
+@pytest.mark.usefixtures("stages")
+def test_intervals_draw_groups_where_groups_are_split_and_few_of_them_are_told(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = make("tabular", evaluate={"resamples": 100, "explain": 0}, split={"by": {"group": "machine"}})
+    table = pq.read_table("data/a.parquet")
+    machines = np.repeat(np.arange(40), 5)
+    pq.write_table(table.append_column("machine", pa.array(machines)), "data/a.parquet", row_group_size=50)
+    prepared(settings)
+    evaluated(settings)
+    drawn = (EVALUATION / "intervals.csv").read_bytes()
+    tests = {int(machines[row]) for row in np.load(BUILD / "arrays" / "test" / "row.npy")}
+    assert f"the test split has only {len(tests)} groups: intervals" in capsys.readouterr().out.split("baseline")[-1]
+    (BUILD / "arrays" / "test" / "block.npy").unlink()
+    evaluated(settings)
+    assert (EVALUATION / "intervals.csv").read_bytes() != drawn
+    assert "the test split has only" not in capsys.readouterr().out
+
+
 def test_a_classical_model_learns_what_there_is_to_learn(make: Make) -> None:
     """Also the plain one, of numbers, codes and tokens, where the recipe has none of its own."""
     for recipe in ("tabular", "several"):
