@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from components import SlipwayError
-from components.data import file_kinds
+from components.data import file_kinds, spelling
 from components.data.csv_options import Reading
 
 BLOCK_BYTES = 2**25  # bytes of text in memory at a time; no row may be longer
@@ -22,7 +22,7 @@ def names(file: Path, how: Reading) -> tuple[str, ...]:
 
     Raises SlipwayError for a file that is empty, or has a name twice.
     """
-    cells = how.columns or [name.strip() for name in header(file, how)[0]]
+    cells = how.columns or [spelling.plain(name) for name in header(file, how)[0]]
     found = tuple(name or f"Unnamed: {at}" for at, name in enumerate(cells))
     if twice := next((name for name, count in Counter(found).items() if count > 1), None):
         raise SlipwayError(f"{file}: two columns are named {twice!r}; rename one of them in the first line")

@@ -152,7 +152,8 @@ def _opened(file: Path, named: Path) -> IO[bytes]:
     except FileNotFoundError:
         raise SlipwayError(f"{named}: no such file") from None
     except IsADirectoryError:
-        raise SlipwayError(f"{named}: is a folder, not a file") from None
+        hint = "`ingest images`, `text` and `audio` read folders"
+        raise SlipwayError(f"{named}: is a folder, not a file; {hint}") from None
 
 
 def tables(file: Path) -> Iterator[pa.Table]:

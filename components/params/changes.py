@@ -11,6 +11,7 @@ from components.files import replacing
 from components.params.reading import check
 
 GATES = ("minimum", "maximum")  # of `register`
+NULL = "tag:yaml.org,2002:null"  # written out, as it was
 MAX_SHOWN = 20  # of a list that changes
 WHOLE = (*GATES, "network", "by", "reading")  # what is replaced as a whole
 
@@ -23,6 +24,7 @@ def merged(path: Path, settings: dict[str, Any], *, grow: bool) -> tuple[str, li
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 110
+    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL, "null"))
     content = (yaml.load(path) if path.exists() else None) or {}
     changed = _merge(content, settings, grow=grow)
     text = io.StringIO()
@@ -53,6 +55,9 @@ def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = 
         old = content.get(key)
         if key == "reading" and not (value or old):  # plain files
             continue
+        if not prefix and key not in content and isinstance(value, dict) and hasattr(content, "ca"):
+            content[key] = {}
+            content.yaml_set_comment_before_after_key(key, before="\n")  # an empty line between sections
         if isinstance(value, dict) and value and key not in WHOLE:
             content[key] = old or {}  # `images:` alone is None
             changed += _merge(content[key], value, grow=grow, prefix=f"{prefix}{key}.")
@@ -62,7 +67,8 @@ def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = 
                 continue
             value = [*old, *(label for label in value if label not in old)]  # noqa: PLW2901
         if old != value:
-            changed.append(f"{prefix}{key}: {_short(old)} -> {_short(value)}")
+            if key in content or value not in ([], {}, None):  # what is empty by default is no news
+                changed.append(f"{prefix}{key}: {'' if old is None else f'{_short(old)} -> '}{_short(value)}")
             if key in WHOLE and old and value and isinstance(old, dict) and isinstance(value, dict):
                 # what stays keeps its comment
                 for name in old.keys() - value.keys():

@@ -6,7 +6,7 @@ params.yaml.
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,11 @@ from tqdm import tqdm
 
 from components import SlipwayError, recipes
 from components import params as params_module
-from components.data import dataset, folder, versions
+from components.data import dataset, folder, spelling, versions
 from components.data.copies import REPEATED, Known
 from components.params import changes, new_dataset
 from components.recipes import split_by as splitting
-from components.recipes.source import Source, commands, slug
+from components.recipes.source import Source, commands, slug, tell
 from components.reports import results
 from components.tracking import namesake
 
@@ -81,6 +81,7 @@ def run(
         folder.must_lie_outside(data, options.values())
         found = _found(source, current if old else None, options)
         name = slug(name) if name else found.name
+        spell = _spelled(found, current, old=old)
         columns = _columns(found, current if old else None)
         found.schema = columns if old else None
         if old and current is not None:
@@ -94,7 +95,7 @@ def run(
         settle()  # what does not fit stops us before the data is read
         known = _known(data if old else None, columns, kept, keep=(copies or found.copies) == "keep")
         before = versions.recorded(data) if not old else ""
-        tables = _new(found, columns, known, kept)
+        tables = _new(found, columns, known, kept, spell)
         with ExitStack() as undo:
             with folder.added(data) if old else folder.replaced(data) as aside:
                 pieces = dataset.write(tables, aside, name)
@@ -134,6 +135,53 @@ def _settings(
     is_other = current is not None and not new_dataset.same(source, current)
     inherited = new_dataset.inherited(current, source, name) if current is not None and is_other else []
     return {"name": name, **own, **more[0], **more[1], **more[2]}, inherited
+
+
+def _spelled(source: Source, current: params_module.Params | None, *, old: bool) -> Callable[[str], str]:
+    """Settle the spelling of a source's labels, and their order; return what spells one. Tells what it changes.
+
+    Labels that can only be one are joined, to one of the dataset where it has such; those that look alike are told.
+    """
+    if not (labels := source.settings.get("labels")):
+        return str
+    there = getattr(current.task, "labels", []) if current is not None and current.recipe == source.recipe else []
+    joins = spelling.joined(labels, there if old else ())
+    tell(
+        [f"label {spelling.shown(text)}: read as {spelling.shown(name)}" for text, name in joins.items()], "such labels"
+    )
+    names = list(dict.fromkeys(joins.get(label, label) for label in labels))
+    if not old:
+        names = list(there) if set(there) == set(names) else spelling.ordered(names)
+    source.settings["labels"] = names
+    every = list(dict.fromkeys((*(there if old else ()), *names)))
+    for group in spelling.alike(every):
+        listed = " and ".join(map(spelling.shown, group))
+        print(f"labels {listed} look alike, and are {len(group)} classes; to join them, give them one name (--rename)")
+    seen: dict[str, str] = {label: label for label in every} | joins
+
+    def spell(label: str) -> str:
+        if label not in seen:  # of a test set
+            seen.update({label: label} | spelling.joined([label], every))
+            if seen[label] != label and seen[label] in every:
+                print(f"label {spelling.shown(label)}: read as {spelling.shown(seen[label])}")
+            else:
+                seen[label] = label
+        return seen[label]
+
+    return spell
+
+
+def _with_labels(part: pa.Table, spell: Callable[[str], str]) -> pa.Table:
+    """Return a table with its labels spelled; numbers stay."""
+    kind = part.schema.field("label").type
+    if not (pa.types.is_string(kind) or (pa.types.is_list(kind) and pa.types.is_string(kind.value_type))):
+        return part
+    labels = part["label"].to_pylist()
+    if pa.types.is_list(kind):
+        labels = [each and list(dict.fromkeys(name and spell(name) for name in each)) for each in labels]
+    else:
+        labels = [label and spell(label) for label in labels]
+    return part.set_column(part.column_names.index("label"), "label", pa.array(labels, kind))
 
 
 def _columns(source: Source, current: params_module.Params | None) -> pa.Schema:
@@ -189,8 +237,10 @@ def _tell(known: Known, skipped: Counter[str]) -> None:
             print(f"skipped {count:,}: {reason}{hint}")
 
 
-def _new(source: Source, columns: pa.Schema, known: Known, kept: list[str]) -> Iterator[pa.Table]:
-    """Give examples their id; leave out those that the dataset has already.
+def _new(
+    source: Source, columns: pa.Schema, known: Known, kept: list[str], spell: Callable[[str], str]
+) -> Iterator[pa.Table]:
+    """Give examples their id and labels their spelling; leave out those that the dataset has already.
 
     Raises SlipwayError for a source that lacks a column of the dataset.
     """
@@ -207,6 +257,7 @@ def _new(source: Source, columns: pa.Schema, known: Known, kept: list[str]) -> I
                     f"{source.name}: its label is {own}, but the dataset's is {wanted}; "
                     "change it, or start a new dataset with --replace"
                 )
+            part = _with_labels(part, spell)  # noqa: PLW2901
             try:
                 keys = dataset.ids(part, columns)
             except UnicodeDecodeError as error:  # Parquet does not check its text

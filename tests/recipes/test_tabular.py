@@ -383,3 +383,20 @@ def test_a_leaking_column_can_be_forbidden(tmp_path: Path) -> None:
     case.suite_of((ROOT / "expectations" / "tabular.yaml").read_text() + forbidden % "since")
     with pytest.raises(SlipwayError, match="columns"):
         case.run()
+
+
+def test_categories_that_are_one_in_two_spellings_share_a_code() -> None:
+    settings = tabular.Params(categorical=["c"], labels=["no", "yes"], rare=1)
+
+    def table(*values: str | None) -> pa.Table:
+        return pa.table({"c": pa.array(values, pa.string())})
+
+    state = tabular.fit(
+        [table("caf\u00e9", "cafe\u0301", "New York", "New\u00a0York", "7", "7.0", "8", "1.10")], settings
+    )
+    assert state["values"]["c"] == ["1.10", "7", "8", "New York", "caf\u00e9"]
+    given = table("cafe\u0301", "caf\u00e9", "New\u2009York ", "7.0", "7.", "8.00", "9.0", None, "1.1", "new york")
+    codes = tabular.encode(given, settings, state)["categorical"][:, 0].tolist()
+    assert codes == [6, 6, 5, 3, 3, 4, 0, 1, 0, 0]
+    state = tabular.fit([table("7.0", "8.0", "1.0")], settings)  # one spelling alone stays, and the other is it, too
+    assert tabular.encode(table("7.0", "7"), settings, state)["categorical"][:, 0].tolist() == [3, 3]

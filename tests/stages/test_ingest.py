@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -624,3 +625,97 @@ def test_a_network_of_the_same_recipe_stays_and_that_is_told(repo: Path, capsys:
     ):
         ingest.run("images", folder=pictures(repo / "tiny", {"cat": 2, "dog": 2}, size=(3, 3)), replace=True)
     assert _network() == {"filters": [1, 1, 1]}
+
+
+def test_classes_that_are_one_in_two_spellings_are_joined_and_told(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1.0 is what pandas makes of 1 where a column has gaps; a Mac writes accents as letters of their own."""
+    for name, labels in (("a", "01"), ("b", ("0.0", "1.0")), ("c", ("0", "1.0"))):
+        Path(f"{name}.csv").write_text("x,y\n" + "".join(f"{ord(name)}{n},{labels[n % 2]}\n" for n in range(8)))
+    assert main(["ingest", "table", "a.csv", "--label", "y", "--test", "c.csv"]) == 0
+    said = capsys.readouterr().out
+    assert "label '1.0': read as '1'" in said and "has labels that" not in said
+    assert set(pq.read_table("data/a.parquet")["label"].to_pylist()) == {"0", "1"}
+    assert main(["ingest", "table", "b.csv", "--label", "y"]) == 0
+    assert "label '0.0': read as '0'\nlabel '1.0': read as '1'\n" in capsys.readouterr().out
+    assert params.load().task.labels == ["0", "1"]
+    assert set(pq.read_table("data/b.parquet")["label"].to_pylist()) == {"0", "1"}
+    pq.write_table(pa.table({"x": [1.0, 2.0, 3.0], "y": [0.0, 1.0, None]}), "floats.parquet")
+    pq.write_table(pa.table({"x": [4.0, 5.0], "y": [0, 1]}), "whole.parquet")
+    for name in ("floats", "whole"):
+        assert main(["ingest", "table", f"{name}.parquet", "--label", "y"]) == 0
+    assert params.load().task.labels == ["0", "1"]
+
+
+@pytest.mark.parametrize("source", ["images", "text", "table"])
+def test_accents_of_two_forms_are_one_class_and_letter_cases_are_told(
+    repo: Path, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = ["cafe\u0301", "caf\u00e9", "Bar", "bar"]
+    words = {"images": ["images", "f"], "text": ["text", "f"], "table": ["table", "f/t.csv", "--label", "y"]}[source]
+    Path("f").mkdir()
+    if source == "images":
+        for seed, label in enumerate(labels):
+            pictures(Path("f"), {label: 2}, seed)
+    for number, label in enumerate(labels if source == "text" else ()):
+        Path("f", label).mkdir()
+        Path("f", label, "1.txt").write_text(f"text {number}")
+    if source == "table":
+        Path("f/t.csv").write_text("x,y\n" + "".join(f"{n},{labels[n % 4]}\n" for n in range(8)))
+    assert main(["ingest", *words, "--name", "n"]) == 0
+    said = capsys.readouterr().out
+    assert "label 'cafe\u0301' (cafe\\u0301): read as 'caf\u00e9' (caf\\xe9)" in said
+    assert "labels 'Bar' and 'bar' look alike, and are 2 classes" in said
+    assert params.load().task.labels == ["Bar", "bar", "caf\u00e9"]
+    assert set(pq.read_table("data/n.parquet")["label"].to_pylist()) == {"Bar", "bar", "caf\u00e9"}
+
+
+def test_labels_that_are_numbers_are_listed_by_size_and_a_dataset_keeps_its_order(repo: Path) -> None:
+    Path("t.csv").write_text("x,y\n" + "".join(f"{n * 7 % 13},{n % 11}\n" for n in range(44)))
+    assert main(["ingest", "table", "t.csv", "--label", "y", "--task", "class"]) == 0
+    assert params.load().task.labels == [str(n) for n in range(11)]
+    yaml = YAML()
+    content = yaml.load(Path("params.yaml"))
+    content["tabular"]["labels"] = sorted(content["tabular"]["labels"])  # as an older version listed them
+    yaml.dump(content, Path("params.yaml"))
+    assert params.load().task.labels[:3] == ["0", "1", "10"]
+    assert main(["ingest", "table", "t.csv", "--label", "y", "--task", "class", "--replace"]) == 0
+    assert params.load().task.labels[:3] == ["0", "1", "10"]
+
+
+def test_a_column_that_the_dataset_does_not_have_is_told_and_so_is_another_form_of_a_name(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    csv("one", "caf\u00e9,age,target\nred,30,yes\nblue,31,no\n")
+    capsys.readouterr()
+    csv("two", "cafe\u0301,important,age,target\nred,5,32,yes\nRed,6,33,no\n")
+    said = capsys.readouterr().out
+    assert "left out: important (the dataset does not have it)" in said
+    assert "numeric: age\ncategorical: caf\u00e9\nlabels: no, yes\n" in said
+    assert "caf\u00e9: 'Red' and 'red' look alike, and are different categories" in said
+    assert pq.read_table("data/two.parquet")["caf\u00e9"].to_pylist() == ["red", "Red"]
+
+
+def test_a_folder_in_place_of_a_table_is_told(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("pets", "parts.parquet"):
+        Path(name).mkdir()
+        assert main(["ingest", "table", name, "--label", "y"]) == 1
+        said = capsys.readouterr().err
+        assert f"error: {name}: is a folder, not a file; `ingest images`, `text` and `audio` read folders" in said
+
+
+def test_params_keep_their_lines_and_new_settings_are_no_changes_of_none(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    before = Path("params.yaml").read_text()
+    csv("one", "colour,age,target\nred,30,yes\nblue,31,no\n")
+    said = capsys.readouterr().out
+    assert "None" not in said and "tabular.boolean" not in said
+    assert "params.yaml: tabular.numeric: ['age']\n" in said
+    after = Path("params.yaml").read_text()
+    assert "costs: null " in after
+    assert "\n\ntabular:\n" in after
+    lost = set(before.splitlines()) - set(after.splitlines())
+    assert {line.split(":")[0].strip() for line in lost} <= {"name", "recipe", "model", "minimum", "accuracy"}

@@ -1,5 +1,7 @@
 """Rows of numbers, categories, booleans and dates, with gaps anywhere: a class, a number, or several numbers."""
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
@@ -19,6 +21,8 @@ requirements = ()
 FACTS = ("missing", "finite", "dates_valid", "longest")
 UNSEEN_CODE, MISSING_CODE, FIRST_KNOWN_CODE = 0, 1, 2  # of a category; the known values follow from the last on
 MAX_CATEGORIES = 100_000  # different ones of a category; more are an id or a text
+TRAILING_ZEROS = r"[+-]?\d+\.0*"  # of a whole number
+UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))  # soft hyphen, zero-width blanks, byte-order mark
 MAX_CATEGORY_CHARACTERS = 1000  # characters; a longer text is no category and counts as unseen
 
 Size = Annotated[int, Field(ge=1)]
@@ -119,7 +123,7 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
     for table in tables:
         summary.add(_numbers(table, params))
         for name, counter in counts.items():
-            for item in pc.value_counts(table[name].drop_null()).to_pylist():
+            for item in pc.value_counts(_plain(table[name]).drop_null()).to_pylist():
                 if len(item["values"]) <= MAX_CATEGORY_CHARACTERS:
                     counter[item["values"]] += item["counts"]
             if len(counter) > MAX_CATEGORIES:
@@ -128,6 +132,10 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
                     "text; remove it from tabular.categorical in params.yaml"
                 )
         gaps.update({name: table[name].null_count for name in (*params.numeric, *params.dates)})
+    for counter in counts.values():  # 7.0 is 7
+        for value in [value for value in counter if re.fullmatch(TRAILING_ZEROS, value)]:
+            if (whole := value.partition(".")[0]) in counter:
+                counter[whole] += counter.pop(value)
     ends = dict(zip(names, zip(summary.low, summary.high, strict=True), strict=True))
     timeless = [name for name in params.dates if ends[f"{name} time cos"] in ((1, 1), (np.inf, -np.inf))]
     few = set(number_names(params, timeless))
@@ -190,7 +198,7 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
             row, column = np.argwhere(wrong)[0]
             raise ValueError(f"{names[column]} is too large: {filled[row, column]:g}")
         arrays["numeric"] = scaled
-    codes = [_known(table[name], pa.array(state["values"][name], pa.string())) for name in params.categorical]
+    codes = [_category(table[name], pa.array(state["values"][name], pa.string())) for name in params.categorical]
     codes += [_known(table[name], pa.array([False, True])) for name in params.boolean]
     codes += [
         FIRST_KNOWN_CODE + table[name].is_null(nan_is_null=True).to_numpy().astype(np.int32) for name in state["gaps"]
@@ -198,6 +206,32 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
     if codes:
         arrays["categorical"] = np.stack(codes, axis=1).astype(np.int32)
     return arrays
+
+
+def _plain(values: Any) -> Any:
+    """Return categories as components/data/spelling.py spells them; here, for it is shipped with a model.
+
+    One Unicode form, without characters that are not seen, and with plain single blanks.
+    """
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    codes = values.dictionary_encode()
+    forms = (unicodedata.normalize("NFC", text).translate(UNSEEN) for text in codes.dictionary.to_pylist())
+    return pa.array([" ".join(form.split()) for form in forms], pa.string()).take(codes.indices)
+
+
+def _category(values: Any, known: pa.Array) -> np.ndarray:
+    """Return the codes of categories; where neither is known by itself, 7 is 7.0, as other programs write it."""
+    values = _plain(values)
+    codes = _known(values, known)
+    if (codes == UNSEEN_CODE).any():
+        codes = np.where(codes == UNSEEN_CODE, _known(_whole(values), _whole(known)), codes)
+    return codes
+
+
+def _whole(values: Any) -> Any:
+    whole = pc.match_substring_regex(values, f"^{TRAILING_ZEROS}$")
+    return pc.if_else(whole, pc.replace_substring_regex(values, r"\..*", ""), values)
 
 
 def _known(values: Any, known: pa.Array) -> np.ndarray:

@@ -3,6 +3,7 @@
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from components import SlipwayError
-from components.data import csv_reader, dataset, file_kinds
+from components.data import csv_reader, dataset, file_kinds, spelling
 from components.data.csv_reader import Reading
 from components.data.csv_values import DATE
 from components.recipes import split_by as splitting
@@ -66,6 +67,7 @@ def tabular(
     read or is no table; each names the option that mends it.
     """
     how = csv_reader.reading(options, known.reading.model_dump(exclude_defaults=True) if known else None)
+    label, drop, category, date, keep = (guessing.asked(file, names) for names in (label, drop, category, date, keep))
     forms: dict[str, str | None] = {name: form or None for name, _, form in (item.partition("=") for item in date)}
     schema = guessing.schema(file, how, [*label, *drop, *category, *forms, *keep])
     if test is not None:
@@ -111,13 +113,12 @@ def tabular(
                 )
             )
         source.settings = _settings(types, labels=labels)
-        chosen, other = f"one of {len(labels)} classes", "number"
-        if odd := sorted({new for value in tested if (new := renamed.get(value, value)) is not None} - set(labels)):
+        chosen, other = f"one of {spelling.distinct(labels)} classes", "number"
+        others = {new for value in tested if (new := renamed.get(value, value)) is not None} - set(labels)
+        if odd := sorted(value for value in others if spelling.joined([value], labels).get(value) not in labels):
             print(f"{test} has labels that {file} does not have: {', '.join(map(repr, odd[:5]))}; see --rename")
     print(f"to predict: {', '.join(label)}, {chosen}{'' if task else f'; if that is wrong, use --task {other}'}")
-    for section, names in source.settings.items():
-        if names:
-            print(f"{section}: {', '.join(names[:20])}{f' and {len(names) - 20} more' if len(names) > 20 else ''}")
+    guessing.tell_sections(source.settings, known.labels if known else ())
     guessing.tell_missing(words, types, how, {} if renamed is None or found.no_class else dict.fromkeys(label, "class"))
     if known is None:
         source.settings["reading"] = csv_reader.kept(how, [*types, *(label if renamed is None else ())])
@@ -145,6 +146,7 @@ def _examples(
                 f"{files[0][0]}: the existing dataset predicts something else; "
                 f"use --task {'class' if renamed is None else 'number'}"
             )
+    written: dict[str, set[str]] = {name: set() for name, kind in types.items() if kind == pa.string()}
     for file, split in files:
         for block in guessing.blocks(file, how):
             has = set(block.column_names)
@@ -163,7 +165,12 @@ def _examples(
                 read["split"] = block["split"].cast(pa.string())
             if (by := source.split_by) and by.column not in read:
                 read[by.column] = by.read(block[by.column], file, how)
+            for name, seen in written.items():
+                with suppress(UnicodeDecodeError):  # told when the row is read
+                    if name in read and len(seen) < guessing.MAX_VALUES_READ:
+                        seen.update(read[name].unique().drop_null().to_pylist())
             yield pa.table(read)
+    guessing.tell_alike(written)
 
 
 def _lists(numbers: list[pa.ChunkedArray]) -> pa.Array:

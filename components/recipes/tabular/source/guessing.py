@@ -3,14 +3,14 @@
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from components import SlipwayError
-from components.data import csv_reader, csv_values, file_kinds
+from components.data import csv_reader, csv_values, file_kinds, spelling
 from components.data.csv_reader import Reading
 from components.data.csv_values import DATE, NEARLY, Kind
 from components.recipes.source import tell
@@ -28,6 +28,11 @@ DATE_FORMS = [
 
 DATE_DIGITS = {"%d": r"(0?[1-9]|[12]\d|3[01])", "%m": r"(0?[1-9]|1[0-2])", "%Y": r"\d{4}", "%y": r"\d{2}"}
 DATE_DIGITS |= {"%H": r"([01]?\d|2[0-3])", "%M": r"[0-5]\d", "%S": r"[0-5]\d"}
+
+
+def asked(file: Path, names: Iterable[str]) -> list[str]:
+    """Return names of columns as the header has them: of a CSV in plain spelling."""
+    return list(names) if csv_reader.is_typed(file) else [spelling.plain(name) for name in names]
 
 
 def schema(file: Path, how: Reading, asked: Iterable[str]) -> pa.Schema:
@@ -125,6 +130,28 @@ def renamed_labels(file: Path, rename: Iterable[str], values: list[str]) -> dict
             )
         found[item[: cuts[-1]].strip()] = item[cuts[-1] + 1 :].strip()
     return found
+
+
+def tell_sections(settings: dict[str, list[str]], known: Sequence[str] = ()) -> None:
+    """Tell the columns of each kind, and what is predicted; labels in the spelling of `known` ones of a dataset."""
+    joins = spelling.joined(settings["labels"], known)
+    labels = spelling.ordered({joins.get(label, label) for label in settings["labels"]})
+    for section, names in (settings | {"labels": labels}).items():
+        if names:
+            print(f"{section}: {', '.join(names[:20])}{f' and {len(names) - 20} more' if len(names) > 20 else ''}")
+
+
+def tell_alike(written: dict[str, set[str]]) -> None:
+    """Tell the categories of each column that look alike: which of them the model takes for one (recipes/tabular)."""
+    lines = []
+    for name, values in written.items():
+        for group in spelling.alike(sorted(values)):
+            one = len({spelling.whole(spelling.plain(value)) for value in group}) == 1
+            listed = " and ".join(map(spelling.shown, group))
+            lines.append(
+                f"{name}: {listed} {'are read as one category' if one else 'look alike, and are different categories'}"
+            )
+    tell(lines, "such categories")
 
 
 def tell_missing(words: csv_reader.Words, types: dict[str, pa.DataType], how: Reading, classes: dict[str, str]) -> None:

@@ -1,0 +1,78 @@
+"""Texts that are the same for people and not for a computer: é of two kinds, blanks that are not seen, 1 and 1.0.
+
+Those that can only be one are joined (`plain`); those that look alike and may be two are told (`looks`).
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))  # soft hyphen, zero-width space and no-break, mark
+JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))  # letters of some scripts need them
+WHOLE = re.compile(r"([+-]?\d+)(\.0*)?")
+
+
+def plain(text: str) -> str:
+    """Return a text in one Unicode form (NFC), without characters that are not seen, and with plain single blanks."""
+    return " ".join(unicodedata.normalize("NFC", text).translate(UNSEEN).split()) or text
+
+
+def whole(text: str) -> str:
+    """Return a whole number without the .0 that it has where a column has gaps; another text as it is."""
+    found = WHOLE.fullmatch(text)
+    return found[1] if found else text
+
+
+def looks(text: str) -> str:
+    """Return what texts have in common that look alike: whatever their letter case and width of letters."""
+    wide = unicodedata.normalize("NFKC", plain(text)).translate(JOINERS)
+    return whole(" ".join(wide.casefold().split()))
+
+
+def joined(texts: Iterable[str], known: Sequence[str] = ()) -> dict[str, str]:
+    """Return the spelling of each text that gets another one: that of a known one, or the plain one.
+
+    1.0 and 1 are one where all are whole numbers; 1.0 beside 1.1 may be a version.
+    """
+    texts = list(texts)
+    numbers = all(WHOLE.fullmatch(plain(text)) for text in (*texts, *known))
+
+    def spelled(text: str) -> str:
+        return whole(plain(text)) if numbers else plain(text)
+
+    names = {spelled(text): text for text in reversed(known)}
+    found = {}
+    for text in texts:
+        name = text if text in known else names.setdefault(spelled(text), spelled(text))
+        if name != text:
+            found[text] = name
+    return found
+
+
+def distinct(texts: Iterable[str]) -> int:
+    """Count texts that are not the same."""
+    texts = list(texts)
+    names = joined(texts)
+    return len({names.get(text, text) for text in texts})
+
+
+def alike(texts: Iterable[str]) -> list[list[str]]:
+    """Return the groups of different texts that look alike."""
+    groups: dict[str, list[str]] = {}
+    for text in dict.fromkeys(texts):
+        groups.setdefault(looks(text), []).append(text)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def shown(text: str) -> str:
+    """Return a text in quotes, and where that may not tell it from another one, its characters as ASCII."""
+    return repr(text) if repr(text) == ascii(text) else f"{text!r} ({ascii(text)[1:-1]})"
+
+
+def ordered(texts: Iterable[str]) -> list[str]:
+    """Sort texts; numbers by their size, where all are numbers."""
+    listed = list(texts)
+    try:
+        return sorted(listed, key=lambda text: (float(text), text))
+    except ValueError:
+        return sorted(listed)
