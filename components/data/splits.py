@@ -196,7 +196,8 @@ def _start(values: np.ndarray, share: float, gap: int | None) -> dict[str, Any]:
 
 def _shown(start: dict[str, Any], *, dates: bool) -> dict[str, Any]:
     """Write dates as ISO 8601, for JSON."""
-    return {key: str(np.datetime64(at, "us")) if dates and at is not None else at for key, at in start.items()}
+    texts = {key: str(np.datetime64(at, "us")).removesuffix(".000000") for key, at in start.items() if at is not None}
+    return start | texts if dates else start
 
 
 def told(rule: Rule, parts: Sequence[pa.Table], sides: Sequence[np.ndarray]) -> list[str]:

@@ -86,10 +86,10 @@ class SplitBy:
 def argument(parser: ArgumentParser, column: str = "COLUMN") -> None:
     """Add the option to a parser; `column` is what a column is called there."""
     text = (
-        "split by group, all examples of a patient, machine ... on one side, or by time, the last ones for the test: "
-        f"group={column}, time={column} or time={column}=FORMAT; it is kept in the dataset, and is no feature"
+        f"how to split: group={column}, all examples of a patient, machine ... on one side; or time={column}, or "
+        f"time={column}=FORMAT, the last ones for the test; the column is kept beside the features (default: by id)"
     )
-    parser.add_argument("--split-by", metavar=f"group={column}", help=text)
+    parser.add_argument("--split-by", metavar=f"HOW={column}", help=text)
 
 
 def pattern_argument(parser: ArgumentParser, example: str) -> None:
@@ -176,10 +176,10 @@ class Pattern:
         return match.groupdict() if match else None
 
 
-def alike(tables: Iterable[pa.Table], names: Iterable[str], of: str = "") -> list[str]:
-    """Say which columns look like groups, by their names and their first values: a line each.
+def alike(tables: Iterable[pa.Table], names: Iterable[str]) -> list[str]:
+    """Say which features of a table look like groups, by their names and their first values: a line each.
 
-    Named like what several rows are of, many values, and several rows of a value. `of` comes before the option.
+    Named like what several rows are of, many values, and several rows of a value.
     """
     wanted = [name for name in names if owns(name)]
     counted: dict[str, Counter[Any]] = {name: Counter() for name in wanted}
@@ -192,16 +192,17 @@ def alike(tables: Iterable[pa.Table], names: Iterable[str], of: str = "") -> lis
         rows += len(part)
         if rows >= MAX_ROWS:
             break
-    return [line for name, values in counted.items() if (line := complaint(name, values, of))]
+    found = (complaint(name, values) for name, values in counted.items())
+    return [f"{line}, and the column is no feature then" for line in found if line]
 
 
 def alike_fields(fields: Sequence[dict[str, str]]) -> list[str]:
-    """Do the same for what is known of each example by the names of files or a list."""
+    """Say so of what a list, or the names of files, tell of each example."""
     names = [name for name in (fields[0] if fields else ()) if owns(name)]
     return [line for name in names if (line := complaint(name, Counter(row[name] for row in fields)))]
 
 
-def complaint(name: str, values: Counter[Any], of: str = "") -> str:
+def complaint(name: str, values: Counter[Any]) -> str:
     """Say that a column of these values and their numbers looks like a group; empty if it does not."""
     total = values.total()
     shared = total - sum(count == 1 for count in values.values())
@@ -210,7 +211,7 @@ def complaint(name: str, values: Counter[Any], of: str = "") -> str:
         return ""
     return (
         f"{name}: looks like a group ({len(values):,} different values in {total:,} rows), but the split is by row, so "
-        f"that its rows may be on both sides: {of}--split-by {shlex.quote(f'group={name}')} keeps them on one"
+        f"that its rows may be on both sides: --split-by {shlex.quote(f'group={name}')} keeps them on one"
     )
 
 
