@@ -31,8 +31,9 @@ out.write_text(json.dumps({
     "new_version": new, "promoted": False, "changed": new, "reason": "accuracy is below the gate",
     "gates": [{"metric": "accuracy", "limit": ">= 0.99", "value": 0.97, "held": False}],
     "metrics": {"accuracy": 0.97, "rows": 360},
-    "champion": {"version": "2", "metrics": {"accuracy": 0.98}},
-    "score": "accuracy", "difference": {"mean": -0.01, "low": -0.02, "high": 0.0}, "tracking_uri": "sqlite:///mlflow.db",
+    "champion": {"version": "2", "metrics": {"accuracy": 0.98}, "rows": 360, "of": 360,
+                 "difference": {"mean": -0.01, "low": -0.02, "high": 0.0}},
+    "reference": None, "score": "accuracy", "tracking_uri": "sqlite:///mlflow.db",
 }))
 """
 GIT = {f"GIT_{role}_{key}": "test" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
