@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from components import SlipwayError, recipes
 from components.recipes import Arrays, Input
+from components.serving import loose
 from components.targets import Decision, Target
 
 if TYPE_CHECKING:
@@ -172,14 +173,32 @@ class Pyfunc:
     def predict(self, frame: "pandas.DataFrame", params: dict[str, Any] | None = None) -> "pandas.DataFrame":  # noqa: ARG002 - MLflow's interface
         """Predict each row; see `predict` of this module. A missing prediction or error is None."""
         try:
-            answers = predict(self.model, pa.Table.from_pandas(frame, preserve_index=False))
+            answers = self._answers(frame)
         except (ValueError, TypeError):  # a value that no table can hold, such as half a surrogate pair
             answers = pa.concat_tables([self._alone(frame.iloc[[row]]) for row in range(len(frame))])
         return _frame(answers)
 
+    def _answers(self, frame: "pandas.DataFrame") -> pa.Table:
+        typed, problems = loose.taken(frame, recipes.asked(self.model.recipe, self.model.params))
+        table = pa.Table.from_pandas(frame.drop(columns=list(typed)), preserve_index=False)
+        if not table.num_columns:  # else it would have no rows
+            table = pa.table(typed)
+        else:
+            for name, column in typed.items():
+                table = table.append_column(name, column)
+        answers = predict(self.model, table)
+        if not problems:
+            return answers
+        failed = [problems.get(row) for row in range(len(answers))]
+        parts = [
+            answers.slice(row, 1) if text is None else _failed(self.model, ValueError(text))
+            for row, text in enumerate(failed)
+        ]
+        return pa.concat_tables(parts)
+
     def _alone(self, row: "pandas.DataFrame") -> pa.Table:
         try:
-            return predict(self.model, pa.Table.from_pandas(row, preserve_index=False))
+            return self._answers(row)
         except (ValueError, TypeError) as error:
             return _failed(self.model, error)
 

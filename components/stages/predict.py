@@ -149,7 +149,9 @@ def _plain(table: "pa.Table", how: "Reading", about: dict[str, Any], zone: str |
 
     from components.data import csv_numbers, csv_reader, csv_values
 
-    kinds: dict[str, str] = about["inputs"]
+    kinds: dict[str, str] = dict(about["inputs"])
+    for section, loose in (("boolean", "boolean"), ("dates", "datetime")):  # which the signature leaves open
+        kinds |= dict.fromkeys(about.get("params", {}).get(section, ()), loose)
     if len(kinds) == table.num_columns == 1:  # whatever it is called
         kinds = dict.fromkeys(table.column_names, *kinds.values())
     none = pa.scalar(None, pa.string())

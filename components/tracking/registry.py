@@ -35,9 +35,9 @@ MLFLOW_TYPES = {
     "string": "string",
     "double": "double",
     "binary": "binary",
-    "bool": "boolean",
-    "timestamp[us]": "datetime",
 }
+# MLflow would make false of a boolean that is null, and refuse all rows for a time with an offset: serving/loose.py.
+LOOSE = ("bool", "timestamp[us]")
 
 
 @contextmanager
@@ -230,9 +230,11 @@ def _save(params: Params, build: Path, example: pa.Table, folder: Path, meta: An
 def _signature(params: Params) -> "ModelSignature":
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
-    from mlflow.types.schema import Array
+    from mlflow.types.schema import AnyType, Array
 
     def spec(field: pa.Field, *, required: bool) -> ColSpec:
+        if str(field.type) in LOOSE:
+            return ColSpec(AnyType(), field.name, required=required)  # type: ignore[no-untyped-call]
         listed = pa.types.is_list(field.type)
         kind = MLFLOW_TYPES.get(str(field.type.value_type if listed else field.type))
         if kind is None:
