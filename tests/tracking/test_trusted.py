@@ -128,7 +128,7 @@ def test_a_champion_that_was_changed_is_not_asked_and_one_that_is_trusted_is(
     command = ["register", "--build", "build", "--data", "data", "--out", "build/register.json"]
     assert main(command) == 0
     told = capsys.readouterr().out
-    assert "not the champion: the champion cannot be evaluated again (models:/sides/1 is not loaded: its" in told
+    assert "version 1 cannot be evaluated again (models:/sides/1 is not loaded: its files are not those" in told
     assert main([*command, "--trust"]) == 0
     both = capsys.readouterr()
     assert "models:/sides/1 is trusted from now on" in both.err
