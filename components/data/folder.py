@@ -1,9 +1,11 @@
 """Changes to the folder of a dataset: one at a time, all of it or nothing, and nothing of the user's goes."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 
 from components import SlipwayError, locks
@@ -27,6 +29,12 @@ def must_lie_outside(data: Path, sources: Iterable[object]) -> None:
             raise SlipwayError(
                 f"{path} lies in {data}/, which holds the dataset alone; move it elsewhere and ingest it from there"
             )
+
+
+def free(data: Path, name: str) -> str:
+    """Return a name that no file of a dataset has: this one, or with a number, as of a file that is ingested again."""
+    taken = {re.sub(r"(-\d{5})?\.parquet$", "", path.name) for path in data.glob("*.parquet")}
+    return next(each for each in chain([name], (f"{name}-{number}" for number in count(2))) if each not in taken)
 
 
 @contextmanager

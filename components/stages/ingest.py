@@ -80,7 +80,7 @@ def run(
             versions.replaceable(data)
         folder.must_lie_outside(data, options.values())
         found = _found(source, current if old else None, options)
-        name = slug(name) if name else found.name
+        name = slug(name) if name else folder.free(data, found.name) if old else found.name
         spell = _spelled(found, current, old=old)
         columns = _columns(found, current if old else None)
         found.schema = columns if old else None

@@ -194,7 +194,7 @@ def test_a_taken_name_and_another_kind_are_refused_and_nothing_changes(repo: Pat
     ingest.run("images", folder=pictures(repo / "pets", {"cat": 3, "dog": 2}))
     before = contents(Path("data")), Path("params.yaml").read_text()
     with pytest.raises(SlipwayError, match=r"pets\.parquet already exists with other examples"):
-        ingest.run("images", folder=pictures(repo / "more" / "pets", {"cat": 3, "dog": 2}, seed=5))
+        ingest.run("images", name="pets", folder=pictures(repo / "more" / "pets", {"cat": 3, "dog": 2}, seed=5))
     with pytest.raises(SlipwayError, match=r"to the recipe images, this source to tabular.*--replace"):
         ingest.run("breast-cancer")
     assert (contents(Path("data")), Path("params.yaml").read_text()) == before
@@ -719,3 +719,18 @@ def test_params_keep_their_lines_and_new_settings_are_no_changes_of_none(
     assert "\n\ntabular:\n" in after
     lost = set(before.splitlines()) - set(after.splitlines())
     assert {line.split(":")[0].strip() for line in lost} <= {"name", "recipe", "model", "minimum", "accuracy"}
+
+
+def test_a_file_that_has_grown_is_ingested_again_and_adds_what_is_new(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{n % 3},{'yes' if n % 2 else 'no'}" for n in range(30)]
+    for number, until in enumerate((10, 20, 20, 30), 1):
+        Path("people.csv").write_text("\n".join(["age,target", *rows[:until]]) + "\n")
+        assert main(["ingest", "table", "people.csv", "--label", "target"]) == 0
+        said = capsys.readouterr().out
+        assert f"read {until} examples; {10 if number != 3 else 0} are new" in said
+        assert ("already in the dataset" in said) == (number > 1)
+    assert sorted(contents(Path("data"))) == ["people-2.parquet", "people-3.parquet", "people.parquet"]
+    ids = [name for path in Path("data").iterdir() for name in pq.read_table(path)["id"].to_pylist()]
+    assert len(ids) == len(set(ids)) == 30
