@@ -121,7 +121,8 @@ def read(chunk: Chunk, columns: pa.Schema, only: Iterable[str] | None = None) ->
         has = dict.fromkeys(file.schema_arrow.names)  # thousands, maybe: no search through a list
         there = [name for name in wanted if name in has]
         if lacking := [name for name in wanted if name not in has and name != "split"]:
-            raise SlipwayError(f"{chunk.path}: column {lacking[0]} is missing (there are: {', '.join(has)})")
+            more = f"(there are: {', '.join(has)}); an ingest with --split-by keeps one beside the features"
+            raise SlipwayError(f"{chunk.path}: column {lacking[0]} is missing {more}")
         try:
             if chunk.rows == file.metadata.row_group(chunk.group).num_rows:
                 table = file.read_row_group(chunk.group, columns=there, use_threads=False)
