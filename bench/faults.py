@@ -276,6 +276,8 @@ def _in_mlflow(store: Path) -> Iterator[tuple[str, str]]:
         yield from (("doubled", f"{count} {what} {key}") for key, count in rows(store, query) if count > 1)
     for run, kind in rows(store, "select run_uuid, status from runs where status in ('RUNNING', 'SCHEDULED')"):
         yield "shown", f"MLflow: run {run} {kind}"
+    for (name,) in rows(store, "select name from registered_models where name like '%.lock'"):
+        yield "disk", f"MLflow: {name}, by which machines take turns"
 
 
 def _left(room: Path, clone: Path) -> Iterator[str]:
