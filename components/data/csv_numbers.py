@@ -199,11 +199,13 @@ def _digits(column: pa.ChunkedArray, own: Style) -> pa.ChunkedArray:
         digits = pc.replace_substring(digits, own.decimal, ".")
     signs = pc.binary_join_element_wise(group["open"], group["minus"], group["inner"], group["trailing"], "")
     negative = pc.if_else(pc.is_in(signs, pa.array(["", "+"])), "", "-")
-    # one sign at most, and brackets that close
+    # one sign at most, and brackets that close; and 5.- is a price, not a negative number
+    price = pc.and_(pc.equal(group["trailing"], "-"), pc.match_substring_regex(group["core"], r"[.,]$"))
     good = pc.and_(
         pc.less_equal(pc.utf8_length(signs), 1),
         pc.equal(pc.utf8_length(group["open"]), pc.utf8_length(group["close"])),
     )
+    good = pc.and_(good, pc.invert(price))
     return pc.if_else(good, pc.binary_join_element_wise(negative, digits, ""), pa.scalar(None, pa.string()))
 
 
@@ -215,8 +217,11 @@ def chosen(written: Written, pairs: list[Marks], *, point: bool, comma: bool) ->
     """
     fit = [pair for pair in pairs if written.fits[pair] == written.count]
     if (".", "") in fit:
-        grouped = (",", ".") in fit and (",", "") not in fit  # 1.234, which in a file of commas may be either
-        return None if grouped and comma else (".", "")
+        grouped = (",", ".") in fit and (
+            ",",
+            "",
+        ) not in fit  # 1.234: in a file of commas, or of money, it may be either
+        return None if grouped and (comma or any(map(_is_money, written.units))) else (".", "")
     if (",", "") in fit and (".", ",") in fit:
         return (".", ",") if point and not comma else (",", "") if comma and not point else None
     return fit[0] if fit else None
@@ -226,9 +231,16 @@ def mixed(written: Written) -> tuple[Unit, Unit] | None:
     """Return two units of a column that together are a mistake: %, a currency or a known unit, and another or none."""
     most = [unit for unit, _ in written.units.most_common()]
     known = [unit for unit in most if any(unit)]
+    if len(most) > 1 and len({f"{before} {after}".casefold() for before, after in most}) == 1:  # km and KM
+        return most[0], most[1]
     if len(most) > 1 and known and all(_is_known(unit) for unit in known):
         return most[0], most[1]
     return None
+
+
+def _is_money(unit: Unit) -> bool:
+    before, after = unit
+    return bool(before) or bool(re.fullmatch(rf"{CODES}|[$\u20ac\u00a3\u00a5\u20b9\u20bd]", after))
 
 
 def _is_known(unit: Unit) -> bool:

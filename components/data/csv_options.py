@@ -123,13 +123,13 @@ def reading(options: dict[str, Any], known: Mapping[str, Any] | None = None) -> 
 
 def kept(how: Reading, columns: Iterable[str]) -> dict[str, Any]:
     """Return what `reading` takes as known: what words, and numbers and dates of some columns, mean. Plain JSON."""
-    names = set(columns)
+    names, usual = set(columns), Style(how.decimal or ".", how.thousands or "")
     found = {
         "missing": list(how.missing),
         "not_missing": [word for word in MISSING_WORDS if word not in how.words],
         "decimal": how.decimal,
         "thousands": how.thousands,
-        "numbers": {name: str(own) for name, own in how.numbers.items() if name in names},
+        "numbers": {name: str(own) for name, own in how.numbers.items() if name in names and own != usual},
         "dates": {name: form for name, form in how.dates.items() if name in names},
         "zones": {name: zone for name, zone in how.zones.items() if name in names},
     }

@@ -77,6 +77,9 @@ REFUSED: dict[str, tuple[list[str], str, str]] = {
     "nearly all of a unit": (["5 Stk"] * 19 + ["5"], ",", "different units: row 1 has '5 Stk', but row 20 has '5'"),
     "two spellings": (["1,234.5", "1.234,5"], ",", "are not all written with .*: row \\d has '1.\\d{3}.5'"),
     "a fraction, or thousands": (["1,234", "5,678"], ";", "'1,234' looks like a number with thousands .*--thousands"),
+    "money, in thousands or not": (["1.234 €", "5.678 €"], ";", "'1.234 €' looks like a number with thousands"),
+    "a unit in two cases": (["5 km", "7 KM"], ",", "different units: row 1 has '5 km', but row 2 has '7 KM'"),
+    "a price": (["5.-", "7.50"], ",", "'5.-' is not a number"),
     "nearly all": (["$5"] * 19 + ["none"], ",", "19 of 20 values are numbers, but row 20 has 'none'.*--missing"),
     "not exact": (["9,007,199,254,740,993", "1"], ",", "9007199254740993 is too large to be represented exactly"),
 }
