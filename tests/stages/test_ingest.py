@@ -16,7 +16,7 @@ from dvc.repo import Repo
 from PIL import Image
 from ruamel.yaml import YAML
 
-from components import SlipwayError, files, params
+from components import SlipwayError, files, params, recipes
 from components.__main__ import main
 from components.data import dataset
 from components.stages import ingest
@@ -337,6 +337,23 @@ def test_a_table_that_cannot_be_used_says_why(repo: Path, text: str, label: str,
     with pytest.raises(SlipwayError, match=expected):
         ingest.run("table", file=Path("t.csv"), label=[label])
     assert not Path("data").exists()
+
+
+def test_what_a_file_meant_is_kept_for_more_rows_and_forgotten_with_the_dataset(repo: Path) -> None:
+    Path("a.csv").write_text("land,price,y\nNA,$5,a\nDE,$6,b\n")
+    ingest.run("table", file=Path("a.csv"), label=["y"], not_missing=["NA"])
+    kept = params.load().task.reading
+    assert (kept.not_missing, kept.numbers) == (["NA"], {"price": "$ 1234.5"})
+    Path("b.csv").write_text("land,price,y\nNA,$7,a\n")
+    ingest.run("table", file=Path("b.csv"), label=["y"], task="class")
+    assert pq.read_table("data/b.parquet").select(["land", "price"]).to_pylist() == [{"land": "NA", "price": 7.0}]
+    assert params.load().task.reading == kept
+    with pytest.raises(SlipwayError, match="column price: its numbers have no unit"):
+        Path("c.csv").write_text("land,price,y\nFR,7,a\n")
+        ingest.run("table", file=Path("c.csv"), label=["y"], task="class")
+    Path("d.csv").write_text("x,y\n1,a\n2,b\n")
+    ingest.run("table", file=Path("d.csv"), label=["y"], replace=True)
+    assert params.load().task.reading == recipes.ReadAs()
 
 
 def test_folders_that_cannot_be_used_say_why(repo: Path) -> None:

@@ -101,7 +101,7 @@ def tabular(
     else:
         renamed = guessing.renamed_labels(file, rename, [*counted, *tested]) | dict.fromkeys(found.no_class)
         labels = sorted({new for value in counted if (new := renamed.get(value, value)) is not None})
-        if len(labels) < 2 or len(labels) > max(50, counted.total() // 10):
+        if len(labels) < (2 if known is None else 1) or len(labels) > max(50, counted.total() // 10):
             lost = words.get(label[0], Counter[str]())
             raise SlipwayError(
                 f"{file}: column {label[0]} has {len(labels)} distinct value{'s' * (len(labels) != 1)}, but a "
