@@ -156,7 +156,8 @@ def _plain(table: "pa.Table", how: "Reading", about: dict[str, Any], zone: str |
         kinds = dict.fromkeys(table.column_names, *kinds.values())
     none = pa.scalar(None, pa.string())
     every = (*csv_reader.MISSING_WORDS, *csv_reader.AMONG_NUMBERS)
-    for at, name in enumerate(table.column_names):
+    columns = []
+    for name in table.column_names:
         column, kind = table[name], kinds.get(name)
         if kind in ("double", "boolean", "datetime"):
             column = pc.if_else(pc.is_in(column, pa.array(every)), none, column)
@@ -168,8 +169,8 @@ def _plain(table: "pa.Table", how: "Reading", about: dict[str, Any], zone: str |
             column = csv_values.spelled(column, how.dates[name])
         elif kind == "datetime" and "reading" in about.get("params", {}):  # UTC for models of before
             column = csv_values.by_clock(column, how.zones.get(name) or zone)
-        table = table.set_column(at, name, column)
-    return table
+        columns.append(column)
+    return pa.table(columns, table.column_names)
 
 
 def _latest(version: str, path: Path, options: dict[str, Any], **given: Any) -> "tuple[list[str], pa.Table]":
