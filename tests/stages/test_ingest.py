@@ -104,7 +104,7 @@ def test_pictures_with_several_labels_are_listed_in_a_file(repo: Path, capsys: p
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", r"no column 'file' \(there are: none\)"),
+        ("", r"list\.csv: the file is empty"),
         ("image,labels\na.png,x", r"no column 'file' \(there are: image, labels\)"),
         ("file,labels\n", "lists no image"),
         ("file,labels\na.png\n", "line 2 has 1 values, the header 2"),
