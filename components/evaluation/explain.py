@@ -45,6 +45,7 @@ def importance(
     rows = np.sort(random.permutation(n)[: max(MIN_PER_PERMUTATION, MAX_EVALUATED // (PERMUTATIONS * len(columns)))])
     metric = metrics.main(examples.target, examples.costs)
     some = {key: np.asarray(array[rows]) for key, array in arrays.items()}
+    changed = {key: array.copy() for key, array in some.items()}  # once: a column is changed in it, and put back
     base = examples.take(rows)
     value = metrics.measure(base, ranked=False)[0][metric][0]
     found = []
@@ -52,13 +53,12 @@ def importance(
         drops = []
         for _ in range(PERMUTATIONS):
             order = random.permutation(len(rows))
-            changed = dict(some)
             for key, index in places:
-                if changed[key] is some[key]:
-                    changed[key] = some[key].copy()
-                changed[key][..., index] = some[key][order][..., index]
+                changed[key][..., index] = some[key][..., index][order]
             again = metrics.measure(base.answered(ask(changed), base.decision), ranked=False)[0][metric][0]
             drops.append(float(metrics.better(metric, value, again)))
+        for key, index in places:
+            changed[key][..., index] = some[key][..., index]
         spread = float(np.std(drops, ddof=1))
         found.append(
             {

@@ -67,6 +67,23 @@ def test_a_column_in_two_inputs_changes_place_in_both_and_a_history_as_a_whole()
     assert all(seen)
 
 
+def test_one_column_at_a_time_is_shuffled_in_one_copy_of_the_examples() -> None:
+    """A copy for each of thousands of columns would be quadratic in them; the caller's arrays stay as they are."""
+    arrays = {"x": np.random.default_rng(1).normal(size=(200, 4)).astype(np.float32)}
+    before, given, changed = arrays["x"].copy(), set(), []
+
+    def ask(some: Arrays) -> np.ndarray:
+        given.add(id(some["x"]))
+        changed.append(np.flatnonzero((some["x"] != before).any(axis=0)).tolist())
+        return np.tile([0.4, 0.6], (len(some["x"]), 1))
+
+    examples = Examples(np.zeros(200, int), np.tile([0.4, 0.6], (200, 1)), TWO)
+    explain.importance(ask, arrays, {"x": Input("numbers", tuple("abcd"))}, examples, 1)
+    assert changed == [[column] for column in range(4) for _ in range(explain.PERMUTATIONS)]
+    assert len(given) == 1
+    assert np.array_equal(arrays["x"], before)
+
+
 def test_how_often_the_model_is_asked_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explain, "MAX_EVALUATED", 10_000)
     asked = []
