@@ -256,9 +256,9 @@ def checked(room: Path, clone: Path, before: dict[str, Any]) -> Iterator[tuple[s
     yield from _in_mlflow(clone / "mlflow.db")
     prefect = clone / ".prefect" / "prefect.db"
     for table in ("flow_run", "task_run"):
-        for kind, count in rows(prefect, f"select state_type, count(*) from {table} group by 1"):  # noqa: S608
-            if kind in ("RUNNING", "PENDING", "CANCELLING"):
-                yield "shown", f"Prefect: {table} {kind} {count}"
+        query = f"select state_name, count(*) from {table} where state_type in ('RUNNING', 'PENDING', 'CANCELLING') "  # noqa: S608
+        for name, count in rows(prefect, f"{query} and state_name != 'NotReady' group by 1"):  # after a failed one
+            yield "shown", f"Prefect: {table} {name} {count}"
     yield from (("disk", line) for line in _left(room, clone))
 
 

@@ -25,7 +25,10 @@ def room(tmp_path: Path, empty_store: Path) -> Path:
     (clone / ".gitignore").write_text("/data\n/build\nmlflow.db\nmlartifacts\n.prefect\n")
     (clone / "data/a.parquet").write_text("a")
     with sqlite3.connect(clone / ".prefect/prefect.db") as database:
-        database.executescript("create table flow_run (state_type); create table task_run (state_type);")
+        for name in ("flow_run", "task_run"):
+            database.execute(f"create table {name} (state_type, state_name)")
+            "".join(f"create table {name} (state_type, state_name);" for name in ("flow_run", "task_run"))
+        )
     command(clone, "git", "init", "-q")
     command(clone, "git", "add", "-A")
     command(clone, "git", "commit", "-qm", "start", env=GIT)
@@ -56,7 +59,7 @@ def test_each_kind_is_found(room: Path) -> None:
         run = client.create_run("0", tags={"slipway.training": "t"})
     client.set_terminated(run.info.run_id)
     with sqlite3.connect(clone / ".prefect/prefect.db") as database:
-        database.execute("insert into flow_run values ('RUNNING')")
+        database.execute("insert into flow_run values ('RUNNING', 'Running')")
     (clone / "data/a.parquet").write_text("b")
     command(clone, "git", "update-ref", "-d", "refs/exps/a")
     for left in ("build/.x.tmp", "build/checkpoints/key", "mlartifacts/m/nobodys", "new.txt"):
@@ -67,7 +70,7 @@ def test_each_kind_is_found(room: Path) -> None:
     for kind, part in (
         ("lost", "a.parquet is another one"), ("lost", "versions: ('m', 1"), ("lost", "refs: refs/exps/a"),
         ("doubled", "2 versions of the model e"), ("doubled", "2 MLflow runs of the training t"),
-        ("shown", f"MLflow: run {kept.info.run_id} RUNNING"), ("shown", "Prefect: flow_run RUNNING 1"),
+        ("shown", f"MLflow: run {kept.info.run_id} RUNNING"), ("shown", "Prefect: flow_run Running 1"),
         ("disk", "build/.x.tmp"), ("disk", "build/checkpoints/key"), ("disk", "artefacts of nothing: mlartifacts/m/"),
         ("disk", "temporary: tmpabc"), ("disk", "git status: ?? new.txt"),
     ):  # fmt: skip
