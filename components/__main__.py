@@ -92,10 +92,13 @@ def run(stage: str, options: dict[str, Any]) -> int:
             return int(module.run(**options) or 0)
         from components import params
         from components.data import versions
+        from components.evaluation import promotion
 
+        settings = params.load(options.pop("params"))
+        promotion.check(settings)
         if stage in FOLDER_STAGES:
             versions.removable(options["out"])  # before the work, not after it
-        measured = module.run(params.load(options.pop("params")), **options) or {}
+        measured = module.run(settings, **options) or {}
         _cost(stage, options["out"], started, measured)
     except SlipwayError as error:
         print(masking.mask(f"error: {error}"), file=sys.stderr)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from components import SlipwayError, nearest, recipes
 from components.data import raw_rows, splits
-from components.evaluation import bootstrap, explain, metrics, promotion, rates, slices, tested
+from components.evaluation import bootstrap, explain, metrics, rates, slices, tested
 from components.evaluation.examples import Examples, Measures, rounded
 from components.files import model_digest, read_json, replacing, write_csv, write_json
 from components.params import Params
@@ -28,7 +28,6 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
     from components.tracking import runs
 
     settings = params.evaluate
-    promotion.check(params)
     manifest = read_json(arrays / "manifest.json")
     loaded = onnx_model.load(model)
     inputs_of = onnx_model.inputs(loaded)

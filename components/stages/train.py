@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components import shipped, targets
-from components.evaluation import promotion
 from components.files import read_json, sha256, write_csv
 from components.params import Params
 from components.recipes import networks
@@ -37,14 +36,13 @@ if TYPE_CHECKING:
 def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any]:
     """Write `out` (model.keras, model.onnx, model.json) and `history` (epochs.csv, steps.csv).
 
-    Raises SlipwayError for a device that is not there, settings that do not fit the recipe, weights to start from that
-    cannot be read, a register.score that is no metric, an MLflow that does not answer, a loss that is not a number, and
-    two artefacts whose outputs differ by more than 1e-4.
+    Raises SlipwayError for a device that is not there, settings that do not fit the recipe, weights to start from
+    that cannot be read, an MLflow that does not answer, a loss that is not a number, and two artefacts whose
+    outputs differ by more than 1e-4.
     """
     from components.tracking import runs
 
     manifest = read_json(arrays / "manifest.json")
-    promotion.check(params)
     runs.check()
     hardware = device.start(params)
     from components.training import loop  # after the start: it imports Keras, which is set up there
