@@ -54,7 +54,7 @@ def ran(clone: Callable[[str], Clone]) -> tuple[Clone, str]:
 def test_a_killed_example_goes_on_and_ends_in_the_registry_of_the_checkout(ran: tuple[Clone, str]) -> None:
     project, said = ran
     assert "resuming after epoch" in said
-    assert project.versions() == {"breast-cancer 1": {"champion", "challenger"}}
+    assert project.versions() == {"breast-cancer 1": {"champion", "challenger", "reference"}}
     assert not (project.path / "build").exists()
     version = project.client().get_model_version_by_alias("breast-cancer", "champion")
     assert version.source.startswith(("models:/", "file:", str(project.path / "mlartifacts")))

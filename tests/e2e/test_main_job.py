@@ -102,13 +102,13 @@ def test_dvc_works_as_its_users_expect(ran: tuple[Clone, str]) -> None:
     assert "short" in project.run("dvc", "exp", "show", "--csv")
     epochs = {run.data.params["train.epochs"] for run in project.client().search_runs(["1"])}
     assert epochs == {"20", "2"}  # every training is an MLflow run
-    assert project.versions() == {"digits 1": {"champion", "challenger"}}  # DVC leaves the registry alone
+    assert project.versions() == {"digits 1": {"champion", "challenger", "reference"}}  # DVC leaves the registry alone
 
 
 def test_a_worse_model_becomes_challenger_and_no_more(ran: tuple[Clone, str]) -> None:
     project, _ = ran  # its params now say two epochs
     said = project.run(*RETRAIN)
-    assert project.versions() == {"digits 1": {"champion"}, "digits 2": {"challenger"}}
+    assert project.versions() == {"digits 1": {"champion", "reference"}, "digits 2": {"challenger"}}
     registered = project.registered()
     assert not registered["promoted"]
     assert registered["champion"]["version"] in (1, "1")
@@ -127,7 +127,7 @@ def test_a_new_empty_store_gets_run_model_and_version_again(ran: tuple[Clone, st
     other = f"sqlite:///{tmp_path}/new.db"
     said = project.run(*RETRAIN, MLFLOW_TRACKING_URI=other)
     assert "epoch 1/" not in said
-    assert project.versions(other) == {"digits 1": {"champion", "challenger"}}
+    assert project.versions(other) == {"digits 1": {"champion", "challenger", "reference"}}
     client = project.client(other)
     version = client.get_model_version_by_alias("digits", "champion")
     assert version.tags["slipway.model"] == before
@@ -209,7 +209,7 @@ def test_killed_half_way_a_rerun_goes_on(clone: Callable[[str], Clone], number: 
     assert not (project.path / "build/model").exists()
     said = project.run(*RETRAIN)
     assert "resuming after epoch" in said
-    assert project.versions() == {"digits 1": {"champion", "challenger"}}
+    assert project.versions() == {"digits 1": {"champion", "challenger", "reference"}}
     runs = project.client().search_runs(["1"])
     assert [run.info.status for run in runs] == ["FINISHED"]
 

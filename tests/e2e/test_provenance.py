@@ -33,7 +33,7 @@ def test_a_table_goes_the_same_way(clone: Callable[[str], Clone]) -> None:
     project.run("python", "-m", "components", "ingest", "breast-cancer", "--replace")
     said = project.run("python", "-m", "flows", "retrain")
     assert "569 rows" in said
-    assert project.versions() == {"breast-cancer 1": {"champion", "challenger"}}
+    assert project.versions() == {"breast-cancer 1": {"champion", "challenger", "reference"}}
     (project.path / "rows.csv").write_text(",".join(_columns(project)) + "\n" + ",".join(["1.0"] * 30) + "\n")
     said = project.run("python", "-m", "components", "predict", "models:/breast-cancer@champion", "rows.csv")
     assert "benign" in said or "malignant" in said
