@@ -27,8 +27,6 @@ def room(tmp_path: Path, empty_store: Path) -> Path:
     with sqlite3.connect(clone / ".prefect/prefect.db") as database:
         for name in ("flow_run", "task_run"):
             database.execute(f"create table {name} (state_type, state_name)")
-            "".join(f"create table {name} (state_type, state_name);" for name in ("flow_run", "task_run"))
-        )
     command(clone, "git", "init", "-q")
     command(clone, "git", "add", "-A")
     command(clone, "git", "commit", "-qm", "start", env=GIT)
