@@ -62,7 +62,7 @@ def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any
     if progress.epochs:
         print(f"resuming after epoch {len(progress.epochs)} of {params.train.epochs}", flush=True)
     metric = targets.of(manifest["target"]).metric
-    with runs.training(params, key, manifest, hardware, resumes=bool(progress.epochs)) as live:
+    with runs.training(params, key, manifest, hardware) as live:
         if not progress.epochs:
             pretraining.run(model, params, arrays, manifest, folder / "pretraining", live)
             _show(params, arrays, read, live)

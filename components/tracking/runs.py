@@ -101,10 +101,8 @@ def _bury(name: str) -> None:
 
 
 @contextlib.contextmanager
-def training(
-    params: Params, key: str, manifest: dict[str, Any], device: dict[str, Any], *, resumes: bool = False
-) -> Iterator[Training]:
-    """Track a training: a new run, or the unfinished one of the same `key`; any of that key where it `resumes`.
+def training(params: Params, key: str, manifest: dict[str, Any], device: dict[str, Any]) -> Iterator[Training]:
+    """Track a training: in the run of the same `key`, which ends with the same bytes; a new one where there is none.
 
     `key` is a digest of everything the training depends on, `manifest` that of build/arrays, `device` what
     it runs on. Raises SlipwayError where MLflow does not answer now; one that is lost later is no error.
@@ -113,7 +111,7 @@ def training(
     with plainly("start a run"):
         _bury(params.name)
         run = _find(params.name, training=key)
-        if run is None or (run.info.status == "FINISHED" and not resumes):
+        if run is None:
             run = _start(params, key)
         else:
             client().update_run(run.info.run_id, status="RUNNING")

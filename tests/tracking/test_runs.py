@@ -207,12 +207,8 @@ def test_a_killed_training_goes_on_in_its_own_run(project: Path) -> None:
     assert again.run_id == run.run_id
     history = connection.client().get_metric_history(run.run_id, "step_loss")
     assert [metric.step for metric in history] == [1, 2, 3, 4]
-    # killed at the very end, it has its checkpoint still
-    with runs.training(params.load(), "b" * 32, manifest(), DEVICE, resumes=True) as last:
-        last.done(fabricate.digest(project))
-    assert last.run_id == run.run_id
-    # made anew from scratch, it is another run
-    assert train(project, key="b" * 32) != run.run_id
+    # made anew from scratch, as where it was killed before DVC had its outputs, it is the same again
+    assert train(project, key="b" * 32) == run.run_id
 
 
 @pytest.mark.usefixtures("project")
