@@ -94,10 +94,10 @@ def run(stage: str, options: dict[str, Any]) -> int:
         from components.data import versions
         from components.evaluation import promotion
 
-        settings = params.load(options.pop("params"))
-        promotion.check(settings)
         if stage in FOLDER_STAGES:
             versions.removable(options["out"])  # before the work, not after it
+        settings = params.load(options.pop("params"))
+        promotion.check(settings)
         measured = module.run(settings, **options) or {}
         _cost(stage, options["out"], started, measured)
     except SlipwayError as error:

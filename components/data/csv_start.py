@@ -109,7 +109,8 @@ def _is_title(row: list[str], following: list[str], width: int) -> bool:
     if row[0].lstrip().startswith("#"):  # a comment, or a header such as #id,name
         above_data = any(re.search(r"\d", cell) for cell in following) and not "".join(following[:1]).startswith("#")
         return len(row) != width or not above_data
-    short = len(row) == 1 < width or len(row) <= width - 2
+    names = not following or not all(re.search(r"\d", cell) for cell in following)  # a header follows, no data
+    short = (len(row) == 1 < width or len(row) <= width - 2) and names
     return short or full == 0 or (full == 1 and width >= MIN_COLUMNS and sum(map(bool, following)) >= width - 1)
 
 
