@@ -333,6 +333,20 @@ def test_the_classical_model_bears_columns_that_are_empty_in_training(empty: lis
     assert np.array_equal(model.predict(without.to_pandas()), model.predict(table.to_pandas()))
 
 
+def test_the_classical_model_of_many_classes_grows_no_tree_for_each() -> None:
+    params, _, table, y = prepared("label", 400)
+    params = params.model_copy(update={"labels": [str(n) for n in range(60)]})
+    frame = table.select(tabular.columns(params).names).to_pandas()
+    many = np.arange(400) % 60
+    model = tabular.classical(params).fit(frame, many)
+    assert type(model[-1]).__name__ == "Pipeline" and type(model[-1][-1]).__name__ == "LogisticRegression"
+    assert model.predict_proba(frame).shape == (400, 60)
+    hostile = frame[:2].assign(colour=["never seen", None], member=[None, None], y=[np.nan, 1e300])
+    assert len(model.predict(hostile)) == 2
+    known = tabular.classical(params).fit(frame, y)
+    assert (known.predict(frame) == y).mean() > 0.8
+
+
 def test_a_dates_numbers_are_the_same_for_the_classical_model() -> None:
     values = [datetime.datetime(2020, 2, 29, 12), None]
     frame = pd.DataFrame({"d": pd.Series(values, dtype="datetime64[us]")})

@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from components.recipes.tabular.example import Params
 
 
+MAX_BOOSTED_CLASSES = 50  # boosting fits a tree per class and round: of a thousand classes it would take hours
+
+
 def classical(params: "Params") -> Any:
     """Gradient boosting by histograms on the DataFrame of `columns`, gaps as they are; deterministic.
 
     Ke et al. (2017), LightGBM, as scikit-learn has it: categories are split as such, their 250 most frequent values. A
-    number or date that is missing in all the training is 0 throughout: there is nothing to cut into bins.
+    number or date that is missing in all the training is 0 throughout: there is nothing to cut into bins. Of more than
+    MAX_BOOSTED_CLASSES classes it is a logistic regression: gaps filled with the mean, categories one-hot.
     """
     from sklearn.compose import make_column_transformer
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -37,10 +41,27 @@ def classical(params: "Params") -> Any:
     )
     coded = list(range(len(names)))
     settings: dict[str, Any] = {"categorical_features": coded, "early_stopping": False, "random_state": 0}
+    if len(params.labels) > MAX_BOOSTED_CLASSES:
+        return make_pipeline(apart, _linear(coded))
     if not params.targets:
         return make_pipeline(apart, HistGradientBoostingClassifier(**settings))
     model = HistGradientBoostingRegressor(**settings)
     return make_pipeline(apart, MultiOutputRegressor(model) if len(params.targets) > 1 else model)
+
+
+def _linear(coded: list[int]) -> Any:
+    """Logistic regression on what the columns became: the first ones are codes, the others numbers; NaN is missing."""
+    from sklearn.compose import make_column_transformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    parts = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), coded), remainder=numbers, sparse_threshold=0
+    )
+    return make_pipeline(parts, LogisticRegression(max_iter=50))
 
 
 def _objects(frame: Any) -> Any:
