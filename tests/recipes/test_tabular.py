@@ -339,7 +339,7 @@ def test_the_classical_model_of_many_classes_grows_no_tree_for_each() -> None:
     frame = table.select(tabular.columns(params).names).to_pandas()
     many = np.arange(400) % 60
     model = tabular.classical(params).fit(frame, many)
-    assert type(model[-1]).__name__ == "Pipeline" and type(model[-1][-1]).__name__ == "LogisticRegression"
+    assert type(model[-1]).__name__ == "LogisticRegression"
     assert model.predict_proba(frame).shape == (400, 60)
     hostile = frame[:2].assign(colour=["never seen", None], member=[None, None], y=[np.nan, 1e300])
     assert len(model.predict(hostile)) == 2

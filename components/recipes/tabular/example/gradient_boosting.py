@@ -42,15 +42,15 @@ def classical(params: "Params") -> Any:
     coded = list(range(len(names)))
     settings: dict[str, Any] = {"categorical_features": coded, "early_stopping": False, "random_state": 0}
     if len(params.labels) > MAX_BOOSTED_CLASSES:
-        return make_pipeline(apart, _linear(coded))
+        return make_pipeline(apart, *_linear(coded))
     if not params.targets:
         return make_pipeline(apart, HistGradientBoostingClassifier(**settings))
     model = HistGradientBoostingRegressor(**settings)
     return make_pipeline(apart, MultiOutputRegressor(model) if len(params.targets) > 1 else model)
 
 
-def _linear(coded: list[int]) -> Any:
-    """Logistic regression on what the columns became: the first ones are codes, the others numbers; NaN is missing."""
+def _linear(coded: list[int]) -> list[Any]:
+    """Return the steps of a logistic regression on what the columns became: the first ones are codes, the others numbers; NaN is missing."""
     from sklearn.compose import make_column_transformer
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
@@ -61,7 +61,7 @@ def _linear(coded: list[int]) -> Any:
     parts = make_column_transformer(
         (OneHotEncoder(handle_unknown="ignore"), coded), remainder=numbers, sparse_threshold=0
     )
-    return make_pipeline(parts, LogisticRegression(max_iter=50))
+    return [parts, LogisticRegression(max_iter=50)]
 
 
 def _objects(frame: Any) -> Any:
