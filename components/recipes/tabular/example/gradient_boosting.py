@@ -50,7 +50,7 @@ def classical(params: "Params") -> Any:
 
 
 def _linear(coded: list[int]) -> list[Any]:
-    """Return the steps of a logistic regression on what the columns became: the first ones are codes, the others numbers; NaN is missing."""
+    """Return the steps of a logistic regression on what the columns became: codes, then numbers; NaN is missing."""
     from sklearn.compose import make_column_transformer
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
