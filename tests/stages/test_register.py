@@ -124,7 +124,7 @@ def test_what_was_registered_answers_alone(tmp_path: Path) -> None:
     images = pq.read_table("data/a.parquet")["image"].to_pylist()[:3]
     given = tmp_path / "given.parquet"
     pq.write_table(pa.table({"image": pa.array([*images, b"no image"], pa.binary())}), given)
-    answers = isolated.predict("models:/sides@champion", given).to_pylist()
+    answers = isolated.predict("models:/sides/1", given).to_pylist()
     assert [row["label"] for row in answers[:3]] == pq.read_table("data/a.parquet")["label"].to_pylist()[:3]
     assert answers[3]["label"] is None
     assert "decoded" in answers[3]["error"]
@@ -137,7 +137,7 @@ def test_what_was_registered_answers_alone(tmp_path: Path) -> None:
     code = {str(path.relative_to(package)) for path in package.rglob("*.py")}
     recipe = {"recipes/__init__.py", "recipes/images/__init__.py", "recipes/images/example/__init__.py"}
     target = {f"targets/{name}.py" for name in ("__init__", "single_label", "multi_label")}  # an image may have either
-    assert code == {"__init__.py", "serving/__init__.py", "serving/onnx_model.py", *recipe, *target}
+    assert code == {"__init__.py", "serving/__init__.py", "serving/loose.py", "serving/onnx_model.py", *recipe, *target}
     assert not any("import keras" in (package / path).read_text() for path in code)
     pinned = (place / "requirements.txt").read_text().split()
     assert f"onnxruntime=={provenance.version('onnxruntime')}" in pinned
