@@ -23,10 +23,12 @@ from components.serving import onnx_model
 from components.tracking import connection, provenance, trusted
 
 if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
 MAX_TURN_SECONDS = 60.0  # that a lock stays unchanged before its holder is taken for dead
+OWNER_TAG = "slipway.owner"  # of a logged model: the process that makes it
 # What components/serving/onnx_model.py imports.
 SERVING_PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pyarrow", "pydantic")
 TAGS_OF_RUN = ("mlflow.source.git.commit", "slipway.dirty", "slipway.dvc_experiment")  # as on the run
@@ -127,10 +129,6 @@ def add(params: Params, build: Path, run_id: str, digest: str, example: pa.Table
     """Log the model to its run, where that is still to be done, and register it as a new version."""
     client = connection.client()
     model_id = _logged(params, build, run_id, digest, example)
-    if not client.search_registered_models(f"name = '{params.name}'"):
-        client.create_registered_model(
-            params.name, description=f"A model built with the recipe `{params.recipe}` by Slipway."
-        )
     of_run = client.get_run(run_id).data.tags
     tags = {
         "slipway.model": digest,
@@ -143,33 +141,42 @@ def add(params: Params, build: Path, run_id: str, digest: str, example: pa.Table
         **provenance.experiment(),  # the run was there before `retrain` saved its experiment
     }
     with turn(params.name), connection.announced():  # another machine may have made it while this one wrote the model
-        return find(params.name, digest) or client.create_model_version(
+        if (version := find(params.name, digest)) is not None:
+            if version.model_id != model_id:
+                _remove(client.get_logged_model(model_id))
+            return version
+        if not client.search_registered_models(f"name = '{params.name}'"):
+            client.create_registered_model(
+                params.name, description=f"A model built with the recipe `{params.recipe}` by Slipway."
+            )
+        return client.create_model_version(
             params.name, f"models:/{model_id}", run_id, tags=tags, model_id=model_id, await_creation_for=60
         )
 
 
 def _logged(params: Params, build: Path, run_id: str, digest: str, example: pa.Table) -> str:
-    """Return the id of the run's logged model of that digest; one that was left half-made is made anew."""
+    """Return the id of the run's logged model of that digest; one that was left half-made is made anew.
+
+    One that another process is making at this moment is left to it.
+    """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
     from mlflow.models import Model
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     client = connection.client()
     run = client.get_run(run_id)
     query = f"source_run_id = '{run_id}' AND tags.`slipway.model` = '{digest}'"
     for model in client.search_logged_models([run.info.experiment_id], query):
         if model.status != LoggedModelStatus.READY:
-            client.delete_logged_model(model.model_id)  # in the store alone: what was written of it goes, too
-            written: Any = get_artifact_repository(model.artifact_location)  # untyped
-            with contextlib.suppress(Exception):
-                written.delete_artifacts()
+            owner = model.tags.get(OWNER_TAG)  # none: made by an older version of Slipway
+            if owner in (None, temporary.owner()) or temporary.is_dead(owner, model.last_updated_timestamp / 1000):
+                _remove(model)
         elif trusted.TAG in model.tags:  # else of an older version of Slipway
             return str(model.model_id)
     made = client.create_logged_model(
         run.info.experiment_id,
         params.name,
         run_id,
-        tags={"slipway.model": digest},
+        tags={"slipway.model": digest, OWNER_TAG: temporary.owner()},
         params=run.data.params,
         model_type="pyfunc",
     )
@@ -190,6 +197,16 @@ def _logged(params: Params, build: Path, run_id: str, digest: str, example: pa.T
         client.log_artifact(run_id, str(path), "build" if build in path.parents else "project")
     client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
     return str(made.model_id)
+
+
+def _remove(model: "LoggedModel") -> None:
+    """Remove a logged model, and what was written of it."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    connection.client().delete_logged_model(model.model_id)  # in the store alone
+    written: Any = get_artifact_repository(model.artifact_location)  # untyped
+    with contextlib.suppress(Exception):
+        written.delete_artifacts()
 
 
 def _papers(build: Path) -> list[Path]:

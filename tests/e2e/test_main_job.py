@@ -112,7 +112,7 @@ def test_a_worse_model_becomes_challenger_and_no_more(ran: tuple[Clone, str]) ->
     registered = project.registered()
     assert not registered["promoted"]
     assert registered["champion"]["version"] in (1, "1")
-    assert registered["difference"]["high"] < 0
+    assert registered["champion"]["difference"]["high"] < 0
     assert "0.9" in said
     project.run("git", "checkout", "--", "params.yaml")
     said = project.run(*RETRAIN)  # from DVC's run cache
