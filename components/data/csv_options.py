@@ -113,7 +113,9 @@ def reading(options: dict[str, Any], known: Mapping[str, Any] | None = None) -> 
             f"{', '.join(MISSING_WORDS[1:])}"
         )
     words = tuple(word for word in MISSING_WORDS if word not in {*kept, *known.get("not_missing", ())})
-    missing = dict.fromkeys([*known.get("missing", ()), *options.pop("missing", ())])
+    # argparse takes `--missing=--` for no value at all: https://github.com/python/cpython/issues/59317
+    given = [word if isinstance(word, str) else "--" for word in options.pop("missing", ())]
+    missing = dict.fromkeys([*known.get("missing", ()), *given])
     marks = {name: taken[name] for name in ("decimal", "thousands") if taken.get(name)}
     numbers = {name: replace(csv_numbers.style(text), **marks) for name, text in known.get("numbers", {}).items()}
     taken |= {name: known[name] for name in ("decimal", "thousands") if known.get(name) and name not in marks}

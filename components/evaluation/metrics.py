@@ -35,6 +35,9 @@ class Kind(Protocol):
     def score(self, names: int, costs: object) -> str:
         """Return the metric that decides on a promotion; a rare class counts in it, and so does a small value."""
 
+    def ranks(self, names: tuple[str, ...]) -> str:
+        """Return the name whose areas under curves `ranked` gives; empty where it gives the mean of all, or none."""
+
     def confidences(self, examples: Examples) -> np.ndarray:
         """Return the probabilities that `ece` holds against how often they are right; none of numbers."""
 

@@ -112,7 +112,7 @@ def beside(row: Mapping[str, str]) -> str:
     model = value - better if row["metric"] in metrics.LOWER else value + better
     rule = ", lower is better" if row["metric"] in metrics.LOWER else ""
     if low <= 0 <= high:
-        apart = f"the interval of the difference, {better:+.4g} [{low:+.4g}, {high:+.4g}], holds 0"
+        apart = f"better by {better:+.4g} [{low:+.4g}, {high:+.4g}], which may be chance"
     else:
         ends = sorted((abs(low), abs(high)))
         apart = f"{'better' if low > 0 else 'worse'} by {abs(better):.4g} [{ends[0]:.4g} to {ends[1]:.4g}]"

@@ -66,6 +66,11 @@ def score(names: int, costs: object) -> str:  # noqa: ARG001
     return "mae" if names == 1 else "mae_scaled"
 
 
+def ranks(names: tuple[str, ...]) -> str:  # noqa: ARG001
+    """Numbers have no areas."""
+    return ""
+
+
 def confidences(examples: Examples) -> np.ndarray:  # noqa: ARG001
     """Numbers have no probabilities."""
     return np.empty(0)

@@ -63,6 +63,11 @@ def score(names: int, costs: object) -> str:  # noqa: ARG001
     return "cost" if costs is not None else "f1_macro"
 
 
+def ranks(names: tuple[str, ...]) -> str:
+    """Return the second of two classes."""
+    return names[1] if len(names) == 2 else ""
+
+
 def confidences(examples: Examples) -> np.ndarray:
     """Return the probability of the likeliest class of each example."""
     found: np.ndarray = examples.outputs.astype(np.float64).max(axis=1)

@@ -11,8 +11,13 @@ from components.reports import results
 def told(params: Params, evaluation: Path) -> list[str]:
     """Say how good a model is: a line of metrics with their intervals, one a baseline, one for the worst slice."""
     rows = {row["metric"]: row for row in results.read_csv(evaluation / "intervals.csv")}
-    shown = metrics.of(params.target()).SHOWN
-    text = ", ".join(f"{name} {_with_interval(rows[name])}" for name in shown if name in rows)
+    kind, names = metrics.of(params.target()), params.target().names
+    of = f" (of {kind.ranks(names)})" if kind.ranks(names) else ""
+    text = ", ".join(
+        f"{name}{of if name in ('roc_auc', 'pr_auc') else ''} {_with_interval(rows[name])}"
+        for name in kind.SHOWN
+        if name in rows
+    )
     tests = read_json(evaluation / "metrics.json")["rows"]
     return [f"{tests:,} test examples: {text}", *beside(params, evaluation), *_worst(params, evaluation)]
 

@@ -72,7 +72,11 @@ def run(model: str | None, input: Path, out: Path | None, **options: Any) -> Non
         _show(found)
     else:
         _write(out, found)
-        print(f"wrote {len(found):,} predictions to {out}")
+        failed = [at for at, error in enumerate(found["error"].to_pylist()) if error]
+        print(f"wrote {len(found) - len(failed):,} predictions to {out}")
+        if failed:
+            some = ", ".join(str(found["example"][at]) for at in failed[:5]) + ", ..." * (len(failed) > 5)
+            print(f"without a prediction: {len(failed):,} examples ({some}); the column error says why")
 
 
 def answers(model: str | None, given: "Path | pa.Table", *, trust: bool = False, **options: Any) -> "pa.Table":

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from components import SlipwayError, recipes
 from components.data import dataset, splits
+from components.data.dataset import KEY_DIGITS
 from components.files import replacing, sha256, write_json
 from components.params import Params
 from components.targets import Target
@@ -97,11 +98,22 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
             "classes": {name: {label: classes[name][label] for label in target.classes} for name in dataset.SPLITS},
         }
         write_json(aside / "manifest.json", manifest)
+    if shared := _shared(out):
+        print(
+            f"{shared:,} of {rows['test']:,} test examples have the same content as one of training or validation: "
+            "the test results are too good; by id that cannot be: look at the official split, the groups or the times"
+        )
     if left_out := sum(part.chunk.rows for part in parts) - sum(rows.values()):
         print(f"left out {left_out:,} examples: set aside by validate, or by the split by time (in a gap, or no time)")
     shapes = ", ".join(f"{name} {spec['dtype']} {spec['shape']}" for name, spec in inputs.items())
     print(f"{rows['train']:,} train, {rows['validation']:,} validation, {rows['test']:,} test examples; {shapes}")
     return {"rows": sum(rows.values())}
+
+
+def _shared(arrays: Path) -> int:
+    """Count the test examples whose content is in the training or the validation split, too."""
+    keys = {name: np.load(arrays / name / "id.npy").astype(f"S{KEY_DIGITS}") for name in dataset.SPLITS}
+    return int(np.isin(keys["test"], np.concatenate([keys["train"], keys["validation"]])).sum())
 
 
 def _split(

@@ -69,11 +69,14 @@ def _model(registered: dict[str, Any]) -> list[Block]:
     parts: list[Block] = [table]
     for title, rival in (("the champion", champion), ("the best version so far", registered["reference"] or {})):
         if apart := rival.get("difference"):
-            better, low, high = (_number(apart[name]) for name in ("mean", "low", "high"))
+            sign = -1 if apart["mean"] < 0 else 1
+            low, high = sorted(sign * apart[name] for name in ("low", "high"))
+            word = "worse" if sign < 0 else "better"
             few = f" on the {rival['rows']} of {rival['of']} test examples that are test for both"
             parts.append(
-                f"{registered['score']} is better than that of {title} (version {rival['version']}) by {better} "
-                f"({low} to {high}){few if rival['rows'] < rival['of'] else ''}"
+                f"{registered['score']} is {word} than that of {title} (version {rival['version']}) by "
+                f"{_number(sign * apart['mean'])} ({_number(low)} to {_number(high)})"
+                f"{few if rival['rows'] < rival['of'] else ''}"
             )
     parts.append(
         f"{version}{' (new)' if registered['new_version'] else ''}: {aliases}; "

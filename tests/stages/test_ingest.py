@@ -290,6 +290,31 @@ def test_more_rows_may_name_the_columns_in_another_order_but_must_have_them(repo
         assert dataset.ids(read, columns) == read["id"].to_pylist()
 
 
+@pytest.mark.usefixtures("repo")
+def test_more_rows_must_be_of_what_the_dataset_predicts(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("a.csv").write_text(
+        "x,c,y,split\n" + "".join(f"{n / 4},{'ab'[n % 2]},{'pq'[n // 3 % 2]},train\n" for n in range(40))
+    )
+    assert main(["ingest", "table", "a.csv", "--label", "y", "--replace"]) == 0
+    assert "the column split, which is no feature; if it is not: --drop split" in capsys.readouterr().out
+    assert main(["ingest", "table", "a.csv", "--label", "c"]) == 1
+    assert "--label c: the dataset has c as a feature, so it predicts something else" in capsys.readouterr().err
+    days = "".join(f"2024-01-{day:02},{day % 7}\n" for day in range(1, 31))
+    Path("s.csv").write_text("t,v\n" + days)
+    series = ["ingest", "series", "s.csv", "--time", "t", "--value", "v", "--horizon", "2"]
+    assert main([*series, "--history", "7", "--replace"]) == 0
+    assert main([*series, "--history", "8"]) == 1
+    assert "--history is 8 here, but the windows of the dataset have 7: give --history 7" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("repo")
+def test_two_hyphens_may_stand_for_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("a.csv").write_text("x,y\n" + "".join(f"{n / 4 if n % 5 else '--'},{'pq'[n // 3 % 2]}\n" for n in range(40)))
+    assert main(["ingest", "table", "a.csv", "--label", "y", "--replace", "--missing=--"]) == 0
+    assert "numeric: x" in capsys.readouterr().out
+    assert params.load().task.reading.missing == ["--"]
+
+
 def test_broken_params_stop_an_ingest_before_anything(repo: Path) -> None:
     Path("params.yaml").write_text("name: [")
     with pytest.raises(SlipwayError, match="not valid YAML"):

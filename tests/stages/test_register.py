@@ -240,7 +240,7 @@ def test_the_baselines_are_gates_that_a_user_may_turn_off_and_the_version_says_s
     for wrong, words in {
         ("trivial", 0.0, 0.0): "the model DOES NOT BEAT the trivial baseline (the most frequent class): f1_macro",
         ("trivial", -0.02, -0.01): "the model IS WORSE THAN the trivial baseline",
-        ("chance", -0.01, 0.02): "the model DOES NOT BEAT its own answers: f1_macro 0.9822 to 0.9772; the interval",
+        ("chance", -0.01, 0.02): "the model DOES NOT BEAT its own answers: f1_macro 0.9822 to 0.9772; better by",
         ("classical", -0.229, -0.082): "the model IS WORSE THAN the classical baseline (LogisticRegression): f1_macro "
         "0.8217 to 0.9772; worse by 0.1555 [0.082 to 0.229]",
     }.items():
@@ -656,6 +656,9 @@ def test_the_command_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert pq.read_table("names.parquet")["example"].to_pylist() == ["0.png", "1.png", r"f\xfcnf.png", "notes.txt"]
     assert f"0.png        {images[0]['label']}" in told
     assert "notes.txt    error: " in told
+    assert main(["predict", str(folder), "--out", "some.csv"]) == 0
+    told = capsys.readouterr().out
+    assert "wrote 3 predictions to some.csv\nwithout a prediction: 1 examples (notes.txt); the column" in told
     assert main(["predict", "models:/sides/1", "data/a.parquet", "--out", "answers.csv"]) == 0
     lines = Path("answers.csv").read_text().splitlines()
     assert lines[0] == '"example","label","probability","probabilities","error"'

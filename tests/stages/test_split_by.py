@@ -335,3 +335,12 @@ def test_groups_are_text_and_may_be_missing() -> None:
     assert group.read(pa.array([1.0, np.nan, None]), "a.csv").to_pylist() == ["1", None, None]
     assert group.read(pa.array(["a", "NA", "NULL", ""]), "a.csv").to_pylist() == ["a", None, None, None]
     assert group.read(pa.array([7, None]), "a.csv").to_pylist() == ["7", None]
+
+
+@pytest.mark.usefixtures("repo")
+def test_test_examples_that_training_knows_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    visits(30).drop(columns="seen").to_csv("a.csv", index=False)
+    ingest("table", "a.csv", "--label", "ill", "--test", "a.csv", "--category", "patient_id")
+    capsys.readouterr()
+    preprocess.run(params.load(), Path("data"), no_quarantine(Path("q.parquet")), OUT)
+    assert "150 of 150 test examples have the same content as one of training or validation" in capsys.readouterr().out

@@ -207,8 +207,10 @@ def _ordered(rows: reading.Rows, step: str) -> list[windows.Part]:
     if same.any():
         first, second = order[np.flatnonzero(same)[0] :][:2]
         raise SlipwayError(
-            f"{rows.place(second)}: {rows.word} {rows.line[first]} has the same time; remove one of them"
-            + "; if the clock was set back then, give the --time-zone, such as Europe/Berlin" * (rows.zone is None)
+            f"{rows.place(second)}: {rows.word} {rows.line[first]} has the same time; remove one of them, or, if "
+            "these are several series, name the column that tells them apart: --group COLUMN"
+            + "; if the clock was set back then, give the --time-zone, such as Europe/Berlin"
+            * (rows.zone is None)
         )
     return windows.parts(rows, position, order)
 

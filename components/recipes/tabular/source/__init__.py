@@ -85,7 +85,7 @@ def tabular(
         own = [name for name in own if name in said]
     found = columns.find(file, how, schema, own, label, said, [*keep, *said])
     if known is not None:
-        columns.must_agree(file, how, found)
+        columns.must_agree(file, how, found, label, said)
     types, words, how = found.types, found.words, columns.with_zones(file, found, time_zone, how if known else None)
     alike = splitting.alike(guessing.blocks(file, how), () if by or test or "split" in schema.names else types)
     source = Source(slug(file_kinds.name(file).stem), "tabular", {}, iter(()), copies="keep", split_by=by, groups=alike)
@@ -118,7 +118,7 @@ def tabular(
         if odd := sorted(value for value in others if spelling.joined([value], labels).get(value) not in labels):
             print(f"{test} has labels that {file} does not have: {', '.join(map(repr, odd[:5]))}; see --rename")
     print(f"to predict: {', '.join(label)}, {chosen}{'' if task else f'; if that is wrong, use --task {other}'}")
-    guessing.tell_sections(source.settings, known.labels if known else ())
+    guessing.tell_sections(schema.names, source.settings, known.labels if known else ())
     guessing.tell_missing(words, types, how, {} if renamed is None or found.no_class else dict.fromkeys(label, "class"))
     if known is None:
         source.settings["reading"] = csv_reader.kept(how, [*types, *(label if renamed is None else ())])

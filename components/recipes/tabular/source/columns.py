@@ -1,7 +1,7 @@
 """The columns of a table: which become features, of what type, and how their text is read."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Container, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -64,8 +64,16 @@ def find(
     return found
 
 
-def must_agree(file: Path, known: Reading, found: Columns) -> None:
-    """Raise SlipwayError for a column whose numbers have another unit than those of the dataset that is added to."""
+def must_agree(file: Path, known: Reading, found: Columns, label: Iterable[str], features: Container[str]) -> None:
+    """Raise SlipwayError for what goes against the dataset that is added to.
+
+    A label that is one of its features, for then it predicts something else; numbers of another unit.
+    """
+    if feature := next((name for name in label if name in features), None):
+        raise SlipwayError(
+            f"{file}: --label {feature}: the dataset has {feature} as a feature, so it predicts something else; name "
+            "the column of what it predicts, or start a new dataset with --replace"
+        )
     for name, kind in found.types.items():
         old, new = known.style(name).unit, found.how.style(name).unit
         if kind == pa.float64() and old != new and not csv_reader.is_typed(file) and not found.seen[name].empty:

@@ -43,7 +43,11 @@ def schema(file: Path, how: Reading, asked: Iterable[str]) -> pa.Schema:
         schema = pa.schema([(name, pa.string()) for name in csv_reader.names(file, how)])
     for name in asked:
         if name not in schema.names:
-            header = "" if how.columns else "; if the file has no header, use --columns A,B,C"
+            header = (
+                ""
+                if how.columns
+                else "; if lines precede the header, use --skip N; if there is no header, --columns A,B,C"
+            )
             raise SlipwayError(f"{file}: no column {name!r} (there are: {', '.join(schema.names)}){header}")
     if len(schema.names) == 1:
         raise SlipwayError(
@@ -86,7 +90,7 @@ def guessed_type(file: Path, name: str, how: Reading, kind: Kind) -> pa.DataType
             row, text = kind.odd[pattern]
             raise SlipwayError(
                 f"{file}: column {name}: {kind.matches[pattern]:,} of {kind.count:,} values are {noun}, but row {row} "
-                f"has {text[:50]!r}; if that means a missing value, use --missing {text[:50]!r}; if the column is "
+                f"has {text[:50]!r}; if that means a missing value, use --missing={text[:50]!r}; if the column is "
                 f"categorical, use --category {name}"
             )
     return pa.string()
@@ -132,8 +136,13 @@ def renamed_labels(file: Path, rename: Iterable[str], values: list[str]) -> dict
     return found
 
 
-def tell_sections(settings: dict[str, list[str]], known: Sequence[str] = ()) -> None:
-    """Tell the columns of each kind, and what is predicted; labels in the spelling of `known` ones of a dataset."""
+def tell_sections(columns: Iterable[str], settings: dict[str, list[str]], known: Sequence[str] = ()) -> None:
+    """Tell the columns of each kind, and what is predicted; labels in the spelling of `known` ones of a dataset.
+
+    And of all `columns` that one named split is none of the features.
+    """
+    if "split" in columns:
+        print("official split of each row: the column split, which is no feature; if it is not: --drop split")
     joins = spelling.joined(settings["labels"], known)
     labels = spelling.ordered({joins.get(label, label) for label in settings["labels"]})
     for section, names in (settings | {"labels": labels}).items():
@@ -173,7 +182,7 @@ def tell_missing(words: csv_reader.Words, types: dict[str, pa.DataType], how: Re
             values = (
                 "1 value counts as a {}, which is" if count == 1 else f"{count:,} values count as a {{}}, which are"
             )
-            options = " ".join(f"--missing {shlex.quote(word)}" for word in kept)
+            options = " ".join(f"--missing={shlex.quote(word)}" for word in kept)
             lines.append(
                 f"{name}: {values.format(noun[name])} {' or '.join(map(repr, kept))}; if that means a missing value, "
                 f"use {options}"
