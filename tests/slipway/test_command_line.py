@@ -139,7 +139,7 @@ def test_files_are_given_from_where_one_stands(tmp_path: Path) -> None:
     Repo.init(str(tmp_path), no_scm=True).close()
     below = tmp_path / "raw/deep"
     below.mkdir(parents=True)
-    rows = "".join(f"{number},{'ab'[number % 2]}\n" for number in range(40))
+    rows = "".join(f"{number * 7 % 40 / 4},{'ab'[number % 2]}\n" for number in range(40))
     (below.parent / "mine.csv").write_text(rows)
     (below / "names").write_text("x\ny\n")  # what --columns may be: a file, where one stands
     out, _ = run("ingest", "table", "../mine.csv", "--columns", "names", "--label", "y", at=below)
