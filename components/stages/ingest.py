@@ -282,9 +282,9 @@ def _found(name: str, current: params_module.Params | None, options: dict[str, A
 def _same_clock(task: Any, settings: dict[str, Any]) -> None:
     """Refuse windows of another length than the dataset's, and times with a zone where it has none, or the reverse."""
     for name in ("history", "horizon"):
-        if (wanted := getattr(task, name, None)) != settings.get(name):
+        if name in settings and (wanted := getattr(task, name, None)) != settings[name]:
             raise SlipwayError(
-                f"--{name} is {settings.get(name)} here, but the windows of the dataset have {wanted}: "
+                f"--{name} is {settings[name]} here, but the windows of the dataset have {wanted}: "
                 f"give --{name} {wanted}, or start a new dataset with --replace"
             )
     old, new = getattr(task, "time_zone", None), settings.get("time_zone")

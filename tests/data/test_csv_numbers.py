@@ -191,7 +191,7 @@ def test_a_word_for_missing_is_none_among_numbers_dates_and_booleans(
         assert all(repr(word) in line for word in words if name != "c" or word not in kept)
         assert ("--not-missing '#N/A'" in line) == (name == "c")
     (line,) = [line for line in said if line.startswith("c: ") and "count as a category" in line]
-    assert all(f"--missing {shlex.quote(word)}" in line for word in kept)
+    assert all(f"--missing={shlex.quote(word)}" in line for word in kept)
 
 
 def test_a_label_has_no_class_null(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
