@@ -64,6 +64,18 @@ def no_quarantine(path: Path, *rows: tuple[str, int]) -> Path:
     return path
 
 
+@pytest.fixture
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
+    """A real DVC repository with the module's PARAMS as params.yaml and no data; the current folder."""
+    from dvc.repo import Repo
+
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(request.module.PARAMS)
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    Repo.init()
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make an empty MLflow store in a file: to copy it costs nothing, to make it costs seconds."""

@@ -70,7 +70,8 @@ def run(params: Params, build: Path, data: Path, out: Path, *, up_to_date: bool 
         if trust:
             registry.adopt(params.name)
         before_us = registry.holders(params.name)
-        key = _key(params, build, before_us)
+        evaluated = [sha256(build / "evaluation" / name) for name in ("predictions.parquet", "baselines.csv")]
+        key = _key(params, evaluated, before_us)
         settled = key in before.get("slipway.decided", "").split()
         if not settled:
             version = _settle(params, build, data, run_id, version)
@@ -78,7 +79,7 @@ def run(params: Params, build: Path, data: Path, out: Path, *, up_to_date: bool 
                 # as it was, as it is now, and as it is with the old champion: who moves that back is not overruled
                 now = registry.holders(params.name)
                 states = [now, now | {"champion": before_us["champion"]}]
-                decided = [key, *(_key(params, build, state) for state in states)]
+                decided = [key, *(_key(params, evaluated, state) for state in states)]
                 registry.tag(version, {"slipway.decided": " ".join(dict.fromkeys(decided))})
         assert version is not None  # noqa: S101 - for the type checker: found or made
         outcome = _outcome(params, build, run_id, digest, version.version)
@@ -87,14 +88,16 @@ def run(params: Params, build: Path, data: Path, out: Path, *, up_to_date: bool 
     _tell(outcome)
 
 
-def _key(params: Params, build: Path, holders: rivals.Holders) -> str:
-    """Hash what a decision depends on: with the same key it need not be made again."""
+def _key(params: Params, evaluated: list[str], holders: rivals.Holders) -> str:
+    """Hash what a decision depends on: with the same key it need not be made again.
+
+    `evaluated` are the digests of the evaluation's predictions and of what it says of the baselines.
+    """
     others = {
         alias: [str(holder.version), *map(holder.tags.get, ("slipway.model", trusted.TAG))] if holder else None
         for alias, holder in holders.items()
     }
     settings = [others, params.register_.model_dump(), params.seed, params.costs]
-    evaluated = [sha256(build / "evaluation" / name) for name in ("predictions.parquet", "baselines.csv")]
     text = json.dumps([settings, evaluated])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

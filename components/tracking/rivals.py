@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from components import SlipwayError, recipes
 from components.data import raw_rows, splits
-from components.evaluation import bootstrap, promotion, tested
+from components.evaluation import bootstrap, metrics, promotion, tested
 from components.evaluation.promotion import MIN_COMMON_ROWS, Rival
 from components.files import read_json
 from components.params import Params
@@ -64,7 +64,9 @@ def _rival(challenger: Challenger, holder: "ModelVersion") -> Rival:
         return Rival(number, rows, every, problem=why)
     uri, metric = f"models:/{params.name}/{number}", promotion.score(params)
     try:
-        answers, labels = isolated.predict(uri, challenger.given), _labels(uri)
+        answers = isolated.predict(uri, challenger.given)
+        # of its answers alone the order of its probabilities is no part
+        labels = _labels(uri) if metric in metrics.of(params.target()).OF_OUTPUTS else []
     except SlipwayError as error:
         return Rival(number, rows, every, problem=f"version {number} cannot be evaluated again ({error}){by_hand}")
     examples = tested.split(params, challenger.data, challenger.build / "arrays")

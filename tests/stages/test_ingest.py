@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from dvc.repo import Repo
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -24,16 +23,6 @@ from tests.conftest import ROOT
 
 PARAMS = "# kept\nname: old\nrecipe: images\nimages:\n  height: 8  # kept too\n  width: 8\n"
 MNIST = ROOT.parent / "shared" / "datasets" / "mnist"
-
-
-@pytest.fixture
-def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A real DVC repository with a params.yaml and no data."""
-    monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text(PARAMS)
-    subprocess.run(["git", "init", "--quiet"], check=True)
-    Repo.init()
-    return tmp_path
 
 
 def pictures(folder: Path, classes: dict[str, int], seed: int = 1, size: tuple[int, int] = (9, 7)) -> Path:

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from dvc.repo import Repo
 from PIL import Image
 
 from components import SlipwayError, params
@@ -23,16 +22,6 @@ from tests.conftest import no_quarantine
 
 PARAMS = "name: old\nrecipe: images\nsplit:\n  by: auto  # kept\n"
 OUT = Path("build/arrays")
-
-
-@pytest.fixture
-def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A real DVC repository with a params.yaml and no data."""
-    monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text(PARAMS)
-    subprocess.run(["git", "init", "--quiet"], check=True)
-    Repo.init()
-    return tmp_path
 
 
 def visits(patients: int, seed: int = 1) -> pd.DataFrame:
