@@ -33,6 +33,8 @@ from typing import Any
 import psutil
 from ruamel.yaml import YAML
 
+from flows.machinery import checkout
+
 ROOT = Path(__file__).parent.parent
 KINDS = ("lost", "doubled", "running", "shown", "disk")
 HOW = {"the run": 0.6, "all of it": 0.2, "any one process": 0.2}  # what is killed, and how often
@@ -284,6 +286,8 @@ def _left(room: Path, clone: Path) -> Iterator[str]:
     yield from (f"temporary: {path.name}" for path in (room / "tmp").iterdir())
     for path in clone.rglob("*"):
         name = path.relative_to(clone).as_posix()
+        if checkout.DVC_ASIDE.fullmatch(path.name):  # an hour old, they are swept
+            continue
         if name.endswith((".tmp", ".old")) or (name.startswith(".git/") and name.endswith(".lock")):
             yield name
     yield from (f"build/checkpoints/{path.name}" for path in (clone / "build").glob("checkpoints/*"))

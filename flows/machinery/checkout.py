@@ -2,8 +2,10 @@
 
 import logging
 import os
+import re
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,8 @@ from flows.machinery.process import Children, Running
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
+DVC_ASIDE = re.compile(r"\.[\w-]{22}\.tmp")  # what DVC is writing: dvc_objects.fs.utils.tmp_fname
+ABANDONED_SECONDS = 3600.0  # that such a file was not written to: the DVC that made it was killed
 WAITING = "another run is using this checkout ({holder}); waiting until it ends"
 
 
@@ -60,6 +64,7 @@ def opened() -> Iterator[Checkout]:
                 "--local core.hardlink_lock true` lets it do without, or move the project to a local disk"
             )
         files.sweep(Path(), *(Path(place) for place, *_ in os.walk("build")))  # of processes that were killed
+        _sweep_cache(Path(repo.cache.local.path))
         _keep_whole(Path(repo.tmp_dir))
         _opened.append(Checkout(repo, children))
         try:
@@ -67,6 +72,15 @@ def opened() -> Iterator[Checkout]:
         finally:
             _opened.clear()
             repo.close()
+
+
+def _sweep_cache(cache: Path) -> None:
+    """Remove what DVCs that were killed left half written in the cache: nothing else ever would."""
+    for place, _, names in os.walk(cache):
+        for path in (Path(place, name) for name in names if DVC_ASIDE.fullmatch(name)):
+            with suppress(OSError):  # of another user, or just finished
+                if time.time() - path.lstat().st_mtime > ABANDONED_SECONDS:
+                    path.unlink()
 
 
 def _keep_whole(room: Path) -> None:

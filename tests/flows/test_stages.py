@@ -3,11 +3,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc_objects.fs import utils
 
 from flows.machinery import checkout, stages
 from flows.machinery.stages import Outcome
@@ -78,6 +80,20 @@ def test_a_file_that_dvc_was_writing_when_it_was_killed_is_restored(
         assert {name: Path(name).read_text() for name in whole} == whole
         assert all(stages.unchanged(work, stage) for stage, _ in stages.nodes(work.repo))
     assert capsys.readouterr().out.count("was cut short by a DVC that was killed") == 2
+
+
+def test_what_a_killed_dvc_left_in_the_cache_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository(tmp_path, READS, data="1"))
+    command(tmp_path, "dvc", "add", "-q", "data")
+    cache = Path(".dvc/cache/files/md5")
+    kept = {path for path in cache.glob("*/*") if path.is_file()}
+    left, young = (cache / "ff" / utils.tmp_fname() for _ in range(2))
+    left.parent.mkdir(exist_ok=True)
+    for path in (left, young):
+        path.touch()
+    os.utime(left, (0, time.time() - checkout.ABANDONED_SECONDS - 9))
+    with checkout.opened():
+        assert {path for path in cache.glob("*/*") if path.is_file()} == {*kept, young}
 
 
 @pytest.mark.e2e
