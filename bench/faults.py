@@ -33,7 +33,7 @@ from typing import Any
 import psutil
 from ruamel.yaml import YAML
 
-from flows.machinery import checkout
+from flows.machinery import aftermath
 
 ROOT = Path(__file__).parent.parent
 KINDS = ("lost", "doubled", "running", "shown", "disk")
@@ -286,7 +286,7 @@ def _left(room: Path, clone: Path) -> Iterator[str]:
     yield from (f"temporary: {path.name}" for path in (room / "tmp").iterdir())
     for path in clone.rglob("*"):
         name = path.relative_to(clone).as_posix()
-        if checkout.DVC_ASIDE.fullmatch(path.name):  # an hour old, they are swept
+        if aftermath.ASIDE.fullmatch(path.name):  # an hour old, they are swept
             continue
         if name.endswith((".tmp", ".old")) or (name.startswith(".git/") and name.endswith(".lock")):
             yield name

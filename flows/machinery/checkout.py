@@ -2,22 +2,19 @@
 
 import logging
 import os
-import re
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components import SlipwayError, conflicts, files, locks
+from flows.machinery import aftermath
 from flows.machinery.process import Children, Running
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-DVC_ASIDE = re.compile(r"\.[\w-]{22}\.tmp")  # what DVC is writing: dvc_objects.fs.utils.tmp_fname
-ABANDONED_SECONDS = 3600.0  # that such a file was not written to: the DVC that made it was killed
 WAITING = "another run is using this checkout ({holder}); waiting until it ends"
 
 
@@ -64,37 +61,10 @@ def opened() -> Iterator[Checkout]:
                 "--local core.hardlink_lock true` lets it do without, or move the project to a local disk"
             )
         files.sweep(Path(), *(Path(place) for place, *_ in os.walk("build")))  # of processes that were killed
-        _sweep_cache(Path(repo.cache.local.path))
-        _keep_whole(Path(repo.tmp_dir))
+        aftermath.repair(repo)
         _opened.append(Checkout(repo, children))
         try:
             yield _opened[0]
         finally:
             _opened.clear()
             repo.close()
-
-
-def _sweep_cache(cache: Path) -> None:
-    """Remove what DVCs that were killed left half written in the cache: nothing else ever would."""
-    for place, _, names in os.walk(cache):
-        for path in (Path(place, name) for name in names if DVC_ASIDE.fullmatch(name)):
-            with suppress(OSError):  # of another user, or just finished
-                if time.time() - path.lstat().st_mtime > ABANDONED_SECONDS:
-                    path.unlink()
-
-
-def _keep_whole(room: Path) -> None:
-    """Keep a copy of what DVC writes in place; use it where a DVC that was killed left a file cut short.
-
-    Stages that are then missing in dvc.lock come back from DVC's cache, without being run.
-    """
-    for path in (Path("dvc.lock"), Path("data.dvc")):
-        copy = room / f"slipway-{path.name}"
-        content = path.read_bytes() if path.exists() else b"\n"
-        if not content.endswith(b"\n") and copy.exists():
-            with files.replacing(path) as aside:
-                aside.write_bytes(copy.read_bytes())
-            print(f"{path} was cut short by a DVC that was killed; its last whole version is restored", flush=True)
-        elif path.exists() and content.endswith(b"\n") and (not copy.exists() or copy.read_bytes() != content):
-            with files.replacing(copy) as aside:
-                aside.write_bytes(content)

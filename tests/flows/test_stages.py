@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from dvc_objects.fs import utils
 
-from flows.machinery import checkout, stages
+from flows.machinery import aftermath, checkout, stages
 from flows.machinery.stages import Outcome
 from tests.flowing import GIT, command, end, flows, gone, repository, status, until
 
@@ -91,9 +92,36 @@ def test_what_a_killed_dvc_left_in_the_cache_is_removed(tmp_path: Path, monkeypa
     left.parent.mkdir(exist_ok=True)
     for path in (left, young):
         path.touch()
-    os.utime(left, (0, time.time() - checkout.ABANDONED_SECONDS - 9))
+    os.utime(left, (0, time.time() - aftermath.ABANDONED_SECONDS - 9))
     with checkout.opened():
         assert {path for path in cache.glob("*/*") if path.is_file()} == {*kept, young}
+
+
+@pytest.mark.parametrize("held", ["", '{"write": {"x', '{"write": {"pid": 1}}'])
+def test_a_list_of_files_in_use_that_was_cut_short_is_begun_anew(
+    held: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(repository(tmp_path, READS, data="1"))
+    Path(".dvc/tmp").mkdir(exist_ok=True)
+    Path(".dvc/tmp/rwlock").write_text(held)
+    with checkout.opened():
+        pass
+    assert "cut short by a DVC that was killed" in capsys.readouterr().out
+    command(tmp_path, "dvc", "repro", "-q")
+
+
+def test_what_holds_files_in_use_must_be_the_process_that_took_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository(tmp_path, READS, data="1"))
+    Path(".dvc/tmp").mkdir(exist_ok=True)
+    path = Path(".dvc/tmp/rwlock")
+    held = {"pid": os.getpid(), "cmd": "dvc repro"}
+    for age, kept in ((10**6, {}), (0, {str(tmp_path / "top"): held})):  # another process has the id since; it is this
+        path.write_text(json.dumps({"write": {str(tmp_path / "top"): held}, "read": {str(tmp_path / "data"): [held]}}))
+        os.utime(path, (time.time() - age,) * 2)
+        with checkout.opened():
+            assert json.loads(path.read_text())["write"] == kept
 
 
 @pytest.mark.e2e
