@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components import SlipwayError, conflicts, masking, surroundings
-from flows.machinery import checkout, register, server
+from flows.machinery import checkout, register, server, workspace
 from flows.machinery.process import terminable
 
 # Prefect's settings for a run at a terminal, where the user has set nothing else. What a run says, it prints;
@@ -91,7 +91,7 @@ def run(flow: str, options: dict[str, Any]) -> int:
 
                 schedule.run(options["cron"], options["force"], options.get("time_zone", "UTC"))
                 return 0
-            return _once(options["force"], trust=options.get("trust", False))
+            return _once(force=options["force"], trust=options.get("trust", False))
     except SlipwayError as error:
         print(masking.mask(f"error: {error}"), file=sys.stderr, flush=True)
         if isinstance(error, server.LostError):
@@ -104,9 +104,9 @@ def run(flow: str, options: dict[str, Any]) -> int:
         return 130
 
 
-def _once(force: bool, *, trust: bool = False) -> int:
+def _once(model: str = "", revision: str = "", *, force: bool = False, trust: bool = False) -> int:
     ready = server.api()
-    with checkout.opened() as work:
+    with workspace.entered(model, revision), checkout.opened() as work:
         work.trust = trust
         if not force:
             register.start_early(work)
@@ -120,7 +120,7 @@ def _once(force: bool, *, trust: bool = False) -> int:
         try:
             # Prefect waits up to a second for its heartbeat's thread, which nobody listens to here.
             with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-                retrain(force=force)
+                retrain(model=model, revision=revision, force=force)
         except CancelledRun:
             raise KeyboardInterrupt("cancelled in Prefect") from None
         except HTTPError as error:
@@ -137,7 +137,7 @@ def _example(name: str | None, folder: Path | None) -> int:
     if name is None:
         print(example.listed())
     else:
-        example.run(name, folder, lambda: _once(False))
+        example.run(name, folder, lambda: _once(name))
     return 0
 
 

@@ -9,20 +9,27 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 
 from components.files import read_json
-from flows.machinery import checkout, experiment, register, runs, server, stages, summary
+from flows.machinery import checkout, experiment, register, runs, server, stages, summary, workspace
 from flows.machinery.stages import Outcome, TaskError
 
 
 @flow(name="retrain")
-def retrain(force: bool = False) -> list[Outcome] | State[list[Outcome]]:
+def retrain(model: str = "", revision: str = "", force: bool = False) -> list[Outcome] | State[list[Outcome]]:
     """Bring data and stages up to date, save the result as a DVC experiment, register the model.
 
-    Works in the checkout of the current folder; a second run in it waits for the first. With `force` every
-    stage runs, changed or not. Returns what became of each task. Raises TaskError, with what they said,
-    where some failed; for Prefect, a run that was cancelled there ends as cancelled.
+    `model` is the name of one in models/ or examples/, "" the root's. That works in the checkout of the current folder
+    as it lies, all others in their workspace; with a `revision`, such as HEAD, each works in its workspace, on the
+    files of that commit. A second run of a model waits for the first. With `force` every stage runs, changed or not.
+    Returns what became of each task. Raises TaskError, with what they said, where some failed; for Prefect, a run that
+    was cancelled there ends as cancelled.
     """
     runs.claim()
-    with checkout.opened() as work, runs.cancellable(work.children) as cancelled:
+    with (
+        workspace.entered(model, revision),
+        checkout.opened() as work,
+        runs.cancellable(work.children) as cancelled,
+    ):
+        workspace.must_have_data(model)
         runs.bury()
         if new := experiment.unknown(work.repo):
             print(
