@@ -36,8 +36,10 @@ $(READY): $(LOCK) requirements/uv.txt requirements/build.txt no_telemetry.pth sl
 	  ln -sfn "$(CURDIR)/slipway" "$$site/slipway"; install -m 755 slipway/start.sh $(BIN)/slipway
 	@rm -f .venv/ready-*; touch $@
 
+# A model that was not promoted (3) or waits for approval (4) is a result, and no error of make.
 run: $(READY)
-	@slipway run
+	@slipway run || { code=$$?; [ $$code = 3 ] || [ $$code = 4 ] || exit $$code; \
+	  echo "make run: done; slipway run ended with exit code $$code ($$([ $$code = 3 ] && echo "not promoted" || echo "waits for approval"))"; }
 
 ui: $(READY)
 	@slipway ui

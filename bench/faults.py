@@ -165,7 +165,7 @@ def finish(room: Path, *, fails: bool = False) -> str:
     except subprocess.TimeoutExpired:
         process.kill()
     said = (room / "said").read_text(errors="replace")
-    if process.wait() == 0:
+    if process.wait() in (0, 3):  # 3: not promoted
         return ""
     if not fails:
         sys.exit(f"error: the first run did not end well:\n{said}")
@@ -179,7 +179,7 @@ def kill(room: Path, moment: float, victim: str, draw: random.Random) -> str:
     while time.monotonic() < until and process.poll() is None:
         time.sleep(0.01)
     if process.poll() is not None:
-        return "" if process.returncode == 0 else f"exit code {process.returncode}\n{(room / 'said').read_text()}"
+        return "" if process.returncode in (0, 3) else f"exit code {process.returncode}\n{(room / 'said').read_text()}"
     own = psutil.Process(process.pid)
     family = own.children(recursive=True)
     at = " + ".join(sorted({word for word in map(_called, family) if word})) or "start"

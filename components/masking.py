@@ -13,7 +13,7 @@ HIDDEN = "***"
 # What a secret is called, or how its name ends: ?user=me&password=..., X-Amz-Signature=..., AccountKey=...
 NAMES = "password|passwd|pwd|pass|passphrase|token|secret|key|sig|signature|credential|credentials|auth|jwt"
 VALUE = r"\"[^\"]*\"|'[^']*'|[^&\s\"']+[^&\s]*"
-VARIABLES = r"(?i)(password|passwd|passphrase|token|secret|key|auth_string)$"  # of the environment: they hold one
+VARIABLES = r"(?i)(password|passwd|passphrase|token|secret|key|auth_string|webhook)$"  # of the environment
 WRITTEN = (quote, partial(quote, safe=""), quote_plus, lambda text: repr(text)[1:-1])  # how others may write it
 NAMED = re.compile(rf"(?i)((?:{NAMES})=)(?:{VALUE})")
 BARE = re.compile(r"(?<![^\s:/@'\"])[^\s:/@'\"]{1,100}:(?!/)[^\s@]{1,200}@(?=[\w\[])")  # user:password@host
@@ -56,6 +56,8 @@ def _secrets(environment: tuple[tuple[str, str], ...]) -> re.Pattern[str] | None
     for name, value in environment:
         if re.search(VARIABLES, name):
             found.add(value)
+            if "://" in value:  # of a webhook, what follows the host is the secret
+                found.add(value.partition("://")[2].partition("/")[2])
         if user := re.match(r"(?s)\w[\w+.-]*:/{0,2}([^/].*)@", value):
             found.add(user[1].partition(":")[2] or user[1])
         if "://" in value:

@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,16 @@ PREFECT = {
     "PREFECT_CLIENT_MAX_RETRIES": "2",
 }
 
+EXIT_CODES = """\
+exit codes:
+  0    the model is the champion, or nothing has changed
+  1    something failed, and the output says what
+  2    the command line is wrong
+  3    the model is registered, and was not promoted: another one stays the champion
+  4    the model is registered, and waits for approval
+  130  interrupted, or cancelled in Prefect
+"""
+
 
 def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add a sub-parser for each flow."""
@@ -28,7 +39,11 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "that `make ui` runs; if none is running, to a temporary one with the same database."
     )
     once = commands.add_parser(
-        "run", help="bring data and stages up to date, then register the model", description=text
+        "run",
+        help="bring data and stages up to date, then register the model",
+        description=textwrap.fill(text, 80),
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     text = (
         "Stay in the foreground and do what `run` does on schedule, until Ctrl-C; a missed run is reported as an error."
@@ -42,6 +57,12 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         command.add_argument("--force", action="store_true", help="run every stage, even if nothing has changed")
     help_text = "run the code of a champion that is not as Slipway registered it, now and from now on"
     once.add_argument("--trust", action="store_true", help=help_text)
+    text = (
+        "Print which events are sent, and by which ways: a webhook (SLIPWAY_WEBHOOK), e-mail (SLIPWAY_SMTP and "
+        "notify.mail in params.yaml), a command (notify.command). Exits with 1 if none is set up, or if a test failed."
+    )
+    notify = commands.add_parser("notify", help="show or test the notifications of runs", description=text)
+    notify.add_argument("--test", action="store_true", help="send a test by each way, and say what became of it")
     text = "Run an example from examples/ in a workspace of its own; its model goes into this checkout's registry."
     example = commands.add_parser("example", help="run an example on real data", description=text)
     example.add_argument(
@@ -71,7 +92,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def run(flow: str, options: dict[str, Any]) -> int:
-    """Run a flow; return the exit code: 0 done, 1 something failed and was said, 130 interrupted."""
+    """Run a flow; return its exit code: see EXIT_CODES."""
     surroundings.settle()
     for name, value in PREFECT.items():
         os.environ.setdefault(name, value)
@@ -79,12 +100,8 @@ def run(flow: str, options: dict[str, Any]) -> int:
     masking.tracebacks()
     try:
         with terminable():
-            if flow == "ui":
-                from flows import ui
-
-                return ui.main()
-            if flow == "example":
-                return _example(options["name"], options["folder"])
+            if flow in OTHERS:
+                return OTHERS[flow](options)
             conflicts.must_be_solved()
             if options.get("cron") is not None:
                 from flows import schedule
@@ -120,7 +137,7 @@ def _once(model: str = "", revision: str = "", *, force: bool = False, trust: bo
         try:
             # Prefect waits up to a second for its heartbeat's thread, which nobody listens to here.
             with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-                retrain(model=model, revision=revision, force=force)
+                outcomes = retrain(model=model, revision=revision, force=force)
         except CancelledRun:
             raise KeyboardInterrupt("cancelled in Prefect") from None
         except HTTPError as error:
@@ -128,17 +145,33 @@ def _once(model: str = "", revision: str = "", *, force: bool = False, trust: bo
                 f"Prefect's server went away ({type(error).__name__}: {error}); the results of the stages are kept: "
                 "start the server again, then repeat this run"
             ) from None
-    return 0
+    return max(outcome.code for outcome in outcomes)
 
 
-def _example(name: str | None, folder: Path | None) -> int:
+def _ui(_: dict[str, Any]) -> int:
+    from flows import ui
+
+    return ui.main()
+
+
+def _notify(options: dict[str, Any]) -> int:
+    from flows.machinery import notify
+
+    return notify.show(send=options["test"])
+
+
+def _example(options: dict[str, Any]) -> int:
     from flows import example
 
-    if name is None:
+    if options["name"] is None:
         print(example.listed())
     else:
-        example.run(name, folder, lambda: _once(name))
+        example.run(options["name"], options["folder"], lambda: _once(options["name"]))
     return 0
+
+
+# Command -> what does it; all others retrain, now or on a schedule.
+OTHERS = {"ui": _ui, "notify": _notify, "example": _example}
 
 
 if __name__ == "__main__":

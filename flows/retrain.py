@@ -1,6 +1,7 @@
 """The scheduled run: data -> stages -> DVC experiment -> registry."""
 
 import shlex
+from dataclasses import replace
 from typing import Any
 
 from prefect import flow
@@ -9,7 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 
 from components.files import read_json
-from flows.machinery import checkout, experiment, register, runs, server, stages, summary, workspace
+from flows.machinery import checkout, experiment, notify, register, runs, server, stages, summary, workspace
 from flows.machinery.stages import Outcome, TaskError
 
 
@@ -25,6 +26,7 @@ def retrain(model: str = "", revision: str = "", force: bool = False) -> list[Ou
     """
     runs.claim()
     with (
+        notify.watching(model) as watched,
         workspace.entered(model, revision),
         checkout.opened() as work,
         runs.cancellable(work.children) as cancelled,
@@ -43,12 +45,15 @@ def retrain(model: str = "", revision: str = "", force: bool = False) -> list[Ou
             changed = any(outcome.state != "unchanged" for outcome in outcomes)
             task = stages.submit("register", lambda: register.run(work, changed=changed))
             outcomes += stages.outcomes({"register": task})
-            registered = {} if outcomes[-1].error else read_json(register.OUT)
+            if not outcomes[-1].error:
+                registered = read_json(register.OUT)
+                outcomes[-1] = replace(outcomes[-1], code=register.code(registered))
         if cancelled.is_set():
             return Cancelled(message="cancelled in Prefect")
         parts = summary.blocks(outcomes, registered, server.served())
-    print(f"\n{summary.text(parts)}", flush=True)
-    create_markdown_artifact(summary.markdown(parts), key="retrain", description="summary of this run")
-    if errors := [outcome.error for outcome in outcomes if outcome.error]:
-        raise TaskError("\n".join(errors))
+        print(f"\n{summary.text(parts)}", flush=True)
+        create_markdown_artifact(summary.markdown(parts), key="retrain", description="summary of this run")
+        if errors := [outcome.error for outcome in outcomes if outcome.error]:
+            raise TaskError("\n".join(errors))
+        watched.registered = registered
     return outcomes

@@ -19,6 +19,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "schedule": ("run on a schedule, such as every night at 03:00", FLOWS),
         "ui": ("open MLflow, Prefect and the data report in the browser", FLOWS),
     },
+    "operation": {
+        "notify": ("show or test the notifications of runs", FLOWS),
+    },
     "data and models": {
         "ingest": ("make a dataset from your files, or add to the existing one", f"{STAGES}.ingest"),
         "predict": ("predict with a registered model", f"{STAGES}.predict"),

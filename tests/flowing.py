@@ -36,6 +36,7 @@ out.write_text(json.dumps({
     "reference": None, "score": "accuracy", "tracking_uri": "sqlite:///mlflow.db",
 }))
 """
+DONE = (0, 3)  # exit codes of a run that has registered its model, promoted or not
 GIT = {f"GIT_{role}_{key}": "test" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
 
 

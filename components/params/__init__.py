@@ -1,7 +1,8 @@
 """The typed params.yaml: the only configuration, read in one place."""
 
 from components.params.base import Section
-from components.params.reading import check, load
+from components.params.operation import Mail, Notify
+from components.params.reading import check, load, name, section
 from components.params.sections import Evaluate, Params, Register, Split, Validate
 from components.params.train import (
     Augment,
@@ -22,6 +23,8 @@ __all__ = [
     "Evaluate",
     "Exponential",
     "InverseTime",
+    "Mail",
+    "Notify",
     "OneCycle",
     "Params",
     "Plateau",
@@ -33,4 +36,6 @@ __all__ = [
     "Validate",
     "check",
     "load",
+    "name",
+    "section",
 ]

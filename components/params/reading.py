@@ -21,14 +21,33 @@ def load(path: Path = Path("params.yaml")) -> Params:
     Raises SlipwayError for a file that is missing or no YAML, an unknown key (with the nearest known
     one) and a value of the wrong type.
     """
+    return check(_read(path), path)
+
+
+def section(key: str, model: type[Model], path: Path = Path("params.yaml")) -> Model:
+    """Read and check one section of params.yaml, whatever stands in the others; its defaults where it is not there."""
+    content = _read(path)
+    return _check(path, model, (content.get(key) if isinstance(content, dict) else None) or {}, key)
+
+
+def name(path: Path) -> str:
+    """Return the model's name in a params.yaml, whatever else stands there; its folder's where it says none."""
     try:
-        content = YAML(typ="safe").load(path)
+        content = _read(path)
+    except SlipwayError:
+        content = None
+    found = content.get("name") if isinstance(content, dict) else None
+    return found if isinstance(found, str) else path.absolute().parent.name
+
+
+def _read(path: Path) -> Any:
+    try:
+        return YAML(typ="safe").load(path)
     except FileNotFoundError:
         raise SlipwayError(f"{path}: no such file; run the command in the project's root") from None
     except YAMLError as error:
         conflicts.check(path)
         raise SlipwayError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    return check(content, path)
 
 
 def check(content: Any, path: Path) -> Params:

@@ -9,6 +9,7 @@ from pydantic import Field, PlainValidator, model_validator
 
 from components import nearest, recipes
 from components.params.base import Section
+from components.params.operation import Notify
 from components.params.train import Fraction, Train
 from components.targets import Target
 
@@ -65,6 +66,9 @@ class Register(Section):
     resamples: Annotated[int, Field(ge=100)] = 2000
 
 
+OPERATION = {"notify"}  # sections of operation.py
+
+
 class Params(Section):
     """All of params.yaml."""
 
@@ -77,6 +81,7 @@ class Params(Section):
     evaluate: Evaluate = Evaluate()
     costs: dict[str, dict[str, float]] | None = None  # actual label -> predicted label -> cost; what is left out is 0
     register_: Annotated[Register, Field(alias="register")] = Register()
+    notify: Notify = Notify()
     task: Any = None  # the recipe's own section, typed by its `Params`: what an example is
     network: Any = None  # what learns, typed by the `Network` of the recipe's networks
 
@@ -124,6 +129,6 @@ class Params(Section):
         return np.array([[self.costs.get(actual, {}).get(found, 0.0) for found in names] for actual in names])
 
     def digest(self) -> str:
-        """16 hex digits over all values, defaults included."""
-        text = json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True)
+        """16 hex digits over all values, defaults included, but those of how a model is run."""
+        text = json.dumps(self.model_dump(mode="json", by_alias=True, exclude=OPERATION), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -83,7 +83,9 @@ def run(params: Params, build: Path, data: Path, out: Path, *, up_to_date: bool 
                 registry.tag(version, {"slipway.decided": " ".join(dict.fromkeys(decided))})
         assert version is not None  # noqa: S101 - for the type checker: found or made
         outcome = _outcome(params, build, run_id, digest, version.version)
-    outcome |= {"new_version": not before, "changed": not settled}
+    held = before_us["champion"]
+    new_champion = outcome["promoted"] and (held is None or str(held.version) != outcome["version"])
+    outcome |= {"new_version": not before, "changed": not settled, "new_champion": new_champion}
     write_json(out, outcome)
     _tell(outcome)
 

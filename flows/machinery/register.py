@@ -1,6 +1,8 @@
 """The flow's last task: the state of the workspace as a DVC experiment, its model in the registry."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from components.files import read_json
 from flows.machinery import experiment, stages
@@ -8,6 +10,7 @@ from flows.machinery.checkout import Checkout
 from flows.machinery.process import Running, guarded
 
 OUT = Path("build/register.json")
+NOT_PROMOTED, WAITING = 3, 4  # exit codes of `slipway run`
 COMMAND = ["-m", "components", "register", "--build", "build", "--data", "data", "--out", str(OUT)]
 
 
@@ -35,3 +38,10 @@ def start_early(work: Checkout) -> None:
     """
     if all(stages.unchanged(work, stage) for stage, _ in stages.nodes(work.repo)):
         work.early = start(work, "--up-to-date")
+
+
+def code(registered: Mapping[str, Any]) -> int:
+    """Return the exit code that tells what became of a model, from build/register.json; 0 also if nothing changed."""
+    if registered.get("decision") == "waiting":
+        return WAITING
+    return 0 if registered["promoted"] or not registered["changed"] else NOT_PROMOTED

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from components import temporary
-from flows.machinery import server
+from flows.machinery import notify, server
 from flows.machinery.process import Children
 
 if TYPE_CHECKING:
@@ -86,6 +87,16 @@ def _bury(client: "SyncPrefectClient", run: "FlowRun") -> None:
     ):
         client.set_task_run_state(task.id, end(message=CRASHED), force=True)
     client.set_flow_run_state(run.id, end(message=CRASHED), force=True)
+    if not cancelled:
+        notify.buried(str((run.parameters or {}).get("model", "")), str(run.id), run.name, CRASHED)
+
+
+def is_cancelled(run: str) -> bool:
+    """Return whether a flow run was cancelled in Prefect; no, where its server does not say."""
+    with suppress(Exception), _client() as client:
+        state = client.read_flow_run(UUID(run)).state
+        return state is not None and (state.is_cancelling() or state.is_cancelled())
+    return False
 
 
 @contextmanager

@@ -38,13 +38,14 @@ class TaskError(SlipwayError):
 class Outcome:
     """What became of one task: ran, restored (from DVC's run cache), unchanged, pulled, versioned, ...
 
-    ... failed or not run; `error` is the message of a failed one.
+    ... failed or not run; `error` is the message of a failed one, `code` what `slipway run` is to end with after it.
     """
 
     name: str
     state: str
     seconds: float = 0.0
     error: str = ""
+    code: int = 0
 
 
 def nodes(repo: "Repo") -> list[tuple["Stage", list[str]]]:

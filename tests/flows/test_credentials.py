@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from components.masking import HIDDEN
 from flows.machinery import server
 from tests import fabricate
-from tests.flowing import GIT, ROOT, command, flows, repository, serving
+from tests.flowing import DONE, GIT, ROOT, command, flows, repository, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -99,7 +99,7 @@ def test_no_credential_is_anywhere_after_a_run(tmp_path: Path) -> None:
     with fabricate.server(tmp_path, tmp_path / "mlflow", port), Watch() as watch:
         process = flows(path, "run", **environment)
         out, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, out.replace(MARK, "MARK")
+    assert process.returncode in DONE, out.replace(MARK, "MARK")
     assert f"tell: MLFLOW_TRACKING_URI is http://{HIDDEN}@127.0.0.1:{port}" in out
     assert f"tell: AWS_SECRET_ACCESS_KEY is {HIDDEN}" in out
     assert f"tell: warning: Max retries exceeded with url: /api/2.0/mlflow/runs?access_token={HIDDEN}" in out

@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from components import temporary
-from tests.flowing import end, flows, gone, repository, until
+from tests.flowing import DONE, end, flows, gone, repository, until
+from tests.receivers import hook
 
 pytestmark = pytest.mark.e2e  # each starts whole flow runs
 
@@ -48,9 +49,12 @@ def test_killed_nothing_lives_on_and_the_next_run_says_that_it_crashed(tmp_path:
     (path / "dvc.yaml").write_text(ENDS)
     (path / "build").mkdir()
     (path / "build" / f".m.json.{process.pid}-1-{temporary.owner()[-4:]}.00ff00.tmp").touch()
-    process = flows(path, "retrain", **home)
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, out
+    with hook() as chat:
+        process = flows(path, "retrain", SLIPWAY_WEBHOOK=chat.address, **home)
+        out, _ = process.communicate(timeout=120)
+    assert process.returncode in DONE, out
+    assert [told["event"] for told in chat.got] == ["failed", "recovered"]
+    assert "its process ended without a word" in chat.got[0]["text"]
     assert "waiting" not in out  # for no lock of the dead
     assert states(path) == [
         ("flow_run", "CRASHED"), ("flow_run", "COMPLETED"),

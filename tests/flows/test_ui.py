@@ -10,7 +10,7 @@ import pytest
 
 from flows import ui
 from flows.machinery import server
-from tests.flowing import end, flows, gone, repository, until
+from tests.flowing import DONE, end, flows, gone, repository, until
 
 
 def test_the_report_and_nothing_else_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def test_all_are_served_on_loopback_and_end_together(tmp_path: Path) -> None:
 
     run = flows(path, "retrain", **home)  # finds it without being told
     out, _ = run.communicate()
-    assert run.returncode == 0 and addresses["prefect"] in out, out
+    assert run.returncode in DONE and addresses["prefect"] in out, out
     kept = {log.name: log.read_text() for log in (path / ".prefect/logs").iterdir()}
     assert sorted(kept) == ["mlflow.log", "prefect.log"]  # no temporary server
     assert "startup complete" in kept["mlflow.log"]

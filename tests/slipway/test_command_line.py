@@ -154,7 +154,7 @@ def test_files_are_given_from_where_one_stands(tmp_path: Path) -> None:
 @pytest.mark.e2e
 def test_a_flow_is_run_in_the_project_from_a_folder_below(below: Path, prefect_server: str) -> None:
     environment = {"PYTHONPATH": str(ROOT), "PREFECT_API_URL": prefect_server}  # the small project has no flows
-    out, _ = run("run", at=below, environment=environment)
+    out, _ = run("run", at=below, code=3, environment=environment)
     assert "registered as" in out
     assert (below.parent / "first").read_text() == "1"
     assert not list(below.iterdir())

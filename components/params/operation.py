@@ -1,0 +1,31 @@
+"""The sections of params.yaml that say how a model is run, and nothing of what it is: no digest depends on them."""
+
+import shlex
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from components.params.base import Section
+
+Event = Literal["failed", "recovered", "promoted", "waiting", "missed"]
+
+
+def _words(value: Any) -> Any:
+    """Split a command that is written as one text, as a shell would."""
+    return shlex.split(value) if isinstance(value, str) else value
+
+
+class Mail(Section):
+    """Who gets an e-mail; the server and its login are in the variable SLIPWAY_SMTP."""
+
+    to: Annotated[list[Annotated[str, Field(pattern=r"^[^\s@,<>]+@[^\s@,<>]+$")]], Field(min_length=1)]
+    sender: Annotated[str, Field(pattern=r"^[^\s@,<>]+@[^\s@,<>]+$")] = "slipway@localhost"
+
+
+class Notify(Section):
+    """What is told, and how; a webhook is told where SLIPWAY_WEBHOOK holds its address."""
+
+    events: list[Event] = Field(default=["failed", "recovered", "promoted", "waiting", "missed"])
+    mail: Mail | None = None
+    # a command and its words; no shell reads them
+    command: Annotated[Annotated[list[str], Field(min_length=1)] | None, BeforeValidator(_words)] = None
