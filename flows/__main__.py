@@ -145,7 +145,7 @@ def _once(model: str = "", revision: str = "", *, force: bool = False, trust: bo
                 f"Prefect's server went away ({type(error).__name__}: {error}); the results of the stages are kept: "
                 "start the server again, then repeat this run"
             ) from None
-    return max(outcome.code for outcome in outcomes)
+    return max(outcome.code for outcome in outcomes) if isinstance(outcomes, list) else 0
 
 
 def _ui(_: dict[str, Any]) -> int:

@@ -17,8 +17,8 @@ class Hook(ThreadingHTTPServer):
 
     def __init__(self, *answers: int) -> None:
         super().__init__(("127.0.0.1", 0), _HookHandler)
-        self.answers, self.got, self.asked, self.over = list(answers or (200,)), [], 0, threading.Event()
-        self.got: list[dict[str, Any]]
+        self.answers, self.asked, self.over = list(answers or (200,)), 0, threading.Event()
+        self.got: list[dict[str, Any]] = []
 
     @property
     def address(self) -> str:

@@ -195,7 +195,7 @@ def test_an_e_mail_needs_a_server_and_a_certificate(monkeypatch: pytest.MonkeyPa
         (told,) = notify.tell("failed", "digits", "x")
         assert told.startswith("e-mail: 127.0.0.1: ") and "AUTH" not in server.asked
     with post(login=True) as server:
-        monkeypatch.setattr(notify.surroundings, "LOOPBACK", ())  # as if it were far away
+        monkeypatch.setattr("components.surroundings.LOOPBACK", ())  # as if it were far away
         monkeypatch.setenv(notify.SMTP, f"smtp://me:pass-word-1@127.0.0.1:{server.port}")
         (told,) = notify.tell("failed", "digits", "x")
         assert "offers no STARTTLS: the password would be sent" in told and "AUTH" not in server.asked
@@ -322,7 +322,7 @@ def test_make_takes_a_model_that_is_not_promoted_for_a_result(tmp_path: Path, co
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/slipway").write_text(f"#!/bin/sh\nexit {code}\n")
     (tmp_path / "bin/slipway").chmod(0o755)
-    words = ["make", "-s", "-f", ROOT / "Makefile", "run", "BIN=bin", "READY="]
+    words = ["make", "-s", "-f", str(ROOT / "Makefile"), "run", "BIN=bin", "READY="]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == ends, done.stderr
     assert ("make run: done; slipway run ended with exit code" in done.stdout) == (code in (3, 4))
