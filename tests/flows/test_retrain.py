@@ -125,7 +125,7 @@ def test_a_failing_stage_ends_the_run_with_its_message(tmp_path: Path, prefect_s
     assert out.endswith("error: a: error: data/x.parquet: no column label\n")
     (told,) = chat.got
     assert told["text"].startswith("✗ digits: failed: a: error: data/x.parquet: no column label\n")
-    assert told["details"]["run"] and "/runs/flow-run/" in told["details"]["page"]
+    assert told["details"]["run"] and "/flow-run/" in told["details"]["page"]
     assert table(out) == {"a": "failed", "b": "not"}
     assert float(re.findall(r"a +failed +(\S+)", out)[0]) > 0  # the seconds until it failed
     assert "Traceback" not in out
