@@ -70,6 +70,17 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     help_text = "folder that contains its files, for offline use; without it they are downloaded"
     example.add_argument("--from", dest="folder", type=Path, metavar="FOLDER", help=help_text)
+    text = (
+        "Make a registered version again in a workspace of its own, from nothing but the registry, git and DVC: its "
+        "commit, its locked packages, its data by digest, every stage computed. Then compare every output with the "
+        "version's. The verdict becomes a tag of the version. Exit code 0: identical, or within tolerance on another "
+        "processor; 1: different, or it cannot be made again."
+    )
+    proof = commands.add_parser("reproduce", help="make a registered version again and compare", description=text)
+    proof.add_argument(
+        "model", metavar="VERSION", help="NAME@ALIAS or NAME/VERSION, such as digits@champion or digits/3"
+    )
+    proof.add_argument("--keep", action="store_true", help="keep the workspace, in .workspaces/reproduce-NAME-VERSION")
     ui = "Serve MLflow, Prefect and the data report on loopback until Ctrl-C."
     commands.add_parser("ui", help="open MLflow, Prefect and the data report in the browser", description=ui)
 
@@ -121,6 +132,12 @@ def run(flow: str, options: dict[str, Any]) -> int:
         return 130
 
 
+def _ui() -> int:
+    from flows import ui
+
+    return ui.main()
+
+
 def _once(model: str = "", revision: str = "", *, force: bool = False, trust: bool = False) -> int:
     ready = server.api()
     with workspace.entered(model, revision), checkout.opened() as work:
@@ -160,6 +177,26 @@ def _notify(options: dict[str, Any]) -> int:
     return notify.show(send=options["test"])
 
 
+def _reproduce(options: dict[str, Any]) -> int:
+    ready = server.api()
+    from components.tracking import origin
+
+    origin.find(options["model"])  # a wrong name is said at once
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    from flows.reproduce import reproduce
+
+    ready()
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        state = reproduce(options["model"], options["keep"], return_state=True)
+    result = state.result(raise_on_failure=False)
+    if state.is_cancelled():
+        raise KeyboardInterrupt("cancelled in Prefect")
+    if isinstance(result, BaseException):
+        raise result
+    return 0 if state.is_completed() else 1
+
+
 def _example(options: dict[str, Any]) -> int:
     from flows import example
 
@@ -171,7 +208,7 @@ def _example(options: dict[str, Any]) -> int:
 
 
 # Command -> what does it; all others retrain, now or on a schedule.
-OTHERS = {"ui": _ui, "notify": _notify, "example": _example}
+OTHERS = {"ui": _ui, "notify": _notify, "example": _example, "reproduce": _reproduce}
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "predict": ("predict with a registered model", f"{STAGES}.predict"),
         "find-lr": ("try increasing learning rates and suggest one", f"{STAGES}.find_lr"),
     },
+    "proof": {
+        "reproduce": ("make a registered version again and compare what comes out", FLOWS),
+    },
     "getting started": {
         "example": ("run the whole pipeline on an example with real data", FLOWS),
         "completion": ("print the script for shell completion", "slipway.completion"),

@@ -1,4 +1,4 @@
-"""One node of DVC's graph, brought up to date by DVC: python flows/machinery/step.py NODE [--force].
+"""One node of DVC's graph, brought up to date by DVC: python flows/machinery/step.py NODE [--force] [--no-commit].
 
 A process of its own, so that it can be ended with all that it started. It prints the stage's command and
 then what the stage prints; its exit code says what DVC did. It imports DVC and nothing of ours, so that it
@@ -49,7 +49,8 @@ def main(name: str, *options: str) -> int:
             (stage,) = repo.stage.collect(name)
             if stage.is_data_source and not stage.is_import:
                 return CODES[_data(repo, stage)]
-            done = repo.reproduce(name, single_item=True, force="--force" in options)
+            options_of_dvc = {"force": "--force" in options, "no_commit": "--no-commit" in options}
+            done = repo.reproduce(name, single_item=True, **options_of_dvc)
             return CODES["unchanged" if not done else "ran" if commands else "restored"]
         except KeyboardInterrupt:
             return 130

@@ -1,0 +1,159 @@
+"""What a registered version says of its making, and what came of making it again.
+
+Tags of a version that hold it: `slipway.model`, `slipway.data`, `slipway.params`, `slipway.run`, `slipway.split`,
+`slipway.dvc_experiment`, `slipway.dirty`, `mlflow.source.git.commit` (see registry.add); its run keeps params.yaml and
+dvc.lock, and the processor and the packages as tags. A reproduction's verdict is a tag of its own,
+`slipway.reproduced.TIME`, so that no two machines overwrite each other's.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components import SlipwayError, temporary
+from components.tracking import connection
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+REPRODUCED = "slipway.reproduced."
+VERDICTS_KEPT = 20  # of a version; older ones go
+MAX_TAG = 4900  # characters that MLflow keeps of a tag: 5,000
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A registered version: its tags, and the tags and metrics of its run (empty where that is gone)."""
+
+    name: str
+    version: str
+    run_id: str
+    tags: dict[str, str]
+    aliases: tuple[str, ...]
+    created: float  # as time.time() has it
+    run_tags: dict[str, str]
+    run_metrics: dict[str, float]
+    experiment_id: str = ""  # MLflow's, of the run
+
+    def tag(self, name: str) -> str:
+        """Return a tag of the version, without `slipway.`; the run's where the version has none; else empty."""
+        key = name if "." in name else f"slipway.{name}"
+        return self.tags.get(key) or self.run_tags.get(key, "")
+
+    @property
+    def uri(self) -> str:
+        """The address that MLflow knows it by."""
+        return f"models:/{self.name}/{self.version}"
+
+    @property
+    def commit(self) -> str:
+        """The git commit of the checkout that registered it; empty where there was none."""
+        return self.tag("mlflow.source.git.commit")
+
+    @property
+    def processor(self) -> str:
+        """The device that trained it; empty where nobody noted it, as for a model that DVC's cache brought."""
+        return self.run_tags.get("hardware.device_name", "")
+
+
+def find(spec: str) -> Origin:
+    """Read a version: NAME@ALIAS, NAME/VERSION, or either after models:/. Raises SlipwayError where there is none."""
+    uri = connection.pinned(spec if spec.startswith("models:/") else f"models:/{spec}")
+    _, name, number = uri.rsplit("/", 2)
+    with connection.plainly(f"read {uri}"):
+        return _read(connection.client().get_model_version(name, number))
+
+
+def every(name: str = "") -> list[Origin]:
+    """Return all versions of a registered model, or of all, the oldest first; SlipwayError for an unknown name."""
+    with connection.plainly("list the registered versions"):
+        client = connection.client()
+        known = [model.name for model in _pages(client.search_registered_models)]
+        if name and name not in known:
+            raise SlipwayError(f"no registered model {name}; there are: {', '.join(sorted(known)) or 'none'}")
+        found = [
+            client.get_model_version(version.name, version.version)  # a search does not tell the aliases
+            for model in ([name] if name else sorted(known))
+            for version in _pages(client.search_model_versions, f"name = '{model}'")
+        ]
+        return [_read(version) for version in sorted(found, key=lambda each: (each.name, int(each.version)))]
+
+
+def _pages(search: Any, *arguments: str) -> list[Any]:
+    found, token = [], None
+    while True:
+        page = search(*arguments, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _read(entry: Any) -> Origin:
+    run = _run(entry.run_id)
+    return Origin(
+        name=entry.name,
+        version=str(entry.version),
+        run_id=entry.run_id or "",
+        tags=dict(entry.tags),
+        aliases=tuple(sorted(entry.aliases)),
+        created=entry.creation_timestamp / 1000,
+        run_tags=dict(run.data.tags) if run else {},
+        run_metrics=dict(run.data.metrics) if run else {},
+        experiment_id=str(run.info.experiment_id) if run else "",
+    )
+
+
+def _run(run_id: str | None) -> "Run | None":
+    from mlflow.exceptions import MlflowException
+
+    if not run_id:
+        return None
+    try:
+        return connection.client().get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
+def kept(origin: Origin, name: str) -> bytes | None:
+    """Return a file that the version's run keeps, such as `project/dvc.lock`; None where it does not."""
+    if not origin.experiment_id:
+        return None
+    folder = name.rpartition("/")[0]
+    with connection.plainly(f"read {name} of run {origin.run_id}"), temporary.folder() as place:
+        client = connection.client()
+        if name not in [item.path for item in client.list_artifacts(origin.run_id, folder)]:
+            return None
+        return Path(client.download_artifacts(origin.run_id, name, str(place))).read_bytes()
+
+
+def model(name: str) -> dict[str, str]:
+    """Return the tags of a registered model."""
+    with connection.plainly(f"read the registered model {name}"):
+        return dict(connection.client().get_registered_model(name).tags)
+
+
+def record(origin: Origin, verdict: Mapping[str, Any]) -> str:
+    """Add a verdict to the version; returns the name of its tag. The oldest ones beyond VERDICTS_KEPT go."""
+    content = dict(verdict)
+    while len(text := json.dumps(content, allow_nan=False)) > MAX_TAG and content.get("metrics"):
+        content["metrics"] = dict(list(content["metrics"].items())[:-1])  # the smallest difference
+    key = f"{REPRODUCED}{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+    with connection.plainly(f"write the verdict onto {origin.uri}"):
+        client = connection.client()
+        client.set_model_version_tag(origin.name, origin.version, key, text)
+        there = client.get_model_version(origin.name, origin.version).tags
+        for old in sorted(name for name in there if name.startswith(REPRODUCED))[:-VERDICTS_KEPT]:
+            client.delete_model_version_tag(origin.name, origin.version, old)
+    return key
+
+
+def verdicts(tags: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the verdicts of a version's tags, the newest first."""
+    found = sorted((key for key in tags if key.startswith(REPRODUCED)), reverse=True)
+    return [json.loads(tags[key]) for key in found]
