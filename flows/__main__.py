@@ -81,6 +81,23 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "model", metavar="VERSION", help="NAME@ALIAS or NAME/VERSION, such as digits@champion or digits/3"
     )
     proof.add_argument("--keep", action="store_true", help="keep the workspace, in .workspaces/reproduce-NAME-VERSION")
+    text = (
+        "Show on one page where a registered version comes from: data, settings, code, packages, run, metrics, "
+        "decision, moves, cost, reproductions. With --file, --id or --row: list the versions, of a registered model or "
+        "of all, whose data holds a file or a row, on which side of the split it was, and whether they were ever the "
+        "champion. "
+        "Exit code 1: the answer is not complete, for the data of a version is no longer to be had."
+    )
+    origin = commands.add_parser("lineage", help="show where a registered version comes from", description=text)
+    help_text = "NAME@ALIAS or NAME/VERSION; with --file, --id or --row the name of a registered model (default: all)"
+    origin.add_argument("model", nargs="?", metavar="VERSION", help=help_text)
+    origin.add_argument("--html", dest="page", type=Path, metavar="FILE", help="file for the page as HTML")
+    help_text = "name of a file of the dataset, or its digest: which versions were made with it?"
+    origin.add_argument("--file", metavar="NAME", help=help_text)
+    help_text = "id of an example: which versions were made with it, or with copies of it?"
+    origin.add_argument("--id", dest="example", metavar="ID", help=help_text)
+    help_text = "value of a column, repeated for several: which versions were made with such rows?"
+    origin.add_argument("--row", action="append", metavar="COLUMN=VALUE", help=help_text)
     ui = "Serve MLflow, Prefect and the data report on loopback until Ctrl-C."
     commands.add_parser("ui", help="open MLflow, Prefect and the data report in the browser", description=ui)
 
@@ -207,8 +224,14 @@ def _example(options: dict[str, Any]) -> int:
     return 0
 
 
+def _lineage(options: dict[str, Any]) -> int:
+    from flows import lineage
+
+    return lineage.run(**options)
+
+
 # Command -> what does it; all others retrain, now or on a schedule.
-OTHERS = {"ui": _ui, "notify": _notify, "example": _example, "reproduce": _reproduce}
+OTHERS = {"ui": _ui, "notify": _notify, "example": _example, "reproduce": _reproduce, "lineage": _lineage}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ but the data. The verdict becomes a tag of the version.
 import os
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,8 +24,8 @@ from components.files import read_json
 from components.reports import difference
 from components.tracking import borrowed, origin
 from components.tracking.origin import Origin
+from flows.machinery import git, packages, runs, stages, verdict
 from flows.machinery import origin as sources
-from flows.machinery import packages, runs, stages, verdict
 from flows.machinery.origin import Objects, Source
 from flows.machinery.process import Children, guarded
 from flows.machinery.stages import TaskError
@@ -88,7 +87,7 @@ def _workspace(made: Origin, *, keep: bool) -> Iterator[Place]:
 def _keep(place: Place, target: Path) -> None:
     _remove(target)
     target.mkdir(parents=True)
-    _worktree("move", str(place.checkout), str(target / "checkout"))
+    git.run("worktree", "move", str(place.checkout), str(target / "checkout"), must=True)
     if place.before.exists():
         place.before.rename(target / "before")
     print(f"kept: {target}; `git worktree remove --force {target / 'checkout'}` removes it", flush=True)
@@ -104,20 +103,12 @@ def sweep() -> None:
 
 def _remove(root: Path) -> None:
     shutil.rmtree(root, ignore_errors=True)
-    subprocess.run(["git", "worktree", "prune"], check=False, capture_output=True)
-
-
-def _worktree(*arguments: str) -> None:
-    command = ["git", "-c", "core.hooksPath=/dev/null", "worktree", *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise SlipwayError(f"git worktree {arguments[0]}: {done.stderr.strip()}")
+    git.run("worktree", "prune")
 
 
 def _check_out(found: Source, checkout: Path) -> None:
     """Make the git worktree of a version's commit, whose DVC has a cache of its own: nothing comes from ours."""
-    # no hooks: DVC's own would check out what the stages are to make
-    _worktree("add", "--force", "--detach", str(checkout), found.commit)
+    git.run("worktree", "add", "--force", "--detach", str(checkout), found.commit, must=True)
     for path, content in found.lays.items():
         (checkout / path).write_bytes(content)
     (checkout / ".dvc" / "config.local").write_text("[cache]\n    dir = tmp/cache\n", encoding="utf-8")

@@ -29,6 +29,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "proof": {
         "reproduce": ("make a registered version again and compare what comes out", FLOWS),
+        "lineage": ("show where a version comes from, or which versions hold a file or a row", FLOWS),
     },
     "getting started": {
         "example": ("run the whole pipeline on an example with real data", FLOWS),

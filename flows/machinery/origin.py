@@ -8,9 +8,7 @@ may do instead: `Source.lays` puts these over the commit.
 import hashlib
 import json
 import logging
-import os
 import shutil
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +21,7 @@ from components import SlipwayError
 from components.masking import mask
 from components.tracking import origin
 from components.tracking.origin import Origin
+from flows.machinery import git
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -43,8 +42,7 @@ class Source:
         """Return the content of a file; None where there is none."""
         if path in self.lays:
             return self.lays[path]
-        done = subprocess.run(["git", "show", f"{self.commit}:./{path}"], check=False, capture_output=True)
-        return None if done.returncode else done.stdout
+        return git.content(self.commit, Path(path))
 
     def lock(self) -> dict[str, Any]:
         """Return dvc.lock's stages."""
@@ -66,7 +64,7 @@ def source(made: Origin, *, fetch: bool = True) -> Source:
     Raises SlipwayError that says what was never kept, or is no longer there.
     """
     name = made.tag("dvc_experiment")
-    remotes = _git("remote").split() if fetch else []
+    remotes = git.run("remote").split() if fetch else []
     searched = f"this repository{' and its remotes ' + ', '.join(remotes) if remotes else ''}"
     if name and (found := _experiment(name, made.commit, remotes)):
         return Source(found, f"DVC experiment {name}", name)
@@ -117,9 +115,9 @@ def _pointer(made: Origin) -> bytes:
 
 def _experiment(name: str, commit: str, remotes: Iterable[str]) -> str:
     """Return the commit of an experiment, of that commit if there are several; fetched where it is not here."""
-    found = _refs(_git("for-each-ref", "--format=%(objectname) %(refname)", f"refs/exps/*/*/{name}"), commit)
+    found = _refs(git.run("for-each-ref", "--format=%(objectname) %(refname)", f"refs/exps/*/*/{name}"), commit)
     for remote in () if found else remotes:
-        listed = _git("ls-remote", remote, f"refs/exps/*/*/{name}")
+        listed = git.run("ls-remote", remote, f"refs/exps/*/*/{name}")
         if (there := _refs(listed, commit)) and _fetched(remote, f"+{there[1]}:{there[1]}"):
             return there[0]
     return found[0] if found else ""
@@ -133,21 +131,15 @@ def _refs(listed: str, commit: str) -> tuple[str, str] | None:
 
 
 def _has(commit: str) -> bool:
-    return bool(_git("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"))
+    return bool(git.run("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"))
 
 
 def _fetched(remote: str, ref: str) -> bool:
-    return _run("fetch", "--quiet", "--no-tags", remote, ref).returncode == 0
-
-
-def _git(*arguments: str) -> str:
-    done = _run(*arguments)
-    return "" if done.returncode else done.stdout.strip()
-
-
-def _run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}  # nobody could answer
-    return subprocess.run(["git", *arguments], check=False, capture_output=True, text=True, env=environment)
+    try:
+        git.run("fetch", "--quiet", "--no-tags", remote, ref, must=True)
+    except SlipwayError:
+        return False
+    return True
 
 
 class Objects:

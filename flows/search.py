@@ -1,0 +1,241 @@
+"""Which registered versions were made with a file or a row, as somebody may ask whose data it is.
+
+A version's data is a list of files and their digests, in DVC's cache or its remotes. In each, rows are looked for; the
+rule of the version's split says on which side a row was, and its quarantine whether it was set aside.
+"""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from components import SlipwayError
+from components.data import dataset, splits
+from components.reports import difference, lineage
+from components.tracking import origin
+from components.tracking.origin import Origin
+from flows.lineage import moves, objects
+from flows.machinery import origin as sources
+from flows.machinery.origin import Objects
+
+SHORTEST_DIGEST = 6  # digits of a digest that may stand for it
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is looked for: a file by name or digest, an example by its id, or rows by the values of columns."""
+
+    file: str = ""
+    example: str = ""
+    values: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def words(self) -> str:
+        """What it is, in words."""
+        if self.file:
+            return f"the file {self.file}"
+        return f"the example {self.example}" if self.example else f"rows with {self._values}"
+
+    @property
+    def _values(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.values.items())
+
+
+@dataclass
+class Found:
+    """What a version has of it: files by name, rows by the side they are on; and what could not be looked at."""
+
+    made: Origin
+    files: dict[str, str] = field(default_factory=dict)
+    sides: Counter[str] = field(default_factory=Counter)
+    unknown: list[str] = field(default_factory=list)
+
+
+def run(name: str, file: str | None, example: str | None, row: list[str] | None) -> int:
+    """Print the versions that hold what is looked for; return 1 where one could not be looked at, else 0."""
+    if "@" in name or "/" in name:
+        raise SlipwayError(f"{name}: all versions of a model are searched; name the registered model alone, or none")
+    wanted = Wanted(file or "", example or "", _values(row or []))
+    versions = origin.every(name)
+    champions = {model: _champions(model, versions) for model in {made.name for made in versions}}
+    with objects() as store:
+        found = [search(made, wanted, store) for made in versions]
+        problems = store.problems
+    for line in told(wanted, found, champions):
+        print(line)
+    for problem in problems:
+        print(problem)
+    return int(any(each.unknown for each in found))
+
+
+def _values(row: list[str]) -> dict[str, str]:
+    found = {}
+    for pair in row:
+        column, sign, value = pair.partition("=")
+        if not sign or not column:
+            raise SlipwayError(f"--row {pair}: expected COLUMN=VALUE, such as --row name=Smith --row born=1970")
+        found[column] = value
+    return found
+
+
+def _champions(model: str, versions: list[Origin]) -> set[str]:
+    """Return the versions that are or were the champion, by the record of moves, or else by their decision."""
+    found = {
+        str(entry.get("version")) for entry in moves(model) if entry.get("state") == "done" and _is_move(entry)
+    } - {"None"}
+    of = [made for made in versions if made.name == model]
+    return found | {made.version for made in of if made.tag("decision") == "promoted" or "champion" in made.aliases}
+
+
+def _is_move(entry: dict[str, Any]) -> bool:
+    return entry.get("kind") not in ("waiting", "refused", "timed out", "dropped")
+
+
+def search(made: Origin, wanted: Wanted, store: Objects) -> Found:
+    """Look for something in a version's data."""
+    found, digest = Found(made), made.tag("data")
+    listed = store.listing(digest) if digest else None
+    if listed is None:
+        gone = f"its list of files ({digest}) is neither in DVC's cache nor in its remotes"
+        found.unknown.append(gone if digest else "its data was never versioned")
+        return found
+    if wanted.file:
+        hexadecimal = len(wanted.file) >= SHORTEST_DIGEST and all(c in "0123456789abcdef" for c in wanted.file)
+        for name, md5 in listed.items():
+            if wanted.file in (name, Path(name).name, md5) or (hexadecimal and md5.startswith(wanted.file)):
+                found.files[name] = md5
+        return found
+    hits = {}
+    for name, md5 in listed.items():
+        path = store.path(md5)
+        if path is None:
+            found.unknown.append(f"{name} ({md5}) is neither in DVC's cache nor in its remotes")
+        elif len(rows := _rows(path, wanted)):
+            found.files[name], hits[name] = md5, (path, rows)
+    if hits:
+        aside, problem = _set_aside(made, store)
+        for name, (path, rows) in hits.items():
+            found.sides.update(_sides(made, path, rows, aside.get(name, set())))
+        if problem:
+            found.sides[problem] += 0
+    return found
+
+
+def _rows(path: Path, wanted: Wanted) -> np.ndarray:
+    """Return the numbers of the rows that are wanted, ascending."""
+    try:
+        file = pq.ParquetFile(path)
+        columns = ["id"] if wanted.example else list(wanted.values)
+        if not set(columns) <= set(file.schema_arrow.names):
+            return np.empty(0, np.int64)
+        found, start = [], 0
+        for part in file.iter_batches(columns=columns):
+            hit = _hits(pa.Table.from_batches([part]), wanted)
+            found.append(np.flatnonzero(hit) + start)
+            start += len(part)
+    except (OSError, pa.ArrowException) as error:
+        raise SlipwayError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
+    return np.concatenate([np.empty(0, np.int64), *found])
+
+
+def _hits(table: pa.Table, wanted: Wanted) -> np.ndarray:
+    if wanted.example:  # the copies of an example too
+        key = pc.utf8_slice_codeunits(table["id"].cast(pa.string()), 0, dataset.KEY_DIGITS)
+        hit = pc.equal(key, wanted.example[: dataset.KEY_DIGITS])
+        return np.asarray(pc.fill_null(hit, False).to_numpy(zero_copy_only=False), bool)
+    found = np.ones(len(table), bool)
+    for name, value in wanted.values.items():
+        found &= np.array([_same(held, value) for held in table[name].to_pylist()], bool)
+    return found
+
+
+def _same(held: Any, value: str) -> bool:
+    """Tell whether a value of the data is what somebody typed: by its text, numbers by what they are worth."""
+    if held is None:
+        return value == ""
+    if isinstance(held, bool):
+        return value.lower() == str(held).lower()
+    if isinstance(held, int | float):
+        try:
+            return float(value) == held
+        except ValueError:
+            return False
+    text = str(held)
+    return text == value or text.removesuffix(" 00:00:00") == value
+
+
+def _set_aside(made: Origin, store: Objects) -> tuple[dict[str, set[int]], str]:
+    """Return the rows that validation set aside, by file; and why that is not known, if it is not."""
+    unknown = "rows that were set aside are not told from the others: its quarantine is no longer kept"
+    try:
+        digests = difference.digests(sources.source(made).lock())
+    except SlipwayError:
+        return {}, unknown
+    outs = {path: md5 for paths in digests.values() for path, md5 in paths.items()}
+    path = store.path(outs.get("build/validation/quarantine.parquet", ""))
+    if path is None:
+        return {}, unknown
+    return {name: set(rows) for name, rows in dataset.set_aside(path).items()}, ""
+
+
+def _sides(made: Origin, path: Path, rows: np.ndarray, aside: set[int]) -> list[str]:
+    """Return for each row where it went: train, validation, test, left out or set aside."""
+    rule = json.loads(made.tag("split") or "null")
+    names = dict.fromkeys(["id", "split", *(splits.needs(rule) if rule else [])])
+    table = pq.read_table(path, columns=[name for name in names if name in pq.read_schema(path).names])
+    table = table.take(pa.array(rows))
+    if "split" not in table.column_names:
+        table = table.append_column("split", pa.nulls(len(table), pa.string()))
+    if not rule or not set(names) <= set(table.column_names):
+        sides = ["on a side that is not known"] * len(rows)
+    else:
+        sides = [(*dataset.SPLITS, "left out")[side] for side in splits.assigned(rule, table)]
+    return ["set aside" if int(row) in aside else side for row, side in zip(rows, sides, strict=True)]
+
+
+def told(wanted: Wanted, found: list[Found], champions: dict[str, set[str]]) -> list[str]:
+    """Say which versions hold what was looked for, and of which nobody can tell."""
+    hits = [each for each in found if each.files]
+    unknown = [each for each in found if each.unknown]
+    count = f"{len(hits)} of {len(found)} registered versions" if found else "no version is registered, so none"
+    verb = "hold" if len(hits) != 1 else "holds"
+    lines = [f"{count} {verb} {wanted.words}"]
+    if hits:
+        head = ["version", "aliases", "champion", "rows" if not wanted.file else "", "files"]
+        rows = [
+            [
+                _named(each.made),
+                ", ".join(each.made.aliases) or "none",
+                _champion(each.made, champions),
+                _sides_told(each),
+                ", ".join(f"{name} ({md5[:12]})" for name, md5 in each.files.items()),
+            ]
+            for each in hits
+        ]
+        lines += ["", *lineage.aligned([head, *rows])]
+        notes = {note for each in hits for note, rows in each.sides.items() if not rows}
+        lines += sorted(notes)
+    if unknown:
+        lines += ["", "not complete: these versions could not be looked at, or not whole"]
+        lines += [f"  {_named(each.made)}: {reason}" for each in unknown for reason in each.unknown]
+    return lines
+
+
+def _named(made: Origin) -> str:
+    return f"{made.name} {made.version}"
+
+
+def _champion(made: Origin, champions: dict[str, set[str]]) -> str:
+    if "champion" in made.aliases:
+        return "is"
+    return "was" if made.version in champions.get(made.name, set()) else "never"
+
+
+def _sides_told(found: Found) -> str:
+    return ", ".join(f"{rows:,} {side}" for side, rows in sorted(found.sides.items()) if rows)
