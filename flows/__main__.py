@@ -80,7 +80,7 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     proof.add_argument(
         "model", metavar="VERSION", help="NAME@ALIAS or NAME/VERSION, such as digits@champion or digits/3"
     )
-    proof.add_argument("--keep", action="store_true", help="keep the workspace, in .workspaces/reproduce-NAME-VERSION")
+    proof.add_argument("--keep", action="store_true", help="keep the workspace, in .workspaces/reproduce.NAME-VERSION")
     text = (
         "Show on one page where a registered version comes from: data, settings, code, packages, run, metrics, "
         "decision, moves, cost, reproductions. With --file, --id or --row: list the versions, of a registered model or "

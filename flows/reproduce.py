@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
 
 WORKSPACES = Path(".workspaces")
-PREFIX = "reproduce-"  # of a workspace's name; then the version, and the process that works there
+PREFIX = "reproduce."  # of a workspace's name, no model's: then the version, and the process that works there
 
 
 @flow(name="reproduce")

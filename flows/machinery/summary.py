@@ -7,6 +7,7 @@ from typing import Any
 from components import params
 from components.files import read_json
 from components.reports import terminal
+from flows.machinery import committed
 from flows.machinery.stages import Outcome
 
 Block = str | list[list[str]]  # a paragraph, or a table whose first row is its head
@@ -29,6 +30,8 @@ def blocks(outcomes: Sequence[Outcome], registered: dict[str, Any], served: dict
         for outcome in outcomes
         if outcome.state == "versioned"
     ]
+    if told := committed.other_bits():
+        parts.append(told)
     parts += _data(Path("build/validation/summary.json"))
     parts += _model(registered) if registered else []
     parts += _measured(Path("build/evaluation"))

@@ -153,7 +153,7 @@ def test_one_that_is_killed_leaves_what_the_next_removes(path: Path, prefect_ser
     assert left(path) != []
     out = reproduced(path, prefect_server, "sides/1", "--keep")
     assert "identical" in out
-    kept = path / ".workspaces/reproduce-sides-1"
+    kept = path / ".workspaces/reproduce.sides-1"
     assert (kept / "checkout/build/model/model.onnx").exists()
     assert [place.name for place in (path / ".workspaces").glob("*")] == [kept.name]
     command(path, "git", "worktree", "remove", "--force", str(kept / "checkout"))

@@ -1,0 +1,286 @@
+"""The page of a version, and the search for a file or a row, on a small store made by hand."""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from components import SlipwayError, params
+from components.reports import lineage as report
+from components.tracking import origin
+from flows import lineage, search
+from flows.machinery import experiment
+from tests import fabricate
+from tests.flowing import GIT, command, repository
+
+STAGES: dict[str, dict[str, Any]] = {
+    "validate": {
+        "cmd": "mkdir -p build; cp -r made/validation build/",
+        "deps": ["data", "made"],
+        "outs": ["build/validation/quarantine.parquet"],
+        "metrics": ["build/validation/summary.json"],
+    },
+    "evaluate": {
+        "cmd": "cp -r made/evaluation build/",
+        "deps": ["build/validation/quarantine.parquet"],
+        "outs": ["build/evaluation"],
+    },
+}
+NASTY = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Path]:
+    """A project with two versions: the first on a.parquet and b.parquet, the second without b.parquet."""
+    root = tmp_path_factory.mktemp("lineage")
+    path = root / "repo"
+    fabricate.project(root, 0.0)
+    shutil.copytree(root / "build", path / "made")
+    (path / "params.yaml").write_text(fabricate.PARAMS)
+    (path / "requirements").mkdir()
+    (path / "requirements/lock.txt").write_text("numpy==1\n")
+    repository(path, STAGES)
+    shutil.copytree(root / "data", path / "data")
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    shutil.copy(empty_store, path / "mlflow.db")
+    with (path / ".gitignore").open("a") as file:
+        file.write("mlflow.db\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        made(path)
+        register(path, decision="promoted", reason=f"no champion {NASTY}")
+        (path / "data/b.parquet").unlink()
+        (path / "params.yaml").write_text(fabricate.PARAMS.replace("epochs: 3", "epochs: 4"))
+        made(path)
+        register(path, aliases=["champion"])
+        yield path
+
+
+def made(path: Path) -> None:
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        repo.add(str(path / "data"))
+        repo.reproduce()
+    command(path, "git", "add", "-A")
+    command(path, "git", "commit", "-qm", "made", env=GIT)
+
+
+def register(path: Path, aliases: list[str] | None = None, **tags: str) -> None:
+    from dvc.repo import Repo
+    from mlflow import MlflowClient
+
+    with Repo() as repo:
+        name = experiment.save(repo)
+    client = MlflowClient(f"sqlite:///{path}/mlflow.db")
+    found = client.get_experiment_by_name("sides")
+    run = client.create_run(found.experiment_id if found else client.create_experiment("sides"))
+    for key, value in {"cost.fit_seconds": 2.0, "test_accuracy": 0.9, "test_f1_of_left": 0.8}.items():
+        client.log_metric(run.info.run_id, key, value)
+    client.set_tag(run.info.run_id, "hardware.device_name", "Z80")
+    if not found:
+        client.create_registered_model("sides")
+        client.set_registered_model_tag(
+            "sides",
+            "slipway.move.000001",
+            json.dumps(
+                {
+                    "kind": "promoted",
+                    "version": "1",
+                    "before": None,
+                    "when": "2026-01-02T03:04:05.000Z",
+                    "who": "ann@host",
+                    "why": "first",
+                    "state": "done",
+                }
+            ),
+        )
+    rule = {"by": "id", "column": None, "seed": 1, "test": 0.2, "validation": 0.2, "official": []}
+    known = {
+        "slipway.model": fabricate.digest(path.parent),
+        "slipway.data": fabricate.folder_digest(path / "data"),
+        "slipway.dvc_experiment": name,
+        "slipway.split": json.dumps(rule),
+        "slipway.gates": json.dumps([{"metric": "accuracy", "limit": ">= 0.6", "value": 0.9, "held": True}]),
+        "mlflow.source.git.commit": command(path, "git", "rev-parse", "HEAD"),
+    }
+    version = client.create_model_version(
+        "sides", str(path), run.info.run_id, tags=known | {f"slipway.{key}": value for key, value in tags.items()}
+    )
+    for alias in aliases or ():
+        client.set_registered_model_alias("sides", alias, version.version)
+
+
+def test_the_page_tells_all_of_it(path: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    made = origin.find("sides@champion")
+    origin.record(
+        made,
+        {"verdict": "identical", "date": "2026-01-01T00:00:00Z", "machine": "here", "processor": "Z80", "seconds": 9.6},
+    )
+    assert lineage.run("sides@champion", tmp_path / "page.html", None, None, None) == 0
+    said = capsys.readouterr().out
+    digest = fabricate.folder_digest(path / "data")
+    md5 = fabricate.md5(path / "data/a.parquet")
+    for text in (
+        "sides version 2",
+        "champion; registered 20",
+        f"version    {digest}",
+        "files      1, 150 rows",
+        "set aside  2 rows",
+        "by id: test 0.2",
+        f"a.parquet  150   {md5}",
+        "train.epochs  3          4",
+        made.commit,
+        f"experiment  {made.tag('dvc_experiment')}",
+        "requirements/lock.txt, SHA-256 ",
+        "processor  Z80",
+        "fit_seconds  2",
+        "accuracy  0.9    ",
+        "accuracy  >= 0.6  0.9    passed",
+        "2026-01-01 00:00  identical  here     Z80        10",
+        f"run        {made.run_id}",
+    ):
+        assert text in said, text
+    interval = next(line for line in said.splitlines() if line.startswith("accuracy  0.9 "))
+    assert " to " in interval
+    assert "<title>sides version 2</title>" in (tmp_path / "page.html").read_text()
+
+
+def test_html_is_one_file_and_escapes_what_others_wrote(path: Path, tmp_path: Path) -> None:
+    assert lineage.run("sides/1", tmp_path / "page.html", None, None, None) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert NASTY not in page and "&lt;script&gt;alert(1)" in page
+    assert "src=" not in page and "<link" not in page and "url(" not in page
+    assert "ann@host" in page and "2026-01-02 03:04:05" in page
+    bad = report.Page("t", "s", [], {"MLflow": "javascript:alert(1)"})
+    assert "javascript" not in report.html(bad)
+
+
+def test_links_lead_to_a_server_that_is_known(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    made = origin.find("sides/1")
+    assert lineage._links(made) == {}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example.org/")
+    links = lineage._links(made)
+    assert links["MLflow: the version"] == "https://mlflow.example.org/#/models/sides/versions/1"
+    assert links["MLflow: its run"].endswith(f"/experiments/{made.experiment_id}/runs/{made.run_id}")
+
+
+def test_which_versions_hold_a_file(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lineage.run(None, None, "a.parquet", None, None) == 0
+    said = capsys.readouterr().out
+    assert "2 of 2 registered versions hold the file a.parquet" in said
+    assert lines(said, "sides 1")[0].split()[2:4] == ["none", "was"]
+    assert lines(said, "sides 2")[0].split()[2:4] == ["champion", "is"]
+    with origin_data(path, "1") as listed:
+        digest = listed["b.parquet"]
+    assert lineage.run("sides", None, digest[:8], None, None) == 0
+    said = capsys.readouterr().out
+    assert "1 of 2 registered versions holds the file" in said and not lines(said, "sides 2")
+
+
+def lines(said: str, start: str) -> list[str]:
+    return [line for line in said.splitlines() if line.startswith(start)]
+
+
+class origin_data:  # noqa: N801 - read as a function
+    def __init__(self, path: Path, version: str) -> None:
+        self.made = origin.find(f"sides/{version}")
+
+    def __enter__(self) -> dict[str, str]:
+        with lineage.objects() as store:
+            return store.listing(self.made.tag("data")) or {}
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def test_which_versions_hold_an_example_and_on_which_side(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = params.load()
+    table = pq.read_table(path / "data/a.parquet")
+    train, test = (read_ids(path.parent / "build/arrays" / name) for name in ("train", "test"))
+    known = set(table["id"].to_pylist())
+    doubled = set(table["id"].to_pylist()[:2])  # b.parquet has them again, and they were set aside there
+    one, other = (next(key for key in ids if key in known - doubled) for ids in (train, test))
+    assert lineage.run("sides", None, None, one, None) == 0
+    said = capsys.readouterr().out
+    assert "2 of 2" in said and all("1 train" in line for line in lines(said, "sides"))
+    assert lineage.run(None, None, None, other, None) == 0
+    assert all("1 test" in line for line in lines(capsys.readouterr().out, "sides"))
+    assert lineage.run(None, None, None, table["id"][0].as_py(), None) == 0
+    said = capsys.readouterr().out
+    assert "1 set aside" in lines(said, "sides 1")[0] and "set aside" not in lines(said, "sides 2")[0]
+    assert lineage.run(None, None, None, "f" * 32, None) == 0
+    assert "0 of 2 registered versions hold the example" in capsys.readouterr().out
+    assert settings.name == "sides"
+
+
+def read_ids(folder: Path) -> list[str]:
+    import numpy as np
+
+    return [key.decode() for key in np.load(folder / "id.npy")]
+
+
+def test_rows_are_found_by_their_values(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pq.read_table(path / "data/a.parquet")
+    left = table["label"].to_pylist().count("left")
+    assert lineage.run("sides", None, None, None, ["label=left"]) == 0
+    counts = [word for word in lines(capsys.readouterr().out, "sides 2")[0].replace(",", "").split() if word.isdigit()]
+    assert sum(map(int, counts[1:])) == left
+    assert lineage.run("sides", None, None, None, ["label=left", "no_such_column=1"]) == 0
+    assert "0 of 2" in capsys.readouterr().out
+    with pytest.raises(SlipwayError, match="expected COLUMN=VALUE"):
+        lineage.run("sides", None, None, None, ["label"])
+    assert search._same(39, "39") and search._same(39.0, "39") and not search._same(39, "4")
+    assert search._same(None, "") and search._same(True, "true") and not search._same(None, "None")
+
+
+def test_what_cannot_be_had_is_told_and_the_answer_is_not_complete(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with origin_data(path, "1") as listed:
+        md5 = listed["b.parquet"]
+    kept = path / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+    kept.rename(tmp_path / "away")
+    try:
+        assert lineage.run(None, None, None, "f" * 32, None) == 1
+    finally:
+        (tmp_path / "away").rename(kept)
+    said = capsys.readouterr().out
+    assert "not complete" in said
+    assert f"sides 1: b.parquet ({md5}) is neither in DVC's cache nor in its remotes" in said
+
+
+def test_wrong_questions(path: Path) -> None:
+    with pytest.raises(SlipwayError, match="which version"):
+        lineage.run(None, None, None, None, None)
+    with pytest.raises(SlipwayError, match="only one of"):
+        lineage.run(None, None, "a", "b", None)
+    with pytest.raises(SlipwayError, match="name the registered model alone"):
+        lineage.run("sides@champion", None, "a", None, None)
+    with pytest.raises(SlipwayError, match="no registered model other; there are: sides"):
+        lineage.run("other", None, "a", None, None)
+
+
+def test_only_the_newest_verdicts_are_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(origin, "VERDICTS_KEPT", 2)
+    made = origin.find("sides/1")
+    for number in range(3):
+        origin.record(
+            made,
+            {
+                "verdict": str(number),
+                "date": "2026-01-01T00:00:00Z",
+                "machine": "m",
+                "processor": "p",
+                "seconds": 1.0,
+                "metrics": {f"m{n}" * 50: [n, n + 1] for n in range(99)},
+            },
+        )
+    said = origin.verdicts(origin.find("sides/1").tags)
+    assert [each["verdict"] for each in said] == ["2", "1"]
+    assert len(json.dumps(said[0])) <= origin.MAX_TAG and said[0]["metrics"]
