@@ -4,8 +4,8 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,10 @@ from components.reports import difference, lineage
 from components.reports.lineage import GONE, Block, Page
 from components.tracking import connection, origin
 from components.tracking.origin import Origin
+from flows import search
 from flows.machinery import origin as sources
 from flows.machinery import server
 from flows.machinery.origin import Objects, Source
-
-MOVE = "slipway.move."  # tags of a registered model: who moved its aliases
 
 
 def run(model: str | None, page: Path | None, file: str | None, example: str | None, row: list[str] | None) -> int:
@@ -32,8 +31,6 @@ def run(model: str | None, page: Path | None, file: str | None, example: str | N
     if asked > 1 or (asked and page is not None):
         raise SlipwayError("only one of --html, --file, --id and --row goes at a time")
     if asked:
-        from flows import search
-
         return search.run(model or "", file, example, row)
     if model is None:
         raise SlipwayError(
@@ -41,7 +38,7 @@ def run(model: str | None, page: Path | None, file: str | None, example: str | N
             "--row asks which versions a file or a row was in"
         )
     made = origin.find(model)
-    with objects() as found:
+    with sources.opened() as found:
         told = _page(made, found)
     print(lineage.text(told))
     if page is not None:
@@ -49,20 +46,6 @@ def run(model: str | None, page: Path | None, file: str | None, example: str | N
             aside.write_text(lineage.html(told), encoding="utf-8")
         print(f"\nwritten: {page}")
     return 0
-
-
-@contextmanager
-def objects() -> Iterator[Objects]:
-    """Open DVC's cache and remotes of the project."""
-    from dvc.exceptions import NotDvcRepoError
-    from dvc.repo import Repo
-
-    try:
-        repo = Repo()
-    except NotDvcRepoError:
-        raise SlipwayError(f"{Path.cwd()} is not a DVC repository: run this in the project's root") from None
-    with repo:
-        yield Objects(repo)
 
 
 def _page(made: Origin, found: Objects) -> Page:
@@ -226,15 +209,9 @@ def _decision(made: Origin) -> Block:
     return Block("Gates and decision", facts, [["gate", "limit", "value", ""], *rows] if rows else [])
 
 
-def moves(name: str) -> list[dict[str, Any]]:
-    """Return the recorded moves of a registered model's champion, and decisions about one, the oldest first."""
-    tags = origin.model(name)
-    return [json.loads(tags[key]) for key in sorted(tags) if key.startswith(MOVE)]
-
-
 def _moves(made: Origin) -> Block:
     rows = []
-    for entry in moves(made.name):
+    for entry in origin.moves(made.name):
         if made.version in (entry.get("version"), entry.get("before")) and entry.get("state", "done") != "lost":
             to, before = (f"version {v}" if v else "none" for v in (entry.get("version"), entry.get("before")))
             when = str(entry.get("when", ""))[:19].replace("T", " ")

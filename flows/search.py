@@ -20,7 +20,6 @@ from components.data import dataset, splits
 from components.reports import difference, lineage
 from components.tracking import origin
 from components.tracking.origin import Origin
-from flows.lineage import moves, objects
 from flows.machinery import origin as sources
 from flows.machinery.origin import Objects
 
@@ -64,7 +63,7 @@ def run(name: str, file: str | None, example: str | None, row: list[str] | None)
     wanted = Wanted(file or "", example or "", _values(row or []))
     versions = origin.every(name)
     champions = {model: _champions(model, versions) for model in {made.name for made in versions}}
-    with objects() as store:
+    with sources.opened() as store:
         found = [search(made, wanted, store) for made in versions]
         problems = store.problems
     for line in told(wanted, found, champions):
@@ -87,7 +86,7 @@ def _values(row: list[str]) -> dict[str, str]:
 def _champions(model: str, versions: list[Origin]) -> set[str]:
     """Return the versions that are or were the champion, by the record of moves, or else by their decision."""
     found = {
-        str(entry.get("version")) for entry in moves(model) if entry.get("state") == "done" and _is_move(entry)
+        str(entry.get("version")) for entry in origin.moves(model) if entry.get("state") == "done" and _is_move(entry)
     } - {"None"}
     of = [made for made in versions if made.name == model]
     return found | {made.version for made in of if made.tag("decision") == "promoted" or "champion" in made.aliases}

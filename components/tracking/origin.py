@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 REPRODUCED = "slipway.reproduced."
+MOVE = "slipway.move."  # tags of a registered model
 VERDICTS_KEPT = 20  # of a version; older ones go
 MAX_TAG = 4900  # characters that MLflow keeps of a tag: 5,000
 
@@ -132,10 +133,11 @@ def kept(origin: Origin, name: str) -> bytes | None:
         return Path(client.download_artifacts(origin.run_id, name, str(place))).read_bytes()
 
 
-def model(name: str) -> dict[str, str]:
-    """Return the tags of a registered model."""
+def moves(name: str) -> list[dict[str, Any]]:
+    """Return the recorded moves of a registered model's champion, and decisions about one, the oldest first."""
     with connection.plainly(f"read the registered model {name}"):
-        return dict(connection.client().get_registered_model(name).tags)
+        tags = connection.client().get_registered_model(name).tags
+    return [json.loads(tags[key]) for key in sorted(tags) if key.startswith(MOVE)]
 
 
 def record(origin: Origin, verdict: Mapping[str, Any]) -> str:

@@ -9,7 +9,8 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,6 +141,20 @@ def _fetched(remote: str, ref: str) -> bool:
     except SlipwayError:
         return False
     return True
+
+
+@contextmanager
+def opened() -> Iterator["Objects"]:
+    """Open DVC's cache and remotes of the project."""
+    from dvc.exceptions import NotDvcRepoError
+    from dvc.repo import Repo
+
+    try:
+        repo = Repo()
+    except NotDvcRepoError:
+        raise SlipwayError(f"{Path.cwd()} is not a DVC repository: run this in the project's root") from None
+    with repo:
+        yield Objects(repo)
 
 
 class Objects:

@@ -15,6 +15,7 @@ from components.reports import lineage as report
 from components.tracking import origin
 from flows import lineage, search
 from flows.machinery import experiment
+from flows.machinery import origin as sources
 from tests import fabricate
 from tests.flowing import GIT, command, repository
 
@@ -176,8 +177,7 @@ def test_which_versions_hold_a_file(path: Path, capsys: pytest.CaptureFixture[st
     assert "2 of 2 registered versions hold the file a.parquet" in said
     assert lines(said, "sides 1")[0].split()[2:4] == ["none", "was"]
     assert lines(said, "sides 2")[0].split()[2:4] == ["champion", "is"]
-    with origin_data(path, "1") as listed:
-        digest = listed["b.parquet"]
+    digest = files("1")["b.parquet"]
     assert lineage.run("sides", None, digest[:8], None, None) == 0
     said = capsys.readouterr().out
     assert "1 of 2 registered versions holds the file" in said and not lines(said, "sides 2")
@@ -187,16 +187,10 @@ def lines(said: str, start: str) -> list[str]:
     return [line for line in said.splitlines() if line.startswith(start)]
 
 
-class origin_data:  # noqa: N801 - read as a function
-    def __init__(self, path: Path, version: str) -> None:
-        self.made = origin.find(f"sides/{version}")
-
-    def __enter__(self) -> dict[str, str]:
-        with lineage.objects() as store:
-            return store.listing(self.made.tag("data")) or {}
-
-    def __exit__(self, *_: object) -> None:
-        pass
+def files(version: str) -> dict[str, str]:
+    """The files of a version's data, by name."""
+    with sources.opened() as store:
+        return store.listing(origin.find(f"sides/{version}").tag("data")) or {}
 
 
 def test_which_versions_hold_an_example_and_on_which_side(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,8 +236,7 @@ def test_rows_are_found_by_their_values(path: Path, capsys: pytest.CaptureFixtur
 def test_what_cannot_be_had_is_told_and_the_answer_is_not_complete(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with origin_data(path, "1") as listed:
-        md5 = listed["b.parquet"]
+    md5 = files("1")["b.parquet"]
     kept = path / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
     kept.rename(tmp_path / "away")
     try:

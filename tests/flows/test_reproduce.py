@@ -23,7 +23,7 @@ name, other = sys.argv[1], os.environ.get("OTHER", "")
 source = pathlib.Path("made/other" if other and name != "validation" else "made/good", name)
 shutil.copytree(source, pathlib.Path("build", name))
 if name == "model":
-    pathlib.Path("build/cost").mkdir()
+    pathlib.Path("build/cost").mkdir(exist_ok=True)
     pathlib.Path("build/cost/train.json").write_text(json.dumps({"device_name": other or "this one"}))
     while os.environ.get("SLOW"):
         pass
