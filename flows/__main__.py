@@ -149,12 +149,6 @@ def run(flow: str, options: dict[str, Any]) -> int:
         return 130
 
 
-def _ui() -> int:
-    from flows import ui
-
-    return ui.main()
-
-
 def _once(model: str = "", revision: str = "", *, force: bool = False, trust: bool = False) -> int:
     ready = server.api()
     with workspace.entered(model, revision), checkout.opened() as work:

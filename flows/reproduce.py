@@ -24,7 +24,7 @@ from components.files import read_json
 from components.reports import difference
 from components.tracking import borrowed, origin
 from components.tracking.origin import Origin
-from flows.machinery import git, packages, runs, stages, verdict
+from flows.machinery import git, models, packages, runs, stages, verdict
 from flows.machinery import origin as sources
 from flows.machinery.origin import Objects, Source
 from flows.machinery.process import Children, guarded
@@ -39,16 +39,17 @@ PREFIX = "reproduce."  # of a workspace's name, no model's: then the version, an
 
 
 @flow(name="reproduce")
-def reproduce(model: str, keep: bool = False) -> dict[str, Any] | State[dict[str, Any]]:
-    """Make the version of a registered model again in a workspace, and compare; `model` is NAME@ALIAS or NAME/VERSION.
+def reproduce(model: str = "", keep: bool = False) -> dict[str, Any] | State[dict[str, Any]]:
+    """Make the version of a registered model again in a workspace, and compare.
 
+    `model` is NAME@ALIAS or NAME/VERSION, "" the champion of the root's model.
     The workspace is removed at the end unless `keep`. Returns the verdict, which the version has as a tag; for Prefect
     a run that comes to another verdict than those in verdict.GOOD has failed. Raises SlipwayError where the version
     cannot be made again because something was never kept or is gone, TaskError where a stage fails.
     """
     runs.claim()
     started = time.monotonic()
-    made = origin.find(model)
+    made = origin.find(model or f"{models.root_name()}@champion")
     with _workspace(made, keep=keep) as place, Children() as children, runs.cancellable(children) as cancelled:
         found = sources.source(made)
         print(f"{made.name} version {made.version}: {found.words}", flush=True)

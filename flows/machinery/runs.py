@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
-FLOW = "retrain"
+FLOWS = ["retrain", "reproduce"]
 LOOK_SECONDS = 2.0
 UNCLAIMED_SECONDS = 30.0  # a run claims itself at once: one that has not was killed before
 LAST_SECONDS = 10.0  # that a run has to end when what started it has ended
@@ -58,7 +58,7 @@ def bury() -> None:
     under_way = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
     with _client() as client:
         for run in client.read_flow_runs(
-            flow_filter=FlowFilter.model_validate({"name": {"any_": [FLOW]}}),
+            flow_filter=FlowFilter.model_validate({"name": {"any_": FLOWS}}),
             flow_run_filter=FlowRunFilter.model_validate(under_way),
         ):
             if _dead(run, own=own):
