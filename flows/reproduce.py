@@ -48,6 +48,7 @@ def reproduce(model: str = "", keep: bool = False) -> dict[str, Any] | State[dic
     cannot be made again because something was never kept or is gone, TaskError where a stage fails.
     """
     runs.claim()
+    runs.bury()
     started = time.monotonic()
     made = origin.find(model or f"{models.root_name()}@champion")
     with _workspace(made, keep=keep) as place, Children() as children, runs.cancellable(children) as cancelled:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
-FLOWS = ["retrain", "reproduce"]
+FLOW = "retrain"  # of which people are told
+FLOWS = (FLOW, "reproduce")
 LOOK_SECONDS = 2.0
 UNCLAIMED_SECONDS = 30.0  # a run claims itself at once: one that has not was killed before
 LAST_SECONDS = 10.0  # that a run has to end when what started it has ended
@@ -57,12 +58,13 @@ def bury() -> None:
     own = server.ours()
     under_way = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
     with _client() as client:
-        for run in client.read_flow_runs(
-            flow_filter=FlowFilter.model_validate({"name": {"any_": FLOWS}}),
-            flow_run_filter=FlowRunFilter.model_validate(under_way),
-        ):
-            if _dead(run, own=own):
-                _bury(client, run)
+        for flow in FLOWS:
+            for run in client.read_flow_runs(
+                flow_filter=FlowFilter.model_validate({"name": {"any_": [flow]}}),
+                flow_run_filter=FlowRunFilter.model_validate(under_way),
+            ):
+                if _dead(run, own=own):
+                    _bury(client, run, tell=flow == FLOW)
 
 
 def _dead(run: "FlowRun", *, own: bool) -> bool:
@@ -75,7 +77,7 @@ def _dead(run: "FlowRun", *, own: bool) -> bool:
     return own and time.time() - age > UNCLAIMED_SECONDS
 
 
-def _bury(client: "SyncPrefectClient", run: "FlowRun") -> None:
+def _bury(client: "SyncPrefectClient", run: "FlowRun", *, tell: bool) -> None:
     from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
     from prefect.states import Cancelled, Crashed
 
@@ -87,7 +89,7 @@ def _bury(client: "SyncPrefectClient", run: "FlowRun") -> None:
     ):
         client.set_task_run_state(task.id, end(message=CRASHED), force=True)
     client.set_flow_run_state(run.id, end(message=CRASHED), force=True)
-    if not cancelled:
+    if tell and not cancelled:
         notify.buried(str((run.parameters or {}).get("model", "")), str(run.id), run.name, CRASHED)
 
 
