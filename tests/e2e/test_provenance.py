@@ -34,6 +34,8 @@ def test_a_table_goes_the_same_way(clone: Callable[[str], Clone]) -> None:
     said = project.run("python", "-m", "flows", "retrain")
     assert "569 rows" in said
     assert project.versions() == {"breast-cancer 1": {"champion", "challenger", "reference"}}
+    said = project.run("python", "-m", "flows", "reproduce", "breast-cancer@champion")  # of data that is not committed
+    assert "breast-cancer version 1: identical: all 9 outputs" in said
     (project.path / "rows.csv").write_text(",".join(_columns(project)) + "\n" + ",".join(["1.0"] * 30) + "\n")
     said = project.run("python", "-m", "components", "predict", "models:/breast-cancer@champion", "rows.csv")
     assert "benign" in said or "malignant" in said

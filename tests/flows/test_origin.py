@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import logging
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from components.tracking import origin as registered
 from components.tracking.origin import Origin
 from flows.machinery import experiment, origin, packages
 from flows.machinery.origin import Objects
+from flows.machinery.process import Children
 from tests.flowing import GIT, command, repository
 
 STAGES: dict[str, dict[str, Any]] = {
@@ -122,8 +125,6 @@ def test_expectations_of_a_model_in_a_folder_of_its_own(path: Path, monkeypatch:
     entry = b"{path: expectations/x.yaml, md5: 6e7b6e5f8a4e7d6f}"
     keeps(monkeypatch, params_yaml=b"", dvc_lock=b"stages: {validate: {deps: [" + entry + b"]}}")
     assert "expectations/x.yaml" not in origin.source(version(path, dvc_experiment="")).lays
-    import hashlib
-
     digest = hashlib.md5(b"own: 1\n", usedforsecurity=False).hexdigest().encode()
     entry = entry.replace(b"6e7b6e5f8a4e7d6f", digest)
     keeps(monkeypatch, params_yaml=b"", dvc_lock=b"stages: {validate: {deps: [" + entry + b"]}}")
@@ -161,3 +162,37 @@ def test_packages_that_differ_from_a_lock() -> None:
     assert packages.unlike(lock, "2.7.1")[0].startswith("Python 2.7 (here 3.")
     with pytest.raises(SlipwayError, match="no requirement: what is this"):
         packages.unlike("what is this")
+
+
+def test_an_environment_has_the_locked_packages_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a wheel made by hand: no index is asked."""
+    wheel = tmp_path / "links/tiny-1.0-py3-none-any.whl"
+    wheel.parent.mkdir()
+    about = "tiny-1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tiny.py", "x = 1\n")
+        archive.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
+    lock = tmp_path / "lock.txt"
+    lock.write_text(f"tiny==1.0 --hash=sha256:{sha256_of(wheel)}\n")
+    (tmp_path / "no_telemetry.pth").write_text("")
+    settings = {
+        "UV_FIND_LINKS": str(wheel.parent),
+        "UV_OFFLINE": "1",
+        "UV_DEFAULT_INDEX": "https://none.invalid/simple",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    with Children() as children:
+        packages.install(children, tmp_path, lock, tmp_path / "environment")
+        python = str(tmp_path / "environment/bin/python")
+        assert command(tmp_path, python, "-c", "import tiny; print(tiny.x)") == "1"
+        assert list((tmp_path / "environment").rglob("no_telemetry.pth"))
+        lock.write_text(f"tiny==1.0 --hash=sha256:{'0' * 64}\n")
+        with pytest.raises(SlipwayError, match="cannot be installed"):
+            packages.install(children, tmp_path, lock, tmp_path / "other")
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
