@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components import SlipwayError, conflicts, masking, surroundings
-from flows.machinery import checkout, register, server, workspace
+from flows.machinery import checkout, models, register, server, workspace
 from flows.machinery.process import terminable
 
 # Prefect's settings for a run at a terminal, where the user has set nothing else. What a run says, it prints;
@@ -45,12 +45,18 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    help_text = "name of a model in models/, or of an example; several run one after the other (default: the root's)"
+    once.add_argument("models", nargs="*", metavar="NAME", help=help_text)
+    help_text = "run the committed files of this revision, such as HEAD, in a workspace: the checkout is not touched"
+    once.add_argument("--revision", default="", metavar="REVISION", help=help_text)
     text = (
         "Stay in the foreground and do what `run` does on schedule, until Ctrl-C; a missed run is reported as an error."
     )
     schedule = commands.add_parser("schedule", help="run on a schedule", description=text)
     help_text = 'cron expression: "0 3 * * *" is every night at 03:00, "0 3 * * 1" every Monday at 03:00'
     schedule.add_argument("cron", metavar="SCHEDULE", help=help_text)
+    help_text = "name of a model in models/ (default: the root's)"
+    schedule.add_argument("model", nargs="?", default="", metavar="NAME", help=help_text)
     help_text = "time zone that the schedule is in, such as Europe/Berlin (default: UTC)"
     schedule.add_argument("--time-zone", default="UTC", metavar="ZONE", help=help_text)
     for command in (once, schedule):
@@ -131,12 +137,14 @@ def run(flow: str, options: dict[str, Any]) -> int:
             if flow in OTHERS:
                 return OTHERS[flow](options)
             conflicts.must_be_solved()
-            if options.get("cron") is not None:
-                from flows import schedule
+            if options.get("cron") is None:
+                return _each(options)
+            from flows import schedule
 
-                schedule.run(options["cron"], options["force"], options.get("time_zone", "UTC"))
-                return 0
-            return _once(force=options["force"], trust=options.get("trust", False))
+            model = options.get("model", "")
+            models.find(model)
+            schedule.run(options["cron"], options["force"], options.get("time_zone", "UTC"), model)
+            return 0
     except SlipwayError as error:
         print(masking.mask(f"error: {error}"), file=sys.stderr, flush=True)
         if isinstance(error, server.LostError):
@@ -147,6 +155,28 @@ def run(flow: str, options: dict[str, Any]) -> int:
         why = str(stop) or "interrupted"
         print(f"{flow}: {why}; finished stages are kept, and the next run resumes from there", file=sys.stderr)
         return 130
+
+
+def _each(options: dict[str, Any]) -> int:
+    """Run each model that is named, whatever becomes of the others; return 1 if one failed, else the first not 0."""
+    revision, force, trust = options.get("revision", ""), options["force"], options.get("trust", False)
+    codes = []
+    for name in (named := options.get("models") or [""]):
+        models.find(name)  # before any is run
+    for name in named:
+        if len(named) > 1:
+            print(f"{name}:", flush=True)
+        try:
+            if name in models.examples():
+                codes.append(_example({"name": name, "folder": None}))
+            else:
+                codes.append(_once(name, revision, force=force, trust=trust))
+        except SlipwayError as error:
+            if isinstance(error, server.LostError) or len(named) == 1:
+                raise
+            print(masking.mask(f"error: {name}: {error}"), file=sys.stderr, flush=True)
+            codes.append(1)
+    return 1 if 1 in codes else next(filter(None, codes), 0)
 
 
 def _once(model: str = "", revision: str = "", *, force: bool = False, trust: bool = False) -> int:
@@ -208,6 +238,18 @@ def _reproduce(options: dict[str, Any]) -> int:
     return 0 if state.is_completed() else 1
 
 
+def _new(options: dict[str, Any]) -> int:
+    from flows import ingest
+
+    return ingest.new(options.pop("new_name"), options)
+
+
+def _ingest(options: dict[str, Any]) -> int:
+    from flows import ingest
+
+    return ingest.add(options.pop("model", ""), options)
+
+
 def _example(options: dict[str, Any]) -> int:
     from flows import example
 
@@ -225,7 +267,15 @@ def _lineage(options: dict[str, Any]) -> int:
 
 
 # Command -> what does it; all others retrain, now or on a schedule.
-OTHERS = {"ui": _ui, "notify": _notify, "example": _example, "reproduce": _reproduce, "lineage": _lineage}
+OTHERS = {
+    "ui": _ui,
+    "notify": _notify,
+    "new": _new,
+    "ingest": _ingest,
+    "example": _example,
+    "reproduce": _reproduce,
+    "lineage": _lineage,
+}
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ SCHEDULED_AHEAD = timedelta(days=90)  # Prefect makes runs for the next 100 days
 CHECK_SECONDS = 5.0
 
 
-def run(cron: str, force: bool, time_zone: str = "UTC") -> None:
+def run(cron: str, force: bool, time_zone: str = "UTC", model: str = "") -> None:
     """Serve `retrain` on a schedule, such as "0 3 * * *", in a time zone, by the Prefect server of `server.api`.
 
     Runs that were missed, or came due during another one, are one run. A server that goes away is told, and waited for.
@@ -40,10 +40,10 @@ def run(cron: str, force: bool, time_zone: str = "UTC") -> None:
     LOCK.parent.mkdir(exist_ok=True)
     # two would be the same deployment for Prefect, and the one that ends would pause the other's
     with locks.alone(LOCK, "", "a schedule is already running in this checkout ({holder}): stop it first"):
-        _run(cron, force, time_zone)
+        _run(cron, force, time_zone, model)
 
 
-def _run(cron: str, force: bool, time_zone: str) -> None:
+def _run(cron: str, force: bool, time_zone: str, model: str) -> None:
     _check(cron, time_zone)
     ready = server.api()
     from prefect.schedules import Cron
@@ -65,7 +65,7 @@ def _run(cron: str, force: bool, time_zone: str) -> None:
                 retrain.serve(  # pauses the schedule when it ends
                     name=NAME,
                     schedule=Cron(cron, timezone=time_zone),
-                    parameters={"force": force},
+                    parameters={"model": model, "force": force},
                     limit=1,
                     print_starting_message=False,
                 )

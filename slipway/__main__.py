@@ -23,7 +23,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "notify": ("show or test the notifications of runs", FLOWS),
     },
     "data and models": {
-        "ingest": ("make a dataset from your files, or add to the existing one", f"{STAGES}.ingest"),
+        "new": ("make a model in models/NAME from your files, beside those that there are", "flows.ingest"),
+        "ingest": ("make a dataset from your files, or add to the existing one", "flows.ingest"),
         "predict": ("predict with a registered model", f"{STAGES}.predict"),
         "find-lr": ("try increasing learning rates and suggest one", f"{STAGES}.find_lr"),
     },
@@ -42,7 +43,9 @@ examples:
   slipway example income                                      run an example in a workspace of its own
   slipway ingest table people.csv --label income --replace    replace the dataset with your own data
   slipway run                                                 train, evaluate and register a model on it
-  slipway predict models:/people@champion new.csv             predict with the model
+  slipway predict people new.csv                              predict with the model
+  slipway new churn table customers.csv --label left          one more model, in models/churn
+  slipway run churn                                           train, evaluate and register that one
   slipway schedule "0 3 * * 1"                                retrain every Monday at 03:00 UTC
 
 slipway works on the project that contains the current folder. `slipway COMMAND --help` describes one command. Use DVC

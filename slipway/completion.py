@@ -31,13 +31,17 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     import shtab
 
     from components.files import file_or_text, folder_or_text
-    from flows import example
+    from flows.machinery import models
 
     for action in actions(parser):
         if action.help == argparse.SUPPRESS:  # the list of commands, which the help writes in groups
             action.help = None
         if action.dest == "name" and not action.option_strings:  # of an example: whatever there is now
-            action.choices = example.names()
+            action.choices = models.examples()
+        elif action.dest == "models":
+            action.choices = [*models.names(), *models.examples()]
+        elif action.dest == "model" and action.metavar == "NAME":
+            action.choices = models.names()
         elif action.metavar == "FOLDER" or action.type is folder_or_text:
             action.complete = shtab.DIRECTORY  # type: ignore[attr-defined] # so shtab is told
         elif action.type in (Path, file_or_text) or action.dest == "model":  # without a model, the file stands first

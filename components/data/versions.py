@@ -104,8 +104,8 @@ def recorded(data: Path) -> str:
         return ""
 
 
-def record(data: Path) -> None:
-    """Make a version of a dataset; where DVC cannot, say why and how to do it later."""
+def record(data: Path, to_commit: str = "") -> None:
+    """Make a version of a dataset, and say what to commit; where DVC cannot, say why and how to do it later."""
     from dvc.exceptions import DvcException
 
     try:
@@ -113,7 +113,7 @@ def record(data: Path) -> None:
     except (DvcException, OSError) as error:
         print(f"not versioned yet; `dvc add {data}` failed: {error}")
     else:
-        print(f"versioned: {data}.dvc; to keep it: git add {data}.dvc params.yaml && git commit")
+        print(f"versioned: {data}.dvc; to keep it: git add {to_commit or f'{data}.dvc params.yaml'} && git commit")
 
 
 def outdated(stage: str) -> str:

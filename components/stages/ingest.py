@@ -42,13 +42,18 @@ def arguments(stages: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     common.add_argument(
         "--replace", action="store_true", help="start a new dataset instead of adding to the existing one"
     )
+    common.add_argument("--keep-params", action="store_true", help="do not change params.yaml")
+    sources(ingest, common)
+
+
+def sources(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    """Add `SOURCE ...` to a command line: a sub-parser for each, with the arguments of `common` too."""
     text = (
         "what to do with identical examples: keep each, or drop all but one of each label (default: keep the rows of "
     )
     text += "tables and of files of texts; drop copies of images, recordings, windows and text files)"
     common.add_argument("--copies", choices=["keep", "drop"], help=text)
-    common.add_argument("--keep-params", action="store_true", help="do not change params.yaml")
-    listed = ingest.add_subparsers(dest="source", metavar="SOURCE", required=True)
+    listed = parser.add_subparsers(dest="source", metavar="SOURCE", required=True)
 
     for name, command in commands().items():
         command.arguments(listed.add_parser(name, help=command.text, description=command.text, parents=[common]))
@@ -63,10 +68,12 @@ def run(
     replace: bool = False,
     keep_params: bool = False,
     copies: Literal["keep", "drop"] | None = None,
+    to_commit: str = "",
     **options: Any,
 ) -> None:
     """Ingest a source into the folder `data`; all of it or nothing. `copies`: as the source has it.
 
+    `to_commit` is what the user is told to commit; data.dvc and params.yaml where it is empty.
     Raises SlipwayError for a source that cannot be read, a dataset of another kind, a file of that name
     with other content, a dataset to be replaced that DVC does not keep, and settings that do not fit the new one.
     """
@@ -112,7 +119,7 @@ def run(
         print(f"{params}: {line}")
     for line in () if old else found.groups:
         print(line)
-    versions.record(data)
+    versions.record(data, to_commit)
     if before and before != versions.recorded(data):
         print(f"it replaces version {before} of {data}, which DVC keeps: restore the old {data}.dvc to get it back")
 

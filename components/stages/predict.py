@@ -26,13 +26,14 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "predict",
         help=text,
         description=f"{text[0].upper()}{text[1:]}. The model runs on the code it was registered with.",
-        epilog="e.g. %(prog)s models:/digits@champion five.png",
+        epilog="e.g. %(prog)s digits five.png, which is %(prog)s models:/digits@champion five.png",
     )
     command.add_argument(
         "model",
         nargs="?",
         metavar="MODEL",
-        help="models:/NAME@ALIAS or models:/NAME/VERSION (default: the champion of `name` in params.yaml)",
+        help="NAME for its champion, models:/NAME@ALIAS or models:/NAME/VERSION (default: the champion of `name` in "
+        "params.yaml)",
     )
     text = "file, folder, or table (.csv, .tsv, .jsonl, .parquet or .feather; also compressed)"
     command.add_argument("input", type=Path, metavar="INPUT", help=text)
@@ -90,7 +91,8 @@ def answers(model: str | None, given: "Path | pa.Table", *, trust: bool = False,
     from components.tracking import connection, isolated
 
     connection.check()
-    version = connection.pinned(model or f"models:/{params.load().name}@champion")
+    model = model or params.load().name
+    version = connection.pinned(model if ":" in model else f"models:/{model}@champion")
     names, examples = None, given
     forecast = {name: options.pop(name, None) for name in ("time", "group", "form", "time_zone")}
     if isinstance(given, Path):

@@ -8,6 +8,8 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Protocol
 
+from components.tracking import connection
+
 FOLDER = Path(".prefect/logs")
 MAX_BYTES = 10_000_000  # of a file; three older ones are kept
 # A level after nothing but a time and marks: "20:53:05.1 | ERROR | ...", "2026/11/27 20:53:05 WARNING ...", "INFO: ..."
@@ -21,8 +23,9 @@ def path(name: str) -> Path:
 
 def handler(name: str) -> RotatingFileHandler:
     """Open the log file of a server for appending; it never grows beyond MAX_BYTES."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    return RotatingFileHandler(path(name), maxBytes=MAX_BYTES, backupCount=3, encoding="utf-8")
+    file = connection.root() / path(name)  # of the project, also in a workspace
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return RotatingFileHandler(file, maxBytes=MAX_BYTES, backupCount=3, encoding="utf-8")
 
 
 def loud() -> Callable[[str], bool]:

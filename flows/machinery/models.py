@@ -82,10 +82,10 @@ def files(folder: Path) -> list[Path]:
 
 def new(name: str) -> Model:
     """Return a model that is to be made; SlipwayError where it may not be called so."""
-    if not PATTERN.fullmatch(name):
-        raise SlipwayError(
-            f"{name!r} cannot be the name of a model: letters, digits, - and _ are allowed, a letter or digit first"
-        )
+    from components.recipes.source import slug
+
+    if slug(name) != name:
+        raise SlipwayError(f"a model's name is made of a-z, 0-9 and -; {slug(name)!r} instead of {name!r}, for example")
     taken = {
         **dict.fromkeys(RESERVED, f"{name!r} is a name that Slipway uses itself"),
         **{each: f"there is an example {each}" for each in examples()},

@@ -70,7 +70,7 @@ def configured() -> bool:
     Only guesses, without importing Prefect (a second); where it says yes, Prefect decides.
     """
     names = ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH", "PREFECT_HOME")
-    dotenv = Path(".env")
+    dotenv = connection.root() / ".env"
     return (
         any(os.environ.get(name) for name in names)
         or (Path.home() / ".prefect" / "profiles.toml").exists()
@@ -93,6 +93,7 @@ def api() -> Callable[[], None]:
     port = free_port()
     process = subprocess.Popen(
         command(port, "--no-ui"),
+        cwd=connection.root(),  # where its settings and its database are, also in a workspace
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -12,8 +12,9 @@ import filecmp
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from components import SlipwayError, conflicts, files, locks, params
@@ -54,27 +55,56 @@ def entered(model: str = "", revision: str = "") -> Iterator[Path]:
         else:
             yield home
         return
-    name = found.name or models.ROOT
-    place = home / WORKSPACES / name
-    place.parent.mkdir(exist_ok=True)
-    with _alone(place, found.name or models.root_name()), connection.announced():
-        with locks.alone(place.with_name(".lock"), PREPARING):  # git's worktrees are one list
-            _prepare(found, place, revision)
-        _entered.append(place)
+    place = home / WORKSPACES / (found.name or models.ROOT)
+    with _working(place, found.name or models.root_name(), partial(_prepare, found, place, revision)):
         try:
-            os.chdir(place)
             yield place
         finally:
-            _entered.clear()
             os.chdir(home)
             if not revision and not found.example:
                 _give_back(found, place)
 
 
+@contextmanager
+def fresh(name: str) -> Iterator[Path]:
+    """Work in the workspace of a model that is to be made, with the checkout's files and no data; yields its folder.
+
+    The caller makes the model's files of it. Raises SlipwayError for a name that it may not have.
+    """
+    if connection.root() != Path.cwd():
+        raise SlipwayError(f"{Path.cwd()} is a workspace: run this in {connection.root()} instead")
+    found, home = models.new(name), Path.cwd()
+    place = home / WORKSPACES / name
+    with _working(place, name, partial(_clean, place)):
+        try:
+            yield Path(os.path.relpath(home / found.folder, place))
+        finally:
+            os.chdir(home)
+            if name not in models.names():
+                git.run("worktree", "remove", "--force", str(place))
+
+
+@contextmanager
+def _working(place: Path, name: str, prepare: Callable[[], None]) -> Iterator[None]:
+    """Prepare a workspace and work in it, alone."""
+    home = Path.cwd()
+    place.parent.mkdir(exist_ok=True)
+    with _alone(place, name), connection.announced():
+        with locks.alone(place.with_name(".lock"), PREPARING):  # git's worktrees are one list
+            prepare()
+        _entered.append(place)
+        try:
+            os.chdir(place)
+            yield
+        finally:
+            _entered.clear()
+            os.chdir(home)
+
+
 def must_have_data(model: str) -> None:
     """Raise SlipwayError where the current folder, a model's workspace, has no dataset yet."""
     if model and not Path("data.dvc").exists():
-        how = f"slipway example {model}" if model in models.examples() else f"slipway ingest --model {model} ..."
+        how = f"slipway example {model}" if model in models.examples() else f"slipway ingest --model {model} SOURCE ..."
         raise SlipwayError(f"the model {model} has no data yet: `{how}` brings them")
 
 
@@ -108,6 +138,19 @@ def _prepare(model: Model, place: Path, revision: str) -> None:
     _share_dvc(place)
     if "MLFLOW_TRACKING_URI" not in os.environ and not Path("mlflow.db").exists():
         connection.check()  # makes the store: two that begin at the same time would both do it
+
+
+def _clean(place: Path) -> None:
+    """Make a workspace without data; what an earlier model of that name, or a killed `slipway new`, left goes."""
+    _make(place, git.commit("HEAD"))
+    if (place / "data.dvc").exists():
+        _clear(place / "data")
+    for path in (Path("data"), Path("build")):
+        shutil.rmtree(place / path, ignore_errors=True)
+    for path in (*map(Path, POINTERS), BEGAN_FILE):
+        (place / path).unlink(missing_ok=True)
+    _mirror(place, set(POINTERS))
+    _share_dvc(place)
 
 
 def _make(place: Path, commit: str) -> None:
