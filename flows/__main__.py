@@ -110,9 +110,12 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 def parser() -> argparse.ArgumentParser:
     """Build the parser of the whole command line."""
+    from flows import ingest
+
     main = argparse.ArgumentParser(prog="python -m flows", description="Run a flow in this checkout.")
     commands = main.add_subparsers(dest="flow", metavar="FLOW", required=True)
     arguments(commands)
+    ingest.arguments(commands)
     retrain = commands.add_parser("retrain", help="old name of run and, with --cron, of schedule")
     retrain.add_argument("--force", action="store_true", help="run every stage, even if nothing has changed")
     retrain.add_argument("--cron", metavar="SCHEDULE", help="cron expression, in UTC")
