@@ -254,12 +254,12 @@ def test_the_root_s_model_has_a_name_too(home: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("Start", "the model of the root's params.yaml is called start"),
+        ("start", "the model of the root's params.yaml is called start"),
         ("sales", "there is a model models/sales"),
         ("income", "there is an example income"),
         ("files", "'files' is a name that Slipway uses itself"),
         ("root", "'root' is a name that Slipway uses itself"),
-        ("a b", "letters, digits, - and _ are allowed"),
+        ("A b", "made of a-z, 0-9 and -; 'a-b' instead of 'A b'"),
         ("notes", "models/notes exists, and has no params.yaml"),
     ],
 )
