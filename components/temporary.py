@@ -55,11 +55,18 @@ def folder() -> Iterator[Path]:
 
 @functools.cache
 def _sweep_base(base: Path) -> None:
+    for path in leftovers(base):
+        with suppress(OSError):  # another run sweeps at the same time
+            remove(path)
+
+
+def leftovers(base: Path) -> Iterator[Path]:
+    """List what killed processes of this user left in a place for temporary files."""
     for path in base.glob("slipway-*"):
         found = re.fullmatch(rf"slipway-({OWNER_PATTERN})-\w+", path.name)
         with suppress(OSError):  # another run sweeps at the same time
             if found and path.lstat().st_uid == os.getuid() and is_dead(found[1], last_touched(path)):
-                remove(path)
+                yield path
 
 
 def last_touched(path: Path) -> float:

@@ -69,6 +69,13 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     notify = commands.add_parser("notify", help="show or test the notifications of runs", description=text)
     notify.add_argument("--test", action="store_true", help="send a test by each way, and say what became of it")
+    text = (
+        "Remove what no registered version needs, beyond the last runs and days that `clean` in params.yaml keeps: "
+        "runs and artefacts of MLflow, experiments of runs, objects of DVC's cache, checkpoints, flow runs and logs of "
+        "Prefect. Waits for the runs that are under way."
+    )
+    clean = commands.add_parser("clean", help="remove what no registered version needs", description=text)
+    clean.add_argument("--dry-run", action="store_true", help="only list what would be removed, and its bytes")
     text = "Run an example from examples/ in a workspace of its own; its model goes into this checkout's registry."
     example = commands.add_parser("example", help="run an example on real data", description=text)
     example.add_argument(
@@ -253,6 +260,18 @@ def _ingest(options: dict[str, Any]) -> int:
     return ingest.add(options.pop("model", ""), options)
 
 
+def _clean(options: dict[str, Any]) -> int:
+    ready = server.api()
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    from flows.clean import clean
+
+    ready()
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        clean(dry_run=options["dry_run"])
+    return 0
+
+
 def _example(options: dict[str, Any]) -> int:
     from flows import example
 
@@ -275,6 +294,7 @@ OTHERS = {
     "notify": _notify,
     "new": _new,
     "ingest": _ingest,
+    "clean": _clean,
     "example": _example,
     "reproduce": _reproduce,
     "lineage": _lineage,

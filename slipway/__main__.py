@@ -20,6 +20,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "ui": ("open MLflow, Prefect and the data report in the browser", FLOWS),
     },
     "operation": {
+        "clean": ("remove old runs, data and logs that no registered version needs", FLOWS),
         "notify": ("show or test the notifications of runs", FLOWS),
     },
     "data and models": {

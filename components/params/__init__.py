@@ -1,7 +1,7 @@
 """The typed params.yaml: the only configuration, read in one place."""
 
 from components.params.base import Section
-from components.params.operation import Mail, Notify
+from components.params.operation import Clean, Mail, Notify
 from components.params.reading import check, load, name, section
 from components.params.sections import Evaluate, Params, Register, Split, Validate
 from components.params.train import (
@@ -18,6 +18,7 @@ from components.params.train import (
 
 __all__ = [
     "Augment",
+    "Clean",
     "Constant",
     "Cosine",
     "Evaluate",

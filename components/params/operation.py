@@ -22,6 +22,13 @@ class Mail(Section):
     sender: Annotated[str, Field(pattern=r"^[^\s@,<>]+@[^\s@,<>]+$")] = "slipway@localhost"
 
 
+class Clean(Section):
+    """What `slipway clean` leaves of what no registered version needs."""
+
+    keep_runs: Annotated[int, Field(ge=0)] = 10  # the last ones of each model
+    keep_days: Annotated[float, Field(ge=0)] = 30.0  # and all that is younger
+
+
 class Notify(Section):
     """What is told, and how; a webhook is told where SLIPWAY_WEBHOOK holds its address."""
 

@@ -9,7 +9,7 @@ from pydantic import Field, PlainValidator, model_validator
 
 from components import nearest, recipes
 from components.params.base import Section
-from components.params.operation import Notify
+from components.params.operation import Clean, Notify
 from components.params.train import Fraction, Train
 from components.targets import Target
 
@@ -66,7 +66,7 @@ class Register(Section):
     resamples: Annotated[int, Field(ge=100)] = 2000
 
 
-OPERATION = {"notify"}  # sections of operation.py
+OPERATION = {"clean", "notify"}  # sections of operation.py
 
 
 class Params(Section):
@@ -81,6 +81,7 @@ class Params(Section):
     evaluate: Evaluate = Evaluate()
     costs: dict[str, dict[str, float]] | None = None  # actual label -> predicted label -> cost; what is left out is 0
     register_: Annotated[Register, Field(alias="register")] = Register()
+    clean: Clean = Clean()
     notify: Notify = Notify()
     task: Any = None  # the recipe's own section, typed by its `Params`: what an example is
     network: Any = None  # what learns, typed by the `Network` of the recipe's networks

@@ -143,8 +143,10 @@ def add(params: Params, build: Path, run_id: str, digest: str, example: pa.Table
     with turn(params.name), connection.announced():  # another machine may have made it while this one wrote the model
         if (version := find(params.name, digest)) is not None:
             if version.model_id != model_id:
-                _remove(client.get_logged_model(model_id))
+                remove_logged(client.get_logged_model(model_id))
             return version
+        if client.get_run(run_id).info.lifecycle_stage == "deleted":  # by `slipway clean` on another machine
+            client.restore_run(run_id)
         if not client.search_registered_models(f"name = '{params.name}'"):
             client.create_registered_model(
                 params.name, description=f"A model built with the recipe `{params.recipe}` by Slipway."
@@ -169,7 +171,7 @@ def _logged(params: Params, build: Path, run_id: str, digest: str, example: pa.T
         if model.status != LoggedModelStatus.READY:
             owner = model.tags.get(OWNER_TAG)  # none: made by an older version of Slipway
             if owner in (None, temporary.owner()) or temporary.is_dead(owner, model.last_updated_timestamp / 1000):
-                _remove(model)
+                remove_logged(model)
         elif trusted.TAG in model.tags:  # else of an older version of Slipway
             return str(model.model_id)
     made = client.create_logged_model(
@@ -199,7 +201,7 @@ def _logged(params: Params, build: Path, run_id: str, digest: str, example: pa.T
     return str(made.model_id)
 
 
-def _remove(model: "LoggedModel") -> None:
+def remove_logged(model: "LoggedModel") -> None:
     """Remove a logged model, and what was written of it."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 FLOW = "retrain"  # of which people are told
-FLOWS = (FLOW, "reproduce")
+FLOWS = (FLOW, "reproduce", "clean")
 LOOK_SECONDS = 2.0
 UNCLAIMED_SECONDS = 30.0  # a run claims itself at once: one that has not was killed before
 LAST_SECONDS = 10.0  # that a run has to end when what started it has ended

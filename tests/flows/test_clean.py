@@ -1,0 +1,193 @@
+"""`slipway clean` on the traces of many runs: what it removes, and what it never does."""
+
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from components import SlipwayError
+from components.tracking import cleaning, connection
+from flows import clean
+from flows.machinery import cache, runs
+from tests import fabricate
+from tests.traces import DAY, Project, disk, git
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("store")
+    fabricate.store(folder)
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    (tmp_path / "p").mkdir()
+    monkeypatch.chdir(tmp_path / "p")
+    for name in ("claim", "bury"):  # they ask Prefect's server, which is not needed here
+        monkeypatch.setattr(runs, name, lambda: None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return Project(tmp_path / "p", store)
+
+
+def policy(runs: int, days: float) -> None:
+    Path("params.yaml").write_text(f"name: digits\nclean: {{keep_runs: {runs}, keep_days: {days}}}\n")
+
+
+def test_a_dry_run_lists_and_removes_nothing(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    policy(1, 1)
+    for day in (9, 8, 7):
+        project.run(day)
+    before = disk(project.root / ".dvc/cache"), git(project.root, "for-each-ref")
+    found = clean.clean.fn(dry_run=True)
+    assert found["MLflow runs"] == (2, 200) and found["DVC experiments of runs"] == (2, 0)
+    assert found["objects in DVC's cache"][0] == 8  # of each: data, model, weights, steps; the last has all rows
+    out = capsys.readouterr().out
+    assert "beyond the last 1 runs of each model, and older than 1 days" in out and "200 B" in out
+    assert "nothing was removed, because of --dry-run" in out
+    assert before == (disk(project.root / ".dvc/cache"), git(project.root, "for-each-ref"))
+    removed = clean.clean.fn()
+    assert {kind: removed[kind] for kind in list(found)[:4]} == {kind: found[kind] for kind in list(found)[:4]}
+    assert "removed: " in capsys.readouterr().out
+    assert all(count == 0 for kind, (count, _) in clean.clean.fn(dry_run=True).items() if "room" not in kind)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("seed", range(3))
+def test_what_a_registered_version_needs_is_never_removed(project: Project, seed: int) -> None:
+    """Random histories; clean at random moments, also killed half-way; every version is whole at the end."""
+    draw = random.Random(seed)  # noqa: S311 - a history, no secret
+    policy(draw.randrange(3), draw.choice([0, 2.0, 5.0]))
+    traces = []
+    for day in range(10, 0, -1):
+        alias = draw.choice(["", "", "", "champion", "challenger", "reference", "staging"])
+        traces.append(project.run(day, new_rows=draw.random() < 0.7, registers=draw.random() < 0.2, alias=alias))
+        if draw.random() < 0.2:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(draw.choice([cache, cleaning]), "remove", killed)
+                with pytest.raises(KeyboardInterrupt):
+                    clean.clean.fn()
+        if draw.random() < 0.2:
+            clean.clean.fn()
+    clean.clean.fn()
+    for trace in traces:
+        if trace.version:
+            assert list(project.lacking(trace)) == []
+    assert not [trace for trace in traces[:4] if not trace.version and not list(project.lacking(trace))]
+
+
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_is_kept_besides_versions(project: Project) -> None:
+    policy(1, 3)
+    names = ("branch", "tag", "stash", "by hand", "lying", "gone")
+    old = {name: project.run(day) for day, name in enumerate(names, 9)}
+    young, last = project.run(2), project.run(1)
+    for name in ("branch", "tag"):
+        git(project.root, name, "mine", ref(project, old[name].experiment))
+    git(project.root, "update-ref", ref(project, "my-own-try"), ref(project, old["by hand"].experiment))
+    for name, path in (("stash", "data.dvc"), ("lying", "dvc.lock")):
+        (project.root / path).write_text(git(project.root, "show", f"{ref(project, old[name].experiment)}:{path}"))
+    git(project.root, "add", "data.dvc")
+    git(project.root, "stash", "push", "-q", "data.dvc")
+    clean.clean.fn()
+    assert list(project.lacking(young)) == list(project.lacking(last)) == []
+    for name in ("branch", "tag", "by hand", "lying"):
+        assert all(project.place(digest).exists() for digest in old[name].digests), name
+    assert project.place(old["stash"].data).exists()
+    assert not project.place(old["gone"].data).exists()
+    experiments = git(project.root, "for-each-ref", "--format=%(refname:lstrip=4)", "refs/exps").split()
+    assert sorted(experiments) == sorted([young.experiment, last.experiment, "my-own-try"])
+    assert list(project.lacking(old["gone"]))[-1].startswith(old["gone"].run)
+
+
+def ref(project: Project, name: str) -> str:
+    return f"refs/exps/{project.head[:2]}/{project.head[2:]}/{name}"
+
+
+def test_dvc_itself_brings_a_version_back(project: Project) -> None:
+    policy(0, 0)
+    first = project.run(9, alias="champion")
+    for day in (8, 7, 6):
+        project.run(day)
+    clean.clean.fn()
+    place = project.root / "elsewhere"
+    git(project.root, "worktree", "add", "-q", "--detach", str(place), ref(project, first.experiment))
+    from dvc.repo import Repo
+
+    with Repo(str(place)) as repo, repo.config.edit("local") as config:
+        config["cache"]["dir"] = str(project.root / ".dvc/cache")
+    with Repo(str(place)) as repo:
+        repo.checkout(targets=[str(place / "data.dvc")])
+    assert len(list((place / "data").iterdir())) == 1
+    assert len(list(project.root.joinpath(".dvc/cache").rglob("*.dir"))) == 2
+
+
+def test_a_damaged_list_of_a_folder_stops_it(project: Project) -> None:
+    policy(0, 0)
+    trace = project.run(9, alias="champion")
+    path = project.place(trace.data)
+    path.chmod(0o644)
+    path.write_text("[{")
+    before = disk(project.root / ".dvc/cache")
+    with pytest.raises(SlipwayError, match="damaged, so it is not known which files are needed"):
+        clean.clean.fn()
+    assert disk(project.root / ".dvc/cache") == before
+
+
+def test_files_that_the_dead_have_left(project: Project) -> None:
+    policy(0, 3)
+    now = time.time()
+    kept: list[Path] = []
+    old: list[Path] = []
+    for day, which in ((9, old), (1, kept)):
+        for path in (f"build/checkpoints/{day}/fit/variables.npz", f".prefect/logs/{day}.log"):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text("x" * 10)
+            for each in (Path(path), *Path(path).parents[: 2 if "fit" in path else 0]):
+                os.utime(each, (now - day * DAY,) * 2)
+            which.append(Path(path))
+    Path(".workspaces/income/build").mkdir(parents=True)
+    Path(".workspaces/income.lock").touch()
+    found = clean.clean.fn()
+    assert found["checkpoints of trainings"] == found["logs"] == (1, 10)
+    assert found["workspaces of models that are gone"][0] == 1
+    assert all(path.exists() for path in kept) and not any(path.exists() for path in old)
+    assert not Path(".workspaces/income").exists()
+
+
+def test_a_cache_that_other_projects_may_use_is_left_alone(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy(0, 0)
+    (project.root / ".dvc/config.local").write_text(f"[cache]\n    dir = {tmp_path / 'shared'}\n")
+    (tmp_path / "shared/files/md5/ab").mkdir(parents=True)
+    (tmp_path / "shared/files/md5/ab" / ("c" * 30)).touch()
+    assert "objects in DVC's cache" not in clean.clean.fn()
+    assert "may be others' too: left alone" in capsys.readouterr().out
+    assert list((tmp_path / "shared/files/md5/ab").iterdir())
+
+
+@pytest.mark.e2e
+def test_disk_and_database_stay_bounded(project: Project) -> None:
+    policy(3, 4)
+    sizes = []
+    for day in range(40, 0, -1):
+        project.run(day)
+        if day % 5 == 0:
+            clean.clean.fn()
+            sizes.append((disk(project.root / ".dvc/cache"), disk(project.root / "mlartifacts")))
+    assert max(sizes) == max(sizes[-3:]) or max(sizes[-3:]) <= max(sizes[:3])
+    found = connection.client().search_runs([project.experiment])
+    assert len(found) <= 10
+
+
+def test_settings_that_make_no_sense() -> None:
+    from components import params
+
+    with pytest.raises(SlipwayError, match=r"clean\.keep_run: unknown key; did you mean clean\.keep_runs"):
+        params.check({"name": "x", "recipe": "images", "clean": {"keep_run": 1}}, Path("params.yaml"))
