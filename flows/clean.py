@@ -132,8 +132,8 @@ def _size(path: Path) -> int:
 
 
 def _places() -> list[Path]:
-    """List the workspaces that there are."""
-    found = [path for path in workspace.WORKSPACES.glob("*") if path.is_dir() and not path.name.startswith(".")]
+    """List the workspaces of models; those of reproductions are seen to by these."""
+    found = [path for path in workspace.WORKSPACES.glob("*") if path.is_dir() and models.PATTERN.fullmatch(path.name)]
     return sorted(path for path in found if path.name != "files")
 
 

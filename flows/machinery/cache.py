@@ -81,9 +81,13 @@ def needed(
     found |= _read(blobs)
     for tree in [*map(Path, trees), *Path(repo.tmp_dir, "exps").glob("*"), *Path(repo.tmp_dir, "exps").glob("*/*")]:
         if (tree / ".dvc").exists() and tree.resolve() not in gone:
-            found |= _lying(tree)
-            for line in git.run("rev-parse", "HEAD", at=tree).splitlines():
-                found |= _read(_pointers(line))
+            try:
+                found |= _lying(tree)
+                for line in git.run("rev-parse", "HEAD", at=tree).splitlines():
+                    found |= _read(_pointers(line))
+            except FileNotFoundError:
+                if tree.exists():  # else somebody has just removed it
+                    raise
     return found | _members(repo, found)
 
 

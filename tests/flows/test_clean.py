@@ -10,7 +10,7 @@ import pytest
 from components import SlipwayError
 from components.tracking import cleaning, connection
 from flows import clean
-from flows.machinery import cache, runs
+from flows.machinery import cache, runs, server
 from tests import fabricate
 from tests.traces import DAY, Project, disk, git
 
@@ -137,6 +137,58 @@ def test_a_damaged_list_of_a_folder_stops_it(project: Project) -> None:
     with pytest.raises(SlipwayError, match="damaged, so it is not known which files are needed"):
         clean.clean.fn()
     assert disk(project.root / ".dvc/cache") == before
+
+
+def test_on_a_shared_store_a_run_is_in_the_bin_for_a_day(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy(0, 0)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project.root}/./mlflow.db")
+    trace = project.run(9)
+    clean.clean.fn()
+    client = connection.client()
+    assert client.get_run(trace.run).info.lifecycle_stage == "deleted"
+    assert client.list_artifacts(trace.run)  # another machine may be registering it: it can be taken out again
+    clean.clean.fn()
+    assert client.get_run(trace.run)
+    client.restore_run(trace.run)
+    version = project.register(trace.run, trace.experiment, trace.data)
+    clean.clean.fn()
+    assert client.get_run(trace.run).info.lifecycle_stage == "active" and client.list_artifacts(trace.run)
+    client.delete_model_version("digits", version)
+    clean.clean.fn()
+    monkeypatch.setattr(cleaning, "IN_BIN_SECONDS", 0)
+    clean.clean.fn()
+    with pytest.raises(Exception, match="not found"):
+        client.get_run(trace.run)
+    assert client.search_logged_models([project.experiment]) == []
+
+
+@pytest.mark.e2e
+def test_prefects_database_is_cleaned(project: Project, prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect import Flow
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import LogFilter
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.states import Completed, Running
+
+    policy(1, 0)
+    monkeypatch.setattr(server, "ours", lambda: True)
+    with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
+        retrain = Flow(lambda model="": None, name="retrain")
+        made = [client.create_flow_run(retrain, parameters={"model": model}, state=Completed()) for model in "aaab"]
+        made.append(client.create_flow_run(retrain, state=Running()))
+        line = {"name": "x", "level": 20, "message": "a line", "timestamp": "2026-01-01T00:00:00Z"}
+        client.request("POST", "/logs/", json=[line | {"flow_run_id": str(run.id)} for run in made])
+        artifact = {"key": "retrain", "type": "markdown", "data": "x", "flow_run_id": str(made[0].id)}
+        client.request("POST", "/artifacts/", json=artifact)
+        found = clean.clean.fn()
+        assert found["Prefect's flow runs"][0] >= 2
+        left = {run.id for run in client.read_flow_runs()}
+        assert made[-1].id in left and made[3].id in left and len(left & {run.id for run in made[:3]}) == 1
+        of_ours = {"artifacts": {"flow_run_id": {"any_": [str(run.id) for run in made]}}}
+        gone = [run.id for run in made if run.id not in left]
+        assert not client.read_logs(LogFilter.model_validate({"flow_run_id": {"any_": gone}}))
+        if made[0].id in gone:
+            assert client.request("POST", "/artifacts/filter", json=of_ours).json() == []
 
 
 def test_files_that_the_dead_have_left(project: Project) -> None:
