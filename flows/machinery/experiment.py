@@ -65,9 +65,10 @@ def _parts(repo: "Repo", root: Path, params: list[str]) -> tuple[list[str], list
     kept = {out.fs_path for out in repo.index.outs if out.use_cache}
     read = {dep.fs_path for stage in repo.index.stages for dep in stage.deps}
     written = {out.fs_path for out in repo.index.outs} | set(_collect_top_level_metrics(repo))
+    pointers = {stage.path for stage in repo.index.stages}  # data.dvc: git may not know it at a workspace's root
     paths = [
         path
-        for path in sorted({root / name for name in ("dvc.lock", "dvc.yaml", *params, *read, *written)})
+        for path in sorted({root / name for name in ("dvc.lock", *pointers, *params, *read, *written)})
         if path.is_relative_to(root) and not any(str(parent) in kept for parent in (path, *path.parents))
     ]
     return [str(path) for path in paths if path.is_file()], [str(path) for path in paths if path.is_dir()]

@@ -45,15 +45,20 @@ def entered(model: str = "", revision: str = "") -> Iterator[Path]:
     if _entered:
         yield _entered[0]
         return
-    if connection.root() != home and (model or revision):
-        raise SlipwayError(f"{home} is a workspace: run this in {connection.root()} instead")
-    found = models.find(model, revision)
-    if not found.name and not revision:
-        if home.parent.name == WORKSPACES.name and connection.root() != home:  # somebody works there by hand
-            with _alone(home, home.name):
-                yield home
-        else:
+    if connection.root() != home:
+        if model or revision:
+            raise SlipwayError(f"{home} is a workspace: run this in {connection.root()} instead")
+        with _by_hand(home):
             yield home
+        return
+    found = models.find(model, revision)
+    if not found.name and (name := models.root_name()) in models.names():
+        raise SlipwayError(
+            f"params.yaml: name is {name}, and so is {models.MODELS / name}: two models would be one in the registry; "
+            "give one of them another name"
+        )
+    if not found.name and not revision:
+        yield home
         return
     place = home / WORKSPACES / (found.name or models.ROOT)
     with _working(place, found.name or models.root_name(), partial(_prepare, found, place, revision)):
@@ -63,6 +68,20 @@ def entered(model: str = "", revision: str = "") -> Iterator[Path]:
             os.chdir(home)
             if not revision and not found.example:
                 _give_back(found, place)
+
+
+@contextmanager
+def _by_hand(place: Path) -> Iterator[None]:
+    """Work in a workspace as it lies, which somebody has changed into; one of DVC's own has no other runs."""
+    if place.parent.name != WORKSPACES.name:
+        yield
+        return
+    with _alone(place, place.name):
+        _entered.append(place)
+        try:
+            yield
+        finally:
+            _entered.clear()
 
 
 @contextmanager

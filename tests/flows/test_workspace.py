@@ -217,8 +217,8 @@ def test_inside_a_workspace_no_other_model_is_run(home: Path, monkeypatch: pytes
     monkeypatch.chdir(place)
     with pytest.raises(SlipwayError, match=r"is a workspace: run this in .*repo instead"), workspace.entered("sales"):
         pass
-    with workspace.entered() as here:
-        assert here == place
+    with workspace.entered() as here, workspace.entered() as again:  # the flow enters what its command has entered
+        assert here == again == place
 
 
 # Which models there are, and what they may be called.
@@ -249,6 +249,14 @@ def test_the_root_s_model_has_a_name_too(home: Path) -> None:
     assert models.find("start") == models.find("") == models.Model("", Path())
     with workspace.entered("start") as place:
         assert place == home
+
+
+def test_the_root_s_model_is_not_called_as_another_one(home: Path) -> None:
+    (home / "params.yaml").write_text(PARAMS.format("sales"))
+    with pytest.raises(SlipwayError, match="name is sales, and so is models/sales"), workspace.entered():
+        pass
+    with workspace.entered("sales"):
+        pass
 
 
 @pytest.mark.parametrize(
