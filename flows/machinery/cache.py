@@ -61,8 +61,9 @@ def needed(
     """Return the digests of all objects that are needed.
 
     By the tips of all branches, tags, stashes, experiments and whatever else git has a name for, but the refs
-    `dropped`; by every commit younger than `seconds`; by `commits`; by the files as they lie in the checkout and in
-    each workspace that is not `gone`; and `digests` themselves. Raises SlipwayError where git cannot tell.
+    `dropped`; by every commit younger than `seconds`; by the .dvc files of all that was ever committed to a branch or
+    tag, for data cannot be made again, as outputs of stages can; by `commits`; by the files as they lie in the checkout
+    and in each workspace that is not `gone`; and `digests` themselves. Raises SlipwayError where git cannot tell.
     """
     found = set(digests)
     refs = git.run("for-each-ref", "--format=%(refname)", must=True).splitlines()
@@ -75,7 +76,7 @@ def needed(
     for commit in commits:
         if git.run("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"):
             revisions.add(commit)
-    blobs: set[str] = set()
+    blobs = _committed_data()
     for revision in revisions:
         blobs |= _pointers(revision)
     found |= _read(blobs)
@@ -102,6 +103,13 @@ def _pointers(revision: str) -> set[str]:
     entries = git.run("ls-tree", "-r", "-z", revision, must=True).split("\0")
     parts = (entry.partition("\t") for entry in entries if entry)
     return {about.split()[2] for about, _, path in parts if POINTERS.search(path)}
+
+
+def _committed_data() -> set[str]:
+    """Return the blobs of all .dvc files in the history of branches and tags."""
+    words = ("--objects", "--branches", "--tags", "--remotes", "HEAD", "--", "*.dvc")
+    entries = (line.partition(" ") for line in git.run("rev-list", *words, must=True).splitlines())
+    return {blob for blob, _, path in entries if path.endswith(".dvc")}
 
 
 def _read(blobs: set[str]) -> set[str]:

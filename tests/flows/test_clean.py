@@ -105,6 +105,18 @@ def test_what_is_kept_besides_versions(project: Project) -> None:
     assert list(project.lacking(old["gone"]))[-1].startswith(old["gone"].run)
 
 
+def test_committed_data_stays_however_old(project: Project) -> None:
+    policy(0, 0)
+    first = project.run(90)
+    for content in (git(project.root, "show", f"{ref(project, first.experiment)}:data.dvc"), "outs: []"):
+        (project.root / "data.dvc").write_text(content)
+        git(project.root, "add", "data.dvc")
+        git(project.root, "commit", "-qm", "data", at=time.time() - 80 * DAY)
+    clean.clean.fn()
+    assert project.place(first.data).exists()
+    assert sum(project.place(digest).exists() for digest in first.digests) == 2  # the list and its file
+
+
 def ref(project: Project, name: str) -> str:
     return f"refs/exps/{project.head[:2]}/{project.head[2:]}/{name}"
 
