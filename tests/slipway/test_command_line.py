@@ -197,6 +197,7 @@ def test_bash_completes_commands_options_sources_and_files(tmp_path: Path) -> No
     assert completed("predict", "pe") == {"people.csv"}
     assert completed("predict", "--out", "pe") == {"people.csv"}
     assert completed("example", "inc") == {"income"}
+    assert completed("run", "inc") == {"income"}  # models, and the examples are some
 
 
 def test_the_environment_has_slipway_and_nothing_else_of_the_checkout(tmp_path: Path) -> None:
