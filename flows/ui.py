@@ -13,7 +13,7 @@ from pathlib import Path
 from components import SlipwayError, masking
 from components.files import write_json
 from components.tracking import runs
-from flows.machinery import logs, server
+from flows.machinery import logs, models, server, workspace
 from flows.machinery.process import Children, Running, guarded
 
 REPORT = Path("build/validation/report.html")
@@ -130,15 +130,18 @@ def _report(port: int) -> Iterator[None]:
 
 
 class _Report(BaseHTTPRequestHandler):
-    """Answers `/` with the report of the last validation."""
+    """Answers `/` with the report of the root's last validation, `/NAME` with that of another model's."""
 
     def do_GET(self) -> None:
         """Send the report; say what to do where there is none."""
-        if self.path not in ("/", "/report.html"):
+        name = "" if self.path in ("/", "/report.html") else self.path.removeprefix("/")
+        if name and not (models.PATTERN.fullmatch(name) and (workspace.WORKSPACES / name).is_dir()):
             self.send_error(404)
             return
-        found = REPORT.exists()
-        body = REPORT.read_bytes() if found else b"No data has been validated here yet: make run"
+        report = workspace.WORKSPACES / name / REPORT if name else REPORT
+        found = report.exists()
+        how = f"slipway run {name}" if name else "make run"
+        body = report.read_bytes() if found else f"No data has been validated here yet: {how}".encode()
         self.send_response(200 if found else 404)
         self.send_header("Content-Type", "text/html; charset=utf-8" if found else "text/plain")
         self.send_header("Content-Length", str(len(body)))

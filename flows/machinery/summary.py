@@ -7,6 +7,7 @@ from typing import Any
 from components import params
 from components.files import read_json
 from components.reports import terminal
+from components.tracking import connection
 from flows.machinery import committed
 from flows.machinery.stages import Outcome
 
@@ -95,6 +96,8 @@ def _places(registered: dict[str, Any], served: dict[str, str]) -> Block:
     if "mlflow" in links and registered:
         name, version = registered["name"], registered["version"]
         links["mlflow"] = f"{served['mlflow']}/#/models/{name}/versions/{version}  {PLACES['mlflow']}"
+    if "report" in links and connection.root() != Path.cwd():  # of a workspace
+        links["report"] = f"{served['report']}/{Path.cwd().name}  {PLACES['report']}"
     return "\n".join(f"{name}: {link}" for name, link in links.items())
 
 

@@ -24,7 +24,11 @@ def test_the_report_and_nothing_else_is_served(tmp_path: Path, monkeypatch: pyte
         (tmp_path / "build/validation/report.html").write_text("<p>the report")
         with urlopen(f"http://127.0.0.1:{port}/") as answer:
             assert answer.read() == b"<p>the report"
-        for path in ("/params.yaml", "/../params.yaml", "/build/validation/report.html"):
+        (tmp_path / ".workspaces/churn/build/validation").mkdir(parents=True)
+        (tmp_path / ".workspaces/churn/build/validation/report.html").write_text("<p>of a model")
+        with urlopen(f"http://127.0.0.1:{port}/churn") as answer:
+            assert answer.read() == b"<p>of a model"
+        for path in ("/params.yaml", "/../params.yaml", "/build/validation/report.html", "/..", "/chur", "/build"):
             with pytest.raises(HTTPError, match="404"):
                 urlopen(f"http://127.0.0.1:{port}{path}")
     assert not server.answers(f"http://127.0.0.1:{port}/")
