@@ -133,7 +133,7 @@ def _rows(found: Objects, outs: Mapping[str, str], name: str) -> list[dict[str, 
 
 def _settings(made: Origin, source: Source | None) -> Block:
     now = _flat(source.yaml("params.yaml")) if source else {}
-    before = next((v for v in reversed(origin.every(made.name)) if int(v.version) < int(made.version)), None)
+    before = origin.before(made)
     if before is None:
         return lineage.settings(now, None, "it is the first version")
     of = f"version {before.version}"

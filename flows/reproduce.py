@@ -110,10 +110,14 @@ def _remove(root: Path) -> None:
 
 def _check_out(found: Source, checkout: Path) -> None:
     """Make the git worktree of a version's commit, whose DVC has a cache of its own: nothing comes from ours."""
+    from dvc.repo import Repo
+
     git.run("worktree", "add", "--force", "--detach", str(checkout), found.commit, must=True)
     for path, content in found.lays.items():
         (checkout / path).write_bytes(content)
-    (checkout / ".dvc" / "config.local").write_text("[cache]\n    dir = tmp/cache\n", encoding="utf-8")
+    with Repo() as repo:
+        locks = "[core]\n    hardlink_lock = true\n" if repo.config["core"].get("hardlink_lock") else ""
+    (checkout / ".dvc" / "config.local").write_text(f"[cache]\n    dir = tmp/cache\n{locks}", encoding="utf-8")
 
 
 def _made_again(children: Children, made: Origin, found: Source, place: Place) -> dict[str, Any]:

@@ -7,7 +7,7 @@ dvc.lock, and the processor and the packages as tags. A reproduction's verdict i
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,22 +65,33 @@ def find(spec: str) -> Origin:
     uri = connection.pinned(spec if spec.startswith("models:/") else f"models:/{spec}")
     _, name, number = uri.rsplit("/", 2)
     with connection.plainly(f"read {uri}"):
-        return _read(connection.client().get_model_version(name, number))
+        entry = connection.client().get_model_version(name, number)
+        return _origin(entry, entry.aliases, _run(entry.run_id))
 
 
 def every(name: str = "") -> list[Origin]:
-    """Return all versions of a registered model, or of all, the oldest first; SlipwayError for an unknown name."""
+    """Return all versions of a registered model, or of all, the oldest first, without what their runs say.
+
+    Raises SlipwayError for an unknown name.
+    """
     with connection.plainly("list the registered versions"):
         client = connection.client()
-        known = [model.name for model in _pages(client.search_registered_models)]
+        known = {model.name: dict(model.aliases) for model in _pages(client.search_registered_models)}
         if name and name not in known:
             raise SlipwayError(f"no registered model {name}; there are: {', '.join(sorted(known)) or 'none'}")
-        found = [
-            client.get_model_version(version.name, version.version)  # a search does not tell the aliases
-            for model in ([name] if name else sorted(known))
-            for version in _pages(client.search_model_versions, f"name = '{model}'")
-        ]
-        return [_read(version) for version in sorted(found, key=lambda each: (each.name, int(each.version)))]
+        found = []
+        for model in [name] if name else sorted(known):
+            versions = _pages(client.search_model_versions, f"name = '{model}'")
+            for version in sorted(versions, key=lambda each: int(each.version)):
+                aliases = [alias for alias, number in known[model].items() if str(number) == str(version.version)]
+                found.append(_origin(version, aliases, None))
+        return found
+
+
+def before(made: Origin) -> Origin | None:
+    """Return the version before; None where it is the first."""
+    numbers = [int(other.version) for other in every(made.name) if int(other.version) < int(made.version)]
+    return find(f"{made.name}/{max(numbers)}") if numbers else None
 
 
 def _pages(search: Any, *arguments: str) -> list[Any]:
@@ -93,14 +104,13 @@ def _pages(search: Any, *arguments: str) -> list[Any]:
             return found
 
 
-def _read(entry: Any) -> Origin:
-    run = _run(entry.run_id)
+def _origin(entry: Any, aliases: Iterable[str], run: "Run | None") -> Origin:
     return Origin(
         name=entry.name,
         version=str(entry.version),
         run_id=entry.run_id or "",
         tags=dict(entry.tags),
-        aliases=tuple(sorted(entry.aliases)),
+        aliases=tuple(sorted(aliases)),
         created=entry.creation_timestamp / 1000,
         run_tags=dict(run.data.tags) if run else {},
         run_metrics=dict(run.data.metrics) if run else {},
@@ -123,12 +133,12 @@ def _run(run_id: str | None) -> "Run | None":
 
 def kept(origin: Origin, name: str) -> bytes | None:
     """Return a file that the version's run keeps, such as `project/dvc.lock`; None where it does not."""
-    if not origin.experiment_id:
-        return None
     folder = name.rpartition("/")[0]
     with connection.plainly(f"read {name} of run {origin.run_id}"), temporary.folder() as place:
         client = connection.client()
-        if name not in [item.path for item in client.list_artifacts(origin.run_id, folder)]:
+        if _run(origin.run_id) is None or name not in [
+            item.path for item in client.list_artifacts(origin.run_id, folder)
+        ]:
             return None
         return Path(client.download_artifacts(origin.run_id, name, str(place))).read_bytes()
 

@@ -18,6 +18,7 @@ from flows.machinery.origin import Objects, Source
 
 GOOD = ("identical", "within tolerance on another processor", "within tolerance, trained on an unknown processor")
 DIFFERENT = "different"
+QUARANTINE = "build/validation/quarantine.parquet"
 
 
 @dataclass(frozen=True)
@@ -64,15 +65,24 @@ def compared(objects: Objects, made: Origin, found: Source, place: Place, order:
     if not differ and model == made.tag("model"):
         return verdict
     if not differ:  # the lock is of another model than the one that was registered
-        differ = [("train", "the registered model, whose digest is not that of its dvc.lock's")]
-    verdict |= {"stage": differ[0][0], "differ": [path for stage, path in differ if stage == differ[0][0]]}
-    return verdict | _how_far(objects, made, expected, place, verdict)
+        differ = [("train", "the registered model, whose digest is not that of the model in its dvc.lock")]
+        return verdict | {"verdict": DIFFERENT, "stage": differ[0][0], "differ": [differ[0][1]]}
+    first = differ[0][0]
+    verdict |= {"stage": first, "differ": [path for stage, path in differ if stage == first]}
+    apart = _how_far(objects, expected, place)
+    if any(path == QUARANTINE for _, path in differ):
+        apart["outside"] = [*apart.get("outside", []), "the rows that were set aside, which are others"]
+    judged = "metrics" in apart and "build/evaluation" not in apart.get("gone", []) and not apart.get("outside")
+    verdict |= apart | {"verdict": DIFFERENT}
+    if judged and not made.processor:
+        verdict["verdict"] = GOOD[2]
+    elif judged and made.processor != verdict["processor"]:
+        verdict["verdict"] = GOOD[1]
+    return verdict
 
 
-def _how_far(
-    objects: Objects, made: Origin, expected: difference.Digests, place: Place, verdict: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Measure the difference of model, metrics and predictions, and judge whether another processor explains it."""
+def _how_far(objects: Objects, expected: difference.Digests, place: Place) -> dict[str, Any]:
+    """Measure the difference of model, metrics and predictions; `outside` is what no processor explains."""
     gone = []
     for outs in expected.values():
         for path, digest in outs.items():
@@ -93,20 +103,11 @@ def _how_far(
     if found.get("predictions", {}).get("other"):
         outside.append("the test examples, which are others")
     found["outside"] = outside
-    found["metrics"] = difference.largest(found.get("metrics", {}))
-    judged = "metrics" in found and "build/evaluation" not in gone and not outside
-    first = verdict["stage"]
-    computed = first not in ("validate", "preprocess")  # what reads and encodes has no last bits
-    outcome = DIFFERENT
-    if judged and computed and not made.processor:
-        outcome = GOOD[2]
-    elif judged and computed and made.processor != verdict["processor"]:
-        outcome = GOOD[1]
-    return (
-        {name: value for name, value in found.items() if value}
-        | {"verdict": outcome}
-        | ({"gone": gone} if gone else {})
-    )
+    if "metrics" in found:
+        found["metrics"] = difference.largest(found["metrics"])
+    if gone:
+        found["gone"] = gone
+    return {name: value for name, value in found.items() if value or name == "metrics"}
 
 
 def _versions(place: Place) -> dict[str, str]:
