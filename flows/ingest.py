@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from components import SlipwayError, files, masking, params, recipes
-from components.__main__ import run as run_stage
 from components.stages import ingest
 from flows.machinery import models, workspace
 
@@ -53,6 +52,12 @@ COMMANDS = {  # of that page
 MOST_NAMES = 10  # of labels, on that page
 
 
+def _ingest(options: dict[str, Any]) -> int:
+    from components.__main__ import run  # not above: every command of the flows reads this file
+
+    return run("ingest", options)
+
+
 def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the sub-parsers `ingest` and `new`."""
     ingest.arguments(commands)
@@ -73,7 +78,7 @@ def add(model: str, options: dict[str, Any]) -> int:
     """Ingest into the dataset of a model, "" the root's; return the exit code."""
     found = models.find(model)
     if not found.name:
-        return run_stage("ingest", options)
+        return _ingest(options)
     if found.example:
         raise SlipwayError(f"{model} is an example: `slipway example {model}` brings its data")
     for name, default in (("data", Path("data")), ("params", Path("params.yaml"))):
@@ -87,7 +92,7 @@ def add(model: str, options: dict[str, Any]) -> int:
         options |= {"params": Path(os.path.relpath(settings, place)), "to_commit": str(found.folder)}
         if options["replace"] or not Path("data.dvc").exists():
             options["name"] = model
-        return run_stage("ingest", options)
+        return _ingest(options)
 
 
 def new(name: str, options: dict[str, Any]) -> int:
@@ -96,7 +101,7 @@ def new(name: str, options: dict[str, Any]) -> int:
     command = shlex.join(["slipway", *sys.argv[1:]]) if "new" in sys.argv[1:2] else f"slipway new {name} ..."
     folder = models.MODELS / name
     with workspace.fresh(name) as target:
-        code = run_stage("ingest", {**options, "name": name, "to_commit": str(folder)})
+        code = _ingest({**options, "name": name, "to_commit": str(folder)})
         if code:
             return code
         if not Path("data.dvc").exists():
