@@ -50,7 +50,9 @@ def reproduce(model: str = "", keep: bool = False) -> dict[str, Any] | State[dic
     runs.claim()
     runs.bury()
     started = time.monotonic()
-    made = origin.find(model or f"{models.root_name()}@champion")
+    if not model:
+        model = f"{models.root_name()}@{origin.champion(models.root_name())}"
+    made = origin.find(model)
     with _workspace(made, keep=keep) as place, Children() as children, runs.cancellable(children) as cancelled:
         found = sources.source(made)
         print(f"{made.name} version {made.version}: {found.words}", flush=True)

@@ -83,16 +83,21 @@ def _values(row: list[str]) -> dict[str, str]:
     return found
 
 
-def _champions(model: str, versions: list[Origin]) -> set[str]:
-    """Return the versions that are or were the champion, by the record of moves, or else by their decision."""
-    found = {
-        str(entry.get("version")) for entry in origin.moves(model) if entry.get("state") == "done" and _is_move(entry)
-    } - {"None"}
-    of = [made for made in versions if made.name == model]
-    return found | {made.version for made in of if made.tag("decision") == "promoted" or "champion" in made.aliases}
+def _champions(model: str, versions: list[Origin]) -> dict[str, str]:
+    """Return which versions are or were the champion, by the record of moves, or else by their decision."""
+    moved = {
+        str(entry.get("version")) for entry in origin.moves(model) if entry.get("state") == "done" and _moves(entry)
+    }
+    alias, found = origin.champion(model), {}
+    for made in versions:
+        if made.name == model and (made.version in moved or made.tag("decision") == "promoted"):
+            found[made.version] = "was"
+        if made.name == model and alias in made.aliases:
+            found[made.version] = "is"
+    return found
 
 
-def _is_move(entry: dict[str, Any]) -> bool:
+def _moves(entry: dict[str, Any]) -> bool:
     return entry.get("kind") not in ("waiting", "refused", "timed out", "dropped")
 
 
@@ -198,7 +203,7 @@ def _sides(made: Origin, path: Path, rows: np.ndarray, aside: set[int]) -> list[
     return ["set aside" if int(row) in aside else side for row, side in zip(rows, sides, strict=True)]
 
 
-def told(wanted: Wanted, found: list[Found], champions: dict[str, set[str]]) -> list[str]:
+def told(wanted: Wanted, found: list[Found], champions: dict[str, dict[str, str]]) -> list[str]:
     """Say which versions hold what was looked for, and of which nobody can tell."""
     hits = [each for each in found if each.files]
     unknown = [each for each in found if each.unknown]
@@ -211,7 +216,7 @@ def told(wanted: Wanted, found: list[Found], champions: dict[str, set[str]]) -> 
             [
                 _named(each.made),
                 ", ".join(each.made.aliases) or "none",
-                _champion(each.made, champions),
+                champions.get(each.made.name, {}).get(each.made.version, "never"),
                 _sides_told(each),
                 ", ".join(f"{name} ({md5[:12]})" for name, md5 in each.files.items()),
             ]
@@ -228,12 +233,6 @@ def told(wanted: Wanted, found: list[Found], champions: dict[str, set[str]]) -> 
 
 def _named(made: Origin) -> str:
     return f"{made.name} {made.version}"
-
-
-def _champion(made: Origin, champions: dict[str, set[str]]) -> str:
-    if "champion" in made.aliases:
-        return "is"
-    return "was" if made.version in champions.get(made.name, set()) else "never"
 
 
 def _sides_told(found: Found) -> str:

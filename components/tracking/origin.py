@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 REPRODUCED = "slipway.reproduced."
 MOVE = "slipway.move."  # tags of a registered model
+ALIASES = "slipway.aliases"  # of a registered model: the names of the aliases, where they are not the usual ones
 VERDICTS_KEPT = 20  # of a version; older ones go
 MAX_TAG = 4900  # characters that MLflow keeps of a tag: 5,000
 
@@ -145,9 +146,19 @@ def kept(origin: Origin, name: str) -> bytes | None:
 
 def moves(name: str) -> list[dict[str, Any]]:
     """Return the recorded moves of a registered model's champion, and decisions about one, the oldest first."""
-    with connection.plainly(f"read the registered model {name}"):
-        tags = connection.client().get_registered_model(name).tags
+    tags = _of_model(name)
     return [json.loads(tags[key]) for key in sorted(tags) if key.startswith(MOVE)]
+
+
+def champion(name: str) -> str:
+    """Return the alias that a registered model's champion has."""
+    return str(json.loads(_of_model(name).get(ALIASES, "{}")).get("champion", "champion"))
+
+
+def _of_model(name: str) -> dict[str, str]:
+    with connection.plainly(f"read the registered model {name}"):
+        model = next(iter(connection.client().search_registered_models(f"name = '{name}'")), None)
+        return dict(model.tags) if model is not None else {}
 
 
 def record(origin: Origin, verdict: Mapping[str, Any]) -> str:
