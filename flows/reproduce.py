@@ -166,19 +166,17 @@ def _data(objects: Objects, made: Origin, found: Source, checkout: Path) -> None
     """Write the version's data, and all else that its .dvc files name, into its checkout, by digest."""
     from ruamel.yaml import YAML
 
-    for pointer in sorted(checkout.glob("*.dvc")):
-        if not pointer.is_file():
-            continue
-        for out in (YAML(typ="safe").load(pointer) or {}).get("outs", []):
-            digest = str(out.get("md5", ""))
-            if out["path"] == "data" and made.tag("data"):
-                digest = made.tag("data")
-            if lost := objects.lay(digest, checkout / out["path"]):
-                some = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
-                why = f" ({'; '.join(objects.problems)})" if objects.problems else ""
-                place = "neither in DVC's cache nor in its remotes"
-                raise SlipwayError(f"{made.uri} cannot be reproduced: its data is {place}: {some}{why}")
-    print(f"data: {made.tag('data') or 'not versioned'}, from {found.words.split(',')[0]}", flush=True)
+    pointers = [YAML(typ="safe").load(path) or {} for path in sorted(checkout.glob("*.dvc")) if path.is_file()]
+    wanted = {str(out["path"]): str(out.get("md5", "")) for pointer in pointers for out in pointer.get("outs", [])}
+    if made.tag("data"):  # whatever data.dvc says: it may be another model's
+        wanted["data"] = made.tag("data")
+    for path, digest in wanted.items():
+        if lost := objects.lay(digest, checkout / path):
+            some = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+            why = f" ({'; '.join(objects.problems)})" if objects.problems else ""
+            where = "neither in DVC's cache nor in its remotes"
+            raise SlipwayError(f"{made.uri} cannot be reproduced: its data is {where}: {some}{why}")
+    print(f"data: {wanted.get('data') or 'not versioned'}, as {found.words.split(',')[0]} has it", flush=True)
 
 
 def _unlike(repo: "Repo", expected: Mapping[str, Any], made: Origin, found: Source) -> None:
