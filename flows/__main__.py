@@ -30,6 +30,8 @@ exit codes:
   130  interrupted, or cancelled in Prefect
 """
 
+KEPT = "finished stages are kept, and the next run resumes from there"
+
 
 def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add a sub-parser for each flow."""
@@ -163,7 +165,8 @@ def run(flow: str, options: dict[str, Any]) -> int:
         return 1
     except KeyboardInterrupt as stop:
         why = str(stop) or "interrupted"
-        print(f"{flow}: {why}; finished stages are kept, and the next run resumes from there", file=sys.stderr)
+        kept = {"reproduce": "its workspace is removed", "lineage": "it changes nothing"}.get(flow, KEPT)
+        print(f"{flow}: {why}; {kept}", file=sys.stderr)
         return 130
 
 
@@ -233,14 +236,22 @@ def _reproduce(options: dict[str, Any]) -> int:
     from components.tracking import origin
 
     origin.find(options["model"])  # a wrong name is said at once
+    from httpx import HTTPError
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from flows.reproduce import reproduce
 
     ready()
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        state = reproduce(options["model"], options["keep"], return_state=True)
+        try:
+            state = reproduce(options["model"], options["keep"], return_state=True)
+        except HTTPError as error:
+            raise server.LostError(
+                f"Prefect's server went away ({type(error).__name__}: {error}): repeat this"
+            ) from None
     result = state.result(raise_on_failure=False)
+    if isinstance(result, HTTPError):
+        raise server.LostError(f"Prefect's server went away ({type(result).__name__}: {result}): repeat this") from None
     if state.is_cancelled():
         raise KeyboardInterrupt("cancelled in Prefect")
     if isinstance(result, BaseException):
