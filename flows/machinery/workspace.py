@@ -20,7 +20,7 @@ from pathlib import Path
 from components import SlipwayError, conflicts, files, locks, params
 from components.files import read_json, write_json
 from components.tracking import connection
-from flows.machinery import git, models
+from flows.machinery import git, handmade, models
 from flows.machinery.models import Model
 
 WORKSPACES = Path(".workspaces")
@@ -110,7 +110,9 @@ def _working(place: Path, name: str, prepare: Callable[[], None]) -> Iterator[No
     place.parent.mkdir(exist_ok=True)
     with _alone(place, name), connection.announced():
         with locks.alone(place.with_name(".lock"), PREPARING):  # git's worktrees are one list
+            handmade.keep(place)
             prepare()
+            handmade.note(place)
         _entered.append(place)
         try:
             os.chdir(place)
@@ -118,6 +120,7 @@ def _working(place: Path, name: str, prepare: Callable[[], None]) -> Iterator[No
         finally:
             _entered.clear()
             os.chdir(home)
+            handmade.note(place)
 
 
 def must_have_data(model: str) -> None:

@@ -192,6 +192,21 @@ def test_what_a_killed_run_left_is_set_right(home: Path, left: str) -> None:
         assert Path("data/a.txt").exists() == (left != "nothing")  # what came there stays
 
 
+def test_what_somebody_changed_in_a_workspace_is_kept_and_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        with workspace.entered("sales") as place:
+            Path("data.dvc").write_text("outs: []\n")  # as an update does
+    (place / "params.yaml").write_text("name: mine\n")
+    (place / "expectations/mine.yaml").write_text("new\n")
+    assert "somebody changed" not in capsys.readouterr().out
+    with workspace.entered("sales"):
+        assert "name: sales" in Path("params.yaml").read_text()
+    assert "somebody changed expectations/mine.yaml, params.yaml in the workspace of sales" in capsys.readouterr().out
+    (ref,) = command(home, "git", "for-each-ref", "--format=%(refname)", "refs/slipway/kept").split()
+    assert command(home, "git", "show", f"{ref}:params.yaml") == "name: mine"
+    assert command(home, "git", "show", f"{ref}:expectations/mine.yaml") == "new"
+
+
 def test_dvc_finds_the_checkout_s_cache_and_remotes(home: Path) -> None:
     (home / ".dvc/config.local").write_text(
         "[core]\n    remote = team\n['remote \"team\"']\n    url = ../../remote\n    jobs = 2\n"
