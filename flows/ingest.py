@@ -92,6 +92,8 @@ def add(model: str, options: dict[str, Any]) -> int:
         options |= {"params": Path(os.path.relpath(settings, place)), "to_commit": str(found.folder)}
         if options["replace"] or not Path("data.dvc").exists():
             options["name"] = model
+        else:
+            workspace.bring_data()  # else this would be the first data
         return _ingest(options)
 
 

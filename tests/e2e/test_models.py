@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,6 +109,7 @@ def test_its_champion_or_challenger_answers_by_its_name_alone(made: Clone) -> No
 
 def test_examples_are_added_to_a_model(made: Clone) -> None:
     write(made.path.parent / "more.csv", 2, rows=50)
+    shutil.rmtree(made.path / ".workspaces/plants/data")  # as in a fresh clone: it is not the first data for that
     below = Clone(made.path / "docs", made.home)
     said = below.run(*SLIPWAY, "ingest", "--model", "plants", "table", "../../more.csv", "--label", "grows",
                      PYTHONPATH=str(made.path))  # fmt: skip

@@ -221,9 +221,12 @@ def test_dvc_finds_the_checkout_s_cache_and_remotes(home: Path) -> None:
     assert list((home / "../remote").rglob("*.dir"))
     command(home, "rm", "-rf", str(place / "data"), str(home / ".dvc/cache"))
     commit(home)
-    with workspace.entered("sales", "HEAD"), Repo() as repo:
-        repo.pull(["data.dvc"])
+    with workspace.entered("sales", "HEAD"):
+        workspace.bring_data()
         assert Path("data/a.txt").read_text() == "2"
+    command(home, "rm", "-rf", str(place / "data"), str(home / ".dvc/cache"), str(home / "../remote"))
+    with workspace.entered("sales", "HEAD"), pytest.raises(SlipwayError, match="`dvc push` it where it was ingested"):
+        workspace.bring_data()
 
 
 def test_inside_a_workspace_no_other_model_is_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
