@@ -94,8 +94,11 @@ def _kinds(repo: "Repo", policy: Clean) -> Iterator[Kind]:
     """Find all that is not needed; a generator, so that what is found first is known to what comes later."""
     seconds = policy.keep_days * DAY
     names = [name for name in (models.root_name(), *models.names(), *models.examples()) if name]
-    needed = cleaning.needed()
-    spent = cleaning.spent(names, policy.keep_runs, seconds)
+    versions = [] if policy.keep_versions is None else cleaning.passed_over(names, policy.keep_versions, seconds)
+    if policy.keep_versions is not None:
+        yield Kind("registered versions", len(versions), 0, lambda: cleaning.remove_versions(versions))
+    needed = cleaning.needed(versions)
+    spent = cleaning.spent(names, policy.keep_runs, seconds, versions)
     yield Kind("MLflow runs", len(spent.runs), spent.size, lambda: cleaning.remove(spent))
     gone = _gone()
     yield _files("workspaces of models that are gone", gone, _remove_workspace)

@@ -112,7 +112,12 @@ class Project:
         if not client.search_registered_models("name = 'digits'"):
             client.create_registered_model("digits")
         logged = client.create_logged_model(self.experiment, "digits", run)
-        tags = {"slipway.dvc_experiment": experiment, "slipway.data": data, "slipway.run": run}
+        tags = {
+            "slipway.dvc_experiment": experiment,
+            "slipway.data": data,
+            "slipway.run": run,
+            "slipway.decision": "kept",
+        }
         source = f"models:/{logged.model_id}"
         return str(client.create_model_version("digits", source, run, tags=tags, model_id=logged.model_id).version)
 

@@ -27,6 +27,8 @@ class Clean(Section):
 
     keep_runs: Annotated[int, Field(ge=0)] = 10  # the last ones of each model
     keep_days: Annotated[float, Field(ge=0)] = 30.0  # and all that is younger
+    # of the versions that were never promoted, the last ones of each model that stay registered; null: all stay
+    keep_versions: Annotated[int, Field(ge=0)] | None = None
 
 
 class Notify(Section):

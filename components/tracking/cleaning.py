@@ -5,18 +5,20 @@ the rest is removed at once. On a shared one, where another machine may be regis
 into MLflow's bin and is removed for good a day later; `registry.add` takes its own run out of the bin again.
 """
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from components.tracking import connection, registry
+from components.tracking import connection, origin, registry
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
+    from mlflow.entities.model_registry import ModelVersion
 
 TAG = "slipway.spent"  # of a run: `slipway clean` put it into the bin
 IN_BIN_SECONDS = 86_400  # that a run of a shared store stays there
@@ -43,10 +45,12 @@ class Spent:
     size: int
 
 
-def needed() -> Needed:
-    """Return what all registered versions of all models need."""
-    found = Needed()
+def needed(without: "Iterable[ModelVersion]" = ()) -> Needed:
+    """Return what all registered versions of all models need, but those `without`."""
+    found, others = Needed(), {(version.name, str(version.version)) for version in without}
     for version in _pages(connection.client().search_model_versions, ""):
+        if (version.name, str(version.version)) in others:
+            continue
         tags = version.tags
         found.runs |= {version.run_id or "", tags.get("slipway.run", "")}
         found.models |= {version.model_id or "", version.source.rpartition("/")[2] if version.source else ""}
@@ -58,15 +62,44 @@ def needed() -> Needed:
     return found
 
 
-def spent(names: list[str], keep: int, seconds: float) -> Spent:
+def passed_over(names: list[str], keep: int, seconds: float) -> "list[ModelVersion]":
+    """List the versions of these models that were decided against, beyond the last `keep` and older than `seconds`.
+
+    None that has an alias, or that the record of a model's moves names, be it as what was there before.
+    """
+    client, found = connection.client(), []
+    for name in names:
+        model = next(iter(client.search_registered_models(f"name = '{name}'")), None)
+        if model is None:
+            continue
+        moves = [json.loads(text) for key, text in model.tags.items() if key.startswith(origin.MOVE)]
+        named = {str(move.get(key)) for move in moves for key in ("version", "before", "reference")}
+        named |= {str(version) for version in model.aliases.values()}
+        versions = sorted(_pages(client.search_model_versions, f"name = '{name}'"), key=lambda each: -int(each.version))
+        kept = [each for each in versions if each.tags.get("slipway.decision") == "kept"][keep:]
+        before = (time.time() - seconds) * 1000
+        found += [each for each in kept if str(each.version) not in named and each.creation_timestamp < before]
+    return found
+
+
+def remove_versions(found: "list[ModelVersion]") -> None:
+    """Remove versions that nobody has given an alias by now."""
+    client = connection.client()
+    for version in found:
+        with registry.turn(version.name):
+            if not client.get_model_version(version.name, version.version).aliases:
+                client.delete_model_version(version.name, version.version)
+
+
+def spent(names: list[str], keep: int, seconds: float, without: "Iterable[ModelVersion]" = ()) -> Spent:
     """List the runs of these models that no version needs: beyond the last `keep` of each, and older than `seconds`.
 
     Runs that are under way stay, and so do those that are not Slipway's. A store of this project alone is looked
-    through as a whole, also for models that are no longer here.
+    through as a whole, also for models that are no longer here. The versions `without` need nothing any more.
     """
     from mlflow.entities import ViewType
 
-    client, kept, old, models = connection.client(), needed(), [], []
+    client, kept, old, models = connection.client(), needed(without), [], []
     for experiment in _pages(client.search_experiments, view_type=ViewType.ALL):
         if connection.uri() != connection.default() and experiment.name not in names:
             continue
@@ -87,8 +120,11 @@ def spent(names: list[str], keep: int, seconds: float) -> Spent:
 
 def remove(found: Spent) -> None:
     """Remove what `spent` has found and no version needs by now; one that is killed leaves the rest in the bin."""
+    from mlflow.entities import ViewType
+
     client = connection.client()
-    names = {experiment.experiment_id: experiment.name for experiment in _pages(client.search_experiments)}
+    experiments = _pages(client.search_experiments, view_type=ViewType.ALL)
+    names = {experiment.experiment_id: experiment.name for experiment in experiments}
     for experiment_id in dict.fromkeys(run.info.experiment_id for run in found.runs):
         alive = [
             run

@@ -117,6 +117,24 @@ def test_committed_data_stays_however_old(project: Project) -> None:
     assert sum(project.place(digest).exists() for digest in first.digests) == 2  # the list and its file
 
 
+def test_versions_that_were_never_promoted_go_where_the_policy_says_so(project: Project) -> None:
+    Path("params.yaml").write_text("name: digits\nclean: {keep_runs: 0, keep_days: 0, keep_versions: 1}\n")
+    client = connection.client()
+    made = [project.run(day, registers=True) for day in range(9, 3, -1)]
+    client.set_registered_model_alias("digits", "champion", "1")
+    client.set_registered_model_tag(
+        "digits", "slipway.move.000001", '{"version": "1", "before": "2", "reference": null}'
+    )
+    client.set_model_version_tag("digits", "3", "slipway.decision", "promoted")
+    assert clean.clean.fn(dry_run=True)["registered versions"] == (2, 0)
+    assert len(client.search_model_versions("name = 'digits'")) == 6
+    assert clean.clean.fn()["MLflow runs"][0] == 2
+    left = sorted(str(version.version) for version in client.search_model_versions("name = 'digits'"))
+    assert left == ["1", "2", "3", "6"]  # champion, the one before, promoted once, and the last
+    assert all(list(project.lacking(trace)) == [] for trace in made if trace.version in left)
+    assert not project.place(made[3].data).exists()
+
+
 def ref(project: Project, name: str) -> str:
     return f"refs/exps/{project.head[:2]}/{project.head[2:]}/{name}"
 
