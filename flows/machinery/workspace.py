@@ -108,7 +108,7 @@ def _working(place: Path, name: str, prepare: Callable[[], None]) -> Iterator[No
     """Prepare a workspace and work in it, alone."""
     home = Path.cwd()
     place.parent.mkdir(exist_ok=True)
-    with _alone(place, name), connection.announced():
+    with _alone(place, name):
         with locks.alone(place.with_name(".lock"), PREPARING):  # git's worktrees are one list
             handmade.keep(place)
             prepare()
@@ -116,7 +116,8 @@ def _working(place: Path, name: str, prepare: Callable[[], None]) -> Iterator[No
         _entered.append(place)
         try:
             os.chdir(place)
-            yield
+            with connection.announced():
+                yield
         finally:
             _entered.clear()
             os.chdir(home)

@@ -229,6 +229,17 @@ def test_dvc_finds_the_checkout_s_cache_and_remotes(home: Path) -> None:
         workspace.bring_data()
 
 
+def test_mlflow_s_store_is_the_checkout_s_and_made_before_two_begin(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(connection, "check", lambda: made.append(connection.uri()))
+    with workspace.entered("sales"):
+        assert made == [connection.uri()] == [os.environ["MLFLOW_TRACKING_URI"]]
+        assert made == [f"sqlite:///{home}/mlflow.db"]
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+
+
 def test_inside_a_workspace_no_other_model_is_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with workspace.entered("sales") as place:
         pass
