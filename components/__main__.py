@@ -64,11 +64,14 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--up-to-date", action="store_true", help=told)
             told = "run the code of a champion that is not as Slipway registered it, now and from now on"
             command.add_argument("--trust", action="store_true", help=told)
-    from components.stages import find_lr, ingest, predict  # light: they declare their own arguments
+            told = "when the run began that made the model, in seconds since 1970; default: now"
+            command.add_argument("--began", type=float, metavar="SECONDS", help=told)
+    from components.stages import find_lr, ingest, predict, settle  # light: they declare their own arguments
 
     find_lr.arguments(commands)
     ingest.arguments(commands)
     predict.arguments(commands)
+    settle.arguments(commands)
     return main
 
 

@@ -5,10 +5,12 @@ import logging
 import os
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from components import SlipwayError, conflicts, masking, surroundings
+from flows import moves
 from flows.machinery import checkout, models, register, server, workspace
 from flows.machinery.process import terminable
 
@@ -113,6 +115,7 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     origin.add_argument("--id", dest="example", metavar="ID", help=help_text)
     help_text = "value of a column, repeated for several: which versions were made with such rows?"
     origin.add_argument("--row", action="append", metavar="COLUMN=VALUE", help=help_text)
+    moves.arguments(commands)
     ui = "Serve MLflow, Prefect and the data report on loopback until Ctrl-C."
     commands.add_parser("ui", help="open MLflow, Prefect and the data report in the browser", description=ui)
 
@@ -283,6 +286,10 @@ def _clean(options: dict[str, Any]) -> int:
     return 0
 
 
+def _moves(command: str, options: dict[str, Any]) -> int:
+    return moves.run(command, **options)
+
+
 def _example(options: dict[str, Any]) -> int:
     from flows import example
 
@@ -310,6 +317,7 @@ OTHERS = {
     "reproduce": _reproduce,
     "lineage": _lineage,
 }
+OTHERS |= {name: partial(_moves, name) for name in moves.COMMANDS}
 
 
 if __name__ == "__main__":

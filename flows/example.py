@@ -95,8 +95,8 @@ def run(name: str, folder: Path | None, retrain: Callable[[], object]) -> None:
             write_json(INGESTED_FILE, made_of)
         retrain()
         outcome = read_json(Path("build/register.json"))
-    alias = "champion" if "champion" in outcome["aliases"] else "challenger"
-    model = f"models:/{name}@{alias}"
+        aliases = params.load().register_.aliases
+    model = f"models:/{name}@{aliases.champion if outcome['promoted'] else aliases.challenger}"
     print(f"to predict with it: slipway predict {model} FILE; see examples/{name}/README.md")
 
 

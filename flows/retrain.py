@@ -7,10 +7,22 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from components.files import read_json
-from flows.machinery import checkout, experiment, notify, register, runs, server, stages, summary, workspace
+from flows.machinery import (
+    approval,
+    checkout,
+    experiment,
+    notify,
+    register,
+    runs,
+    server,
+    stages,
+    summary,
+    workspace,
+)
 from flows.machinery.stages import Outcome, TaskError
 
 
@@ -22,9 +34,12 @@ def retrain(model: str = "", revision: str = "", force: bool = False) -> list[Ou
     as it lies, all others in their workspace; with a `revision`, such as HEAD, each works in its workspace, on the
     files of that commit. A second run of a model waits for the first. With `force` every stage runs, changed or not.
     Returns what became of each task. Raises TaskError, with what they said, where some failed; for Prefect, a run that
-    was cancelled there ends as cancelled.
+    was cancelled there ends as cancelled. A run that a worker started is suspended where its version waits for an
+    approval; when it goes on, it only carries out the answer.
     """
     runs.claim()
+    if (answer := approval.answered()) is not None:
+        return answer
     with (
         notify.watching(model) as watched,
         workspace.entered(model, revision),
@@ -33,6 +48,8 @@ def retrain(model: str = "", revision: str = "", force: bool = False) -> list[Ou
     ):
         workspace.must_have_data(model)
         runs.bury()
+        work.flow_run = str(flow_run.id)
+        register.look(work)
         if new := experiment.unknown(work.repo):
             print(
                 f"note: git does not know {', '.join(new)}: the experiment of this run will hold it; your commits and "
@@ -51,9 +68,11 @@ def retrain(model: str = "", revision: str = "", force: bool = False) -> list[Ou
         if cancelled.is_set():
             return Cancelled(message="cancelled in Prefect")
         parts = summary.blocks(outcomes, registered, server.served())
+        evidence = summary.evidence(registered, parts)
         print(f"\n{summary.text(parts)}", flush=True)
         create_markdown_artifact(summary.markdown(parts), key="retrain", description="summary of this run")
         if errors := [outcome.error for outcome in outcomes if outcome.error]:
             raise TaskError("\n".join(errors))
         watched.registered = registered
+    approval.wait(registered, evidence)
     return outcomes

@@ -33,6 +33,13 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "reproduce": ("make a registered version again and compare what comes out", FLOWS),
         "lineage": ("show where a version comes from, or which versions hold a file or a row", FLOWS),
     },
+    "the model in production": {
+        "promote": ("make a version of a model the champion, and say why", FLOWS),
+        "rollback": ("go back to the version that was the champion before", FLOWS),
+        "history": ("who was the champion when, and why", FLOWS),
+        "approve": ("let a version that waits for it become the champion", FLOWS),
+        "refuse": ("let a version that waits not become the champion", FLOWS),
+    },
     "getting started": {
         "example": ("run the whole pipeline on an example with real data", FLOWS),
         "completion": ("print the script for shell completion", "slipway.completion"),

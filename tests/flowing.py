@@ -29,6 +29,7 @@ print("registered as", os.environ["DVC_EXP_NAME"])
 out.write_text(json.dumps({
     "name": "digits", "version": "3", "run_id": "r", "model_digest": "m", "aliases": ["challenger"],
     "new_version": new, "promoted": False, "changed": new, "reason": "accuracy is below the gate",
+    "decision": "kept", "to_decide": "", "waiting": [],
     "gates": [{"metric": "accuracy", "limit": ">= 0.99", "value": 0.97, "held": False}],
     "metrics": {"accuracy": 0.97, "rows": 360},
     "champion": {"version": "2", "metrics": {"accuracy": 0.98}, "rows": 360, "of": 360,

@@ -3,7 +3,7 @@
 from components.params.base import Section
 from components.params.operation import Clean, Mail, Notify
 from components.params.reading import check, load, name, section
-from components.params.sections import Evaluate, Params, Register, Split, Validate
+from components.params.sections import Aliases, Evaluate, Params, Register, Split, Validate
 from components.params.train import (
     Augment,
     Constant,
@@ -17,6 +17,7 @@ from components.params.train import (
 )
 
 __all__ = [
+    "Aliases",
     "Augment",
     "Clean",
     "Constant",

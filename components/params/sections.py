@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, PlainValidator, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from components import nearest, recipes
 from components.params.base import Section
@@ -52,6 +53,31 @@ class Evaluate(Section):
     baseline_rows: Annotated[int, Field(ge=1)] = 20_000  # training examples that the classical baseline gets
 
 
+def _alias(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,255}", value) or re.fullmatch(r"latest|v\d+", value, re.IGNORECASE):
+        raise ValueError("expected letters, digits, - and _; MLflow keeps `latest` and v1, v2 ... for itself")
+    return value
+
+
+Alias = Annotated[str, AfterValidator(_alias)]
+
+
+class Aliases(Section):
+    """What the aliases of a model's versions are called in MLflow."""
+
+    challenger: Alias = "challenger"  # the version that was registered last
+    staging: Alias = "staging"  # the one that waits for an approval
+    champion: Alias = "champion"  # the one in production
+    reference: Alias = "reference"  # the best one so far
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Aliases":
+        names = list(self.model_dump().values())
+        if len(set(names)) < len(names):
+            raise ValueError("aliases: each has a name of its own")
+        return self
+
+
 class Register(Section):
     """What the alias `champion` asks for: gates, and the comparison with the version that has it."""
 
@@ -64,6 +90,9 @@ class Register(Section):
     when_unsure: Literal["newer", "keep"] = "newer"  # what decides where the test split is too small for the margin
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     resamples: Annotated[int, Field(ge=100)] = 2000
+    promotion: Literal["auto", "approve"] = "auto"  # approve: a person decides on a version that would be promoted
+    approval_hours: Annotated[float, Field(gt=0, le=10_000)] = 72.0  # after which nobody's word is a refusal
+    aliases: Aliases = Aliases()
 
 
 OPERATION = {"clean", "notify"}  # sections of operation.py

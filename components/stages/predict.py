@@ -88,11 +88,11 @@ def answers(model: str | None, given: "Path | pa.Table", *, trust: bool = False,
     import pyarrow.parquet as pq
 
     from components import params
-    from components.tracking import connection, isolated
+    from components.tracking import connection, isolated, record
 
     connection.check()
     model = model or params.load().name
-    version = connection.pinned(model if ":" in model else f"models:/{model}@champion")
+    version = connection.pinned(model if ":" in model else f"models:/{model}@{record.alias(model, 'champion')}")
     names, examples = None, given
     forecast = {name: options.pop(name, None) for name in ("time", "group", "form", "time_zone")}
     if isinstance(given, Path):

@@ -2,14 +2,16 @@
 
 The only stage that changes what others see. Everything is found by the model's digest and done only where it
 is not done yet, so that it may be killed anywhere and run again: run -> logged model -> version -> loaded
-back and asked -> alias `challenger` -> decision -> alias `champion`.
+back and asked -> alias `challenger` -> decision -> alias `champion`, or `staging` where a person decides.
 """
 
 import hashlib
 import json
 import math
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,16 +26,16 @@ from components.masking import mask
 from components.params import Params
 from components.reports import results
 from components.serving import onnx_model
-from components.tracking import connection, isolated, registry, rivals, runs, trusted
+from components.tracking import connection, isolated, moving, record, registry, rivals, runs, trusted
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
+FLOW_RUN = "SLIPWAY_FLOW_RUN"  # environment variable: the id of Prefect's flow run that registers
 LATENCY = "latency_ms"
 MAX_LATENCY_TRIES = 4  # on a machine that is busy
 LATENCY_PAUSE = 2.0  # seconds between them
 MAX_DECISIONS = 5  # that other machines may make while this one compares
-MAX_TAG = 4900  # characters that MLflow keeps of a tag: 5,000
 NEEDED_FILES = (  # what `dvc repro` leaves for us
     "validation/quarantine.parquet",
     "arrays/manifest.json",
@@ -48,11 +50,21 @@ NEEDED_FILES = (  # what `dvc repro` leaves for us
 )
 
 
-def run(params: Params, build: Path, data: Path, out: Path, *, up_to_date: bool = False, trust: bool = False) -> None:
+def run(
+    params: Params,
+    build: Path,
+    data: Path,
+    out: Path,
+    *,
+    up_to_date: bool = False,
+    trust: bool = False,
+    began: float | None = None,
+) -> None:
     """Register the model of `build` under params.name and write what came of it to `out`.
 
     DVC is asked first if all is up to date, which takes most of a second, unless the caller has just asked it:
-    `up_to_date`. A champion that is not ours, or not as it was registered, is loaded only with `trust`.
+    `up_to_date`. A champion that is not ours, or not as it was registered, is loaded only with `trust`. `began` is when
+    the run that made the model began, as time.time() has it: what a person has moved since is not overruled.
     Raises SlipwayError where the pipeline is not up to date, MLflow does not answer, a gate or register.score names no
     metric, or the version that was loaded back answers otherwise than the evaluation did.
     """
@@ -69,12 +81,15 @@ def run(params: Params, build: Path, data: Path, out: Path, *, up_to_date: bool 
         before = dict(version.tags) if version is not None else {}
         if trust:
             registry.adopt(params.name)
+        if record.find(params.name) is not None:
+            moving.look(params.name)
+        since = record.now() if began is None else record.spelled(datetime.fromtimestamp(began, UTC))
         before_us = registry.holders(params.name)
         evaluated = [sha256(build / "evaluation" / name) for name in ("predictions.parquet", "baselines.csv")]
         key = _key(params, evaluated, before_us)
         settled = key in before.get("slipway.decided", "").split()
         if not settled:
-            version = _settle(params, build, data, run_id, version)
+            version = _settle(params, build, data, run_id, version, since)
             if not _by_the_clock_alone(version):
                 # as it was, as it is now, and as it is with the old champion: who moves that back is not overruled
                 now = registry.holders(params.name)
@@ -82,7 +97,7 @@ def run(params: Params, build: Path, data: Path, out: Path, *, up_to_date: bool 
                 decided = [key, *(_key(params, evaluated, state) for state in states)]
                 registry.tag(version, {"slipway.decided": " ".join(dict.fromkeys(decided))})
         assert version is not None  # noqa: S101 - for the type checker: found or made
-        outcome = _outcome(params, build, run_id, digest, version.version)
+        outcome = _outcome(params, build, run_id, digest, str(version.version))
     held = before_us["champion"]
     new_champion = outcome["promoted"] and (held is None or str(held.version) != outcome["version"])
     outcome |= {"new_version": not before, "changed": not settled, "new_champion": new_champion}
@@ -99,7 +114,8 @@ def _key(params: Params, evaluated: list[str], holders: rivals.Holders) -> str:
         alias: [str(holder.version), *map(holder.tags.get, ("slipway.model", trusted.TAG))] if holder else None
         for alias, holder in holders.items()
     }
-    settings = [others, params.register_.model_dump(), params.seed, params.costs]
+    asked = params.register_.model_dump(exclude={"approval_hours", "aliases"})
+    settings = [others, asked, params.seed, params.costs]
     text = json.dumps([settings, evaluated])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -111,7 +127,9 @@ def _by_the_clock_alone(version: "ModelVersion") -> bool:
     return failed == [LATENCY] and tags.get("slipway.decision") == "kept"
 
 
-def _settle(params: Params, build: Path, data: Path, run_id: str, version: "ModelVersion | None") -> "ModelVersion":
+def _settle(
+    params: Params, build: Path, data: Path, run_id: str, version: "ModelVersion | None", began: str
+) -> "ModelVersion":
     """Do all that is still to be done for the model: version, proof, decision and aliases."""
     digest = model_digest(build / "model")
     gates = _gates(params, build, digest)  # a gate that names nothing fails before anything is made
@@ -132,13 +150,17 @@ def _settle(params: Params, build: Path, data: Path, run_id: str, version: "Mode
                 rivals.prove(version, params.target(), decision, loaded_back, predictions)
                 registry.tag(version, {"slipway.proved": proof})
             compared.result()
-        connection.client().set_registered_model_alias(params.name, "challenger", version.version)
+        with registry.turn(params.name):
+            moving.rename(params.name, params.register_.aliases)
+            alias = params.register_.aliases.challenger
+            connection.client().set_registered_model_alias(params.name, alias, version.version)
         for _ in range(MAX_DECISIONS):
             with registry.turn(params.name):  # minutes have passed: another one may be the champion by now
+                there = moving.settle(params.name)
                 holders = registry.holders(params.name)
                 others = {str(holder.version) for holder in holders.values() if holder is not None}
                 if others <= {str(version.version), *challenger.known}:
-                    _decide(params, build, digest, version, gates, holders, challenger.known)
+                    _decide(params, build, digest, version, gates, holders, challenger.known, there, began)
                     return version
             print("another version became the champion meanwhile: comparing with that one ...", flush=True)
             rivals.compare(challenger, holders, str(version.version))
@@ -156,8 +178,13 @@ def _decide(
     gates: list[dict[str, Any]],
     holders: rivals.Holders,
     known: dict[str, promotion.Rival],
+    there: record.Record,
+    began: str,
 ) -> None:
-    """Decide whether a version becomes the champion, write down why, and move the aliases; the caller has the turn."""
+    """Decide whether a version becomes the champion, write down why, and move the aliases; the caller has the turn.
+
+    What a person has decided stands: see moving.objection. With register.promotion `approve` a person is asked.
+    """
     champion, reference = holders["champion"], holders["reference"]
     own = str(version.version)
     rival = known.get(str(champion.version)) if champion is not None and str(champion.version) != own else None
@@ -174,33 +201,54 @@ def _decide(
         promoted, reason = promotion.verdict(gates, rival, best, params.register_, newer=newer)
         if best is not None and best.difference is None:
             reason += f"; the best version so far was left out: {best.problem}"
+        if promoted and (objection := moving.objection(there, own, digest, began)):
+            promoted, reason = False, f"{objection}. The comparison: {reason}"
         written = {
             name: json.dumps(other.plain() if other is not None else None)
             for name, other in (("champion", rival), ("reference", best))
         }
-    record = {
-        "slipway.reason": reason[:MAX_TAG],
+    becomes = promoted and (champion is None or rival is not None)
+    waits = becomes and params.register_.promotion == "approve"
+    decision = "waiting" if waits else "promoted" if promoted else "kept"
+    tags = {
+        "slipway.reason": reason[: record.MAX_TAG],
         "slipway.gates": json.dumps(gates),
         "slipway.champion": written["champion"],
         "slipway.reference": written["reference"],
-        "slipway.decision": "promoted" if promoted else "kept",  # last: it says whose the reason is
+        "slipway.decision": decision,  # last: it says whose the reason is
     }
-    registry.tag(version, record)
+    registry.tag(version, tags)
     shown = promotion.today(gates, reason) if promoted else reason
     compared = [json.loads(written[name]) for name in ("champion", "reference")]
     lines = promotion.evidence(gates, compared, params.register_.confidence, shown)
     registry.describe(version, params, build, digest, lines)
     if not promoted:
+        moving.drop(there, [number for number in there.standing().waiting if number == own], reason)
         return
-    client = connection.client()
-    # the best one so far moves up only; before the champion, for then it is known what it is compared with
+    # the best one so far moves up only
     standing = reference or champion
     apart = known[str(standing.version)].difference if standing is not None and str(standing.version) in known else None
     above = standing if standing is not None and apart is not None and apart.better <= 0 else version
-    if reference is None or above is version:
-        client.set_registered_model_alias(params.name, "reference", str(above.version))
-    if champion is None or rival is not None:
-        client.set_registered_model_alias(params.name, "champion", own)
+    entry = record.Entry(
+        "promoted",
+        own,
+        there.champion,
+        who=record.who(),
+        why=reason,
+        run=_runs(version),
+        model=digest,
+        reference=str((above if reference is None or above is version else reference).version),
+    )
+    if waits:
+        moving.ask(there, entry, params.register_.approval_hours)
+    elif becomes:
+        moving.move(there, entry)
+
+
+def _runs(version: "ModelVersion") -> dict[str, str]:
+    """Return the runs by which a version came: that of MLflow, and that of Prefect where it is one."""
+    found = {"mlflow": version.run_id, "prefect": os.environ.get(FLOW_RUN)}
+    return {name: run for name, run in found.items() if run}
 
 
 def _gates(params: Params, build: Path, digest: str) -> list[dict[str, Any]]:
@@ -254,21 +302,28 @@ def _examples(params: Params, build: Path, data: Path, ids: list[str], out: Path
 
 def _outcome(params: Params, build: Path, run_id: str, digest: str, version: str) -> dict[str, Any]:
     """Read back from the registry what is so now."""
+    there = record.read(params.name)
     entry = connection.client().get_model_version(params.name, version)
-    aliases = sorted(entry.aliases)
     tags = entry.tags
     gates, reason = json.loads(tags.get("slipway.gates", "[]")), tags.get("slipway.reason", "")
-    if "champion" in aliases:
+    promoted, asked = there.champion == version, there.standing().waiting.get(version)
+    if promoted:
         reason = promotion.today(gates, reason)
     elif tags.get("slipway.decision") == "promoted":
         reason += "; the alias champion has since been moved to another version"
+        if (last := there.last_move()) is not None:
+            reason += f" ({last.kind}{f' by {last.who}' if last.who else ''}, {record.shown(last.when)})"
     return {
         "name": params.name,
-        "version": str(version),
+        "version": version,
         "run_id": run_id,
         "model_digest": digest,
-        "aliases": aliases,
-        "promoted": "champion" in aliases,
+        "aliases": sorted(entry.aliases),
+        "promoted": promoted,
+        "decision": "promoted" if promoted else "waiting" if asked else "kept",
+        "waits_until": asked.since if asked else None,
+        "to_decide": record.how_to_decide(params.name, version, asked.since) if asked else "",
+        "waiting": sorted(there.standing().waiting, key=int),  # all versions of the model that do
         "reason": reason,
         "gates": gates,
         "metrics": read_json(build / "evaluation" / "metrics.json"),
@@ -285,4 +340,7 @@ def _tell(outcome: dict[str, Any]) -> None:
     print(f"{outcome['name']}: {made} {outcome['version']}, aliases: {aliases}")
     if not outcome["changed"]:
         print("nothing has changed since the decision:")
-    print(f"{'champion' if outcome['promoted'] else 'not the champion'}: {outcome['reason']}")
+    head = {"promoted": "champion", "kept": "not the champion", "waiting": "not the champion yet"}[outcome["decision"]]
+    print(f"{head}: {outcome['reason']}")
+    if outcome["to_decide"]:
+        print(outcome["to_decide"])

@@ -20,7 +20,7 @@ from components.files import model_digest, read_json
 from components.params import Params
 from components.reports import card, results
 from components.serving import onnx_model
-from components.tracking import connection, provenance, trusted
+from components.tracking import connection, provenance, record, trusted
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -60,12 +60,11 @@ def find(name: str, digest: str) -> "ModelVersion | None":
 
 
 def holders(name: str) -> "dict[str, ModelVersion | None]":
-    """Return the versions that have the aliases `champion` and `reference`, the best one so far."""
-    client = connection.client()
-    model = next(iter(client.search_registered_models(f"name = '{name}'")), None)
-    aliases = dict(model.aliases) if model is not None else {}
-    found = {number: client.get_model_version(name, str(number)) for number in {*aliases.values()}}
-    return {alias: found.get(aliases.get(alias)) for alias in ("champion", "reference")}
+    """Return the versions that have the roles `champion` and `reference`, the best one so far."""
+    there = record.find(name)
+    numbers = {"champion": there and there.champion, "reference": there and there.reference}
+    found = {n: connection.client().get_model_version(name, n) for n in {*numbers.values()} if n}
+    return {role: found[number] if number else None for role, number in numbers.items()}
 
 
 def adopt(name: str) -> None:

@@ -2,9 +2,10 @@
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,17 @@ WAITING = "another run is using this checkout ({holder}); waiting until it ends"
 
 @dataclass
 class Checkout:
-    """An opened checkout; `early` is what was started in it before the flow run began, `trust` is register's option."""
+    """An opened checkout; `early` is what was started in it before the flow run began, `trust` is register's option.
+
+    `began` is when it was opened, as time.time() has it, `flow_run` the id of Prefect's run in it.
+    """
 
     repo: "Repo"
     children: Children
     early: Running | None = None
     trust: bool = False
+    began: float = field(default_factory=time.time)
+    flow_run: str = ""
 
 
 _opened: list[Checkout] = []  # the one of this process, which holds the lock

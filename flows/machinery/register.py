@@ -1,9 +1,12 @@
 """The flow's last task: the state of the workspace as a DVC experiment, its model in the registry."""
 
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from components import SlipwayError
 from components.files import read_json
 from flows.machinery import experiment, stages
 from flows.machinery.checkout import Checkout
@@ -27,7 +30,25 @@ def start(work: Checkout, *options: str) -> Running:
     """Start to register the model, under the name of the workspace's experiment."""
     name = experiment.save(work.repo)
     options = (*options, "--trust") if work.trust else options
-    return work.children.start(guarded(*COMMAND, *options), {"DVC_EXP_NAME": name})
+    command = guarded(*COMMAND, "--began", str(work.began), *options)
+    return work.children.start(command, {"DVC_EXP_NAME": name, "SLIPWAY_FLOW_RUN": work.flow_run})
+
+
+def look(work: Checkout) -> None:
+    """Let a child note what was moved outside Slipway before this run; in the background, for it imports MLflow.
+
+    `register` looks anew. Where it has begun already, or MLflow does not respond, this does nothing.
+    """
+
+    def follow() -> None:
+        lines: list[str] = []
+        with suppress(SlipwayError):  # the run is ending
+            running = work.children.start(guarded("-m", "components", "settle", "--began", str(work.began)))
+            if work.children.follow(running, lines.append) == 0 and lines:
+                print("\n".join(lines), flush=True)
+
+    if work.early is None:
+        threading.Thread(target=follow, daemon=True).start()
 
 
 def start_early(work: Checkout) -> None:

@@ -6,13 +6,14 @@ from typing import Any
 
 from components import params
 from components.files import read_json
-from components.reports import terminal
+from components.reports import results, terminal
 from components.tracking import connection
 from flows.machinery import committed
 from flows.machinery.stages import Outcome
 
 Block = str | list[list[str]]  # a paragraph, or a table whose first row is its head
 
+MAX_SLICES = 10  # of the worst ones, for a person who decides
 # How `make ui` opens what the summary speaks of; the addresses while it runs.
 PLACES = {"mlflow": "runs, metrics and the registry", "prefect": "flow runs and their logs", "report": "data"}
 
@@ -38,6 +39,32 @@ def blocks(outcomes: Sequence[Outcome], registered: dict[str, Any], served: dict
     parts += _measured(Path("build/evaluation"))
     parts.append(_places(registered, served))
     return parts
+
+
+def evidence(registered: dict[str, Any], parts: list[Block]) -> str:
+    """Return what a person decides on, as markdown: the summary, the worst slices and what the model costs.
+
+    Empty where nothing waits for a person.
+    """
+    if registered.get("decision") != "waiting":
+        return ""
+    found: list[Block] = [f"# {registered['name']} version {registered['version']} waits for an approval", *parts]
+    rows = results.read_csv(Path("build/evaluation/slices.csv"))[:MAX_SLICES]
+    if rows:
+        found += ["## The worst slices", [list(rows[0]), *([_short(cell) for cell in row.values()] for row in rows)]]
+    spent = results.costs(Path("build"), registered["model_digest"])
+    table = [[stage, name, _short(str(value))] for stage, values in spent.items() for name, value in values.items()]
+    table = [row for row in table if row[1] != "model_digest"]
+    if table:
+        found += ["## Cost", [["stage", "measure", "value"], *table]]
+    return markdown(found)
+
+
+def _short(cell: str) -> str:
+    try:
+        return f"{float(cell):.4g}"
+    except ValueError:
+        return cell
 
 
 def _data(path: Path) -> list[Block]:
@@ -82,10 +109,13 @@ def _model(registered: dict[str, Any]) -> list[Block]:
                 f"{_number(sign * apart['mean'])} ({_number(low)} to {_number(high)})"
                 f"{few if rival['rows'] < rival['of'] else ''}"
             )
+    words = {"promoted": "promoted", "kept": "not promoted", "waiting": "not promoted yet"}
     parts.append(
         f"{version}{' (new)' if registered['new_version'] else ''}: {aliases}; "
-        f"{'promoted' if registered['promoted'] else 'not promoted'}: {registered['reason']}"
+        f"{words[registered['decision']]}: {registered['reason']}"
     )
+    if registered["to_decide"]:
+        parts.append(registered["to_decide"])
     return parts
 
 
