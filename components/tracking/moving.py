@@ -28,7 +28,7 @@ def look(name: str, moment: str = "") -> Record:
     record.now; else now.
     """
     found = record.read(name)
-    if not record.settled(found, moment or record.now()):
+    if not record.settled(found, moment or record.now()) and not _left_staged(found):
         return found
     with registry.turn(name):
         return settle(name, moment)
@@ -46,8 +46,17 @@ def settle(name: str, moment: str = "") -> Record:
         elif entry.kind == "moved outside Slipway" and entry.version:
             written = replace(entry, model=version(name, entry.version).tags.get("slipway.model", ""))
         print(record.told(name, record.write(name, written)), flush=True)
+    if _left_staged(record.read(name)):
+        connection.client().delete_registered_model_alias(name, found.names["staging"])
     connection.client().set_registered_model_tag(name, record.SEEN_TAG, record.now())
     return record.read(name)
+
+
+def _left_staged(found: Record) -> bool:
+    """Tell whether a version that waited, and waits no more, has the alias of those that do; else it is a person's."""
+    holder = found.holders.get(found.names["staging"])
+    waited = any(entry.kind == "waiting" and entry.version == holder for entry in found.entries)
+    return waited and holder not in found.standing().waiting
 
 
 def rename(name: str, aliases: Aliases) -> None:

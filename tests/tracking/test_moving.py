@@ -1,7 +1,8 @@
 """The record of a model's champions, and the commands that move them."""
 
+import contextlib
+import itertools
 import multiprocessing
-import random
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -295,7 +296,7 @@ ACTIONS = st.sampled_from(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(ACTIONS, st.sampled_from("123456"), st.integers(1, 24) | st.none()), max_size=14))
 def test_any_sequence_with_kills_between_writes_leaves_a_record_that_answers(
     steps: list[tuple[str, str, int | None]],
@@ -311,10 +312,8 @@ def test_any_sequence_with_kills_between_writes_leaves_a_record_that_answers(
         for action, number, lives in steps:
             before, withdrawn = store.aliases.get("champion"), set(moving.look(NAME).standing().withdrawn)
             store.lives = None if action in ("outside", "none") else lives
-            try:
+            with contextlib.suppress(KilledError, SlipwayError):
                 act(store, action, number)
-            except (KilledError, SlipwayError):
-                pass
             store.lives = None
             if action == "flow" and number in withdrawn:
                 assert store.aliases.get("champion") == before
@@ -331,9 +330,9 @@ def test_any_sequence_with_kills_between_writes_leaves_a_record_that_answers(
         for when, holder in actual:
             (part,) = record.during(entries, when, when)
             assert holder in part.versions
-            assert len(part.versions) == 1
+            assert len(part.versions) == 1 or (part.entry and part.entry.kind == "moved outside Slipway")
         whole = record.stretches(entries)
-        assert all(a.end == b.begin for a, b in zip(whole, whole[1:], strict=False))
+        assert all(a.end == b.begin for a, b in itertools.pairwise(whole))
         assert (whole[0].begin, whole[-1].end) == ("", "")
 
 
@@ -402,7 +401,7 @@ def test_the_record_in_a_real_store(capsys: pytest.CaptureFixture[str]) -> None:
     ):
         assert words in out
     model = connection.client().get_registered_model(NAME)
-    assert model.aliases == {"champion": 1, "reference": 1} or model.aliases == {"champion": "1", "reference": "1"}
+    assert {alias: str(version) for alias, version in model.aliases.items()} == {"champion": "1", "reference": "1"}
 
 
 def race(number: str, start: Any, results: Any) -> None:
