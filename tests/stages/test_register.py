@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from components.evaluation import promotion
 from components.files import read_json, write_csv
 from components.serving import onnx_model, worker
 from components.stages import predict, register
-from components.tracking import connection, isolated, provenance, registry, rivals, runs
+from components.tracking import connection, isolated, moving, provenance, record, registry, rivals, runs
+from flows import moves
 from tests import fabricate
 from tests.conftest import ROOT
 
@@ -940,3 +942,88 @@ def test_a_file_is_the_only_column_of_the_signature() -> None:
     frame, problems = worker._asked(batch, Schema([ColSpec(DataType.binary, "audio")]))
     assert frame["audio"].tolist()[1] == b"\xff"
     assert not problems
+
+
+def history() -> str:
+    return moves.history(moving.look("sides"), None)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.e2e
+def test_a_rollback_during_a_retraining_is_not_undone_by_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(moving, "prove", lambda *_, **__: None)
+    model(project, POOR)
+    first = run()
+    assert first["decision"] == "promoted"
+    model(project, 0.3)
+    assert run()["decision"] == "promoted"
+    began = time.time()  # a retraining begins, and before it is done:
+    done = moving.rollback("sides", why="it is slow")
+    assert (done.before, done.version) == ("2", "1")
+    model(project, GOOD)
+    register.run(params.load(), Path("build"), Path("data"), Path("build/register.json"), began=began)
+    kept = read_json(Path("build/register.json"))
+    assert (kept["version"], kept["decision"], alias("champion")) == ("3", "kept", "1")
+    assert "while this run was under way, version 1 was made the champion (rolled back by" in kept["reason"]
+    assert "`slipway promote sides 3` does" in kept["reason"]
+    assert not run()["changed"]  # and not by the next one either
+    # what was rolled back from is not promoted again by a run, whatever the settings are now
+    model(project, 0.3, minimum="{accuracy: 0.5}")
+    again = run()
+    assert (again["version"], again["decision"], alias("champion")) == ("2", "kept", "1")
+    assert "it was rolled back from by" in again["reason"]
+    told = history()
+    assert "rolled back  2 -> 1" in told
+    assert f"mlflow run {first['run_id']}" in told
+    # a person's word
+    capsys.readouterr()
+    assert moves.run("promote", "sides", "challenger", why="it is fast enough") == 0
+    assert "the champion moved from version 1 to version 2 (by hand by" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.e2e
+def test_with_approve_a_version_waits_for_a_person(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moving, "prove", lambda *_, **__: None)
+    more = "{accuracy: 0.5}\n  promotion: approve\n  aliases: {champion: production, staging: next} # "
+    model(project, POOR, minimum=more)
+    first = run()
+    assert (first["decision"], first["promoted"], first["waiting"]) == ("waiting", False, ["1"])
+    assert first["aliases"] == ["challenger", "next"]
+    assert "slipway approve sides 1" in first["to_decide"]
+    assert first["reason"] == "it passes all gates and there was no champion"
+    assert not run()["changed"]
+    assert moves.run("approve", "sides", "1") == 0
+    assert alias("production") == "1"
+    approved = run()
+    assert (approved["decision"], approved["aliases"]) == ("promoted", ["challenger", "production", "reference"])
+    model(project, GOOD, minimum=more)
+    second = run()
+    assert (second["decision"], alias("production"), alias("next")) == ("waiting", "1", "2")
+    assert second["champion"]["difference"]["mean"] > 0
+    assert moves.run("refuse", "sides", "2", why="not today") == 0
+    refused = run()
+    assert (refused["decision"], refused["changed"]) == ("kept", False)
+    assert "refused by" in refused["reason"] and "(not today)" in refused["reason"]
+    model(project, GOOD, minimum=more.replace("approve", "auto"))  # nor otherwise
+    assert (run()["decision"], alias("production")) == ("kept", "1")
+
+
+@pytest.mark.e2e
+def test_a_version_is_proved_in_a_process_of_its_own_before_it_moves(project: Path) -> None:
+    run()
+    version = connection.client().get_model_version("sides", "1")
+    moving.prove(version)
+    (code,) = (project / "mlartifacts").rglob("onnx_model.py")
+    code.write_text(code.read_text() + "\n# changed\n")
+    model(project, 0.3)
+    connection.client().delete_registered_model_alias("sides", "champion")
+    with pytest.raises(SlipwayError, match=r"models:/sides/1 is not loaded: its files are not those"):
+        moving.promote("sides", "1", why="")
+    assert connection.client().get_registered_model("sides").aliases.get("champion") is None
+    assert [entry.kind for entry in record.read("sides").entries] == ["promoted", "moved outside Slipway"]
+    connection.client().delete_model_version_tag("sides", "1", "slipway.proved")
+    with pytest.raises(SlipwayError, match="its registration was cut short"):
+        moving.promote("sides", "1", why="")
