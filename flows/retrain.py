@@ -38,8 +38,10 @@ def retrain(model: str = "", revision: str = "", force: bool = False) -> list[Ou
     approval; when it goes on, it only carries out the answer.
     """
     runs.claim()
-    if (answer := approval.answered()) is not None:
-        return answer
+    with notify.watching(model) as watched:
+        if (answer := approval.answered()) is not None:
+            state, watched.registered = answer
+            return state
     with (
         notify.watching(model) as watched,
         workspace.entered(model, revision),

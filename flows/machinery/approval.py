@@ -63,10 +63,10 @@ def wait(registered: Mapping[str, Any], evidence: str) -> None:
     suspend_flow_run(wait_for_input=Approval.with_initial_data(description=evidence), timeout=seconds, key=PAUSE)
 
 
-def answered() -> "State[Any] | None":
+def answered() -> "tuple[State[Any], dict[str, Any]] | None":
     """Carry out the answer that this flow run was resumed with; None where it does not come from an approval.
 
-    Raises SlipwayError where it cannot be done, such as when the champion changed meanwhile.
+    Returns how the run ends, and what became of the version, with the keys of build/register.json. Raises SlipwayError where it cannot be done, such as when the champion changed meanwhile.
     """
     if not runs.served():
         return None
@@ -86,7 +86,10 @@ def answered() -> "State[Any] | None":
             done = decide(name, version, why=given.comment, who="somebody in Prefect's page")
     text = record.told(name, done)
     print(text, flush=True)
-    return Completed(name="Approved" if done.kind in record.MOVES else "Refused", message=text)
+    promoted = done.kind in record.MOVES
+    became = {"version": version, "decision": "promoted" if promoted else "kept", "promoted": promoted}
+    became |= {"new_champion": promoted, "reason": text}
+    return Completed(name="Approved" if promoted else "Refused", message=text), became
 
 
 def close(name: str, decided: Mapping[str, str]) -> list[str]:
