@@ -66,7 +66,8 @@ def wait(registered: Mapping[str, Any], evidence: str) -> None:
 def answered() -> "tuple[State[Any], dict[str, Any]] | None":
     """Carry out the answer that this flow run was resumed with; None where it does not come from an approval.
 
-    Returns how the run ends, and what became of the version, with the keys of build/register.json. Raises SlipwayError where it cannot be done, such as when the champion changed meanwhile.
+    Returns how the run ends, and what became of the version, with the keys of build/register.json. Raises SlipwayError
+    where it cannot be done, such as when the champion changed meanwhile.
     """
     if not runs.served():
         return None
