@@ -26,7 +26,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project whose stages are all up to date, in git: its flow only registers."""
     path = tmp_path / "project"
     path.mkdir()
-    (path / ".gitignore").write_text("/build\n/data\n/mlflow.db*\n/mlartifacts\n/.prefect/\n/.dvc/tmp\n/.dvc/cache\n")
+    (path / ".gitignore").write_text("/mlflow.db*\n/mlartifacts\n/.prefect/\n/.dvc/tmp\n/.dvc/cache\n")
     fabricate.project(path, 0.8, text=PARAMS)
     (path / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
     fabricate.store(path)
