@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components import SlipwayError, temporary
@@ -18,6 +19,7 @@ from components.tracking.record import Entry, Record
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
+NO_EXAMPLE = "has no input example, so it cannot be tried; --trust does without"
 PROVED_TAG = "slipway.proved"  # of a version: it was loaded back, and predicted what was evaluated
 
 
@@ -287,10 +289,6 @@ def prove(given: "ModelVersion", *, trust: bool = False) -> None:
 
     It predicts its stored input example in a process of its own; all answers have to be there, and finite.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    from mlflow.models import Model
-
     uri = f"models:/{given.name}/{given.version}"
     if "slipway.model" in given.tags and PROVED_TAG not in given.tags and not trust:
         raise SlipwayError(
@@ -299,19 +297,32 @@ def prove(given: "ModelVersion", *, trust: bool = False) -> None:
         )
     with temporary.folder() as folder:
         place = trusted.fetch(uri, folder / "model", trust=trust)
-        with connection.plainly(f"read the input example of {uri}"):
-            example = Model.load(place).load_input_example(str(place))
-        if example is None or not hasattr(example, "columns"):
-            if trust:
-                return
-            raise SlipwayError(f"{uri} has no input example, so it cannot be tried; --trust does without")
-        path = folder / "example.parquet"
-        pq.write_table(pa.Table.from_pandas(example, preserve_index=False), path)
+        problem = tried(place, folder)
+    if problem and not (trust and problem == NO_EXAMPLE):
+        raise SlipwayError(f"{uri} {problem}")
+
+
+def tried(place: Path, work: Path) -> str:
+    """Say what is wrong with what an MLflow model in a folder predicts for its own input example; empty: nothing."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from mlflow.models import Model
+
+    with connection.plainly(f"read the input example of {place.name}"):
+        example = Model.load(place).load_input_example(str(place))
+    if example is None or not hasattr(example, "columns"):
+        return NO_EXAMPLE
+    path = work / "example.parquet"
+    pq.write_table(pa.Table.from_pandas(example, preserve_index=False), path)
+    try:
         answers = isolated.predict(str(place), path).to_pylist()
-    wrong = [row.get("error") for row in answers if row.get("error")]
-    wrong += [f"it answered {name} {value}" for row in answers for name, value in row.items() if not _finite(value)]
+    except SlipwayError as error:
+        return f"cannot predict its own input example: {str(error).partition(': ')[2]}"
+    wrong = [row["error"] for row in answers if row.get("error")]
+    wrong += [f"{name} is {value}" for row in answers for name, value in row.items() if not _finite(value)]
     if wrong or len(answers) != len(example):
-        raise SlipwayError(f"{uri} does not predict its own input example: {(wrong or ['answers are missing'])[0]}")
+        return f"does not predict its own input example: {(wrong or ['predictions are missing'])[0]}"
+    return ""
 
 
 def _finite(value: Any) -> bool:

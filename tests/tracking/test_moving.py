@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components import SlipwayError, params
+from components import SlipwayError, params, recipes
 from components.tracking import connection, moving, record, registry
 from components.tracking.record import Entry
 from flows import moves
+from tests.tracking.test_side_by_side import saved
 
 NAME = "boats"
 
@@ -432,3 +433,14 @@ def test_two_at_once_cannot_both_win() -> None:
     assert winner in ("2", "3")
     assert f"the champion changed meanwhile: expected version 1, found version {winner}; nothing was moved" in found[0]
     assert [entry.version for entry in record.read(NAME).entries] == ["1", winner]
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("recipe", recipes.names())
+def test_every_kind_of_data_can_be_tried_on_its_input_example(recipe: str, tmp_path: Path) -> None:
+    place, _, _ = saved(tmp_path, recipe)
+    (tmp_path / "work").mkdir()
+    assert moving.tried(place, tmp_path / "work") == ""
+    path = next(place.rglob("model.onnx"))
+    path.write_bytes(b"damaged")
+    assert "cannot predict its own input example" in moving.tried(place, tmp_path / "work")
