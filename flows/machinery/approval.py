@@ -15,7 +15,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput, keyset_from_base_key
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
 from components.tracking import connection, moving, record
@@ -39,10 +39,10 @@ class Approval(RunInput):
 
 
 def wait(registered: Mapping[str, Any], evidence: str) -> None:
-    """Suspend this flow run where its version waits for an approval and a worker started it; else return.
+    """Suspend this flow run where its version waits for an approval and a worker started it.
 
-    `evidence` is Markdown: an artifact, and above the form in Prefect's page. Also ends the suspended runs whose
-    versions wait no more.
+    Returns where it does not wait, or runs at a terminal, without a deployment. Also ends the suspended runs whose
+    versions wait no more. `evidence` is Markdown: an artifact, and above the form in Prefect's page.
     """
     if "waiting" not in registered:
         return
@@ -52,7 +52,7 @@ def wait(registered: Mapping[str, Any], evidence: str) -> None:
         why = "this version waits no more: see `slipway history`"
         over = {number: why for _, number in there if number not in registered["waiting"]}
         close(name, over)
-        if registered["decision"] != "waiting" or not runs.served() or version in {number for _, number in there}:
+        if registered["decision"] != "waiting" or not deployment.id or version in {number for _, number in there}:
             return
         key = f"approval-{''.join(c if c.isalnum() else '-' for c in name.lower())}"
         create_markdown_artifact(evidence, key=key, description=f"{name} version {version} waits for an approval")
@@ -69,7 +69,7 @@ def answered() -> "tuple[State[Any], dict[str, Any]] | None":
     Returns how the run ends, and what became of the version, with the keys of build/register.json. Raises SlipwayError
     where it cannot be done, such as when the champion changed meanwhile.
     """
-    if not runs.served():
+    if not deployment.id:
         return None
     own = UUID(flow_run.id)
     with get_client(sync_client=True) as client:
