@@ -1,7 +1,6 @@
 """A model of one's own in models/, as a user makes it, runs it and adds to it, in one clone."""
 
 import hashlib
-import json
 import random
 import re
 import shutil
@@ -87,8 +86,8 @@ def test_a_run_of_a_revision_changes_nothing_in_the_checkout_and_ends_as_an_expe
         "unchanged"
     }
     version = made.client().get_model_version_by_alias("plants", "challenger")
-    shown = json.loads(made.run("dvc", "exp", "show", "--json").partition("[{")[2].join(["[{", ""]))
-    names = {each["revs"][0]["name"] for row in shown for each in row["experiments"] or []}
+    # it is the experiment of the first run, whose commit is the one before: dvc.lock and params.yaml are the same
+    names = made.run("dvc", "exp", "list", "--all-commits", "--name-only").split()
     assert version.tags["slipway.dvc_experiment"] in names
 
 
