@@ -114,9 +114,9 @@ def _kinds(repo: "Repo", policy: Clean) -> Iterator[Kind]:
         print(f"DVC's cache is outside of this project ({repo.cache.local.path}), and may be others' too: left alone")
     places = [Path(), *(path for path in _places() if path not in gone)]
     found = [path for place in places for path in (place / CHECKPOINTS).glob("*")]
-    yield _files("checkpoints of trainings", _older(found, seconds))
+    yield _files("checkpoints of trainings", _older(found, max(seconds, DAY)))
     yield from _flow_runs(policy.keep_runs, seconds)
-    yield _files("logs", _older(logs.FOLDER.glob("*.log*"), seconds))
+    yield _files("logs", _older(logs.FOLDER.glob("*.log*"), max(seconds, DAY)))
     yield _files("temporary files", list(temporary.leftovers(Path(tempfile.gettempdir()))))
     yield from _databases()
 
