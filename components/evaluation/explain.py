@@ -15,9 +15,12 @@ from components.recipes import Arrays, Input, Recipe, State, part
 from components.streams import stream
 
 Ask = Callable[[Arrays], np.ndarray]  # encoded examples -> the model's outputs
+Places = dict[str, list[tuple[str, int]]]  # the name of a column -> the inputs it stands in, and where
 PERMUTATIONS = 5  # permutations of a column
 MAX_EVALUATED = 100_000  # examples that the permutations of all columns ask of the model, as far as ...
-MIN_PER_PERMUTATION = 200  # ... there are this many a permutation
+MIN_PER_PERMUTATION = 200  # ... there are this many a permutation; of more columns than that allows, some are left out
+SCREENED = 8  # examples in which each column of so many is shuffled, to find those that move the outputs most
+SCREENED_AT_ONCE = 1000  # examples asked at a time for that
 PATCH_POSITIONS = 13  # of the patch along a side of an image; 7 on one larger than SMALL_IMAGE_SIDE
 SMALL_IMAGE_SIDE = 64
 MAX_TOKEN_GROUPS = 128  # of a text that are left out one after the other; a longer one loses several tokens at a time
@@ -32,9 +35,10 @@ def importance(
     By how much worse the main metric gets, in its own units, when a column's values are shuffled among the
     examples (Breiman 2001, Random Forests, section 10): mean and standard deviation of five permutations. A
     column that stands in several inputs under the same name is permuted in all of them alike. At most
-    MAX_EVALUATED predictions in total, but at least MIN_PER_PERMUTATION per permutation.
+    MAX_EVALUATED predictions in total, at least MIN_PER_PERMUTATION per permutation: of more columns than that allows
+    (100), those that move the outputs most, for a prediction costs the more, the more columns there are.
     """
-    columns: dict[str, list[tuple[str, int]]] = {}
+    columns: Places = {}
     for key, entry in inputs.items():
         for index, name in enumerate(entry.names if entry.kind in NAMED_KINDS else ()):
             columns.setdefault(name, []).append((key, index))
@@ -45,6 +49,10 @@ def importance(
     rows = np.sort(random.permutation(n)[: max(MIN_PER_PERMUTATION, MAX_EVALUATED // (PERMUTATIONS * len(columns)))])
     metric = metrics.main(examples.target, examples.costs)
     some = {key: np.asarray(array[rows]) for key, array in arrays.items()}
+    most = MAX_EVALUATED // (PERMUTATIONS * MIN_PER_PERMUTATION)
+    if len(columns) > most:
+        columns = _moving(ask, some, columns, examples, most, stream(seed, "columns that move the outputs"))
+        print(f"importance: of the {most:,} columns that move the outputs most", flush=True)
     changed = {key: array.copy() for key, array in some.items()}  # once: a column is changed in it, and put back
     base = examples.take(rows)
     value = metrics.measure(base, ranked=False)[0][metric][0]
@@ -68,6 +76,30 @@ def importance(
             }
         )
     return sorted(found, key=lambda row: (-row["importance"], row["column"]))
+
+
+def _moving(
+    ask: Ask, some: Arrays, columns: Places, examples: Examples, most: int, random: np.random.Generator
+) -> Places:
+    """Choose the `most` columns that move the outputs most when they get values of other examples; in their order."""
+    n = len(next(iter(some.values())))
+    first = min(SCREENED, n)
+    before = ask({key: array[:first] for key, array in some.items()})
+    # numbers are told in their own spread, probabilities are of one kind
+    unit = 1.0 if examples.target.classes else np.maximum(examples.outputs.std(axis=0), np.finfo(np.float32).tiny)
+    names, moved = list(columns), np.zeros(len(columns))
+    at_once = max(1, SCREENED_AT_ONCE // first)
+    for start in range(0, len(names), at_once):
+        part = names[start : start + at_once]
+        changed = {key: np.concatenate([array[:first]] * len(part)) for key, array in some.items()}
+        for at, name in enumerate(part):
+            others = random.permutation(n)[:first]
+            for key, index in columns[name]:
+                changed[key][at * first : (at + 1) * first, ..., index] = some[key][others, ..., index]
+        apart = np.abs(ask(changed) - np.tile(before, (len(part), 1))) / unit
+        moved[start : start + len(part)] = apart.reshape(len(part), -1).mean(axis=1)
+    kept = np.sort(np.argsort(-moved, kind="stable")[:most])
+    return {names[at]: columns[names[at]] for at in kept}
 
 
 def chosen(examples: Examples, most: int) -> np.ndarray:

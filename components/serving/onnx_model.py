@@ -102,8 +102,9 @@ def predict(model: Model, table: pa.Table) -> pa.Table:
     the others get theirs. Columns that the recipe only keeps (see recipes.asked) count as missing values.
     Raises SlipwayError where another column is missing.
     """
-    columns, asked = model.recipe.columns(model.params), recipes.asked(model.recipe, model.params).names
-    missing = [name for name in asked if name not in table.column_names]
+    columns, has = model.recipe.columns(model.params), dict.fromkeys(table.column_names)  # thousands, maybe: no search
+    asked = dict.fromkeys(recipes.asked(model.recipe, model.params).names)
+    missing = [name for name in asked if name not in has]
     if missing:
         raise SlipwayError(f"column {', '.join(missing)} is missing; the model needs {', '.join(asked)}")
     nothing = pa.nulls(len(table))
@@ -181,11 +182,8 @@ class Pyfunc:
     def _answers(self, frame: "pandas.DataFrame") -> pa.Table:
         typed, problems = loose.taken(frame, recipes.asked(self.model.recipe, self.model.params))
         table = pa.Table.from_pandas(frame.drop(columns=list(typed)), preserve_index=False)
-        if not table.num_columns:  # else it would have no rows
-            table = pa.table(typed)
-        else:
-            for name, column in typed.items():
-                table = table.append_column(name, column)
+        if typed:  # all at once; a table of no columns would have no rows
+            table = pa.table([*table.columns, *typed.values()], names=[*table.column_names, *typed])
         answers = predict(self.model, table)
         if not problems:
             return answers

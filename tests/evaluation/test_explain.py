@@ -97,11 +97,28 @@ def test_how_often_the_model_is_asked_is_bounded(monkeypatch: pytest.MonkeyPatch
     asked.clear()
     explain.importance(ask, arrays, {"x": Input("numbers", tuple("abcd"))}, examples, 1)
     assert sum(asked) == 10_000
+
+
+def test_of_thousands_of_columns_those_that_move_the_outputs_are_shuffled(capsys: pytest.CaptureFixture[str]) -> None:
+    """The model is asked hardly more often than of a hundred, for each prediction of so many costs more."""
+    n, names = 300, tuple(f"x{at}" for at in range(1200))
+    arrays = {"x": np.random.default_rng(1).normal(size=(n, len(names))).astype(np.float32)}
+    asked = []
+
+    def ask(given: Arrays) -> np.ndarray:
+        asked.append(len(given["x"]))
+        yes = (given["x"][:, 1100] * given["x"][:, 7] > 0) | (given["x"][:, 500] > 2)
+        return np.stack([1 - yes, yes], axis=1).astype(np.float32)
+
+    outputs = ask(arrays)
     asked.clear()
-    explain.importance(
-        ask, {"x": np.zeros((5000, 400), np.float32)}, {"x": Input("numbers", tuple(map(str, range(400))))}, examples, 1
-    )
-    assert set(asked) == {explain.MIN_PER_PERMUTATION}
+    examples = Examples(outputs.argmax(axis=1), outputs, TWO)
+    found = explain.importance(ask, arrays, {"x": Input("numbers", names)}, examples, 1)
+    most = explain.MAX_EVALUATED // (explain.PERMUTATIONS * explain.MIN_PER_PERMUTATION)
+    assert len(found) == most == 100
+    assert {row["column"] for row in found[:2]} == {"x7", "x1100"}
+    assert sum(asked) == explain.SCREENED * (1 + len(names)) + explain.MAX_EVALUATED
+    assert "importance: of the 100 columns that move the outputs most" in capsys.readouterr().out
 
 
 def test_examples_are_the_worst_ones_and_as_many_good_ones() -> None:

@@ -9,14 +9,16 @@ import pyarrow as pa
 
 from components import recipes
 from components.data import csv_reader, dataset
+from components.serving import onnx_model
 from components.stages import validate
+from tests import fabricate
 from tests.conftest import Make, write_dataset
 
 FEW, MANY = 200, 1600
 
 
 def wide(make: Make, columns: int) -> Callable[[], object]:
-    """Return what reads a dataset of so many columns, derives its facts, and reads a CSV of it."""
+    """Return what reads a dataset of so many columns, derives its facts, reads a CSV of it, and predicts."""
     names = [f"x{at}" for at in range(columns)]
     settings = make("tabular", 2)
     task = type(settings.task).model_validate({"numeric": names, "labels": ["a", "b"]})
@@ -26,9 +28,14 @@ def wide(make: Make, columns: int) -> Callable[[], object]:
     lines = [",".join([*names, "label"]), *(",".join(["1.5"] * columns + [label]) for label in "ab" * 5)]
     file = Path(f"{columns}.csv")
     file.write_text("\n".join(lines))
-    schema = recipes.schema(recipes.load("tabular"), settings.task)
+    recipe = recipes.load("tabular")
+    schema = recipes.schema(recipe, settings.task)
+    state = recipe.fit([table.set_column(0, "x0", pa.array([None, *range(9)], pa.float64()))], settings.task)
+    fabricate.table_model(Path(f"model {columns}"), settings, state)
+    model = onnx_model.load(Path(f"model {columns}"))
 
     def work() -> None:
+        assert len(onnx_model.predict(model, table)) == 10
         (chunk,) = dataset.chunks(Path("data"), schema)
         validate._facts("tabular", settings.task, chunk)
         for block in csv_reader.blocks(file, csv_reader.Reading()):

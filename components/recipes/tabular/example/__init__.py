@@ -50,7 +50,7 @@ class Params(BaseModel):
         names = columns(self).names
         if not names:
             raise ValueError("no columns: list some under numeric, categorical, boolean or dates")
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        if twice := sorted(name for name, count in Counter(names).items() if count > 1):
             raise ValueError(f"named twice: {', '.join(twice)}")
         if taken := sorted(set(FACTS) & set(names)):
             raise ValueError(f"a column cannot be named {taken[0]}: a fact has that name; rename it")
