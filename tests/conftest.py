@@ -21,6 +21,9 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 for _name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PREFECT_API_URL", "DVC_EXP_NAME", "DVC_ROOT"):
     os.environ.pop(_name, None)
 
+# The workers share the cores: OpenMP's threads, which spin while they wait for each other, took ten times the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 settings.register_profile("project", deadline=None)  # the machines that run this are noisy
 settings.load_profile("project")
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
@@ -144,19 +145,32 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """Images that are broken in all these ways, checked at once; the first of them in row 7."""
+    case = Case(tmp_path_factory.mktemp("broken"), "images", max_bad_fraction=0.1)
+    for row, (values, _) in enumerate(BROKEN.values(), 7):
+        case.change("b.parquet", row, **values)
+    case.run()
+    return case
+
+
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_bad_picture_is_set_aside_with_its_reason(name: str, images: Case) -> None:
-    values, reasons = BROKEN[name]
-    images.change("b.parquet", 7, **values)
-    images.run()
-    assert images.quarantine == {("b.parquet", 7): reasons}
-    assert images.summary["passed"] is True
-    assert images.summary["set_aside"] == 1
-    assert images.summary["bad_fraction"] == 1 / ROWS
-    assert images.summary["reasons"] == dict.fromkeys(reasons.split("; "), 1)
-    kept = pq.read_table(images.out / "quarantine.parquet").to_pylist()[0]
-    written = images.tables["b.parquet"].to_pylist()[7]
+def test_a_bad_picture_is_set_aside_with_its_reason(name: str, broken: Case) -> None:
+    row = 7 + list(BROKEN).index(name)
+    assert broken.quarantine["b.parquet", row] == BROKEN[name][1]
+    kept = next(kept for kept in pq.read_table(broken.out / "quarantine.parquet").to_pylist() if kept["row"] == row)
+    written = broken.tables["b.parquet"].to_pylist()[row]
     assert {key: kept[key] for key in written} == written
+
+
+def test_what_is_set_aside_is_counted_and_nothing_else_is(broken: Case) -> None:
+    assert set(broken.quarantine) == {("b.parquet", 7 + at) for at in range(len(BROKEN))}
+    assert broken.summary["passed"] is True
+    assert broken.summary["set_aside"] == len(BROKEN)
+    assert broken.summary["bad_fraction"] == len(BROKEN) / ROWS
+    counted = Counter(reason for _, reasons in BROKEN.values() for reason in reasons.split("; "))
+    assert broken.summary["reasons"] == counted
 
 
 def test_wrong_and_missing_ids_and_an_unknown_split(images: Case) -> None:
@@ -542,13 +556,13 @@ def test_rows_that_a_table_repeats_pass_and_a_file_that_lies_there_twice_does_no
     assert read_json(Path("build/summary.json"))["reasons"] == {"copy of an earlier example": 650}
 
 
-@pytest.mark.parametrize("name", ["0" * 32 + "-1", "0" * 32 + "-02", "0" * 32 + "-x", "0" * 33, "0" * 31])
-def test_an_id_that_is_no_hash_and_number_does_not_match(tmp_path: Path, name: str) -> None:
-    case = Case(tmp_path, "tabular")
-    real = case.tables["a.parquet"]["id"][0].as_py()
-    case.change("a.parquet", 0, again=False, id=name.replace("0" * 32, real))
-    case.run()
-    assert read_json(case.out / "summary.json")["reasons"] == {"id is not the hash of the content": 1}
+def test_an_id_that_is_no_hash_and_number_does_not_match(tabular: Case) -> None:
+    names = ["0" * 32 + "-1", "0" * 32 + "-02", "0" * 32 + "-x", "0" * 33, "0" * 31]
+    for row, name in enumerate(names):
+        real = tabular.tables["a.parquet"]["id"][row].as_py()
+        tabular.change("a.parquet", row, again=False, id=name.replace("0" * 32, real))
+    tabular.run()
+    assert tabular.quarantine == {("a.parquet", row): "id is not the hash of the content" for row in range(len(names))}
 
 
 def test_a_condition_on_rows_sets_aside_the_right_ones_in_every_part(
