@@ -65,7 +65,7 @@ def test_the_projects_own_params_load_and_short_sections_are_written_out() -> No
         ("name: a\nrecipe: images\ntrain: {epochs: 0}", "train.epochs: input should be greater than or equal to 1"),
         (
             "name: a\nrecipe: images\nimages: {labels: [0, 1]}",
-            "images.labels.0: input should be a valid string (got 0)",
+            "images.labels.0: expected text, but without quotes YAML reads 0 as a number: write '0'",
         ),
         (
             "name: a\nrecipe: images\ntrain: {schedule: {name: cosine, flor: 0.1}}",

@@ -1,18 +1,22 @@
 """params.yaml with other settings in it: comments kept, checked, and every change in words."""
 
 import io
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ruamel.yaml import YAML
 
 from components import SlipwayError
 from components.files import replacing
 from components.params.reading import check
+from components.recipes import networks
 
 GATES = ("minimum", "maximum")  # of `register`
 NULL = "tag:yaml.org,2002:null"  # written out, as it was
 MAX_SHOWN = 20  # of a list that changes
+# Text that tools which read YAML 1.1 take for a boolean, nothing, or a number in base 60: written in quotes.
+WORDS = re.compile(r"(?i)yes|no|on|off|true|false|null|~|[-+]?\d+(:[0-5]?\d)+(\.\d*)?")
 WHOLE = (*GATES, "network", "by", "reading")  # what is replaced as a whole
 
 
@@ -25,8 +29,12 @@ def merged(path: Path, settings: dict[str, Any], *, grow: bool) -> tuple[str, li
     yaml.preserve_quotes = True
     yaml.width = 110
     yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL, "null"))
+    yaml.representer.add_representer(str, _text)
     content = (yaml.load(path) if path.exists() else None) or {}
+    before = content.get("recipe")
     changed = _merge(content, settings, grow=grow)
+    if content.get("recipe") != before:
+        _describe_network(content)
     text = io.StringIO()
     yaml.dump(content, text)
     if changed:
@@ -38,6 +46,22 @@ def merged(path: Path, settings: dict[str, Any], *, grow: bool) -> tuple[str, li
                 "change it to a value that fits, and ingest again"
             ) from None
     return text.getvalue(), changed
+
+
+def _text(dumper: Any, text: str) -> Any:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if WORDS.fullmatch(text) else None)
+
+
+def _describe_network(content: Any) -> None:
+    """Let the comment behind network.model list the models of the recipe that there is now; no comment stays none."""
+    network, recipe = content.get("network"), content["recipe"]
+    token = ((getattr(network, "ca", None) and network.ca.items.get("model")) or [None] * 3)[2]
+    field = networks.load(recipe).Network.model_fields.get("model")
+    if token is None or field is None:
+        return
+    *most, last = map(str, get_args(field.annotation) or (field.default,))
+    names = f"{', '.join(most)} or {last}" if most else last
+    token.value = f"# {names}: docs/recipes/{recipe}.md\n{token.value.partition(chr(10))[2]}"
 
 
 def put(path: Path, content: bytes | None) -> None:

@@ -114,6 +114,10 @@ def _explain(path: Path, model: type[BaseModel], prefix: str, detail: dict[str, 
     if detail["type"] == "union_tag_invalid":
         tag = detail["ctx"]["tag"]
         return f"{where}: no {keys[-1]} {tag!r}; {nearest(tag, there)}"
+    if detail["type"] == "string_type" and not isinstance(detail["input"], list | dict):
+        value = detail["input"]
+        kind, written = _as_yaml(value)
+        return f"{where}: expected text, but without quotes YAML reads {written} as {kind}: write '{written}'"
     if detail["type"] != "extra_forbidden":
         of_several = detail["type"] == "value_error" and isinstance(detail["input"], dict)  # our own check of a section
         got = "" if detail["type"] == "missing" or of_several else f" (got {detail['input']!r})"
@@ -129,6 +133,15 @@ def _explain(path: Path, model: type[BaseModel], prefix: str, detail: dict[str, 
     if section is Params:
         known += recipes.names()
     return f"{where}: unknown key; {nearest(last, known, key.removesuffix(last))}"
+
+
+def _as_yaml(value: Any) -> tuple[str, str]:
+    """Say what YAML took a scalar for, and how it may have been written."""
+    if value is None:
+        return "nothing", "null"
+    if isinstance(value, bool):
+        return "a boolean", str(value).lower()
+    return ("a number" if isinstance(value, int | float) else "a date"), str(value)
 
 
 def _follow(model: type[BaseModel], place: Iterable[Any]) -> tuple[list[str], dict[str, type[BaseModel]]]:
