@@ -98,6 +98,8 @@ def _model(registered: dict[str, Any]) -> list[Block]:
     aliases = ", ".join(registered["aliases"]) or "no alias"
     version = f"{registered['name']} version {registered['version']}"
     parts: list[Block] = [table]
+    if why := champion.get("unlike"):
+        parts.append(f"of the champion (version {champion['version']}) only what was compared is shown: {why}")
     for title, rival in (("the champion", champion), ("the best version so far", registered["reference"] or {})):
         if apart := rival.get("difference"):
             sign = -1 if apart["mean"] < 0 else 1
