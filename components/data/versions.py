@@ -1,5 +1,6 @@
 """The versions of a folder that DVC keeps: what it does not keep, no command of ours removes."""
 
+import json
 import logging
 import os
 import time
@@ -102,6 +103,20 @@ def recorded(data: Path) -> str:
         return str(out["md5"])
     except (OSError, YAMLError, KeyError, TypeError, ValueError):
         return ""
+
+
+def kept(digest: str) -> list[Path]:
+    """Return the Parquet files of a version of a folder in DVC's cache; none where it is not there as a whole."""
+    from dvc.exceptions import NotDvcRepoError
+
+    try:
+        with _repo() as repo:
+            cache = repo.cache.local
+            listed = json.loads(Path(cache.oid_to_path(digest)).read_bytes())
+            found = [Path(cache.oid_to_path(str(entry["md5"]))) for entry in listed]
+            return found if all(path.exists() for path in found) else []
+    except (NotDvcRepoError, OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def record(data: Path, to_commit: str = "") -> None:

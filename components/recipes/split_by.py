@@ -4,7 +4,7 @@ import re
 import shlex
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components import SlipwayError
-from components.data import csv_reader, csv_values, dataset
+from components.data import csv_dates, csv_reader, csv_values, dataset
 from components.files import printable
 
 MAX_ROWS = 10_000  # first rows in which a group is looked for
+SIDES = frozenset(("train", "validation", "test"))
 MIN_GROUPS = 10  # different values; fewer are categories
 MIN_SHARED = 0.2  # of the rows have their value in common with another
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -68,9 +69,12 @@ class SplitBy:
         try:
             return csv_values.cast(column, self.kind, how, self.form)
         except (ValueError, pa.ArrowException) as error:
+            first = column.drop_null()[:100].cast(pa.string()).combine_chunks()
+            looks = csv_dates.forms(first) or ["%d.%m.%Y"]
+            options = " or ".join(f"--split-by {shlex.quote(f'time={self.column}={form}')}" for form in looks)
             raise SlipwayError(
                 f"{where}: column {self.column}: {str(error).splitlines()[0]}; say how its dates are written, such as "
-                f"--split-by {shlex.quote(f'time={self.column}=%d.%m.%Y')}"
+                f"{options}"
             ) from None
 
     def _kind(self, column: pa.ChunkedArray, missing: Container[str]) -> pa.DataType:
@@ -145,6 +149,31 @@ def must_agree(own: SplitBy | None, columns: Iterable[str], by: str | dict[str, 
         if own.column not in schema.names:
             raise SlipwayError(f"{file}: column {own.column} is missing (there are: {', '.join(schema.names)})")
         own.kind = schema.field(own.column).type
+
+
+def divisible(tables: Iterable[pa.Table], own: SplitBy, name: str) -> Iterator[pa.Table]:
+    """Pass on the tables of a new dataset; SlipwayError after them where they have too few groups, or times, to split.
+
+    A row without a group is one by itself; an official split needs none.
+    """
+    values: set[Any] = set()
+    alone, official = 0, set[str]()
+    for table in tables:
+        column = table[own.column]
+        if len(values) < len(SIDES):
+            values.update(column.drop_null().unique().to_pylist())
+        alone += column.null_count if own.by == "group" else 0
+        if "split" in table.column_names:
+            official.update(table["split"].drop_null().unique().to_pylist())
+        yield table
+    free = SIDES - (official if "validation" in official else official - {"train"})  # a share of train becomes it
+    if len(values) + alone < len(free) > 1:
+        shown = f", {next(iter(values))!s}" if len(values) == 1 else ""
+        what = ("group" if own.by == "group" else "time") + "s" * (len(values) != 1)
+        raise SlipwayError(
+            f"{name}: --split-by {own.by}={own.column}: column {own.column} has only {len(values)} {what}{shown}; "
+            f"{' and '.join(sorted(free))} need one each: name another column, or leave out --split-by"
+        )
 
 
 class Pattern:

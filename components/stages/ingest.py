@@ -31,7 +31,7 @@ def arguments(stages: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     """Add `ingest SOURCE ...` to the command line."""
     text = "make a dataset from a source, or add to the existing one; version it with DVC"
     ingest = stages.add_parser("ingest", help=text, description=text)
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument(
         "--data", type=Path, default=Path("data"), metavar="FOLDER", help="folder of the dataset (default: data)"
     )
@@ -53,10 +53,39 @@ def sources(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) ->
     )
     text += "tables and of files of texts; drop copies of images, recordings, windows and text files)"
     common.add_argument("--copies", choices=["keep", "drop"], help=text)
-    listed = parser.add_subparsers(dest="source", metavar="SOURCE", required=True)
+    listed = parser.add_subparsers(dest="source", metavar="SOURCE", required=True, parser_class=_Parser)
 
     for name, command in commands().items():
         command.arguments(listed.add_parser(name, help=command.text, description=command.text, parents=[common]))
+
+
+class _Once(argparse.Action):
+    """Take an option's value; an option that is given twice is an error, where argparse would take the last one."""
+
+    _seen: argparse.Namespace | None = None
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse calls it
+        namespace: argparse.Namespace,
+        values: Any,
+        option: str | None = None,
+    ) -> None:
+        """Set the value."""
+        if option and self._seen is namespace:
+            before = getattr(namespace, self.dest)
+            raise argparse.ArgumentError(self, f"is given twice ({before} and {values}); give it once")
+        self._seen = namespace
+        setattr(namespace, self.dest, values)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose options, but for those that are repeatable, are given once."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        for name in (None, "store"):
+            self.register("action", name, _Once)
 
 
 def run(
@@ -87,6 +116,7 @@ def run(
             versions.replaceable(data)
         folder.must_lie_outside(data, options.values())
         found = _found(source, current if old else None, options)
+        given = name is not None
         name = slug(name) if name else folder.free(data, found.name) if old else found.name
         spell = _spelled(found, current, old=old)
         columns = _columns(found, current if old else None)
@@ -95,14 +125,17 @@ def run(
             _same_clock(current.task, found.settings)
             splitting.must_agree(found.split_by, columns.names, current.split.by, dataset.files(data)[0])
         kept = splitting.apart(found.split_by, columns.names)
-        if not old:
-            namesake.must_differ(current.name if current and keep_params else name, found)
+        there = None if old else namesake.must_differ(current.name if current and keep_params else name, found)
         settings, inherited = _settings(found, None if old else name, columns, current)
         settle = partial(changes.merged, params, {} if keep_params else settings, grow=old)
         settle()  # what does not fit stops us before the data is read
         known = _known(data if old else None, columns, kept, keep=(copies or found.copies) == "keep")
         before = versions.recorded(data) if not old else ""
         tables = _new(found, columns, known, kept, spell)
+        if there is not None and not given and not keep_params:
+            tables = namesake.akin(tables, there, columns)
+        if not old and found.split_by is not None:
+            tables = splitting.divisible(tables, found.split_by, found.name)
         with ExitStack() as undo:
             with folder.added(data) if old else folder.replaced(data) as aside:
                 pieces = dataset.write(tables, aside, name)

@@ -3,12 +3,17 @@
 import os
 import re
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from components import SlipwayError
+from components.data import versions
 from components.masking import mask
 from components.params import new_dataset
 from components.recipes.source import Source
@@ -26,24 +31,59 @@ class Namesake:
     version: str  # the champion, else the latest
     recipe: str
     params: dict[str, Any]  # of the recipe's section
+    data: str  # the digest of what it was trained on; empty where it does not say
 
 
-def must_differ(name: str, source: Source) -> None:
+def must_differ(name: str, source: Source) -> Namesake | None:
     """Raise SlipwayError where a registered model of that name predicts something else than a new dataset has.
 
-    Prints of one that does not that it is there, and why the registry could not be asked.
+    Returns one that does not, and prints that it is there, or why the registry could not be asked.
     """
     try:
         there = find(name)
     except SlipwayError as error:
         print(f"the registry was not asked for a model {name!r} of another problem: {error}")
-        return
+        return None
     if there is None:
-        return
+        return None
     model = f"the registered model {name} (version {there.version})"
     if difference := new_dataset.differs(source, there.recipe, there.params):
         raise SlipwayError(f"{model} predicts something else ({difference}): choose another name with --name")
     print(f"{model} is of the same columns and labels, and gets its next version; for another problem, use --name")
+    return there
+
+
+def akin(tables: Iterator[pa.Table], there: Namesake, columns: pa.Schema) -> Iterator[pa.Table]:
+    """Pass on the tables of a new dataset that took its name from a file; SlipwayError after them where none is akin.
+
+    That is, where the registered model of the name was trained on the same columns, and on none of these examples: a
+    file of that name may well be of another problem. Nothing is asked where its data is not in DVC's cache.
+    """
+    old = _examples(there, columns)
+    common = not old
+    for table in tables:
+        common = common or not old.isdisjoint(_keys(table))
+        yield table
+    if not common:
+        raise SlipwayError(
+            f"the registered model {there.name} (version {there.version}) was trained on none of these examples, so "
+            f"they may be of another problem: choose another name with --name, or, if it is the same problem, --name "
+            f"{there.name}"
+        )
+
+
+def _examples(there: Namesake, columns: pa.Schema) -> set[tuple[str, str]]:
+    """Return id and label of the examples that a version was trained on; none where they are of other columns."""
+    found: set[tuple[str, str]] = set()
+    for path in versions.kept(there.data) if there.data else ():
+        if not set(columns.names) <= set(pq.read_schema(path).names):
+            return set()
+        found.update(_keys(pq.read_table(path, columns=["id", "label"])))
+    return found
+
+
+def _keys(table: pa.Table) -> Iterator[tuple[str, str]]:
+    return zip(table["id"].to_pylist(), map(str, table["label"].to_pylist()), strict=True)
 
 
 def find(name: str) -> Namesake | None:
@@ -66,7 +106,8 @@ def find(name: str) -> Namesake | None:
     about = connection.about(f"models:/{name}/{version.version}")
     if not isinstance(about.get("params"), dict):
         return None
-    return Namesake(name, str(version.version), str(about.get("recipe")), about["params"])
+    data = version.tags.get("slipway.data", "")
+    return Namesake(name, str(version.version), str(about.get("recipe")), about["params"], data)
 
 
 def _is_there(store: str) -> bool:

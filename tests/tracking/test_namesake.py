@@ -11,6 +11,7 @@ from mlflow.models import Model
 
 from components import SlipwayError, params
 from components.__main__ import main
+from components.data import versions
 from components.tracking import namesake
 
 TABLE = "x,z,y\n" + "".join(f"{n},{n % 3},{'no' if n % 2 else 'yes'}\n" for n in range(12))
@@ -74,6 +75,34 @@ def test_three_problems_of_one_file_name_do_not_share_a_model(
     assert ingest(TABLE.replace("x,z", "p,q"), "--name", "other") == 0
     assert params.load().name == "other"
     assert ingest(TABLE.replace("x,z", "p,q"), "--keep-params") == 0  # other is free, and stays the name
+
+
+def test_a_problem_of_the_same_columns_and_none_of_the_examples_has_to_be_named(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ingest() == 0
+    version = register("train", "tabular", params.load().task.model_dump(mode="json"), "champion")
+    client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
+    client.set_model_version_tag("train", version, "slipway.data", versions.recorded(Path("data")))
+    before = contents()
+    opposite = TABLE.replace("yes", "-").replace("no", "yes").replace("-", "no")
+    others = "x,z,y\n" + "".join(f"{n}.5,{n},{'no' if n % 3 else 'yes'}\n" for n in range(12))
+    capsys.readouterr()
+    for text in (opposite, others):
+        assert ingest(text) == 1
+        said = capsys.readouterr().err
+        assert "the registered model train (version 1) was trained on none of these examples, so they may be of" in said
+        assert "--name, or, if it is the same problem, --name train" in said
+        assert contents() == before
+    assert ingest(TABLE, "--name", "mine") == 0  # data/ need not be what the model was trained on
+    assert ingest(others) == 1
+    assert ingest(TABLE + "99,9,yes\n") == 0  # more rows of the same
+    assert ingest(others, "--name", "train") == 0
+    assert params.load().name == "train"
+
+
+def contents() -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in (Path("params.yaml"), *sorted(Path("data").iterdir()))}
 
 
 def test_the_champion_counts_and_without_one_the_latest_version(project: Path) -> None:
