@@ -27,8 +27,11 @@ UNITS = re.compile(
     "[mkt]?g|t|lbs?|oz|[mck]?m[²2³3]?|mi|ft|in|yd|[mc]?l|L|ms|s(ec)?|min|h(rs?|ours?)?|days?|weeks?|months?|years?|°[CF]|"
     "[kM]Wh?|[kMG]?Hz|[kKMGT]B|[hk]Pa|bar|psi|km/h|mph|m/s|kcal|kJ|ha|bpm|mmHg|[kKM%‰]"
 )
+HINT = "\x1f"  # between a value and why it cannot be read: serving.worker makes an error of its row of them
 EXACT = 2**53  # whole numbers beyond it are not exact in float64
 LONG = r"^[+-]?\d{16,}$"
+WHOLE_NUMBER = r"^[+-]?(?P<digits>\d+)$"
+GROUPED = r"^[+-]?([1-9]\d{0,2}(\.\d{3})+|\d{1,3})$"  # 23.456 and 760: thousands with a point, or fractions
 Marks = tuple[str, str]  # decimal and thousands
 Unit = tuple[str, str]  # before and after the number
 
@@ -109,6 +112,8 @@ class Written:
     first: dict[Unit, tuple[int, str]] = field(default_factory=dict)  # row and text of the first with that unit
     odd: dict[Marks, tuple[int, str]] = field(default_factory=dict)  # of the first that does not fit
     marked: str | None = None  # the first that is not plain: what is told
+    short: int = 0  # of them whole numbers of at most three digits
+    long: int = 0  # and of more, without thousands separators
 
 
 def look(tables: Iterable[pa.Table], pairs: list[Marks]) -> dict[str, Written]:
@@ -146,6 +151,9 @@ def _add(written: Written, column: pa.ChunkedArray, pairs: list[Marks], start: i
         written.fits[pair] += pc.sum(counts.filter(fits)).as_py() or 0
         if pair not in written.odd and not pc.all(fits).as_py():
             written.odd[pair] = first(pc.invert(fits))
+    digits = pc.fill_null(pc.utf8_length(pc.struct_field(pc.extract_regex(values, WHOLE_NUMBER), "digits")), 0)
+    written.short += pc.sum(counts.filter(pc.and_(pc.greater(digits, 0), pc.less_equal(digits, 3)))).as_py() or 0
+    written.long += pc.sum(counts.filter(pc.greater(digits, 3))).as_py() or 0
     if written.marked is None:
         plain = pc.match_substring_regex(values, f"^[+-]?(?:{core('.', '')})$")
         written.marked = None if pc.all(plain).as_py() is not False else values.filter(pc.invert(plain))[0].as_py()
@@ -181,9 +189,9 @@ def exact(column: pa.ChunkedArray) -> None:
 
 
 def spelled(column: pa.ChunkedArray, own: Style) -> pa.ChunkedArray:
-    """Write the numbers of a column plainly, as Python reads them; what is not one of this style says so."""
+    """Write the numbers of a column plainly, as Python reads them; what is none of this style says so, behind HINT."""
     digits = _digits(column, own)
-    unit = f" (a number written as {own} is expected)" if own != Style() else ""
+    unit = f"{HINT}is not a number written as {own}" if own != Style() else ""
     return pc.coalesce(digits, pc.binary_join_element_wise(column, unit, "") if unit else column)
 
 
@@ -209,19 +217,22 @@ def _digits(column: pa.ChunkedArray, own: Style) -> pa.ChunkedArray:
     return pc.if_else(good, pc.binary_join_element_wise(negative, digits, ""), pa.scalar(None, pa.string()))
 
 
-def chosen(written: Written, pairs: list[Marks], *, point: bool, comma: bool) -> Marks | None:
+def chosen(written: Written, pairs: list[Marks], *, point: bool, comma: bool, assumed: bool = False) -> Marks | None:
     """Return the marks that all values of a column are written with; None where no pair, or more than one, may be.
 
     1,234 is a number of four digits, or a fraction. `point` and `comma` say what the file's other columns have between
-    whole and fraction.
+    whole and fraction; `assumed`: `point` is so only because the file is separated by commas.
     """
     fit = [pair for pair in pairs if written.fits[pair] == written.count]
     if (".", "") in fit:
-        grouped = (",", ".") in fit and (
-            ",",
-            "",
-        ) not in fit  # 1.234: in a file of commas, or of money, it may be either
-        return None if grouped and (comma or any(map(_is_money, written.units))) else (".", "")
+        if not ((",", ".") in fit and (",", "") not in fit):
+            return ".", ""
+        # 1.234: in a file of decimal commas it is a thousand; of money it may be either, and so it may beside 760, for
+        # a fraction has no zeros at its end
+        if comma:
+            return None if point else (",", ".")
+        beside = written.short > 0 and not written.long and (assumed or not point)
+        return None if beside or any(map(_is_money, written.units)) else (".", "")
     if (",", "") in fit and (".", ",") in fit:
         return (".", ",") if point and not comma else (",", "") if comma and not point else None
     return fit[0] if fit else None

@@ -18,6 +18,16 @@ MISSING_WORDS = (
 )
 # Signs of it only where all other values are numbers, dates or booleans; among words they are values.
 AMONG_NUMBERS = ("-", "--", "---", "\u2013", "\u2014", ".", "..", "...", "?", "na", "n.a.", "N.A.")
+# Words that are values, but may well mean a missing one: told where they are categories.
+MAY_BE_MISSING = tuple(
+    spelling
+    for word in (
+        *("none", "unknown", "missing", "undefined", "unspecified", "not specified", "not available", "not applicable"),
+        *("not known", "no data", "no answer", "empty", "blank", "n.d.", "tbd", "unbekannt"),
+    )
+    for spelling in dict.fromkeys((word, word.capitalize(), word.upper(), word.title()))
+    if spelling not in (*MISSING_WORDS, *AMONG_NUMBERS)
+)
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,8 @@ def reading(options: dict[str, Any], known: Mapping[str, Any] | None = None) -> 
         raise SlipwayError(f"--delimiter {taken['delimiter']!r}: expected one character")
     if taken.get("thousands") and taken["thousands"] in BLANKS:
         taken["thousands"] = " "
+    if taken.get("thousands") == "." and not taken.get("decimal"):  # it cannot be both
+        taken["decimal"] = ","
     mark = taken.get("thousands") or "_"
     if len(mark) != 1 or mark.isalnum() or mark == taken.get("decimal"):
         raise SlipwayError(

@@ -17,14 +17,35 @@ import pyarrow.csv
 
 from components import SlipwayError
 from components.data import csv_start, file_kinds
-from components.data.csv_options import AMONG_NUMBERS, MISSING_WORDS, Reading, arguments, conflicts, kept, reading
-from components.data.csv_start import before, delimiter, header, names, separator, told, unreadable, without_mark
+from components.data.csv_options import (
+    AMONG_NUMBERS,
+    MAY_BE_MISSING,
+    MISSING_WORDS,
+    Reading,
+    arguments,
+    conflicts,
+    kept,
+    reading,
+)
+from components.data.csv_start import (
+    before,
+    before_header,
+    delimiter,
+    header,
+    names,
+    separator,
+    told,
+    unreadable,
+    without_mark,
+)
 
 __all__ = [  # what reads files needs no other module
     "AMONG_NUMBERS",
+    "MAY_BE_MISSING",
     "MISSING_WORDS",
     "Reading",
     "arguments",
+    "before_header",
     "blocks",
     "conflicts",
     "delimiter",
@@ -35,8 +56,10 @@ __all__ = [  # what reads files needs no other module
     "rows",
     "separator",
     "told",
+    "typed",
     "whole",
     "without_mark",
+    "without_words",
 ]
 LONGEST = 64 * 2**20  # characters of a value in `rows`; csv's own limit of 128 Ki is less than a long text
 Words = dict[str, Counter[str]]  # of each column
@@ -45,8 +68,8 @@ Words = dict[str, Counter[str]]  # of each column
 def blocks(file: Path, how: Reading, words: Words | None = None) -> Iterator[pa.Table]:
     """Yield a CSV's rows as text, block by block: spaces around values taken off, what stands for missing null.
 
-    `words` counts, by column, the words that stood for missing, unless --missing names them. Raises SlipwayError,
-    naming the line, for a row of too few or too many values and for a byte that is not of the encoding.
+    `words` counts, by column, what stood for missing, and words that may. Raises SlipwayError, naming the line, for a
+    row of too few or too many values and for a byte that is not of the encoding.
     """
     columns = names(file, how)
     skipped = before(file, how) if how.columns else header(file, how)[1]
@@ -68,7 +91,7 @@ def blocks(file: Path, how: Reading, words: Words | None = None) -> Iterator[pa.
             pa.csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), null_values=[]),
         )
         for batch in reader:
-            yield _clean(pa.table(batch), how, words)
+            yield without_words(pa.table(batch), how, words, trim=True)
     except (pa.ArrowException, UnicodeError, OSError) as error:
         if "Empty CSV" in str(error):
             return
@@ -136,14 +159,33 @@ def whole(file: Path, how: Reading) -> pa.Table:
     return pa.concat_tables([empty, *blocks(file, how)])
 
 
-def _clean(table: pa.Table, how: Reading, words: Words | None) -> pa.Table:
-    missing = pa.array([*how.words, *how.missing], pa.string())
-    counted = pa.array([word for word in how.words if word and word not in how.missing], pa.string())
+def typed(file: Path, how: Reading, words: Words | None = None) -> Iterator[pa.Table]:
+    """Yield a table of typed columns, block by block: what stands for missing in text is null, as in `blocks`."""
+    for table in file_kinds.tables(file):
+        yield without_words(table, how, words)
+
+
+def without_words(table: pa.Table, how: Reading, words: Words | None = None, *, trim: bool = False) -> pa.Table:
+    """Return a table with null in place of the words of text that stand for missing; `trim` takes spaces off all text.
+
+    `words` counts them, gaps as empty text, and those that only may stand for it.
+    """
     found = []
     for name, column in zip(table.column_names, table.columns, strict=True):
-        text = pc.utf8_trim_whitespace(column)
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            found.append(column)
+            if words is not None and column.null_count:
+                words.setdefault(name, Counter())[""] += column.null_count
+            continue
+        value = column.cast(pa.string())
+        text = pc.utf8_trim_whitespace(value) if trim else pc.ascii_trim_whitespace(value)  # which may be no UTF-8
         if words is not None:
+            counted = pa.array(dict.fromkeys([*how.words, *how.missing, *MAY_BE_MISSING]), pa.string())
             for item in pc.value_counts(text.filter(pc.is_in(text, counted))).to_pylist():
                 words.setdefault(name, Counter())[item["values"]] += item["counts"]
-        found.append(pc.if_else(pc.is_in(text, missing), pa.scalar(None, pa.string()), text))
+            if text.null_count:
+                words.setdefault(name, Counter())[""] += text.null_count
+        missing = pc.is_in(text, pa.array([*how.words, *how.missing], pa.string()))
+        found.append(pc.if_else(missing, pa.scalar(None, pa.string()), text if trim else value))
     return pa.table(found, table.column_names)

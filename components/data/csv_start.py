@@ -13,6 +13,7 @@ from components.data.csv_options import Reading
 BLOCK_BYTES = 2**25  # bytes of text in memory at a time; no row may be longer
 DELIMITERS = (",", ";", "\t", "|")
 SEPARATOR = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)  # Excel's first line
+NUMBER = re.compile(r"[-+$(]?\d")  # the beginning of a number or date
 LINES = 50  # that are looked at
 MIN_COLUMNS = 3  # of a table in which a line with one value, and empty ones, is a title
 
@@ -97,10 +98,22 @@ def before(file: Path, how: Reading) -> int:
     widths = Counter(len(row) for _, row in found if len(row) > 1)
     width = max(widths, key=lambda size: (widths[size], size), default=1)
     for at, (line, row) in enumerate(found[:-1]):
-        following = next((later for _, later in found[at + 1 :] if sum(map(bool, later)) > 1), [])
-        if row and not _is_title(row, following, width):
+        rest = [later for _, later in found[at + 1 :] if sum(map(bool, later)) > 1]
+        following = rest[0] if rest else []
+        if row and not _is_title(row, following, width) and not _is_above_header(row, found[at + 1 :], width):
             return line
     return first
+
+
+def before_header(file: Path, how: Reading, name: str) -> int:
+    """Return how many lines precede the first one with a cell of that name; 0 where none has it."""
+    rows = csv.reader(start(file, how), delimiter=delimiter(file, how), skipinitialspace=True)
+    begin = 0
+    for row in rows:
+        if name in map(spelling.plain, row):
+            return begin
+        begin = rows.line_num
+    return 0
 
 
 def _is_title(row: list[str], following: list[str], width: int) -> bool:
@@ -112,6 +125,20 @@ def _is_title(row: list[str], following: list[str], width: int) -> bool:
     names = not following or not all(re.search(r"\d", cell) for cell in following)  # a header follows, no data
     short = (len(row) == 1 < width or len(row) <= width - 2) and names
     return short or full == 0 or (full == 1 and width >= MIN_COLUMNS and sum(map(bool, following)) >= width - 1)
+
+
+def _is_above_header(row: list[str], after: list[tuple[int, list[str]]], width: int) -> bool:
+    """Tell whether a line with delimiters is a title: of another width than the table, or an empty line follows it.
+
+    The line after it is then a header, all of it different words, above data with numbers or dates.
+    """
+    apart = bool(after) and not any(cell.strip() for cell in after[0][1])
+    rest = [[cell.strip() for cell in later] for _, later in after if any(cell.strip() for cell in later)]
+    if (len(row) == width and not apart) or len(rest) < 2 or len(rest[0]) != width:
+        return False
+    header, *data = rest
+    words = len(set(header)) == width and all(header) and not any(NUMBER.match(cell) for cell in header)
+    return words and any(NUMBER.match(cell) for later in data for cell in later)
 
 
 def told(file: Path, how: Reading) -> list[str]:

@@ -17,6 +17,7 @@ OFFSET = r" ?(Z|UTC|GMT|[+-]\d{2}:?\d{2})"
 HOURS = r"[+-]\d{2}"  # a short offset; only behind a time of day
 ISO = rf"^{DAY}([T ]\d{{2}}:\d{{2}}(:\d{{2}}(\.\d+)?)?({HOURS})?)?({OFFSET})?$"
 ZONED = rf"^{DAY}(({OFFSET})|[T ][\d:.]+({HOURS}|{OFFSET}))$"
+PADDED = r"^0\d+$"
 NEARLY = 0.9  # of a column's values: that many numbers, and the others are mistakes or stand for missing
 
 
@@ -28,6 +29,10 @@ class Kind:
     matches: Counter[str] = field(default_factory=Counter)  # of each pattern
     odd: dict[str, tuple[int, str]] = field(default_factory=dict)  # the first that does not match: its row, itself
     zoned: tuple[int, str] | None = None  # the first date that names its zone
+    grouped: bool = True  # 23.456 or 760, so far
+    dotted: bool = False  # some of them 23.456
+    padded: int = 0  # whole numbers with a zero before them, such as 07387
+    first_padded: str = ""
 
 
 def patterns(how: Reading) -> dict[str, str]:
@@ -63,12 +68,26 @@ def look(tables: Iterator[pa.Table], how: Reading) -> dict[str, Kind]:
                 if pattern not in kind.odd and (at := pc.index(same, value=False).as_py()) >= 0:
                     kind.odd[pattern] = (start + at, table[name][at].as_py())
                 if pattern == "number" and matches == count > 0:  # all of them: no other look, which costs more
+                    _digits(kind, table[name])
                     kind.matches["written"] += count
                     for other in ("date", "zoned", "truth"):
                         kind.odd.setdefault(other, _first_value(table[name], start))
                     break
         start += len(table)
     return found
+
+
+def _digits(kind: Kind, column: pa.ChunkedArray) -> None:
+    """Look at how the digits of numbers are written."""
+    zeros = pc.match_substring_regex(column, PADDED)
+    if count := pc.sum(zeros).as_py() or 0:
+        kind.first_padded = kind.first_padded or column[pc.index(zeros, value=True).as_py()].as_py()
+        kind.padded += count
+    for part in (column.slice(0, 100), column) if kind.grouped else ():  # a few spare most columns the rest
+        if pc.all(pc.match_substring_regex(part, csv_numbers.GROUPED)).as_py() is False:
+            kind.grouped = False
+            return
+    kind.dotted = kind.dotted or bool(kind.grouped and pc.any(pc.match_substring(column, ".")).as_py())
 
 
 def is_plain(kind: Kind) -> bool:
@@ -146,13 +165,13 @@ def _clock(times_in_utc: pa.ChunkedArray, zone: str | None) -> pa.ChunkedArray:
 
 
 def by_clock(column: pa.ChunkedArray, zone: str | None) -> pa.ChunkedArray:
-    """Write dates that name their zone by the clock of another one; where none is known, they say so."""
+    """Write dates that name their zone by the clock of another one; where none is known, they say so, behind HINT."""
     zoned = pc.match_substring_regex(column, ZONED).fill_null(fill_value=False)
     if not pc.any(zoned).as_py():
         return column
     if zone is None:
-        hint = pc.binary_join_element_wise(column, " (those of the training data name no zone: give --time-zone)", "")
-        return pc.if_else(zoned, hint, column)
+        why = "names its zone, but the dates of the training data name none: give --time-zone"
+        return pc.if_else(zoned, pc.binary_join_element_wise(column, why, csv_numbers.HINT), column)
     try:
         read = _dates(pc.if_else(zoned, column, pa.scalar(None, pa.string())), None, zone)
     except ValueError:  # such as February 30th: an error of its row
@@ -161,9 +180,9 @@ def by_clock(column: pa.ChunkedArray, zone: str | None) -> pa.ChunkedArray:
 
 
 def spelled(column: pa.ChunkedArray, form: str) -> pa.ChunkedArray:
-    """Write dates of a form in ISO 8601; what is not one of this form says so."""
+    """Write dates of a form in ISO 8601; what is not one of this form says so, behind HINT."""
     read = pc.strptime(column, format=form, unit="us", error_is_null=True)
-    hint = pc.binary_join_element_wise(column, f" (a date of the form {form} is expected)", "")
+    hint = pc.binary_join_element_wise(column, f"is not a date of the form {form}", csv_numbers.HINT)
     return pc.coalesce(pc.strftime(read, format="%Y-%m-%dT%H:%M:%S"), hint)
 
 

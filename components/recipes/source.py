@@ -10,7 +10,7 @@ import re
 import unicodedata
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -63,6 +63,13 @@ def tell(lines: list[str], rest: str) -> None:
         print(line)
     if len(lines) > MAX_LINES:
         print(f"... and {len(lines) - MAX_LINES:,} more {rest}")
+
+
+def told_missing(name: str, found: Mapping[str, int]) -> str:
+    """Say how many values of a column are missing, and what stood there; empty text is an empty cell."""
+    total = sum(found.values())
+    parts = ", ".join(f"{found[word]:,} {repr(word) if word else 'empty'}" for word in sorted(found))
+    return f"{name}: {total:,} missing value{'s' * (total != 1)} ({parts})"
 
 
 def slug(name: str, joint: str = "-") -> str:

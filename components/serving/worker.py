@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow as pa
 
+HINT = "\x1f"  # between a value that cannot be read and why: components/data/csv_numbers.py
 FILE_COLUMN = "content of a file"  # stands for the only column of the model's signature, or the only binary one
 
 
@@ -84,6 +85,7 @@ def _asked(
                 batch = batch.append_column(column.name, pa.array([""] * len(batch), pa.string()))
     elif len(batch.schema.names) == 1 and len(columns) == 1:  # whatever it is called
         batch = batch.rename_columns([columns[0].name])
+    batch = _without_hints(batch, problems)
     arrow = {"double": pa.float64(), "string": pa.string(), "datetime": pa.timestamp("us")}
     for column in columns:
         at, kind = batch.schema.get_field_index(column.name), arrow.get(_kind(column))
@@ -104,6 +106,25 @@ def _asked(
         if _kind(column).startswith("Array"):  # MLflow would refuse the whole table for a row without a list
             frame[column.name] = [[] if item is None else item for item in frame[column.name]]
     return frame, problems
+
+
+def _without_hints(batch: "pa.RecordBatch", problems: dict[int, str]) -> "pa.RecordBatch":
+    """Take out the values that cannot be read as in training, which say why: they become missing, and a problem."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for at, name in enumerate(batch.schema.names):
+        column = batch.column(at)
+        if not pa.types.is_string(column.type) or not pc.any(pc.match_substring(column, HINT)).as_py():
+            continue
+        texts: list[str | None] = column.to_pylist()
+        for row, text in enumerate(texts):
+            if text is not None and HINT in text:
+                value, why = text.split(HINT, 1)
+                problems.setdefault(row, f"{name}: {value[:100]!r} {why}")
+                texts[row] = None
+        batch = batch.set_column(at, name, pa.array(texts, pa.string()))
+    return batch
 
 
 def _parsed(text: list[str | None], column: Any, problems: dict[int, str]) -> "pandas.Series":

@@ -53,7 +53,7 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "--format",
         dest="form",
         metavar="FORMAT",
-        help="format of the time, such as %%d.%%m.%%Y (default: as in training)",
+        help="format of the time, such as %%d.%%m.%%Y, or iso for ISO 8601 (default: as in training)",
     )
     text = "time zone of times that name none, such as Europe/Berlin (default: as in training)"
     series.add_argument("--time-zone", metavar="ZONE", help=text)
@@ -123,13 +123,16 @@ def _read(path: Path, about: dict[str, Any], zone: str | None = None, **options:
 
     suffix = file_kinds.name(path).suffix.lower()
     if not path.is_dir() and (suffix in file_kinds.TABLE_SUFFIXES or about.get("recipe") == "tabular"):
-        if csv_reader.is_typed(path):
-            table = csv_reader.whole(path, csv_reader.Reading())
-            return [str(row) for row in range(len(table))], table
         known = about.get("params", {}).get("reading", {})
         how = csv_reader.reading(options, known)
-        for line in [*csv_reader.conflicts(how, known), *csv_reader.told(path, how)]:
+        is_typed = csv_reader.is_typed(path)
+        for line in [*csv_reader.conflicts(how, known), *([] if is_typed else csv_reader.told(path, how))]:
             print(f"note: {line}", file=sys.stderr)
+        if is_typed:
+            table = csv_reader.whole(path, csv_reader.Reading())
+            if about.get("recipe") == "tabular":  # a text, or the name of a series, may be NA
+                table = csv_reader.without_words(table, how)
+            return [str(row) for row in range(len(table))], table
         table = csv_reader.whole(path, replace(how, words=("",)))
         return [str(row) for row in range(len(table))], _plain(table, how, about, zone)
     if path.suffix.lower() in file_kinds.SUFFIXES and path.is_file():

@@ -92,9 +92,15 @@ def test_a_mixture_is_refused_with_its_rows(tmp_path: Path, name: str) -> None:
         read(tmp_path, file_of(values, mark=mark))
 
 
-def test_thousands_of_dots_beside_a_decimal_comma_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SlipwayError, match=r"column z: '1\.234' looks like a number with thousands"):
-        read(tmp_path, file_of(["0,5", "1,25"], ["1.234", "5.678"], mark=";"))
+def test_thousands_of_dots_beside_a_decimal_comma_are_thousands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for value in ("760", "5.678", "1500"):
+        _, found = read(tmp_path, file_of(["0,5", "1,25"], ["1.234", value], mark=";"))
+        assert found["z"].to_pylist() == [1234, float(value.replace(".", ""))]
+        assert "z: read as numbers, '1.234' as 1234, for other columns have a decimal comma" in capsys.readouterr().out
+    with pytest.raises(SlipwayError, match=r"column z: '1\.234' looks like .*: use --thousands \. or --decimal \."):
+        read(tmp_path, file_of(["0,5", "1,25"], ["1.234", "5.678"]))  # separated by commas
     _, found = read(tmp_path, file_of(["0,5", "1,25"], ["1.234", "5.6"], mark=";"))  # a machine's column
     assert found.select(["x", "z"]).to_pydict() == {"x": [0.5, 1.25], "z": [1.234, 5.6]}
     _, found = read(tmp_path, file_of(["0,5", "1,25"], ["1.234", "5.678"], mark=";"), thousands=".", decimal=",")
@@ -187,7 +193,7 @@ def test_a_word_for_missing_is_none_among_numbers_dates_and_booleans(
     assert set(found["c"].to_pylist()) - {None} == {"w0", "w1", "w2", *kept}
     said = capsys.readouterr().out.splitlines()
     for name in "ndtc":
-        (line,) = [line for line in said if line.startswith(f"{name}: ") and "missing values were" in line]
+        (line,) = [line for line in said if line.startswith(f"{name}: ") and "missing values (" in line]
         assert all(repr(word) in line for word in words if name != "c" or word not in kept)
         assert ("--not-missing '#N/A'" in line) == (name == "c")
     (line,) = [line for line in said if line.startswith("c: ") and "count as a category" in line]
@@ -199,10 +205,10 @@ def test_a_label_has_no_class_null(tmp_path: Path, capsys: pytest.CaptureFixture
         source, found = read(tmp_path, "x,y\n" + f"1.5,10\n2.5,20\n3.5,30\n4.5,{word}\n" * 5)
         assert source.settings["labels"] == ["10", "20", "30"]
         assert found["label"].null_count == 5
-        assert f"y: 5 missing values were {word!r}" in capsys.readouterr().out
+        assert f"y: 5 missing values (5 {word!r})" in capsys.readouterr().out
     source, _ = read(tmp_path, "x,y\n" + "1.5,good\n2.5,bad\n3.5,-\n" * 5)
     assert source.settings["labels"] == ["-", "bad", "good"]
-    assert "y: 5 values count as a class, which are '-'; if that means" in capsys.readouterr().out
+    assert "y: 5 '-' count as a class; if that means a missing value, use --missing=-" in capsys.readouterr().out
 
 
 def test_the_word_of_a_styled_column_is_missing(tmp_path: Path) -> None:

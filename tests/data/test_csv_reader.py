@@ -144,7 +144,7 @@ HOSTILE: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "number wanted": ("x,y\n1,a\n2,b\n", {"task": "number"}, "column y: 'a' is not a number"),
     "one class": ("x,y\n1,a\n2,a\n", {}, "1 distinct value"),
     "rename what is not there": ("x,y\n1,a\n2,b\n", {"rename": ["c=d"]}, r"no such label \(there are: a, b\)"),
-    "reserved": ("id,y\n1,a\n2,b\n", {}, "cannot be named 'id'.*--drop id"),
+    "reserved": ("label,y\n1,a\n2,b\n", {}, "cannot be named 'label'.*rename.*--drop label"),
 }
 
 
@@ -247,11 +247,12 @@ def test_a_missing_value_that_stood_there_as_a_word_is_told(tmp_path: Path, caps
     _, found = read(tmp_path, COUNTRIES)
     assert found["land"].to_pylist() == [None, "DE", None, None, None]
     lines = capsys.readouterr().out.splitlines()
-    assert "land: 3 missing values were 'NA' or 'null'; --not-missing NA --not-missing null keeps them" in lines
-    assert "y: 1 missing value was 'null'; --not-missing null keeps them" in lines
-    assert "n: 1 missing value was 'NA'" in lines  # among numbers it is no value
-    read(tmp_path, COUNTRIES, missing=["NA", "null"])  # the user has said so
-    assert "not-missing" not in capsys.readouterr().out
+    kept = "--not-missing NA --not-missing null keeps them"
+    assert f"land: 4 missing values (1 empty, 2 'NA', 1 'null'); {kept}" in lines
+    assert "y: 1 missing value (1 'null'); --not-missing null keeps them" in lines
+    assert "n: 2 missing values (1 empty, 1 'NA')" in lines  # among numbers it is no value
+    read(tmp_path, COUNTRIES, missing=["NA", "DE"])
+    assert "land: 5 missing values (1 empty, 1 'DE', 2 'NA', 1 'null')" in capsys.readouterr().out
 
 
 def test_a_word_may_be_a_category_or_a_label_and_is_never_a_number(
@@ -331,7 +332,7 @@ def test_a_parquet_file_is_read_by_its_types(tmp_path: Path) -> None:
     assert source.settings["numeric"] == ["i"]
     assert source.settings["boolean"] == ["b"]
     assert source.settings["categorical"] == ["c", "large"]
-    assert found["large"].to_pylist() == ["NA", None]  # a text as any: Parquet knows what is missing
+    assert found["large"].to_pylist() == [None, None]  # as in a CSV
     assert source.settings["dates"] == ["d", "far", "ns"]
     assert source.settings["labels"] == ["1", "2"]
     assert found["far"].cast(pa.int64()).to_pylist()[0] == 9_000_000_000_000_000_000

@@ -82,6 +82,6 @@ def test_what_a_zone_meant_holds_for_added_rows_and_for_predictions(tmp_path: Pa
 
     read(tmp_path, *zoned, known=known)
     assert predicted(known.model_dump()) == "2026-07-02T00:00:00.000000"
-    assert "name no zone: give --time-zone" in predicted(plain.model_dump())
+    assert "name none: give --time-zone" in predicted(plain.model_dump())
     assert predicted(plain.model_dump(), BERLIN) == "2026-07-02T00:00:00.000000"
     assert predicted({}) == zoned[0]  # a model of before this was kept: UTC, as ever

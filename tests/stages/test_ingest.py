@@ -340,7 +340,7 @@ def test_a_table_is_read_with_its_types(repo: Path) -> None:
     ("text", "label", "expected"),
     [
         ("a,b\n1,2\n3,4\n", "c", r"no column 'c' \(there are: a, b\)"),
-        ("id,b\n1,2\n3,4\n", "b", r"cannot be named 'id'.*--drop id"),
+        ("label,b\n1,2\n3,4\n", "b", r"cannot be named 'label'.*--drop label"),
         ("a,b\n1,2\n3,2\n", "b", "has 1 distinct value"),
         ("a,b\n1,2\n3\n", "b", "cannot be read"),
         ("", "b", "the file is empty"),

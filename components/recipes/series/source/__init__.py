@@ -1,5 +1,6 @@
 """Series: a CSV or Parquet file with a time and values in each row, cut into windows."""
 
+import re
 import sys
 from argparse import ArgumentParser
 from collections import Counter
@@ -71,7 +72,8 @@ def series(
     if known is not None:
         form = form or known.format
         time_zone = time_zone or (known.time_zone if known.time_zone != "UTC" else None)
-    rows = reading.read(file, time, value, group, how, form, skipped, time_zone, guess=True)
+    form = _form(form)
+    rows = reading.read(file, time, value, group, how, form, skipped, time_zone, guess=True, settled=known is not None)
     plain = Style(how.decimal or ".", how.thousands or "")
     how = replace(how, numbers={name: own for name, own in rows.styles.items() if own != plain})
     if step not in (None, "row"):
@@ -134,6 +136,11 @@ def _split_by(text: str | None, time: str, group: str | None) -> splitting.Split
     return splitting.SplitBy(by.by, own)
 
 
+def _form(given: str | None) -> str | None:
+    """Return a format of times as strptime takes it; None for ISO 8601."""
+    return None if given is None or re.fullmatch(r"(?i)iso[ _-]?(8601)?", given) else given
+
+
 def _hints(rows: reading.Rows, parts: list[windows.Part], step: str, skipped: Counter[str]) -> list[str]:
     """Say what helps where the file leaves out steps of time."""
     steps, gaps = sum(len(part.row) for part in parts), skipped[windows.NO_ROW]
@@ -169,9 +176,10 @@ def latest(
         )
         raise SlipwayError(f"the model predicts {hint}")
     zone = time_zone or params.time_zone
-    rows = reading.read(file, time, params.values, group, how, form or params.format, Counter(), zone)
+    form = _form(form or params.format)
+    rows = reading.read(file, time, params.values, group, how, form, Counter(), zone)
     rows = _like_the_model_s(rows, params.time_zone, time_zone)
-    if params.time_zone and time_zone is None and np.isnat(times.read(rows.text[:1], form or params.format)[1][0]):
+    if params.time_zone and time_zone is None and np.isnat(times.read(rows.text[:1], form)[1][0]):
         told = f"{file}: times without a zone are read as those of {params.time_zone} (series.time_zone)"
         print(told, file=sys.stderr)
     parts = _ordered(rows, params.step or "row")
@@ -253,7 +261,10 @@ def _arguments(parser: ArgumentParser) -> None:
         "--encoding", default="utf-8", metavar="NAME", help="text encoding, such as latin-1 (default: utf-8)"
     )
     parser.add_argument(
-        "--format", dest="form", metavar="FORMAT", help="format of the time, such as %%d.%%m.%%Y (default: ISO 8601)"
+        "--format",
+        dest="form",
+        metavar="FORMAT",
+        help="format of the time, such as %%d.%%m.%%Y; or iso (default: ISO 8601)",
     )
     text = "time zone of times that name none, and of the days and hours, such as Europe/Berlin; or +01:00"
     parser.add_argument("--time-zone", metavar="ZONE", help=text)

@@ -1,5 +1,6 @@
 """The values of a series, as people write them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,19 +8,35 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components import SlipwayError
-from components.data import csv_numbers
+from components.data import csv_numbers, csv_reader
 from components.data.csv_numbers import Style
 from components.data.csv_reader import AMONG_NUMBERS, Reading
+from components.recipes.source import told_missing
 
 
 def read(
-    file: Path, column: pa.ChunkedArray, name: str, line: np.ndarray, word: str, how: Reading, *, guess: bool
+    file: Path,
+    column: pa.ChunkedArray,
+    name: str,
+    line: np.ndarray,
+    word: str,
+    how: Reading,
+    *,
+    guess: bool,
+    settled: bool = False,
 ) -> tuple[np.ndarray, Style]:
     """Return `(n,)` float64, NaN where a value is missing, and how they are written.
 
-    `guess` the latter where `how` does not say it. Raises SlipwayError, naming the line, for what is no finite number.
+    `guess` the latter where `how` does not say it, and tell what is missing; `settled`: the dataset that is added to
+    says it. Raises SlipwayError, naming the line, for what is no finite number.
     """
     own = how.style(name)
+    words: csv_reader.Words = {}
+    column = csv_reader.without_words(
+        pa.table({name: column}), replace(how, words=(*how.words, *AMONG_NUMBERS)), words, trim=True
+    )[name]
+    if guess and (gone := words.get(name)):
+        print(f"{file}: {told_missing(name, gone)}")
     if not pa.types.is_string(column.type):
         try:
             found: np.ndarray = column.cast(pa.float64()).to_numpy()
@@ -27,11 +44,11 @@ def read(
             raise SlipwayError(f"{file}: column {name}: {str(error).splitlines()[0]}") from None
         _must_be(np.isfinite(found) | np.isnan(found), [], found, f"{file}: {word}", line, name, "")
         return found, own
-    text = pc.utf8_trim_whitespace(column)
-    missing = pc.is_in(text, pa.array([*how.words, *how.missing, *AMONG_NUMBERS]))
-    text = pc.if_else(missing, pa.scalar(None, pa.string()), text)
+    text = column
     numbers = csv_numbers.are(text, own)
     hint = ""
+    if guess and not settled and own == Style() and not how.decimal:
+        _must_be_clear(file, text, name, line, word, how)
     if guess and not pc.all(numbers).as_py():
         pairs = csv_numbers.marks(how.decimal, how.thousands)
         written = csv_numbers.look([pa.table({name: text})], pairs)[name]
@@ -55,6 +72,25 @@ def read(
         raise SlipwayError(f"{file}: column {name}: {error}") from None
     _must_be(~np.isinf(found), text.to_pylist(), found, f"{file}: {word}", line, name, "")
     return found, own
+
+
+def _must_be_clear(file: Path, text: pa.ChunkedArray, name: str, line: np.ndarray, word: str, how: Reading) -> None:
+    """Raise SlipwayError for numbers that may be thousands, 23.456 beside 760; tell where they are likely fractions."""
+    written = csv_numbers.look([pa.table({name: text})], csv_numbers.MARKS)[name]
+    if written.fits[",", "."] < written.count or written.fits[".", ""] < written.count:
+        return
+    dotted = pc.match_substring(text, ".").fill_null(fill_value=False)
+    at = pc.index(dotted, value=True).as_py()
+    if at < 0:
+        return
+    first = text[at].as_py()
+    if written.short and not written.long:
+        raise SlipwayError(
+            f"{file}: {word} {line[at]}: {name} is {first!r}, which may be a number with thousands separators, or a "
+            "fraction: use --thousands . or --decimal ."
+        )
+    if csv_reader.delimiter(file, how) == ";":
+        print(f"{file}: {name}: {first!r} is read as {float(first):.15g}; for {first.replace('.', '')}: --thousands .")
 
 
 def _must_be(

@@ -1,5 +1,6 @@
 """Rows of a file that hold a time and values."""
 
+import shlex
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -11,10 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from components import SlipwayError
-from components.data import csv_reader, file_kinds, times
+from components.data import csv_dates, csv_reader, file_kinds, times
 from components.data.csv_numbers import Style
 from components.recipes.series.source import numbers
 from components.recipes.source import BATCH_ROWS
+
+FIRST = 100  # rows that are looked at for the format of their times
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,12 @@ def read(
     zone: str | None = None,
     *,
     guess: bool = False,
+    settled: bool = False,
 ) -> Rows:
     """Read the rows of a CSV or Parquet file; `skipped` counts those without a value.
 
-    `zone` is that of times that name none; `guess` how numbers are written where `how` does not say it. Raises
-    SlipwayError by line, also for times with a zone among others.
+    `zone` is that of times that name none; `guess` how numbers are written where `how` does not say it, unless that is
+    `settled`. Raises SlipwayError by line, also for times with a zone among others.
     """
     names = [time, *value, *([group] if group is not None else [])]
     odd: dict[int, str] = {}
@@ -76,18 +80,25 @@ def read(
         raise SlipwayError(f"{file}: line {number} does not have the columns of the header: {text[:80]!r}")
     if not len(timed):
         first = repr(table[time][0].as_py()) if len(when) else "nothing"
-        raise SlipwayError(f"{file}: no row has a time in column {time}; its first value is {first}; {_FORM}")
+        raise SlipwayError(
+            f"{file}: no row has a time in column {time}; its first value is {first}; {_tried(table[time], form)}"
+        )
     end = timed[-1] + 1  # a footer has no time, and none comes after it
     if end > len(timed):
         bad = np.flatnonzero(np.isnat(when))[0]
         text = table[time][int(bad)].as_py()
-        raise SlipwayError(f"{file}: {word} {line[bad]}: {time} is {text!r}, which is not a time; {_FORM}")
+        raise SlipwayError(
+            f"{file}: {word} {line[bad]}: {time} is {text!r}, which is not a time; "
+            f"{_tried(table[time].slice(int(bad), 1), form)}"
+        )
     for number, text in odd.items():
         if number < line[end - 1]:
             raise SlipwayError(f"{file}: line {number} does not have the columns of the header: {text[:80]!r}")
     skipped["a line at the end without a time"] += len(odd) + len(when) - end
     table, line = table.slice(0, end), line[:end]
-    found_values = [numbers.read(file, table[name], name, line, word, how, guess=guess) for name in value]
+    found_values = [
+        numbers.read(file, table[name], name, line, word, how, guess=guess, settled=settled) for name in value
+    ]
     values = np.stack([column for column, _ in found_values], axis=1)
     styles = {name: own for name, (_, own) in zip(value, found_values, strict=True)}
     codes, groups = np.zeros(end, np.int64), [""]
@@ -139,7 +150,14 @@ def _placed(rows: Rows, offsets: np.ndarray, zone: str | None, skipped: Counter[
     return replace(rows, time=utc[there], clock=clock[there], zone=zone or "UTC", **parts)
 
 
-_FORM = "expected ISO 8601 (1949-01, 1949-01-31, 1949-01-31 12:00); other formats with, for example, --format %d.%m.%Y"
+def _tried(column: pa.ChunkedArray, form: str | None) -> str:
+    """Say which format of times was tried, and which one the first values look like."""
+    tried = f"it was read as {form}" if form else "expected ISO 8601 (1949-01, 1949-01-31, 1949-01-31 12:00)"
+    texts = [text for text in _texts(column.slice(0, FIRST)) if text]
+    looks = [like for like in csv_dates.forms(pa.array(texts, pa.string()), months=True) if like != form]
+    if looks:
+        return f"{tried}; it looks like {' or '.join(f'--format {shlex.quote(like)}' for like in looks)}"
+    return f"{tried}; other formats with, for example, --format %d.%m.%Y" + ("; ISO 8601: --format iso" if form else "")
 
 
 def _texts(column: pa.ChunkedArray) -> np.ndarray:

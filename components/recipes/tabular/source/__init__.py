@@ -18,7 +18,7 @@ from components.recipes import split_by as splitting
 from components.recipes.source import Command, Source, slug
 from components.recipes.tabular.example import Params
 from components.recipes.tabular.example import columns as columns_of
-from components.recipes.tabular.source import columns, guessing, left_out
+from components.recipes.tabular.source import columns, guessing, left_out, telling
 from components.recipes.tabular.source.columns import Types
 
 SECTION_OF_TYPE = {pa.float64(): "numeric", pa.string(): "categorical", pa.bool_(): "boolean", DATE: "dates"}
@@ -55,6 +55,7 @@ def tabular(
     rename: Sequence[str] = (),
     split_by: str | None = None,
     keep: Sequence[str] = (),
+    number: Sequence[str] = (),
     known: Params | None = None,
     time_zone: str | None = None,
     **options: Any,
@@ -67,23 +68,26 @@ def tabular(
     read or is no table; each names the option that mends it.
     """
     how = csv_reader.reading(options, known.reading.model_dump(exclude_defaults=True) if known else None)
-    label, drop, category, date, keep = (guessing.asked(file, names) for names in (label, drop, category, date, keep))
+    given = (label, drop, category, date, keep, number)
+    label, drop, category, date, keep, number = (guessing.asked(file, names) for names in given)
     forms: dict[str, str | None] = {name: form or None for name, _, form in (item.partition("=") for item in date)}
-    schema = guessing.schema(file, how, [*label, *drop, *category, *forms, *keep])
+    schema = guessing.schema(file, how, [*label, *drop, *category, *forms, *keep, *number])
     if test is not None:
         guessing.schema(test, how, [name for name in schema.names if name not in (*drop, "split")])
     by = splitting.parse(split_by, schema.names, file, taken=label)
-    apart = {*drop, *label, *splitting.apart(by, (*category, *forms)), "split"}
+    apart = {*drop, *label, *splitting.apart(by, (*category, *forms, *number)), "split"}
     own = [name for name in schema.names if name not in apart]
-    if reserved := next((name for name in own if name in dataset.RESERVED), None):
-        raise SlipwayError(f"{file}: a column cannot be named {reserved!r}; leave it out (--drop {reserved})")
-    how = replace(how, dates=how.dates | {name: form for name, form in forms.items() if form})
-    said: Types = dict.fromkeys(category, pa.string()) | dict.fromkeys(forms, DATE)
+    own = _allowed(file, own, [*category, *forms, *number, *keep])
+    dates = {name: form for name, form in how.dates.items() if name not in forms}  # --date says it anew
+    how = replace(how, dates=dates | {name: form for name, form in forms.items() if form})
+    said: Types = (
+        dict.fromkeys(category, pa.string()) | dict.fromkeys(forms, DATE) | dict.fromkeys(number, pa.float64())
+    )
     if known is not None:
         said = {field.name: field.type for field in columns_of(known)}
         left_out.tell_new(name for name in own if name not in said)
         own = [name for name in own if name in said]
-    found = columns.find(file, how, schema, own, label, said, [*keep, *said])
+    found = columns.find(file, how, schema, own, label, said, [*keep, *said], grown=known is not None)
     if known is not None:
         columns.must_agree(file, how, found, label, said)
     types, words, how = found.types, found.words, columns.with_zones(file, found, time_zone, how if known else None)
@@ -100,33 +104,60 @@ def tabular(
         chosen, other = "a number" if len(label) == 1 else "one number each", "class"
     else:
         renamed = guessing.renamed_labels(file, rename, [*counted, *tested]) | dict.fromkeys(found.no_class)
-        labels = sorted({new for value in counted if (new := renamed.get(value, value)) is not None})
-        if len(labels) < (2 if known is None else 1) or len(labels) > max(50, counted.total() // 10):
-            lost = words.get(label[0], Counter[str]())
-            raise SlipwayError(
-                f"{file}: column {label[0]} has {len(labels)} distinct value{'s' * (len(labels) != 1)}, but a "
-                "label needs at least 2 classes; to predict a number, use --task number"
-                + "".join(
-                    f"; {n:,} {word!r} count as missing; to keep them: --not-missing {word}"
-                    for word, n in lost.items()
-                    if word in how.words
-                )
-            )
+        labels = _classes(file, label[0], counted, renamed, how, words, least=2 if known is None else 1)
         source.settings = _settings(types, labels=labels)
         chosen, other = f"one of {spelling.distinct(labels)} classes", "number"
         others = {new for value in tested if (new := renamed.get(value, value)) is not None} - set(labels)
         if odd := sorted(value for value in others if spelling.joined([value], labels).get(value) not in labels):
             print(f"{test} has labels that {file} does not have: {', '.join(map(repr, odd[:5]))}; see --rename")
     print(f"to predict: {', '.join(label)}, {chosen}{'' if task else f'; if that is wrong, use --task {other}'}")
-    guessing.tell_sections(schema.names, source.settings, known.labels if known else ())
-    guessing.tell_missing(words, types, how, {} if renamed is None or found.no_class else dict.fromkeys(label, "class"))
+    telling.tell_sections(schema.names, source.settings, known.labels if known else ())
+    classes = {} if renamed is None or found.no_class else dict.fromkeys(label, pa.string())
+    telling.tell_missing(words, types | classes, how, label)
     if known is None:
         source.settings["reading"] = csv_reader.kept(how, [*types, *(label if renamed is None else ())])
     left_out.tell_constant(found.seen, (name for name in types if name not in said))
-    guessing.tell_other(file, how, [name for name in types if name not in category], source.settings["categorical"])
+    telling.tell_other(file, how, [name for name in types if name not in category], source.settings["categorical"])
     files = [(file, "train" if test else None), *([(test, "test")] if test else [])]
     source.tables = _examples(source, files, how, types, label, renamed)
     return source
+
+
+def _classes(
+    file: Path,
+    label: str,
+    counted: Counter[str],
+    renamed: dict[str, str | None],
+    how: Reading,
+    words: csv_reader.Words,
+    least: int,
+) -> list[str]:
+    """Return the classes of a label; SlipwayError where they are too few, or so many that it is no class."""
+    labels = sorted({new for value in counted if (new := renamed.get(value, value)) is not None})
+    if least <= len(labels) <= max(50, counted.total() // 10):
+        return labels
+    raise SlipwayError(
+        f"{file}: column {label} has {len(labels)} distinct value{'s' * (len(labels) != 1)}, but a label needs at "
+        "least 2 classes; to predict a number, use --task number"
+        + "".join(
+            f"; {n:,} {word!r} count as missing; to keep them: --not-missing {word}"
+            for word, n in words.get(label, Counter[str]()).items()
+            if word and word in how.words
+        )
+    )
+
+
+def _allowed(file: Path, names: list[str], asked: Sequence[str]) -> list[str]:
+    """Return features without id, unless it is asked for; SlipwayError for a name that the dataset itself uses."""
+    if "id" in names and "id" not in asked:
+        names = [name for name in names if name != "id"]
+        print("left out: id (in a dataset, id is the example's own; to have it as a feature, rename the column)")
+    if reserved := next((name for name in names if name in dataset.RESERVED), None):
+        raise SlipwayError(
+            f"{file}: a feature cannot be named {reserved!r}, for a dataset has a column of that name itself; rename "
+            f"the column in the file, or leave it out (--drop {reserved})"
+        )
+    return names
 
 
 def _examples(
@@ -170,7 +201,7 @@ def _examples(
                     if name in read and len(seen) < guessing.MAX_VALUES_READ:
                         seen.update(read[name].unique().drop_null().to_pylist())
             yield pa.table(read)
-    guessing.tell_alike(written)
+    telling.tell_alike(written)
 
 
 def _lists(numbers: list[pa.ChunkedArray]) -> pa.Array:
@@ -192,6 +223,8 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--keep", action="append", default=[], metavar="COLUMN", help=text)
     text = "column of numeric codes to treat as categories; repeatable"
     parser.add_argument("--category", action="append", default=[], metavar="COLUMN", help=text)
+    text = "column to read as numbers, though its values have leading zeros (007); repeatable"
+    parser.add_argument("--number", action="append", default=[], metavar="COLUMN", help=text)
     text = "column of dates, with their format unless it is 2026-01-31, such as 'when=%%d.%%m.%%Y'; repeatable"
     parser.add_argument("--date", action="append", default=[], metavar="COLUMN[=FORM]", help=text)
     text = "time zone by whose clock dates are read that name theirs, such as Europe/Berlin (default: UTC)"

@@ -11,7 +11,7 @@ from components import SlipwayError
 from components.data import csv_reader, csv_values, times
 from components.data.csv_reader import Reading
 from components.recipes.source import tell
-from components.recipes.tabular.source import guessing, left_out, numbers
+from components.recipes.tabular.source import guessing, left_out, numbers, telling
 
 Types = dict[str, pa.DataType]
 
@@ -29,16 +29,26 @@ class Columns:
 
 
 def find(
-    file: Path, how: Reading, schema: pa.Schema, own: list[str], label: list[str], types: Types, keep: Collection[str]
+    file: Path,
+    how: Reading,
+    schema: pa.Schema,
+    own: list[str],
+    label: list[str],
+    types: Types,
+    keep: Collection[str],
+    *,
+    grown: bool = False,
 ) -> Columns:
     """Look at all rows of a file: columns of its `own`, of the `types` that the user says, else of those of its values.
 
-    Raises SlipwayError for a file without rows, and for a column that is not of one type.
+    `grown`: the types are those of the dataset that is added to, and so is how their numbers are written. Raises
+    SlipwayError for a file without rows, and for a column that is not of one type.
     """
     found = Columns(types, how)
     if csv_reader.is_typed(file):
         found.types = {name: types.get(name) or guessing.stored_type(file, schema.field(name)) for name in own}
-        for _ in left_out.watched((block.select(own) for block in guessing.blocks(file, how)), found.seen):
+        blocks = csv_reader.typed(file, how, found.words)
+        for _ in left_out.watched((block.select(own) for block in blocks), found.seen):
             pass
         gone = left_out.chosen(found.seen, own, keep)
         found.types = {name: kind for name, kind in found.types.items() if name not in gone}
@@ -49,15 +59,17 @@ def find(
     for line in csv_reader.told(file, how):
         print(line)
     every = replace(how, words=(*csv_reader.MISSING_WORDS, *csv_reader.AMONG_NUMBERS))
-    blocks = csv_reader.blocks(file, every, found.words)
-    kinds = csv_values.look(left_out.watched(blocks, found.seen), how)
+    rows = csv_reader.blocks(file, every, found.words)
+    kinds = csv_values.look(left_out.watched(rows, found.seen), how)
     if not kinds:
         raise SlipwayError(f"{file}: there are no rows after the header")
     gone = left_out.chosen(found.seen, own, keep)
     own = [name for name in own if name not in gone]
     read = {name: kinds[name] for name in (*own, *label) if types.get(name, pa.float64()) == pa.float64()}
-    found.how = replace(how, numbers=numbers.styles(file, how, read))
+    settled = [name for name, kind in types.items() if grown and kind == pa.float64()]
+    found.how = replace(how, numbers=numbers.styles(file, how, read, settled))
     found.types = {name: types.get(name) or guessing.guessed_type(file, name, found.how, kinds[name]) for name in own}
+    telling.tell_padded({name: kinds[name] for name in own}, found.types)
     found.dates = {name: kinds[name] for name in own if found.types[name] == csv_values.DATE and name not in how.dates}
     if csv_values.is_plain(kinds[label[0]]) or label[0] in found.how.numbers:
         found.no_class = csv_reader.AMONG_NUMBERS

@@ -1,8 +1,9 @@
 """Which columns of a CSV are numbers that are written with marks, units or other signs, and how."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -15,16 +16,28 @@ from components.recipes.source import tell
 from components.recipes.tabular.source import guessing
 
 
-def styles(file: Path, how: Reading, kinds: dict[str, Kind]) -> dict[str, Style]:
+class Marks(NamedTuple):
+    """What stands between whole and fraction in the columns of a file."""
+
+    point: bool
+    comma: bool
+    assumed: bool  # no column shows the point, but the file is separated by commas
+
+
+def styles(file: Path, how: Reading, kinds: dict[str, Kind], settled: Collection[str] = ()) -> dict[str, Style]:
     """Return how the columns of numbers are written that are not as `how` says of all; tell what they are read as.
 
-    What `how` knows of a column decides where 1,234 may be either. Raises SlipwayError, naming rows, for a column in
-    which it may be a whole number or a fraction, that has numbers of several spellings, or several units.
+    What `how` knows of a column, and of those `settled`, decides where 1,234 may be either. Raises SlipwayError, naming
+    rows, for a column in which it may be a whole number or a fraction, that has numbers of several spellings, or
+    several units.
     """
     full = replace(how, words=(*MISSING_WORDS, *AMONG_NUMBERS))
     pairs = csv_numbers.marks(how.decimal, how.thousands)
     odd = [name for name, kind in kinds.items() if kind.matches["number"] < kind.count == kind.matches["written"]]
-    if not odd:
+    plain = [name for name, kind in kinds.items() if kind.matches["number"] == kind.count > 0 and not kind.padded]
+    dotted = [name for name in plain if kinds[name].grouped and kinds[name].dotted and name not in settled]
+    dotted = [] if how.decimal else dotted
+    if not odd and not dotted:
         return {}
 
     def look(names: Iterable[str]) -> dict[str, Written]:
@@ -32,28 +45,43 @@ def styles(file: Path, how: Reading, kinds: dict[str, Kind]) -> dict[str, Style]
         blocks = (block.select(chosen) for block in csv_reader.blocks(file, full))
         return csv_numbers.look(blocks, list(dict.fromkeys([*csv_numbers.MARKS, *pairs])))
 
-    looked = look(odd)
+    looked = look([*odd, *dotted])
     # in a file that is separated by commas, nobody has them as decimal marks, unless a column can be nothing else
-    point = csv_reader.delimiter(file, how) == "," or any(_only(written, ".") for written in looked.values())
+    mark = csv_reader.delimiter(file, how)
+    seen = any(_only(written, ".") for written in looked.values())
     comma = any(_only(written, ",") for written in looked.values())
-    unclear = [name for name, written in looked.items() if _either(written, pairs, point=point, comma=comma)]
-    if comma or unclear:  # what the plain columns have between whole and fraction
-        plain = look(name for name, kind in kinds.items() if kind.matches["number"] == kind.count > 0)
-        point = point or any(written.fits[",", "."] < written.count for written in plain.values())
-        if comma and not how.decimal:
-            unclear += [name for name, written in plain.items() if _either(written, pairs, point=point, comma=comma)]
-            looked |= plain
+    marks = Marks(point=seen or mark == ",", comma=comma, assumed=not seen)
+    unclear = [name for name, written in looked.items() if _either(written, pairs, marks)]
+    if comma or unclear or dotted:  # what the plain columns have between whole and fraction
+        others = look(name for name in plain if name not in dotted)
+        seen = seen or any(written.fits[",", "."] < written.count for written in others.values())
+        marks = Marks(point=seen or mark == ",", comma=comma, assumed=not seen)
+        if comma and not how.decimal:  # 1500 beside 23.456
+            more = {name: written for name, written in others.items() if _dotted(written) and name not in settled}
+            dotted, looked = [*dotted, *more], looked | more
     found: dict[str, Style] = {}
     lines = []
-    for name in (*odd, *(name for name in unclear if name not in odd)):
+    for name in (*odd, *dotted):
         written = looked[name]
-        own = _style(file, name, written, pairs, how.numbers.get(name), point=point, comma=comma)
+        known = how.numbers.get(name) or (how.style(name) if name in settled else None)
+        own = _style(file, name, written, pairs, known, marks)
         if own is None:
             first = ", ".join(csv_numbers.rows_of(written, [unit for unit, _ in written.units.most_common(2)]))
             lines.append(f"{name}: numbers with different units ({first}), read as categories")
             continue
+        if name in dotted and own == Style():
+            text = written.odd[",", ""][1]
+            if mark == ";" or written.short:
+                lines.append(f"{name}: {text!r} is read as {float(text):.15g}; for {_without(text)}: --thousands .")
+            continue
         found[name] = own
-        if written.marked is not None:
+        if name in dotted:
+            text = written.odd[",", ""][1]
+            lines.append(
+                f"{name}: read as numbers, {text!r} as {_without(text)}, for other columns have a decimal comma; if it "
+                f"is categorical, use --category {name}"
+            )
+        elif written.marked is not None:
             column = pa.chunked_array([[written.marked]])
             number = guessing.cast(file, name, column, pa.float64(), replace(how, numbers=found))[0].as_py()
             lines.append(
@@ -70,9 +98,22 @@ def _only(written: Written, decimal: str) -> bool:
     return fit == {decimal}
 
 
-def _either(written: Written, pairs: list[csv_numbers.Marks], *, point: bool, comma: bool) -> bool:
+def _either(written: Written, pairs: list[csv_numbers.Marks], marks: "Marks") -> bool:
     some = any(written.fits[pair] == written.count for pair in pairs)
-    return some and csv_numbers.chosen(written, pairs, point=point, comma=comma) is None
+    return some and _chosen(written, pairs, marks) is None
+
+
+def _chosen(written: Written, pairs: list[csv_numbers.Marks], marks: "Marks") -> csv_numbers.Marks | None:
+    return csv_numbers.chosen(written, pairs, point=marks.point, comma=marks.comma, assumed=marks.assumed)
+
+
+def _dotted(written: Written) -> bool:
+    """Tell whether plain numbers are thousands too, with a decimal comma."""
+    return written.fits[",", "."] == written.count > written.fits[",", ""]
+
+
+def _without(text: str) -> str:
+    return text.replace(".", "")
 
 
 def _style(
@@ -81,9 +122,7 @@ def _style(
     written: Written,
     pairs: list[csv_numbers.Marks],
     known: Style | None,
-    *,
-    point: bool,
-    comma: bool,
+    marks: "Marks",
 ) -> Style | None:
     """Return how a column is written; None for one of several units that may be codes, such as 1a and 1b."""
     category = f"if the column is categorical, use --category {name}"
@@ -100,10 +139,12 @@ def _style(
         return None
     if known and written.fits[known.decimal, known.thousands] == written.count:
         return Style(known.decimal, known.thousands, *most[0][0])
-    if _either(written, pairs, point=point, comma=comma):
+    if _either(written, pairs, marks):
+        text = written.marked or written.odd[",", ""][1]
+        sign = "." if "." in text else ","
         raise SlipwayError(
-            f"{file}: column {name}: {written.marked or written.odd[',', ''][1]!r} looks like a number with thousands "
-            f"separators, but may be a fraction: use --thousands CHARACTER, or --decimal; {category}"
+            f"{file}: column {name}: {text!r} looks like a number with thousands separators, but may be a fraction: "
+            f"use --thousands {sign} or --decimal {sign}; {category}"
         )
     best = max(pairs, key=lambda pair: written.fits[pair])
     if written.fits[best] < written.count:
@@ -112,7 +153,7 @@ def _style(
             f"{file}: column {name}: the numbers are not all written with {_words(best)}: row {row} has {text[:50]!r}; "
             f"write all of them alike, or use --decimal or --thousands; {category}"
         )
-    pair = csv_numbers.chosen(written, pairs, point=point, comma=comma) or best
+    pair = _chosen(written, pairs, marks) or best
     return Style(*pair, *most[0][0])
 
 
