@@ -53,7 +53,9 @@ def sources(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) ->
     )
     text += "tables and of files of texts; drop copies of images, recordings, windows and text files)"
     common.add_argument("--copies", choices=["keep", "drop"], help=text)
-    listed = parser.add_subparsers(dest="source", metavar="SOURCE", required=True, parser_class=_Parser)
+    listed: argparse._SubParsersAction[Any] = parser.add_subparsers(
+        dest="source", metavar="SOURCE", required=True, parser_class=_Parser
+    )
 
     for name, command in commands().items():
         command.arguments(listed.add_parser(name, help=command.text, description=command.text, parents=[common]))

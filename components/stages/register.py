@@ -327,27 +327,11 @@ def _outcome(params: Params, build: Path, run_id: str, digest: str, version: str
         "reason": reason,
         "gates": gates,
         "metrics": read_json(build / "evaluation" / "metrics.json"),
-        "champion": _with_metrics(params.name, json.loads(tags.get("slipway.champion", "null")), tags),
+        "champion": registry.with_metrics(params.name, json.loads(tags.get("slipway.champion", "null")), tags),
         "reference": json.loads(tags.get("slipway.reference", "null")),
         "score": promotion.score(params),  # what the difference is of
         "tracking_uri": mask(connection.uri()),
     }
-
-
-def _with_metrics(name: str, champion: dict[str, Any] | None, tags: dict[str, str]) -> dict[str, Any] | None:
-    """Add to what is known of the champion the test metrics of its own evaluation, if that had the same test split."""
-    from mlflow.exceptions import MlflowException
-
-    client = connection.client()
-    try:
-        holder = client.get_model_version(name, str((champion or {})["version"]))
-        measured = client.get_run(str(holder.run_id)).data.metrics
-    except (KeyError, MlflowException):  # no champion, or a version that was deleted since
-        return champion
-    if any(holder.tags.get(key) != tags.get(key) for key in ("slipway.data", "slipway.split")):
-        return (champion or {}) | {"unlike": "it was evaluated on another test split"}
-    of_test = {key.removeprefix("test_"): value for key, value in measured.items() if key.startswith("test_")}
-    return (champion or {}) | {"metrics": of_test | (champion or {}).get("metrics", {})}
 
 
 def _tell(outcome: dict[str, Any]) -> None:

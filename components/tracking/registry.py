@@ -117,6 +117,22 @@ def turn(name: str) -> Iterator[None]:
         client.delete_registered_model(lock)
 
 
+def with_metrics(name: str, champion: dict[str, Any] | None, tags: dict[str, str]) -> dict[str, Any] | None:
+    """Add to what is known of the champion the test metrics of its own evaluation, if that had the same test split."""
+    from mlflow.exceptions import MlflowException
+
+    client = connection.client()
+    try:
+        holder = client.get_model_version(name, str((champion or {})["version"]))
+        measured = client.get_run(str(holder.run_id)).data.metrics
+    except (KeyError, MlflowException):  # no champion, or a version that was deleted since
+        return champion
+    if any(holder.tags.get(key) != tags.get(key) for key in ("slipway.data", "slipway.split")):
+        return (champion or {}) | {"unlike": "it was evaluated on another test split"}
+    of_test = {key.removeprefix("test_"): value for key, value in measured.items() if key.startswith("test_")}
+    return (champion or {}) | {"metrics": of_test | (champion or {}).get("metrics", {})}
+
+
 def tag(version: "ModelVersion", values: dict[str, str]) -> None:
     """Set tags on a version; those that it has already are not written again."""
     for key, value in values.items():

@@ -1,6 +1,7 @@
 """What a file leaves open is told, or asked: dots in numbers, leading zeros, words for missing, dates, titles."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -55,11 +56,11 @@ def test_dots_as_thousands_are_the_only_ones(tmp_path: Path) -> None:
         read(tmp_path, rows(["23.456"] * 19 + ["1.5"], ";"), thousands=".")
 
 
-def daily(folder: Path, values: list[str], written_as: str = "%Y-%m-%d", **options: object) -> Source:
+def daily(folder: Path, values: list[str], written_as: str = "%Y-%m-%d", **options: Any) -> Source:
     days = pd.date_range("2024-01-01", periods=len(values)).strftime(written_as)
     text = "t;v\n" + "".join(f"{day};{value}\n" for day, value in zip(days, values, strict=True))
     path = written(folder, text)
-    given: dict[str, object] = dict.fromkeys(("group", "season", "step", "form"))
+    given: dict[str, Any] = dict.fromkeys(("group", "season", "step", "form"))
     return series(path, "t", ["v"], history=2, horizon=1, every=1, **(given | options))
 
 
@@ -157,7 +158,7 @@ def test_times_that_cannot_be_read_propose_a_format(tmp_path: Path, form: str, m
     days = pd.date_range("2023-05-13", periods=30, freq="MS" if months else "D").strftime(form)
     assert form in csv_dates.forms(pa.array(days.tolist()), months=months)
     text = "t,v\n" + "".join(f'"{day}",1\n' for day in days)
-    given = dict.fromkeys(("group", "season", "step"))
+    given: dict[str, Any] = dict.fromkeys(("group", "season", "step"))
     with pytest.raises(SlipwayError, match="expected ISO 8601") as error:
         series(written(tmp_path, text), "t", ["v"], history=2, horizon=1, every=1, form=None, **given)
     assert "it looks like --format" in str(error.value)
