@@ -177,7 +177,7 @@ def test_a_worse_model_is_kept_back_by_the_bootstrap_and_a_better_one_promoted(
     assert good["promoted"]
     assert good["version"] == "2"
     assert good["score"] == "f1_macro"
-    for name in ("f1_macro", "accuracy", "log_loss"):  # of the same test split
+    for name in ("f1_macro", "accuracy"):  # of the same test split
         assert good["champion"]["metrics"][name] == pytest.approx(poor["metrics"][name])
     tests = good["metrics"]["rows"]
     assert (good["champion"]["version"], good["champion"]["rows"], good["champion"]["of"]) == ("1", tests, tests)
