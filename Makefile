@@ -46,9 +46,8 @@ ui: $(READY)
 
 # e.g. make schedule CRON="0 3 * * 1" TIME_ZONE=Europe/Berlin
 CRON ?= 0 3 * * *
-TIME_ZONE ?= UTC
 schedule: $(READY)
-	@slipway schedule "$(CRON)" --time-zone "$(TIME_ZONE)"
+	@slipway schedule "$(CRON)" $(if $(TIME_ZONE),--time-zone "$(TIME_ZONE)")
 
 # e.g. make example NAME=income, or offline: make example NAME=income FROM=../shared/datasets/adult
 example: $(READY)

@@ -54,15 +54,19 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     help_text = "run the committed files of this revision, such as HEAD, in a workspace: the checkout is not touched"
     once.add_argument("--revision", default="", metavar="REVISION", help=help_text)
     text = (
-        "Stay in the foreground and do what `run` does on schedule, until Ctrl-C; a missed run is reported as an error."
+        "Do what `run` does on schedule, on what is committed, in a workspace of its own. While `slipway up` runs, "
+        "this sets or replaces the schedule of a model and returns; else it stays in the foreground until Ctrl-C. "
+        "Without SCHEDULE: list the schedules."
     )
     schedule = commands.add_parser("schedule", help="run on a schedule", description=text)
     help_text = 'cron expression: "0 3 * * *" is every night at 03:00, "0 3 * * 1" every Monday at 03:00'
-    schedule.add_argument("cron", metavar="SCHEDULE", help=help_text)
-    help_text = "name of a model in models/ (default: the root's)"
+    schedule.add_argument("cron", nargs="?", metavar="SCHEDULE", help=help_text)
+    help_text = "name of the model; without it, that of this folder"
     schedule.add_argument("model", nargs="?", default="", metavar="NAME", help=help_text)
-    help_text = "time zone that the schedule is in, such as Europe/Berlin (default: UTC)"
-    schedule.add_argument("--time-zone", default="UTC", metavar="ZONE", help=help_text)
+    help_text = "time zone that the schedule is in, such as Europe/Berlin (default: this machine's)"
+    schedule.add_argument("--time-zone", metavar="ZONE", help=help_text)
+    help_text = "remove the schedule of a model (without NAME: of that of this folder)"
+    schedule.add_argument("--off", nargs="?", const="", metavar="NAME", help=help_text)
     for command in (once, schedule):
         command.add_argument("--force", action="store_true", help="run every stage, even if nothing has changed")
     help_text = "run the code of a champion that is not as Slipway registered it, now and from now on"
@@ -116,8 +120,29 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     help_text = "value of a column, repeated for several: which versions were made with such rows?"
     origin.add_argument("--row", action="append", metavar="COLUMN=VALUE", help=help_text)
     moves.arguments(commands)
+    _service_arguments(commands)
     ui = "Serve MLflow, Prefect and the data report on loopback until Ctrl-C."
     commands.add_parser("ui", help="open MLflow, Prefect and the data report in the browser", description=ui)
+
+
+def _service_arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = (
+        "Start a Prefect server, an MLflow server, the data report and a worker on loopback, and keep them alive in "
+        "the background: what dies is started again. Logs: .prefect/logs/. Repeated, it says what runs."
+    )
+    up = commands.add_parser(
+        "up", help="start all that scheduled retraining needs, and keep it alive", description=text
+    )
+    how = up.add_mutually_exclusive_group()
+    how.add_argument("--foreground", action="store_true", help="stay in the foreground, as systemd and launchd want it")
+    help_text = "have it started at each boot: a systemd user unit, on macOS a launchd agent"
+    how.add_argument("--install", action="store_true", help=help_text)
+    how.add_argument("--uninstall", action="store_true", help="undo --install")
+    how.add_argument("--supervise", action="store_true", help=argparse.SUPPRESS)
+    text = "End what `slipway up` started, and wait until it has ended. Schedules are kept for the next `slipway up`."
+    commands.add_parser("down", help="end what `slipway up` started", description=text)
+    text = "Say what `slipway up` runs, when the next runs are due, and how the last ones ended."
+    commands.add_parser("status", help="what runs, what is due next, how the last runs ended", description=text)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -143,7 +168,7 @@ def main(words: list[str] | None = None) -> int:
 def run(flow: str, options: dict[str, Any]) -> int:
     """Run a flow; return its exit code: see EXIT_CODES."""
     surroundings.settle()
-    for name, value in PREFECT.items():
+    for name, value in () if flow == "up" else PREFECT.items():
         os.environ.setdefault(name, value)
     logging.raiseExceptions = False
     masking.tracebacks()
@@ -152,14 +177,9 @@ def run(flow: str, options: dict[str, Any]) -> int:
             if flow in OTHERS:
                 return OTHERS[flow](options)
             conflicts.must_be_solved()
-            if options.get("cron") is None:
-                return _each(options)
-            from flows import schedule
-
-            model = options.get("model", "")
-            models.find(model)
-            schedule.run(options["cron"], options["force"], options.get("time_zone", "UTC"), model)
-            return 0
+            if flow == "schedule" or options.get("cron") is not None:
+                return _schedule(flow, options)
+            return _each(options)
     except SlipwayError as error:
         print(masking.mask(f"error: {error}"), file=sys.stderr, flush=True)
         if isinstance(error, server.LostError):
@@ -220,6 +240,37 @@ def _once(model: str = "", revision: str = "", *, force: bool = False, trust: bo
                 "start the server again, then repeat this run"
             ) from None
     return max(outcome.code for outcome in outcomes) if isinstance(outcomes, list) else 0
+
+
+def _schedule(flow: str, options: dict[str, Any]) -> int:
+    from flows import schedule
+
+    if flow == "schedule":
+        return schedule.command(**options)
+    schedule.run(options["cron"], options["force"])  # retrain --cron, the old name
+    return 0
+
+
+def _up(options: dict[str, Any]) -> int:
+    from flows import units, up
+
+    if options["install"]:
+        return units.install()
+    if options["uninstall"]:
+        return units.uninstall()
+    return up.supervise() if options["supervise"] else up.up(foreground=options["foreground"])
+
+
+def _down(_: dict[str, Any]) -> int:
+    from flows import up
+
+    return up.down()
+
+
+def _status(_: dict[str, Any]) -> int:
+    from flows import up
+
+    return up.status()
 
 
 def _ui(_: dict[str, Any]) -> int:
@@ -308,6 +359,9 @@ def _lineage(options: dict[str, Any]) -> int:
 
 # Command -> what does it; all others retrain, now or on a schedule.
 OTHERS = {
+    "up": _up,
+    "down": _down,
+    "status": _status,
     "ui": _ui,
     "notify": _notify,
     "new": _new,

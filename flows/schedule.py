@@ -1,10 +1,10 @@
-"""Retrain on a schedule, until Ctrl-C; a run that is not there when it is due is told, loudly."""
+"""Retrain on a schedule: kept by `slipway up`, or here until Ctrl-C. A run that is missed is told, loudly."""
 
-import asyncio
 import contextlib
 import io
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -13,24 +13,121 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 from components import SlipwayError, locks
-from components.data import times
-from flows.machinery import logs, server
+from flows.machinery import cron as crons
+from flows.machinery import deployments, git, logs, models, server, state
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-NAME = "schedule"  # of the deployment and of the log
+NAME = "schedule"  # of the deployment that is served in the foreground, and of the log
 LOCK = Path(".prefect/schedule.lock")
 GRACE = timedelta(seconds=60)  # after which a run that is due must be there, and the next one after the start
 SCHEDULED_AHEAD = timedelta(days=90)  # Prefect makes runs for the next 100 days
 CHECK_SECONDS = 5.0
+# What a run depends on: a schedule runs what is committed. Of a model of its own, its folder in place of the first two.
+ROOT_FILES = ("params.yaml", "data.dvc", "expectations")
+SHARED_FILES = ("dvc.yaml", "components", "flows")
+
+
+def command(cron: str | None, model: str, off: str | None, time_zone: str | None, *, force: bool) -> int:
+    """Set, list (without `cron`) or remove (`off`: of a model) schedules; return the exit code.
+
+    Where `slipway up` runs, its server keeps the schedule and this returns; else it stays until Ctrl-C.
+    """
+    up = state.running()
+    if off is not None or cron is None:
+        if not up:
+            raise SlipwayError(
+                "`slipway up` does not run, and with it no schedule does; one in the foreground ends with Ctrl-C"
+            )
+        state.use(up)
+        return _off(models.find(off).name) if off is not None else _list()
+    model = models.find(model).name
+    zone = time_zone or crons.here()
+    committed(model)
+    if not up:
+        run(cron, force, zone, model)
+        return 0
+    state.use(up)
+    crons.check(cron, zone)
+    from prefect.client.orchestration import get_client
+
+    from flows.retrain import retrain
+
+    with get_client(sync_client=True) as client:
+        deployments.deploy(client, retrain, model, cron, zone, force=force)
+    due = crons.after(cron, zone, datetime.now(UTC))
+    print(
+        f"{deployments.spoken(deployments.name(model))}: retrained on the schedule {cron} ({_zone(zone)}), from what "
+        f"is committed\nthe next run is due at {crons.spelled(due, zone)}"
+    )
+    return 0
+
+
+def _zone(zone: str) -> str:
+    return f"{zone}, the time zone of this machine" if zone == crons.here() else zone
+
+
+def committed(model: str) -> None:
+    """Raise SlipwayError where a file that a run depends on is not as committed: it would run without the changes."""
+    own = [str(models.find(model).folder)] if model else list(ROOT_FILES)
+    git.commit("HEAD")
+    words = ("status", "--porcelain", "-z", "--untracked-files=all", "--", *own, *SHARED_FILES)
+    changed = [entry[3:] for entry in git.run(*words, must=True).split("\0") if entry[2:3] == " "]
+    if changed:
+        some = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+        places = [place for place in (*own, *SHARED_FILES) if any(_lies(path, place) for path in changed)]
+        raise SlipwayError(
+            f"a schedule runs what is committed, and these are not: {some}\ncommit them first: "
+            f"git add {shlex.join(places)} && git commit -m 'What the schedule runs'"
+        )
+
+
+def _lies(path: str, place: str) -> bool:
+    return path == place or path.startswith(f"{place}/")
+
+
+def _off(model: str) -> int:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        removed = deployments.unschedule(client, model)
+        if not removed:
+            raise SlipwayError(f"{deployments.spoken(deployments.name(model))} has no schedule\n{listed(client)}")
+    print(f"{deployments.spoken(deployments.name(model))}: the schedule is removed; a run in progress goes on")
+    return 0
+
+
+def _list() -> int:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        print(listed(client))
+    return 0
+
+
+def listed(client: "SyncPrefectClient") -> str:
+    """Return a line for each schedule: whose it is, when it runs, when next."""
+    lines = []
+    for deployment in deployments.schedules(client):
+        for each in deployment.schedules:
+            zone = getattr(each.schedule, "timezone", None) or "UTC"
+            expression = getattr(each.schedule, "cron", "") or str(each.schedule)
+            due = deployments.next_run(client, deployment.name)
+            if deployment.paused or not each.active:
+                coming = "paused in Prefect"
+            elif due is None and hasattr(each.schedule, "cron"):
+                coming = f"next: {crons.spelled(crons.after(expression, zone, datetime.now(UTC)), zone)}"
+            else:
+                coming = f"next: {crons.spelled(due, zone)}" if due else "no run is planned yet"
+            lines.append(f"  {deployments.spoken(deployment.name)}: {expression} ({zone}), {coming}")
+    return "\n".join(lines) or '  none; `slipway schedule "0 3 * * 1"` makes one'
 
 
 def run(cron: str, force: bool, time_zone: str = "UTC", model: str = "") -> None:
-    """Serve `retrain` on a schedule, such as "0 3 * * *", in a time zone, by the Prefect server of `server.api`.
+    """Serve a model's `retrain` on a schedule, such as "0 3 * * *", in a time zone, by the server of `server.api`.
 
     Runs that were missed, or came due during another one, are one run. A server that goes away is told, and waited for.
     Raises SlipwayError for a schedule that is none or never comes, for a time zone that does not exist, for a second
@@ -44,7 +141,7 @@ def run(cron: str, force: bool, time_zone: str = "UTC", model: str = "") -> None
 
 
 def _run(cron: str, force: bool, time_zone: str, model: str) -> None:
-    _check(cron, time_zone)
+    crons.check(cron, time_zone)
     ready = server.api()
     from prefect.schedules import Cron
     from prefect.settings import get_current_settings
@@ -56,7 +153,8 @@ def _run(cron: str, force: bool, time_zone: str, model: str) -> None:
     if url is None:
         raise SlipwayError("a schedule needs a Prefect server: run `make ui`, or set PREFECT_API_URL")
     print(
-        f"retrain runs on the schedule {cron} ({time_zone}) until Ctrl-C, using the Prefect server at {url}", flush=True
+        f"retrain runs on the schedule {cron} ({_zone(time_zone)}) until Ctrl-C, using the Prefect server at {url}",
+        flush=True,
     )
     with _logged(), _watched(cron, time_zone) as failed:
         while True:
@@ -65,7 +163,7 @@ def _run(cron: str, force: bool, time_zone: str, model: str) -> None:
                 retrain.serve(  # pauses the schedule when it ends
                     name=NAME,
                     schedule=Cron(cron, timezone=time_zone),
-                    parameters={"model": model, "force": force},
+                    parameters={"model": model, "revision": "HEAD", "force": force},
                     limit=1,
                     print_starting_message=False,
                 )
@@ -77,26 +175,6 @@ def _run(cron: str, force: bool, time_zone: str, model: str) -> None:
             if failed:
                 raise SlipwayError(failed[0])
             return
-
-
-def _check(cron: str, time_zone: str) -> None:
-    """Raise SlipwayError for a schedule that is none or never comes, and for a time zone that does not exist."""
-    from prefect.client.schemas.schedules import CronSchedule
-
-    if not isinstance(times.zone(time_zone), ZoneInfo) and time_zone != "UTC":
-        raise SlipwayError(f"--time-zone {time_zone}: a schedule needs the name of a zone, such as Europe/Berlin")
-    try:
-        if not cron.startswith("@") and len(cron.split()) != 5:  # a sixth field would be seconds
-            raise ValueError(cron)
-        CronSchedule(cron=cron)
-    except ValueError:
-        raise SlipwayError(
-            f'"{cron}" is not a valid cron expression; "0 3 * * *", for example, is every night at 03:00'
-        ) from None
-    try:
-        _after(cron, time_zone, datetime.now(UTC))
-    except ValueError:  # such as the 31st of February
-        raise SlipwayError(f'"{cron}" never comes; "0 3 * * *", for example, is every night at 03:00') from None
 
 
 def _wait_for(url: str) -> None:
@@ -172,12 +250,12 @@ def _watch(cron: str, time_zone: str, over: threading.Event, end: Callable[[str]
     while not over.wait(CHECK_SECONDS):
         now = datetime.now(UTC)
         if told is None:
-            due = _after(
+            due = crons.after(
                 cron, time_zone, now
             )  # what was due before the schedule was known to the server does not count
         try:
             with get_client(sync_client=True, httpx_settings={"timeout": 10.0}) as client:
-                planned = _planned(client, due)
+                planned = deployments.planned(client, NAME, due)
                 _join_missed(client)
                 paused = not planned and client.read_deployment_by_name(f"retrain/{NAME}").paused
         except Exception as error:  # noqa: BLE001 - a server that is away: `_wait_for` tells it
@@ -185,7 +263,7 @@ def _watch(cron: str, time_zone: str, over: threading.Event, end: Callable[[str]
             started = now
             continue
         if planned and told != due:
-            _say(f"the next run is due at {_spelled(due, time_zone)}")
+            _say(f"the next run is due at {crons.spelled(due, time_zone)}")
             told = due
         if not planned and told is None and now - started > GRACE and due - now < SCHEDULED_AHEAD:
             end(
@@ -202,58 +280,15 @@ def _watch(cron: str, time_zone: str, over: threading.Event, end: Callable[[str]
                 )
             _say(f"ERROR: no run was scheduled for {due:%Y-%m-%d %H:%M} UTC, and none ran; {why}")
         if now - due > (timedelta(0) if planned else GRACE):
-            due = _after(cron, time_zone, max(due, now - GRACE))
-
-
-def _planned(client: "SyncPrefectClient", due: datetime) -> bool:
-    """Return whether the server has a run for a moment, in whatever state."""
-    from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
-
-    around = {"after_": due - timedelta(seconds=1), "before_": due + timedelta(seconds=1)}
-    of_ours = DeploymentFilter.model_validate({"name": {"any_": [NAME]}})
-    then = FlowRunFilter.model_validate({"expected_start_time": around})
-    return bool(client.read_flow_runs(deployment_filter=of_ours, flow_run_filter=then, limit=1))
+            due = crons.after(cron, time_zone, max(due, now - GRACE))
 
 
 def _join_missed(client: "SyncPrefectClient | None" = None) -> None:
-    """Let one run make up for all that are overdue: after an outage, or a run that took longer than the schedule."""
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
-    from prefect.client.schemas.sorting import FlowRunSort
-    from prefect.states import Cancelled
 
     if client is None:
         with get_client(sync_client=True) as own:
             return _join_missed(own)
-    of_ours = DeploymentFilter.model_validate({"name": {"any_": [NAME]}})
-    overdue = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"before_": datetime.now(UTC)}}
-    late = client.read_flow_runs(
-        deployment_filter=of_ours,
-        flow_run_filter=FlowRunFilter.model_validate(overdue),
-        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-    )
-    for run in late[1:]:
-        client.set_flow_run_state(run.id, Cancelled(message="missed; a later run makes up for it"), force=True)
-    if first := late[1:] and late[-1].expected_start_time:
-        count = f"{len(late) - 1} runs were" if len(late) > 2 else "a run was"
-        _say(f"{count} missed since {first:%Y-%m-%d %H:%M} UTC; the run that is due next makes up for them")
+    if said := deployments.join_missed(client, NAME):
+        _say(said)
     return None
-
-
-def _spelled(moment: datetime, time_zone: str) -> str:
-    """Spell a moment in UTC, and in the schedule's zone and the local one where these differ from it."""
-    in_zone, local = moment.astimezone(times.zone(time_zone)), moment.astimezone()
-    parts = [f"{moment:%Y-%m-%d %H:%M} UTC"]
-    if time_zone != "UTC":
-        parts.append(f"{in_zone:%Y-%m-%d %H:%M} {time_zone}")
-    if local.utcoffset() not in (moment.utcoffset(), in_zone.utcoffset()):
-        parts.append(f"{local:%Y-%m-%d %H:%M} local time")
-    return parts[0] + (f" ({', '.join(parts[1:])})" if len(parts) > 1 else "")
-
-
-def _after(cron: str, time_zone: str, moment: datetime) -> datetime:
-    """Return the first moment of a schedule after another, in UTC, as Prefect's scheduler finds it."""
-    from prefect.server.schemas.schedules import CronSchedule
-
-    (found,) = asyncio.run(CronSchedule(cron=cron, timezone=time_zone).get_dates(1, moment + timedelta(seconds=1)))
-    return datetime.fromtimestamp(found.timestamp(), UTC)

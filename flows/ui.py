@@ -33,17 +33,17 @@ def main() -> int:
     if served := server.served():
         print(f"already running:\n{_lines(served)}")
         return 0
-    shared = _shared()
+    others = shared()
     ports = {}
     for name, port in PORTS.items():
-        if name not in shared:
+        if name not in others:
             ports[name] = server.free_port(port)
             if ports[name] != port:
                 print(f"{name}: port {port} is taken, using {ports[name]}", flush=True)
-    addresses = {name: shared.get(name) or f"http://127.0.0.1:{ports[name]}" for name in PORTS}
+    addresses = {name: others.get(name) or f"http://127.0.0.1:{ports[name]}" for name in PORTS}
     try:
-        with _report(ports["report"]), Children() as children:
-            _serve(children, _commands(ports), addresses)
+        with report(ports["report"]), Children() as children:
+            _serve(children, commands(ports), addresses)
     except (KeyboardInterrupt, SystemExit):
         print("ended", flush=True)
     finally:
@@ -51,17 +51,18 @@ def main() -> int:
     return 0
 
 
-def _shared() -> dict[str, str]:
+def shared() -> dict[str, str]:
     """Return the addresses of what others serve, without credentials: they are shown, and kept in a file."""
-    shared = {}
+    found = {}
     if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
-        shared["mlflow"] = masking.address(os.environ["MLFLOW_TRACKING_URI"])
+        found["mlflow"] = masking.address(os.environ["MLFLOW_TRACKING_URI"])
     if url := os.environ.get("PREFECT_API_URL"):
-        shared["prefect"] = masking.address(url).removesuffix("/").removesuffix("/api")
-    return shared
+        found["prefect"] = masking.address(url).removesuffix("/").removesuffix("/api")
+    return found
 
 
-def _commands(ports: Mapping[str, int]) -> dict[str, list[str]]:
+def commands(ports: Mapping[str, int]) -> dict[str, list[str]]:
+    """Return the command of each server that has a port here, for as long as this process lives."""
     mlflow = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(ports.get("mlflow")), "--workers", "1"]
     commands = {
         "mlflow": guarded("-m", *mlflow),
@@ -121,7 +122,7 @@ def _lines(addresses: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def _report(port: int) -> Iterator[None]:
+def report(port: int) -> Iterator[None]:
     """Serve the data report, and nothing else, in a thread."""
     with ThreadingHTTPServer(("127.0.0.1", port), _Report) as report:
         threading.Thread(target=report.serve_forever, daemon=True).start()

@@ -20,6 +20,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "ui": ("open MLflow, Prefect and the data report in the browser", FLOWS),
     },
     "operation": {
+        "up": ("start all that scheduled retraining needs, and keep it alive", FLOWS),
+        "status": ("what runs, what is due next, how the last runs ended", FLOWS),
+        "down": ("end what `up` started", FLOWS),
         "clean": ("remove old runs, data and logs that no registered version needs", FLOWS),
         "notify": ("show or test the notifications of runs", FLOWS),
     },
@@ -54,7 +57,7 @@ examples:
   slipway predict people new.csv                              predict with the model
   slipway new churn table customers.csv --label left          one more model, in models/churn
   slipway run churn                                           train, evaluate and register that one
-  slipway schedule "0 3 * * 1"                                retrain every Monday at 03:00 UTC
+  slipway schedule "0 3 * * 1"                                retrain every Monday at 03:00
 
 slipway works on the project that contains the current folder. `slipway COMMAND --help` describes one command. Use DVC
 for single stages and experiments: `dvc repro STAGE`, `dvc exp run`, `dvc metrics show`.

@@ -1,5 +1,6 @@
 """The run as Prefect knows it: whose it is, whether it was cancelled there, and what became of those that died."""
 
+import functools
 import os
 import signal
 import threading
@@ -8,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import UUID
+
+import psutil
 
 from components import temporary
 from flows.machinery import notify, server
@@ -21,7 +24,9 @@ FLOW = "retrain"  # of which people are told
 FLOWS = (FLOW, "reproduce", "clean")
 LOOK_SECONDS = 2.0
 UNCLAIMED_SECONDS = 30.0  # a run claims itself at once: one that has not was killed before
-LAST_SECONDS = 10.0  # that a run has to end when what started it has ended
+STARTING_SECONDS = 600.0  # that a process which a worker has started may take until then
+LEFT_SECONDS = 8.0  # that Prefect's runner has to end a run that was cancelled
+LAST_SECONDS = 20.0  # that a run has to end when what started it has ended
 CRASHED = "its process ended without a word: it was killed, or the machine was stopped"
 
 
@@ -35,12 +40,18 @@ def claim() -> None:
     with _client() as client:
         client.update_flow_run(flow_run.id, infrastructure_pid=temporary.owner())
     if served():
-        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        end_with_parent()
 
 
 def served() -> bool:
-    """Return whether Prefect's runner started this process, as it does for a schedule."""
+    """Return whether Prefect's runner or worker started this process, as they do for a schedule."""
     return "PREFECT__FLOW_RUN_ID" in os.environ
+
+
+@functools.cache  # a second SIGTERM would disturb what the first one started
+def end_with_parent() -> None:
+    """End this process, as SIGTERM does, soon after the one that started it."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:
@@ -69,12 +80,14 @@ def bury() -> None:
 
 def _dead(run: "FlowRun", *, own: bool) -> bool:
     """Return whether a run's process has ended; `own`: the server is this checkout's."""
-    began = run.start_time or run.created or run.expected_start_time
-    age = began.timestamp() if began else time.time()
-    if run.infrastructure_pid:
+    changed = run.state.timestamp if run.state else run.created  # a scheduled run is made long before it starts
+    age = time.time() - (changed.timestamp() if changed else time.time())
+    process = run.infrastructure_pid or ""
+    if process and not process.isdigit():
         # what is known of another machine's process is only its age; on a shared server it may well live
-        return temporary.is_dead(run.infrastructure_pid, age if own else None)
-    return own and time.time() - age > UNCLAIMED_SECONDS
+        return temporary.is_dead(process, time.time() - age if own else None)
+    starting = process.isdigit() and psutil.pid_exists(int(process)) and age < STARTING_SECONDS  # a worker noted it
+    return own and age > UNCLAIMED_SECONDS and not starting
 
 
 def _bury(client: "SyncPrefectClient", run: "FlowRun", *, tell: bool) -> None:
@@ -105,24 +118,28 @@ def is_cancelled(run: str) -> bool:
 def cancellable(children: Children) -> Iterator[threading.Event]:
     """Look now and then whether the run of this context is cancelled in Prefect; then end the children.
 
-    Yields what is set when it was. Prefect's runner does this itself for the runs that it started.
+    Yields what is set when it was. A run that Prefect's runner or worker started is first left to that: it sees to it
+    within seconds, but not any more once the server has been away for half a minute.
     """
     from prefect.runtime import flow_run
 
     cancelled, over, own = threading.Event(), threading.Event(), flow_run.id
 
     def look() -> None:
+        seen: float | None = None
         with _client() as client:
             while not over.wait(LOOK_SECONDS):
                 with suppress(Exception):  # a server that is away is found by Prefect itself
                     state = client.read_flow_run(own).state
                     if state is not None and (state.is_cancelling() or state.is_cancelled()):
+                        seen = seen or time.monotonic()
+                        if served() and time.monotonic() - seen < LEFT_SECONDS:
+                            continue
                         cancelled.set()
                         children.end()
                         return
 
-    if not served():
-        threading.Thread(target=look, daemon=True).start()
+    threading.Thread(target=look, daemon=True).start()
     try:
         yield cancelled
     finally:

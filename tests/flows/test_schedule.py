@@ -10,7 +10,7 @@ import pytest
 from components import SlipwayError
 from flows import schedule
 from flows.machinery import logs, server
-from tests.flowing import end, flows, repository, serving, started, until
+from tests.flowing import GIT, command, end, flows, repository, serving, started, until
 
 STAGES: dict[str, dict[str, Any]] = {"first": {"cmd": "cat data/* > first", "deps": ["data"], "outs": ["first"]}}
 
@@ -18,37 +18,6 @@ STAGES: dict[str, dict[str, Any]] = {"first": {"cmd": "cat data/* > first", "dep
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return repository(tmp_path / "repo", STAGES, data="1")
-
-
-def test_the_next_moment_of_a_schedule() -> None:
-    noon = datetime(2026, 11, 27, 12, tzinfo=UTC)
-    assert schedule._after("* * * * *", "UTC", noon) == noon.replace(minute=1)  # not the moment itself
-    assert schedule._after("0 3 * * 1", "UTC", noon) == datetime(2026, 11, 30, 3, tzinfo=UTC)
-    assert schedule._after("0 14 * * *", "America/New_York", noon) == noon.replace(hour=19)
-    assert schedule._after("0 14 * * *", "America/New_York", noon.replace(month=7)) == noon.replace(month=7, hour=18)
-
-
-def test_a_moment_is_said_in_utc_and_where_it_differs_in_the_zone_and_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    moment = datetime(2026, 11, 28, 19, tzinfo=UTC)
-    try:
-        monkeypatch.setenv("TZ", "America/New_York")
-        time.tzset()
-        assert schedule._spelled(moment, "UTC") == "2026-11-28 19:00 UTC (2026-11-28 14:00 local time)"
-        assert schedule._spelled(moment, "America/New_York") == (
-            "2026-11-28 19:00 UTC (2026-11-28 14:00 America/New_York)"
-        )
-        assert schedule._spelled(moment, "Asia/Tokyo").endswith(
-            "(2026-11-29 04:00 Asia/Tokyo, 2026-11-28 14:00 local time)"
-        )
-    finally:
-        monkeypatch.undo()
-        time.tzset()
-
-
-@pytest.mark.parametrize("zone", ["Europe/Berlinn", "+01:00", ""])
-def test_a_schedule_in_no_zone_is_refused(zone: str) -> None:
-    with pytest.raises(SlipwayError, match=r"time.zone"):
-        schedule._check("0 3 * * *", zone)
 
 
 @pytest.mark.e2e
@@ -74,7 +43,7 @@ def test_missed_runs_become_one(tmp_path: Path, capfd: pytest.CaptureFixture[str
         for minutes in range(-6, 3):
             due: State[None] = Scheduled(scheduled_time=now + timedelta(minutes=minutes, seconds=-5))
             client.create_flow_run_from_deployment(deployment, state=due)
-        schedule._join_missed()
+        schedule._join_missed(client)
         said = capfd.readouterr().err
         schedule._join_missed(client)
         found = sorted(client.read_flow_runs(), key=lambda run: run.expected_start_time or now)
@@ -100,7 +69,8 @@ def test_a_run_comes_by_itself_when_it_is_due(path: Path, prefect_server: str) -
         out = end(process, signal.SIGINT)
         assert process.returncode in (0, 130), out
         assert client.read_deployment_by_name("retrain/schedule").paused  # nothing is due that nobody would run
-    assert (path / "first").read_text() == "1"
+    assert (path / ".workspaces/root/first").read_text() == "1"  # what is committed, and not in the checkout
+    assert not (path / "first").exists()
     assert "Traceback" not in said + out
     assert "prefect.runner" in (path / ".prefect/logs/schedule.log").read_text()
 
@@ -170,3 +140,42 @@ def test_what_prefect_prints_is_logged_through_every_rotation(tmp_path: Path, mo
             print(f"Failed attempt {number}")
     assert logs.path(schedule.NAME).read_text().endswith("Failed attempt 99\n")
     assert len(list(logs.FOLDER.iterdir())) == 4
+
+
+def test_a_schedule_refuses_what_is_not_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run would be one of other files than those that lie there; the message says what to type."""
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "params.yaml",
+        "notes.txt",
+        "components/a.py",
+        "models/income/params.yaml",
+        "models/sales/params.yaml",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("name: a\n")
+    command(tmp_path, "git", "init", "-q")
+    with pytest.raises(SlipwayError, match="no commit yet"):
+        schedule.committed("")
+    command(tmp_path, "git", "add", "-A")
+    command(tmp_path, "git", "commit", "-qm", "start", env=GIT)
+    schedule.committed("")
+    (tmp_path / "notes.txt").write_text("changed")
+    (tmp_path / "models/sales/params.yaml").write_text("name: b\n")
+    schedule.committed("")
+    schedule.committed("income")
+    with pytest.raises(SlipwayError, match=r"models/sales/params.yaml\n.*git add models/sales && git commit"):
+        schedule.committed("sales")
+    (tmp_path / "params.yaml").write_text("name: b\n")
+    schedule.committed("income")  # has its own
+    (tmp_path / "components/new file.py").touch()
+    for model in ("", "income"):
+        with pytest.raises(SlipwayError, match=r"components/new file.py\n.*git add .*components && git commit"):
+            schedule.committed(model)
+
+
+def test_without_up_nothing_is_listed_or_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for off in (None, ""):
+        with pytest.raises(SlipwayError, match="`slipway up` does not run"):
+            schedule.command(None, "", off, None, force=False)

@@ -16,7 +16,7 @@ from tests.flowing import DONE, end, flows, gone, repository, until
 def test_the_report_and_nothing_else_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     port = server.free_port()
-    with ui._report(port):
+    with ui.report(port):
         with pytest.raises(HTTPError, match="404") as error:
             urlopen(f"http://127.0.0.1:{port}/")
         assert b"make run" in error.value.read()
@@ -37,16 +37,16 @@ def test_the_report_and_nothing_else_is_served(tmp_path: Path, monkeypatch: pyte
 def test_what_others_serve_is_named_and_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example.org")
     monkeypatch.setenv("PREFECT_API_URL", "http://prefect.example.org/api")
-    assert ui._shared() == {"mlflow": "http://mlflow.example.org", "prefect": "http://prefect.example.org"}
-    assert ui._commands({"report": 8010}) == {}
+    assert ui.shared() == {"mlflow": "http://mlflow.example.org", "prefect": "http://prefect.example.org"}
+    assert ui.commands({"report": 8010}) == {}
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:marker@mlflow.example.org/")
     monkeypatch.setenv("PREFECT_API_URL", "https://me:marker@prefect.example.org/api/")
-    assert ui._shared() == {"mlflow": "https://mlflow.example.org/", "prefect": "https://prefect.example.org"}
+    assert ui.shared() == {"mlflow": "https://mlflow.example.org/", "prefect": "https://prefect.example.org"}
 
 
 def test_the_address_of_a_database_is_in_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:marker@db.example.org/mlflow")
-    assert "marker" not in str(ui._commands({"mlflow": 5000, "prefect": 4200}))
+    assert "marker" not in str(ui.commands({"mlflow": 5000, "prefect": 4200}))
 
 
 def test_a_taken_port_is_passed_over() -> None:

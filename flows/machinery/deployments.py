@@ -1,0 +1,229 @@
+"""What Prefect's server holds for `slipway up`: the work pool, a deployment of `retrain` per model, their schedules.
+
+A deployment names no path of this machine: where a run works and by which command it starts is the pool's, which
+`slipway up` writes anew each time.
+"""
+
+import shlex
+import sys
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.machinery import logs, models
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.responses import DeploymentResponse
+    from prefect.flows import Flow
+
+POOL = "slipway"
+RETRAIN = "retrain"  # the deployment of the root's model; that of another one is retrain-NAME
+AGAIN = "again"  # tag of a run that replaces one that crashed
+MISSED = "missed; a later run makes up for it"  # why the others of several overdue runs were cancelled
+UNDER_WAY = ("RUNNING", "PENDING", "CANCELLING")
+Say = Callable[[str], None]
+
+
+def name(model: str) -> str:
+    """Return the name of a model's deployment; "" is the root's model."""
+    return f"{RETRAIN}-{model}" if model else RETRAIN
+
+
+def model_of(deployment: str) -> str:
+    """Return the model of a deployment's name; of another deployment, such as `clean`, its own name."""
+    return "" if deployment == RETRAIN else deployment.removeprefix(f"{RETRAIN}-")
+
+
+def spoken(deployment: str) -> str:
+    """Return how a deployment is called in messages: by its model, where it has one."""
+    return model_of(deployment) or models.root_name() or "the model of this folder"
+
+
+def template(root: Path) -> dict[str, Any]:
+    """Return the pool's job template: Prefect's own, with this folder and our command as the defaults."""
+    from prefect.workers.process import ProcessWorker
+
+    found = ProcessWorker.get_default_base_job_template()
+    properties = found["variables"]["properties"]
+    properties["working_dir"]["default"] = str(root)
+    properties["command"]["default"] = shlex.join([sys.executable, "-m", "flows.machinery.engine"])
+    return found
+
+
+def prepare(client: "SyncPrefectClient", root: Path) -> None:
+    """Make the work pool, or bring it up to date; a pause that somebody set stays."""
+    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        client.read_work_pool(POOL)
+    except ObjectNotFound:
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template(root)))
+    else:
+        client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=template(root)))
+
+
+def deploy(
+    client: "SyncPrefectClient",
+    retrain: "Flow[Any, Any]",
+    model: str,
+    cron: str,
+    time_zone: str = "UTC",
+    *,
+    force: bool = False,
+) -> None:
+    """Create or replace a model's deployment of the flow `retrain`, with this schedule and no other.
+
+    One run of it at a time: a second one waits for the first.
+    """
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
+    from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
+    from prefect.client.schemas.schedules import CronSchedule
+    from prefect.utilities.callables import parameter_schema
+
+    unschedule(client, model)
+    client.create_deployment(
+        flow_id=client.create_flow(retrain),
+        name=name(model),
+        entrypoint="flows.retrain.retrain",
+        work_pool_name=POOL,
+        parameters={"model": model, "revision": "HEAD", "force": force},
+        parameter_openapi_schema=parameter_schema(retrain).model_dump(exclude_unset=True),
+        schedules=[DeploymentScheduleCreate(schedule=CronSchedule(cron=cron, timezone=time_zone), active=True)],
+        concurrency_limit=1,
+        concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
+        pull_steps=[],
+        paused=False,
+        description="Retrain on the committed state of the repository.",
+    )
+
+
+def every(client: "SyncPrefectClient") -> list["DeploymentResponse"]:
+    """Return the deployments of our pool, by name."""
+    from prefect.client.schemas.filters import WorkPoolFilter
+
+    of_pool = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
+    return sorted(client.read_deployments(work_pool_filter=of_pool, limit=200), key=lambda each: each.name)
+
+
+def schedules(client: "SyncPrefectClient", model: str | None = None) -> list["DeploymentResponse"]:
+    """Return the deployments that have schedules, of all or of one model."""
+    return [each for each in every(client) if each.schedules and model in (None, model_of(each.name))]
+
+
+def unschedule(client: "SyncPrefectClient", model: str) -> bool:
+    """Remove a model's schedules, with the runs that were to come; return whether there was one."""
+    found = schedules(client, model)
+    for deployment in found:
+        for schedule in deployment.schedules:
+            client.delete_deployment_schedule(deployment.id, schedule.id)
+    return bool(found)
+
+
+def planned(client: "SyncPrefectClient", deployment: str, due: datetime) -> bool:
+    """Return whether the server has a run of a deployment for a moment, in whatever state."""
+    around = {"after_": due - timedelta(seconds=1), "before_": due + timedelta(seconds=1)}
+    return bool(_runs(client, [deployment], {"expected_start_time": around}, limit=1))
+
+
+def join_missed(client: "SyncPrefectClient", deployment: str) -> str:
+    """Let one run make up for all that are overdue: after an outage, or a run that took longer than the schedule.
+
+    Returns what is to be said about it, if anything.
+    """
+    from prefect.states import Cancelled
+
+    late = overdue(client, deployment)
+    for run in late[1:]:
+        client.set_flow_run_state(run.id, Cancelled(message=MISSED), force=True)
+    if first := late[1:] and late[-1].expected_start_time:
+        count = f"{len(late) - 1} runs were" if len(late) > 2 else "a run was"
+        return f"{count} missed since {first:%Y-%m-%d %H:%M} UTC; the run that is due next makes up for them"
+    return ""
+
+
+def overdue(client: "SyncPrefectClient", deployment: str) -> list["FlowRun"]:
+    """Return the runs of a deployment that are due and have not started, the latest first."""
+    due = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"before_": datetime.now(UTC)}}
+    return _runs(client, [deployment], due)
+
+
+def run_again(client: "SyncPrefectClient", deployment: "DeploymentResponse") -> str:
+    """Run once more what crashed: its process was killed, or the machine stopped. Returns what is to be said.
+
+    Not where another run is due or under way, which resumes from where that one was, nor where the one that crashed
+    was itself the second attempt: what kills each run is not tried for ever.
+    """
+    begun = {"state": {"type": {"any_": [*UNDER_WAY, "COMPLETED", "FAILED", "CRASHED", "CANCELLED", "PAUSED"]}}}
+    joined = [run for run in _runs(client, [deployment.name], begun, limit=20) if not _joined(run)]
+    if not joined or not joined[0].state or not joined[0].state.is_crashed() or AGAIN in joined[0].tags:
+        return ""
+    if overdue(client, deployment.name):
+        return ""
+    last = joined[0]
+    client.create_flow_run_from_deployment(
+        deployment.id, parameters=last.parameters, tags=[AGAIN], idempotency_key=f"{AGAIN}-{last.id}"
+    )
+    when = f"{last.expected_start_time:%Y-%m-%d %H:%M} UTC" if last.expected_start_time else "before"
+    return f"the run of {when} crashed; it is run once more, and resumes"
+
+
+def _joined(run: "FlowRun") -> bool:
+    return run.state is not None and run.state.is_cancelled() and run.state.message == MISSED
+
+
+def under_way(client: "SyncPrefectClient", deployment: str) -> bool:
+    """Return whether a run of a deployment has started and not ended."""
+    return bool(_runs(client, [deployment], {"state": {"type": {"any_": list(UNDER_WAY)}}}, limit=1))
+
+
+def last_runs(client: "SyncPrefectClient") -> dict[str, "FlowRun"]:
+    """Return the last run of `retrain` of each model, by whomever it was started."""
+    from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    begun = {"state": {"type": {"not_any_": ["SCHEDULED"]}}}
+    found: dict[str, FlowRun] = {}
+    for run in client.read_flow_runs(
+        flow_filter=FlowFilter.model_validate({"name": {"any_": [RETRAIN]}}),
+        flow_run_filter=FlowRunFilter.model_validate(begun),
+        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+        limit=200,
+    ):
+        if not _joined(run):
+            found.setdefault(str(run.parameters.get("model") or ""), run)
+    return found
+
+
+def next_run(client: "SyncPrefectClient", deployment: str) -> datetime | None:
+    """Return when the next run of a deployment is due, as far as the server knows yet."""
+    coming = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"after_": datetime.now(UTC)}}
+    times = [run.expected_start_time for run in _runs(client, [deployment], coming) if run.expected_start_time]
+    return min(times, default=None)
+
+
+def not_started(client: "SyncPrefectClient", deployment: "DeploymentResponse") -> str:
+    """Say why a run that is due may not have started, as far as the server knows."""
+    if deployment.paused:
+        return "it is paused in Prefect: resume it there, or repeat `slipway schedule`"
+    pool = client.read_work_pool(POOL)
+    if pool.is_paused:
+        return f"the work pool {POOL} is paused: resume it in Prefect, or `prefect work-pool resume {POOL}`"
+    return f"no worker took it: see {logs.path('worker')} and `slipway status`"
+
+
+def _runs(
+    client: "SyncPrefectClient", names: Iterable[str], which: dict[str, Any], limit: int | None = None
+) -> list["FlowRun"]:
+    from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    return client.read_flow_runs(
+        deployment_filter=DeploymentFilter.model_validate({"name": {"any_": list(names)}}),
+        flow_run_filter=FlowRunFilter.model_validate(which),
+        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+        limit=limit,
+    )
