@@ -143,3 +143,11 @@ def test_the_report_says_what_each_side_trained(
     report = json.loads(Path("report.json").read_text())
     assert report["trained"]["reference"]["examples seen"] == 1080580
     assert report["results"] == results
+
+
+def test_a_year_of_nights_is_drawn(tmp_path: Path) -> None:
+    from bench import year
+
+    nights = [dict.fromkeys(year.PLACES, night * 1_000_000) for night in range(3)]
+    year.drawn({False: nights, True: nights}, tmp_path / "year.png")
+    assert (tmp_path / "year.png").stat().st_size > 10_000
