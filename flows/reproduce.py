@@ -80,10 +80,15 @@ def _workspace(made: Origin, *, keep: bool) -> Iterator[Place]:
     name = f"{PREFIX}{re.sub(r'[^A-Za-z0-9_.-]', '_', made.name)}-{made.version}"
     place = Place((WORKSPACES / f"{name}.{temporary.owner()}").resolve())
     place.root.mkdir(parents=True)
+    target = (WORKSPACES / name).resolve()
     try:
         yield place
         if keep:
-            _keep(place, (WORKSPACES / name).resolve())
+            _keep(place, target)
+    except SlipwayError:
+        if keep and place.checkout.exists():
+            _keep(place, target)
+        raise
     finally:
         _remove(place.root)
 
@@ -107,7 +112,7 @@ def sweep() -> None:
 
 def _remove(root: Path) -> None:
     shutil.rmtree(root, ignore_errors=True)
-    git.run("worktree", "prune")
+    git.run("worktree", "remove", "--force", "--force", str(Place(root).checkout))  # git's note of it
 
 
 def _check_out(found: Source, checkout: Path) -> None:
