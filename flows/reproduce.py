@@ -64,7 +64,7 @@ def reproduce(model: str = "", keep: bool = False) -> dict[str, Any] | State[dic
                 return Cancelled(message="cancelled in Prefect")
             raise
     said["seconds"] = round(time.monotonic() - started, 1)
-    origin.record(made, said)
+    origin.add(made, said)
     lines = verdict.told(made, said)
     print("\n" + "\n".join(lines), flush=True)
     create_markdown_artifact("  \n".join(lines), key="reproduce", description=f"{made.uri} made again")

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from components import SlipwayError
 from components.data import dataset, splits
 from components.reports import difference, lineage
-from components.tracking import origin
+from components.tracking import origin, record
 from components.tracking.origin import Origin
 from flows.machinery import origin as sources
 from flows.machinery.origin import Objects
@@ -86,7 +86,9 @@ def _values(row: list[str]) -> dict[str, str]:
 def _champions(model: str, versions: list[Origin]) -> dict[str, str]:
     """Return which versions are or were the champion, by the record of moves, or else by their decision."""
     moved = {
-        str(entry.get("version")) for entry in origin.moves(model) if entry.get("state") == "done" and _moves(entry)
+        str(entry.get("version"))
+        for entry in origin.moves(model)
+        if entry.get("state") == "done" and entry.get("kind") in record.MOVES
     }
     alias, found = origin.champion(model), {}
     for made in versions:
@@ -95,10 +97,6 @@ def _champions(model: str, versions: list[Origin]) -> dict[str, str]:
         if made.name == model and alias in made.aliases:
             found[made.version] = "is"
     return found
-
-
-def _moves(entry: dict[str, Any]) -> bool:
-    return entry.get("kind") not in ("waiting", "refused", "timed out", "dropped")
 
 
 def search(made: Origin, wanted: Wanted, store: Objects) -> Found:

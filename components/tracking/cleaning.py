@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from components.tracking import connection, origin, registry
+from components.tracking import connection, record, registry
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
@@ -72,7 +72,7 @@ def passed_over(names: list[str], keep: int, seconds: float) -> "list[ModelVersi
         model = next(iter(client.search_registered_models(f"name = '{name}'")), None)
         if model is None:
             continue
-        moves = [json.loads(text) for key, text in model.tags.items() if key.startswith(origin.MOVE)]
+        moves = [json.loads(text) for key, text in model.tags.items() if key.startswith(record.PREFIX)]
         named = {str(move.get(key)) for move in moves for key in ("version", "before", "reference")}
         named |= {str(version) for version in model.aliases.values()}
         versions = sorted(_pages(client.search_model_versions, f"name = '{name}'"), key=lambda each: -int(each.version))

@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components import SlipwayError, temporary
-from components.tracking import connection
+from components.tracking import connection, record
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 REPRODUCED = "slipway.reproduced."
-MOVE = "slipway.move."  # tags of a registered model
-ALIASES = "slipway.aliases"  # of a registered model: the names of the aliases, where they are not the usual ones
 VERDICTS_KEPT = 20  # of a version; older ones go
 MAX_TAG = 4900  # characters that MLflow keeps of a tag: 5,000
 
@@ -147,12 +145,12 @@ def kept(origin: Origin, name: str) -> bytes | None:
 def moves(name: str) -> list[dict[str, Any]]:
     """Return the recorded moves of a registered model's champion, and decisions about one, the oldest first."""
     tags = _of_model(name)
-    return [json.loads(tags[key]) for key in sorted(tags) if key.startswith(MOVE)]
+    return [json.loads(tags[key]) for key in sorted(tags) if key.startswith(record.PREFIX)]
 
 
 def champion(name: str) -> str:
     """Return the alias that a registered model's champion has."""
-    return str(json.loads(_of_model(name).get(ALIASES, "{}")).get("champion", "champion"))
+    return record.names(_of_model(name))["champion"]
 
 
 def _of_model(name: str) -> dict[str, str]:
@@ -161,7 +159,7 @@ def _of_model(name: str) -> dict[str, str]:
         return dict(model.tags) if model is not None else {}
 
 
-def record(origin: Origin, verdict: Mapping[str, Any]) -> str:
+def add(origin: Origin, verdict: Mapping[str, Any]) -> str:
     """Add a verdict to the version; returns the name of its tag. The oldest ones beyond VERDICTS_KEPT go."""
     content = dict(verdict)
     while len(text := json.dumps(content, allow_nan=False)) > MAX_TAG and content.get("metrics"):

@@ -119,7 +119,7 @@ def register(path: Path, aliases: list[str] | None = None, **tags: str) -> None:
 
 def test_the_page_tells_all_of_it(path: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     made = origin.find("sides@champion")
-    origin.record(
+    origin.add(
         made,
         {"verdict": "identical", "date": "2026-01-01T00:00:00Z", "machine": "here", "processor": "Z80", "seconds": 9.6},
     )
@@ -264,7 +264,7 @@ def test_only_the_newest_verdicts_are_kept(path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(origin, "VERDICTS_KEPT", 2)
     made = origin.find("sides/1")
     for number in range(3):
-        origin.record(
+        origin.add(
             made,
             {
                 "verdict": str(number),
