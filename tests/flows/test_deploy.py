@@ -37,6 +37,9 @@ def test_prefect_reads_prefect_yaml(deploys: dict[str, Any]) -> None:
             assert load_flow_from_entrypoint(f"{ROOT}/{deploy['entrypoint']}").name == "retrain"
             assert retrain.validate_parameters(deploy["parameters"])["revision"] == "HEAD"
     assert deploys[deployments.name("")]["work_pool"]["name"] == deployments.POOL
+    again = deploys["reproduce"]
+    flow = load_flow_from_entrypoint(f"{ROOT}/{again['entrypoint']}")
+    assert flow.name == "reproduce" and flow.validate_parameters(again["parameters"]) == {"model": "", "keep": False}
 
 
 @pytest.mark.parametrize("kind", POOLS)
