@@ -258,7 +258,7 @@ def _asked(found: Record, number: str) -> Entry:
             f"{found.name}: version {number} is the champion already; see `slipway history {found.name}`"
         )
     became = decided(found, number)
-    what = f"it was {became.kind} {_by(became)}" if became and became.who else f"{became.kind}" if became else ""
+    what = f"{became.kind} {_by(became)}" if became and became.who else became.kind if became else ""
     raise SlipwayError(
         f"{found.name}: version {number} does not wait for an approval{f' ({what})' if what else ''}; waiting: "
         f"{', '.join(sorted(found.standing().waiting, key=int)) or 'none'}. `slipway promote {found.name} {number}` "

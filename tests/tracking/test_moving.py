@@ -241,7 +241,7 @@ def test_a_version_waits_and_is_approved_or_refused(store: Store) -> None:
         moving.approve(NAME, "2")
     flow_asks("3")
     flow_asks("4")  # in its place
-    with pytest.raises(SlipwayError, match=r"version 3 does not wait for an approval \(it was dropped by .*waiting: 4"):
+    with pytest.raises(SlipwayError, match=r"version 3 does not wait for an approval \(dropped by .*waiting: 4"):
         moving.approve(NAME, "3")
     moving.refuse(NAME, "4", why="too slow", who="somebody in Prefect's page")
     assert "staging" not in store.aliases
