@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 POOL = "slipway"
 RETRAIN = "retrain"  # the deployment of the root's model; that of another one is retrain-NAME
 AGAIN = "again"  # tag of a run that replaces one that crashed
+RESUMING = "Resuming"  # Prefect's name of a run's state that was suspended and goes on
 MISSED = "missed; a later run makes up for it"  # why the others of several overdue runs were cancelled
 UNDER_WAY = ("RUNNING", "PENDING", "CANCELLING")
 Say = Callable[[str], None]
@@ -146,9 +147,12 @@ def join_missed(client: "SyncPrefectClient", deployment: str) -> str:
 
 
 def overdue(client: "SyncPrefectClient", deployment: str) -> list["FlowRun"]:
-    """Return the runs of a deployment that are due and have not started, the latest first."""
+    """Return the runs of a deployment that are due and have not started, the latest first.
+
+    One that goes on with the answer to an approval is none: no other run makes up for it.
+    """
     due = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"before_": datetime.now(UTC)}}
-    return _runs(client, [deployment], due)
+    return [run for run in _runs(client, [deployment], due) if not (run.state and run.state.name == RESUMING)]
 
 
 def run_again(client: "SyncPrefectClient", deployment: "DeploymentResponse") -> str:

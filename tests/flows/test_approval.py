@@ -6,17 +6,18 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from components.tracking import connection, record
+from flows.machinery import deployments
 from tests import fabricate
 from tests.conftest import ROOT
 from tests.flowing import GIT, command, end
 
-pytestmark = pytest.mark.e2e
 PARAMS = fabricate.PARAMS.replace("register:\n", "register:\n  promotion: approve\n")
 SERVE = "from flows.retrain import retrain; retrain.serve(name='approval', limit=1, print_starting_message=False)"
 
@@ -57,6 +58,16 @@ def until(client: Any, run: UUID, *names: str) -> Any:
     raise AssertionError(state)
 
 
+def test_an_answer_is_no_missed_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was due before all others, and no other run makes up for it."""
+    from prefect.states import Scheduled
+
+    answer, late = (SimpleNamespace(state=Scheduled(name=name)) for name in ("Resuming", "Late"))
+    monkeypatch.setattr(deployments, "_runs", lambda *_, **__: [late, answer])
+    assert deployments.overdue(None, "retrain") == [late]  # type: ignore[arg-type]
+
+
+@pytest.mark.e2e
 def test_a_run_is_suspended_and_goes_on_with_the_answer(path: Path, client: Any, prefect_server: str) -> None:
     environment = os.environ | {"PREFECT_API_URL": prefect_server, "PYTHONPATH": str(ROOT)}
     words = [sys.executable, "-c", SERVE]
