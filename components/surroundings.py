@@ -1,9 +1,12 @@
 """What our processes need of the environment they were started in: called first by every command."""
 
+import getpass
 import importlib.util
 import os
 import sys
 from pathlib import Path
+
+from components import SlipwayError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
@@ -16,6 +19,7 @@ def settle() -> None:
     terminal cannot show is written out here.
     """
     pass_proxies_by()
+    name_the_user()
     os.environ.setdefault("PYTHONUTF8", "1")  # https://peps.python.org/pep-0540/: whatever LANG and LC_ALL say
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -39,6 +43,28 @@ def pass_proxies_by() -> None:
             "used here",
             file=sys.stderr,
         )
+
+
+def name_the_user() -> None:
+    """Give a user whom the system knows by number alone, as in a container, that as a name: DVC asks for one."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        os.environ["LOGNAME"] = str(os.getuid())
+
+
+def must_be_writable(root: Path) -> None:
+    """Raise SlipwayError where this user may not write to the project: a clone belongs to one user."""
+    if os.access(root, os.W_OK):
+        return
+    try:
+        owner = root.owner()
+    except (KeyError, OSError):
+        owner = f"user {root.stat().st_uid}"
+    raise SlipwayError(
+        f"{root.absolute()}: you may not write to this folder, which belongs to {owner}; clone the project into a "
+        "folder of your own"
+    )
 
 
 def home_is_writable() -> bool:

@@ -176,6 +176,7 @@ def run(flow: str, options: dict[str, Any]) -> int:
         with terminable():
             if flow in OTHERS:
                 return OTHERS[flow](options)
+            surroundings.must_be_writable(Path.cwd())
             conflicts.must_be_solved()
             if flow == "schedule" or options.get("cron") is not None:
                 return _schedule(flow, options)

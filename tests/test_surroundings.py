@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import getpass
 import os
 import subprocess
 import sys
@@ -139,3 +140,30 @@ def test_what_a_users_keras_json_says_changes_no_model(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["float32", "1e-07"]
+
+
+def test_a_user_whom_the_system_knows_by_number_alone_has_that_as_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container; DVC fails with a KeyError without a name."""
+    for name in ("USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    monkeypatch.setenv("LOGNAME", "")  # so that what is set is undone
+    surroundings.name_the_user()
+    assert getpass.getuser() == "54321"
+    monkeypatch.setenv("LOGNAME", "ann")
+    surroundings.name_the_user()
+    assert getpass.getuser() == "ann"
+
+
+def test_a_clone_of_another_user_is_an_error_that_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flows.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    assert main(["run"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {tmp_path}: you may not write to this folder, which belongs to ")
+    assert "clone the project into a folder of your own" in said
+    assert list(tmp_path.iterdir()) == []
