@@ -1,5 +1,6 @@
 """All that one machine needs for scheduled retraining, kept alive: `slipway up`, `slipway down`, `slipway status`."""
 
+import errno
 import logging
 import os
 import signal
@@ -154,7 +155,14 @@ def _supervise(*, shown: bool) -> int:
     with locks.alone(LOCK, "", refusal), locks.alone(schedule.LOCK, "", scheduled):
         say = _teller(shown=shown)
         try:
-            _run(over, say)
+            shared = ui.shared()
+            while not over.is_set():  # once more where another program takes a port
+                try:
+                    _run(shared, over, say)
+                except OSError as error:
+                    if error.errno != errno.EADDRINUSE:  # of the report
+                        raise
+                    over.wait(services.LOOK_SECONDS)
         finally:
             server.UI_FILE.unlink(missing_ok=True)
             state.write({"ports": state.read().get("ports", {})})
@@ -175,8 +183,7 @@ def _ports(shared: dict[str, str], say: Say) -> dict[str, int]:
     return ports
 
 
-def _run(over: threading.Event, say: Say) -> None:
-    shared = ui.shared()
+def _run(shared: dict[str, str], over: threading.Event, say: Say) -> None:
     ports = _ports(shared, say)
     addresses = {name: shared.get(name) or f"http://127.0.0.1:{ports[name]}" for name in ui.PORTS}
     if "prefect" in ports:
@@ -201,11 +208,19 @@ def _run(over: threading.Event, say: Say) -> None:
 
         say(f"starting {', '.join(each.name for each in kept)}")
         changed()
+        ended = threading.Event()
         for each in kept:
-            arguments = (each, children, over, say, changed)
+            arguments = (each, children, ended, say, changed)
             threading.Thread(target=services.keep, args=arguments, daemon=True).start()
-        _stay(kept, over, say, content, changed)
+        threading.Thread(target=_stop, args=(over, ended), daemon=True).start()
+        _stay(kept, ended, say, content, changed)
         _end(kept, say)
+
+
+def _stop(over: threading.Event, ended: threading.Event) -> None:
+    while not ended.is_set():
+        if over.wait(services.LOOK_SECONDS):
+            ended.set()
 
 
 def _services(ports: dict[str, int], addresses: dict[str, str], say: Say) -> list[Service]:
@@ -214,7 +229,7 @@ def _services(ports: dict[str, int], addresses: dict[str, str], say: Say) -> lis
     environments = {"mlflow": ui.ENVIRONMENT | {"MLFLOW_BACKEND_STORE_URI": tracking.uri()}}
     for name, command in ui.commands(ports).items():
         health = f"{addresses[name]}{ui.HEALTH[name]}"
-        kept.append(Service(name, command, environments.get(name, {}), health))
+        kept.append(Service(name, command, environments.get(name, {}), health, ports[name]))
     prepared = _Prepared(addresses["prefect"], say)
     worker = ("prefect", "worker", "start", "--pool", deployments.POOL, "--type", "process", "--name", _worker_name())
     kept.append(Service("worker", guarded("-m", *worker), ready=prepared))
@@ -266,6 +281,9 @@ def _stay(
     while not over.wait(services.LOOK_SECONDS):
         for each in kept:
             services.look(each, say)
+            if each.taken:
+                say(f"{each.name}: another program has taken port {each.port}: all is started anew at other ports")
+                over.set()
         well = [each.well() for each in kept]
         if well != before:
             if all(well) and not content.get("ready"):

@@ -151,8 +151,9 @@ def overdue(client: "SyncPrefectClient", deployment: str) -> list["FlowRun"]:
 
     One that goes on with the answer to an approval is none: no other run makes up for it.
     """
-    due = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"before_": datetime.now(UTC)}}
-    return [run for run in _runs(client, [deployment], due) if not (run.state and run.state.name == RESUMING)]
+    due: dict[str, Any] = {"state": {"type": {"any_": ["SCHEDULED"]}}, "start_time": {"is_null_": True}}
+    late = _runs(client, [deployment], due | {"expected_start_time": {"before_": datetime.now(UTC)}})
+    return [run for run in late if not (run.state and run.state.name == RESUMING)]
 
 
 def run_again(client: "SyncPrefectClient", deployment: "DeploymentResponse") -> str:

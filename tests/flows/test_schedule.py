@@ -27,7 +27,7 @@ def test_missed_runs_become_one(tmp_path: Path, capfd: pytest.CaptureFixture[str
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.objects import State
     from prefect.settings import PREFECT_API_URL, temporary_settings
-    from prefect.states import Scheduled
+    from prefect.states import Paused, Running, Scheduled
 
     @flow(name="retrain")
     def nothing() -> None: ...
@@ -43,11 +43,16 @@ def test_missed_runs_become_one(tmp_path: Path, capfd: pytest.CaptureFixture[str
         for minutes in range(-6, 3):
             due: State[None] = Scheduled(scheduled_time=now + timedelta(minutes=minutes, seconds=-5))
             client.create_flow_run_from_deployment(deployment, state=due)
+        approved = client.create_flow_run_from_deployment(deployment)
+        begun: list[State[None]] = [Running(), Paused(timeout_seconds=600), Scheduled(scheduled_time=now)]
+        for each in begun:
+            client.set_flow_run_state(approved.id, each, force=True)
         schedule._join_missed(client)
         said = capfd.readouterr().err
         schedule._join_missed(client)
         found = sorted(client.read_flow_runs(), key=lambda run: run.expected_start_time or now)
-    states = [run.state_type.value for run in found if run.state_type]
+    states = [run.state_type.value for run in found if run.state_type and run.id != approved.id]
+    assert [run.state_type.value for run in found if run.state_type and run.id == approved.id] == ["SCHEDULED"]
     assert states == ["CANCELLED"] * 6 + ["SCHEDULED"] * 3
     assert "6 runs were missed since" in said
     assert "missed" not in capfd.readouterr().err
