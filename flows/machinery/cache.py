@@ -98,9 +98,11 @@ def _is_tree(line: str) -> bool:
 
 def _pointers(revision: str) -> set[str]:
     """Return the blobs of a revision's dvc.lock and .dvc files, wherever they lie."""
-    if git.run("cat-file", "-t", f"{revision}^{{}}") != "commit":
-        return set()
-    entries = git.run("ls-tree", "-r", "-z", revision, must=True).split("\0")
+    entries = git.run("ls-tree", "-r", "-z", revision).split("\0")
+    if entries == [""]:  # a tag or a ref of something else, or git cannot tell
+        if git.run("cat-file", "-t", f"{revision}^{{}}", must=True) != "commit":
+            return set()
+        entries = git.run("ls-tree", "-r", "-z", revision, must=True).split("\0")
     parts = (entry.partition("\t") for entry in entries if entry)
     return {about.split()[2] for about, _, path in parts if POINTERS.search(path)}
 

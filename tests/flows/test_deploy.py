@@ -30,12 +30,15 @@ def deploys() -> dict[str, Any]:
 def test_prefect_reads_prefect_yaml(deploys: dict[str, Any]) -> None:
     from prefect.flows import load_flow_from_entrypoint
 
-    assert set(deploys) >= {"retrain", "retrain-docker", "retrain-kubernetes"}
+    assert set(deploys) == {"retrain", "clean", "reproduce", "retrain-docker", "retrain-kubernetes"}
     for name, deploy in deploys.items():
         assert deploy["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}, name
         if name.startswith("retrain"):
             assert load_flow_from_entrypoint(f"{ROOT}/{deploy['entrypoint']}").name == "retrain"
             assert retrain.validate_parameters(deploy["parameters"])["revision"] == "HEAD"
+    cleans = load_flow_from_entrypoint(f"{ROOT}/{deploys['clean']['entrypoint']}")
+    assert cleans.name == "clean" and cleans.validate_parameters(deploys["clean"]["parameters"]) == {"dry_run": False}
+    assert deploys["clean"]["schedules"] == [{"cron": "30 4 * * *", "timezone": "UTC"}]
     assert deploys[deployments.name("")]["work_pool"]["name"] == deployments.POOL
     again = deploys["reproduce"]
     flow = load_flow_from_entrypoint(f"{ROOT}/{again['entrypoint']}")
