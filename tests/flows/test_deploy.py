@@ -28,7 +28,7 @@ def deploys() -> dict[str, Any]:
 
 
 def test_prefect_reads_prefect_yaml(deploys: dict[str, Any]) -> None:
-    from prefect.flows import load_flow_from_entrypoint
+    from prefect.flows import Flow, load_flow_from_entrypoint
 
     assert set(deploys) == {"retrain", "clean", "reproduce", "retrain-docker", "retrain-kubernetes"}
     for name, deploy in deploys.items():
@@ -36,12 +36,12 @@ def test_prefect_reads_prefect_yaml(deploys: dict[str, Any]) -> None:
         if name.startswith("retrain"):
             assert load_flow_from_entrypoint(f"{ROOT}/{deploy['entrypoint']}").name == "retrain"
             assert retrain.validate_parameters(deploy["parameters"])["revision"] == "HEAD"
-    cleans = load_flow_from_entrypoint(f"{ROOT}/{deploys['clean']['entrypoint']}")
+    cleans: Flow[..., Any] = load_flow_from_entrypoint(f"{ROOT}/{deploys['clean']['entrypoint']}")
     assert cleans.name == "clean" and cleans.validate_parameters(deploys["clean"]["parameters"]) == {"dry_run": False}
     assert deploys["clean"]["schedules"] == [{"cron": "30 4 * * *", "timezone": "UTC"}]
     assert deploys[deployments.name("")]["work_pool"]["name"] == deployments.POOL
     again = deploys["reproduce"]
-    flow = load_flow_from_entrypoint(f"{ROOT}/{again['entrypoint']}")
+    flow: Flow[..., Any] = load_flow_from_entrypoint(f"{ROOT}/{again['entrypoint']}")
     assert flow.name == "reproduce" and flow.validate_parameters(again["parameters"]) == {"model": "", "keep": False}
 
 
