@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components import SlipwayError, conflicts, masking, surroundings
+from components import SlipwayError, conflicts, masking, sources, surroundings
 
 # Stage -> what it does, and its paths. The paths themselves are written once, in dvc.yaml.
 STAGES: dict[str, tuple[str, list[str]]] = {
@@ -70,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
 
     find_lr.arguments(commands)
     ingest.arguments(commands)
+    sources.arguments(commands)
     predict.arguments(commands)
     settle.arguments(commands)
     return main
@@ -91,6 +92,9 @@ def run(stage: str, options: dict[str, Any]) -> int:
         if stage != "predict":  # that reads none of these files
             conflicts.must_be_solved()
         module = importlib.import_module(f"components.stages.{stage.replace('-', '_')}")
+        if stage == "update":
+            module.run(**options)
+            return 0
         if stage not in STAGES:
             return int(module.run(**options) or 0)
         from components import params

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from components import SlipwayError, conflicts, masking, surroundings
+from components import SlipwayError, conflicts, masking, sources, surroundings
 from flows import moves
-from flows.machinery import checkout, models, register, server, workspace
+from flows.machinery import checkout, models, register, server, update, workspace
 from flows.machinery.process import terminable
 
 # Prefect's settings for a run at a terminal, where the user has set nothing else. What a run says, it prints;
@@ -121,8 +121,12 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     origin.add_argument("--row", action="append", metavar="COLUMN=VALUE", help=help_text)
     moves.arguments(commands)
     _service_arguments(commands)
-    ui = "Serve MLflow, Prefect and the data report on loopback until Ctrl-C."
-    commands.add_parser("ui", help="open MLflow, Prefect and the data report in the browser", description=ui)
+    sources.arguments(commands, model=True)
+    commands.add_parser(
+        "ui",
+        help="open MLflow, Prefect and the data report in the browser",
+        description="Serve MLflow, Prefect and the data report on loopback until Ctrl-C.",
+    )
 
 
 def _service_arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -220,7 +224,7 @@ def _once(model: str = "", revision: str = "", *, force: bool = False, trust: bo
     ready = server.api()
     with workspace.entered(model, revision), checkout.opened() as work:
         work.trust = trust
-        if not force:
+        if not force and update.origin() is None:  # what it registers may change
             register.start_early(work)
         from httpx import HTTPError
         from prefect.exceptions import CancelledRun
@@ -342,6 +346,14 @@ def _moves(command: str, options: dict[str, Any]) -> int:
     return moves.run(command, **options)
 
 
+def _update(options: dict[str, Any]) -> int:
+    from flows import update as flow
+
+    conflicts.must_be_solved()
+    flow.run(options.pop("model"), options)
+    return 0
+
+
 def _example(options: dict[str, Any]) -> int:
     from flows import example
 
@@ -368,6 +380,7 @@ OTHERS = {
     "new": _new,
     "ingest": _ingest,
     "clean": _clean,
+    "update": _update,
     "example": _example,
     "reproduce": _reproduce,
     "lineage": _lineage,

@@ -21,6 +21,7 @@ from flows.machinery import (
     server,
     stages,
     summary,
+    update,
     workspace,
 )
 from flows.machinery.stages import Outcome, TaskError
@@ -58,7 +59,9 @@ def retrain(model: str = "", revision: str = "", force: bool = False) -> list[Ou
                 f"`dvc exp run --temp` will not until you run `git add {shlex.join(new)}`",
                 flush=True,
             )
-        outcomes = stages.run(work, force=force)
+        outcomes = update.run(work)
+        if not any(outcome.error for outcome in outcomes):
+            outcomes += stages.run(work, force=force)
         registered: dict[str, Any] = {}
         if not cancelled.is_set() and not any(outcome.state in ("failed", "not run") for outcome in outcomes):
             changed = any(outcome.state != "unchanged" for outcome in outcomes)

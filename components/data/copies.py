@@ -12,6 +12,7 @@ from components.data.dataset import KEY_DIGITS, SPLITS
 
 ALONE = repeat(None)  # in place of groups
 HAD, REPEATED = "already in the dataset", "identical to another with the same label"
+SAME_ROW = "already there, of the same key (--key)"
 
 
 def key(example: str) -> str:
@@ -30,6 +31,7 @@ class Known:
 
     With `keep`, a dataset holds each content under each label as often as it did or as often as one source has it,
     whichever is more: a file that is ingested again, with rows appended, adds only these. Without, it holds it once.
+    Where rows have keys of their own (`rows`), the key tells which row is known; other content is a correction.
     """
 
     def __init__(self, *, keep: bool) -> None:
@@ -37,9 +39,14 @@ class Known:
         self.counts: Counter[str] = Counter()  # new, or why an example is skipped
         self.copies = 0  # new examples with the content of another one
         self.contradictions = 0  # new examples whose content came first with another label
+        self.corrected = 0  # new examples of the key of another one that has other content
+        self.late = 0  # new examples that are older than the newest of the dataset
+        self.origins: dict[str, Counter[str]] = {}  # where a source names the origin of its examples: counts of each
         self.tests = 0  # examples of the official test split that were skipped though new to the dataset
-        self._held: Counter[tuple[str, str, str | None, object]] = Counter()  # of the dataset, not yet in the source
+        self._held: Counter[tuple[str, str, str | None, object]] = Counter()  # examples that the dataset will have
+        self._found: Counter[tuple[str, str, str | None, object]] = Counter()  # of these, in this source (or origin)
         self._labelled: dict[tuple[str, str], bool] = {}  # key and label -> of the dataset; where copies are dropped
+        self._rows: dict[str, set[tuple[str, str]]] = {}  # key of a row -> contents and labels that it has had
         self._first: dict[str, tuple[int, str]] = {}  # key -> highest number of a copy, label of the first
 
     def have(
@@ -48,12 +55,15 @@ class Known:
         labels: Iterable[str],
         splits: Iterable[str | None],
         groups: Iterable[object] = ALONE,
+        rows: Iterable[str | None] = repeat(None),
     ) -> None:
-        """Take in examples of the dataset; `groups`: what it keeps beside them, to split by."""
-        for example, label, split, group in zip(ids, labels, splits, groups, strict=False):
+        """Take in examples of the dataset; `groups`: what it keeps beside them, to split by; `rows`: their keys."""
+        for example, label, split, group, row in zip(ids, labels, splits, groups, rows, strict=False):
             if example is None:  # validate sets it aside
                 continue
             own = key(example)
+            if row is not None:
+                self._rows.setdefault(row, set()).add((own, label))
             last, first = self._first.get(own, (0, label))
             self._first[own] = (max(last, number(example)), first)
             if self.keep:
@@ -67,22 +77,43 @@ class Known:
         labels: Iterable[str],
         splits: Iterable[str | None],
         groups: Iterable[object] = ALONE,
+        rows: Iterable[str | None] = repeat(None),
+        origin: str = "",
     ) -> list[str | None]:
         """Return the id of each example of the source that is new; None for one that the dataset shall not get."""
         found = []
-        for own, label, split, group in zip(keys, labels, splits, groups, strict=False):
-            skipped = self._had(own, label, split, group) if self.keep else self._repeats(own, label, split)
+        if origin not in self.origins:  # a file of several is a source of its own
+            self._found.clear()
+        counts = self.origins.setdefault(origin, Counter())
+        for own, label, split, group, row in zip(keys, labels, splits, groups, rows, strict=False):
+            if row is not None:
+                skipped = self._same_row(row, own, label)
+            else:
+                skipped = self._had(own, label, split, group) if self.keep else self._repeats(own, label, split)
             self.counts[skipped or "new"] += 1
+            counts["new" if not skipped else "known"] += 1
             found.append(None if skipped else self._new(own, label))
         return found
+
+    def _same_row(self, row: str, own: str, label: str) -> str:
+        """Find a row of this key with the same content, whatever other contents it has had."""
+        contents = self._rows.setdefault(row, set())
+        if (own, label) in contents:
+            return SAME_ROW
+        self.corrected += bool(contents)
+        contents.add((own, label))
+        return ""
 
     def _had(self, own: str, label: str, split: str | None, group: object) -> str:
         """Find an example of this split and group in the dataset that nothing of the source was found to be so far."""
         others: Sequence[str | None] = SPLITS if split is None else (None,)
         for place in (split, *others):
-            if self._held[own, label, place, group] > 0:
-                self._held[own, label, place, group] -= 1
+            there = own, label, place, group
+            if self._found[there] < self._held[there]:
+                self._found[there] += 1
                 return HAD
+        self._held[own, label, split, group] += 1
+        self._found[own, label, split, group] += 1
         return ""
 
     def _repeats(self, own: str, label: str, split: str | None) -> str:

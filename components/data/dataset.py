@@ -57,6 +57,7 @@ JUNK = (  # names of what systems and programs leave in folders; .dvcignore has 
     ".#*",
     "*~",
 )
+SOURCE = ".source.json"  # ending of hidden files beside the Parquet files: what an update took (components/sources)
 MIN_PARALLEL_ROWS = 5000  # rows under which starting worker processes costs more than it brings
 
 
@@ -84,7 +85,8 @@ def files(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise SlipwayError(f"{folder}: no such dataset; `dvc pull` fetches it, `slipway ingest` makes one")
-    found = sorted(path for path in folder.iterdir() if path.name != ".gitignore" and not is_junk(path.name))
+    others = (".gitignore", SOURCE)
+    found = sorted(path for path in folder.iterdir() if not (path.name.endswith(others) or is_junk(path.name)))
     for path in found:
         if path.suffix != ".parquet" or not path.is_file():
             raise SlipwayError(f"{path}: a dataset may contain only Parquet files; move this one elsewhere")

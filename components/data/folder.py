@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -9,7 +10,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from components import SlipwayError, locks
-from components.data import versions
+from components.data import dataset, versions
 from components.files import beside, replacing, sync
 
 WAITING = "another ingest is working beside this dataset ({holder}); waiting until it ends"
@@ -64,6 +65,48 @@ def added(data: Path) -> Iterator[Path]:
             for path in moved:
                 path.unlink()
             raise
+
+
+@contextmanager
+def grown(data: Path) -> Iterator[Path]:
+    """Yield a folder; the dataset and the files that are written there take the place of the dataset in one step.
+
+    So a process that is killed leaves the old one or the new one, which `added` does not promise where it adds several
+    files. Nothing written: nothing changes.
+    """
+    with beside(data.resolve()) as aside:
+        aside.mkdir()
+        yield aside
+        pieces = sorted(aside.iterdir())
+        if not pieces:
+            return
+        with replacing(data, _come_along) as whole:
+            whole.mkdir()
+            for path in data.iterdir():
+                if not dataset.is_junk(path.name):
+                    _linked(path, whole / path.name)
+            for piece in pieces:
+                if (whole / piece.name).exists():
+                    raise SlipwayError(f"{data / piece.name} already exists with other examples; choose another --name")
+                piece.rename(whole / piece.name)
+
+
+def _come_along(old: Path, new: Path) -> None:
+    """Move what somebody has put into the old folder meanwhile, and junk, into the new one."""
+    for path in old.iterdir():
+        if not os.path.lexists(new / path.name):
+            path.rename(new / path.name)
+
+
+def _linked(path: Path, place: Path) -> None:
+    """Give a file a second name; copy it where the file system knows no hard links."""
+    if path.is_symlink():  # DVC's, into its cache
+        place.symlink_to(path.readlink())
+        return
+    try:
+        os.link(path, place)
+    except OSError:
+        shutil.copy2(path, place)
 
 
 def _moved(piece: Path, place: Path) -> Path:

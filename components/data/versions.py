@@ -131,6 +131,48 @@ def record(data: Path, to_commit: str = "") -> None:
         print(f"versioned: {data}.dvc; to keep it: git add {to_commit or f'{data}.dvc params.yaml'} && git commit")
 
 
+def current(data: Path) -> bool:
+    """Tell whether data.dvc says what lies in a dataset; yes, too, where DVC cannot tell."""
+    from dvc.exceptions import DvcException
+
+    pointer = data.with_name(data.name + ".dvc")
+    try:
+        return not pointer.exists() or not _repo().status(targets=[str(pointer)])
+    except (DvcException, OSError):
+        return True
+
+
+def fetched(data: Path) -> None:
+    """Bring a dataset that data.dvc lists and that is not there, as `dvc pull` does; SlipwayError where that fails."""
+    from dvc.exceptions import DvcException
+
+    pointer = data.with_name(data.name + ".dvc")
+    if data.exists() or not pointer.exists():
+        return
+    print(f"{data} is missing: run `dvc pull {pointer}`", flush=True)
+    try:
+        _repo().pull(targets=[str(pointer)])
+    except (DvcException, OSError) as error:
+        raise SlipwayError(f"{data}: `dvc pull {pointer}` failed: {' '.join(str(error).split())}") from None
+
+
+def other_repository(address: str, revision: str | None) -> tuple[Any, str]:
+    """Open another DVC repository as a file system, as `dvc import` does; return it with the commit that was found.
+
+    Raises SlipwayError where it cannot be reached, or has no such revision.
+    """
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+    from scmrepo.exceptions import SCMError
+
+    try:
+        system = DVCFileSystem(url=address, rev=revision or "HEAD")  # without one, a folder is read as it lies
+        return system, str(system.repo.get_rev() or "")
+    except (DvcException, SCMError, OSError, ValueError) as error:
+        cause = " ".join(str(error.__cause__ or error).split())
+        raise SlipwayError(f"source.repo: {address}: cannot be read: {cause}") from None
+
+
 def outdated(stage: str) -> str:
     """Tell what shows that a stage or one before it is not up to date, the first difference; empty if nothing does.
 

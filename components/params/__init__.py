@@ -4,6 +4,7 @@ from components.params.base import Section
 from components.params.operation import Clean, Mail, Notify
 from components.params.reading import check, load, name, section
 from components.params.sections import Aliases, Evaluate, Params, Register, Split, Validate
+from components.params.source import Dvc, Files, Origin, Sql
 from components.params.train import (
     Augment,
     Constant,
@@ -22,18 +23,22 @@ __all__ = [
     "Clean",
     "Constant",
     "Cosine",
+    "Dvc",
     "Evaluate",
     "Exponential",
+    "Files",
     "InverseTime",
     "Mail",
     "Notify",
     "OneCycle",
+    "Origin",
     "Params",
     "Plateau",
     "Register",
     "Schedule",
     "Section",
     "Split",
+    "Sql",
     "Train",
     "Validate",
     "check",

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, PlainValidator, model_validator
 from components import nearest, recipes
 from components.params.base import Section
 from components.params.operation import Clean, Notify
+from components.params.source import Dvc, Files, Sql
 from components.params.train import Fraction, Train
 from components.targets import Target
 
@@ -104,6 +105,7 @@ class Params(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # the experiment and the registered model
     recipe: str
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1  # of all that is random, but for the split
+    source: Annotated[Files | Sql | Dvc | None, Field(discriminator="kind")] = None  # where new data comes from
     split: Split = Split()
     validate_: Annotated[Validate, Field(alias="validate")] = Validate()
     train: Train = Train()

@@ -26,6 +26,10 @@ MAX_NAME = 100  # characters of a name that is made of a file's
 MAX_LINES = 10  # lines of one kind that an ingest prints
 
 
+KEY = "row_key"  # the column of a dataset that tells rows apart
+ORIGIN = b"slipway.origin"  # in the metadata of a table's schema: where its examples come from, to count them apart
+
+
 @dataclass
 class Source:
     """What an ingest reads: examples, table by table, and what params.yaml has to say of them.
@@ -43,6 +47,7 @@ class Source:
     network: dict[str, Any] = field(default_factory=dict)  # of the section `network`, for a new dataset
     copies: Literal["keep", "drop"] = "drop"  # of identical examples: keep, where repetition is information
     split_by: SplitBy | None = None  # the group or the time that an example has
+    key: str | None = None  # the column that tells rows apart, which its tables and the dataset have as KEY
     groups: list[str] = field(default_factory=list)  # what is told of columns that look like groups, if none is
     schema: pa.Schema | None = None  # of the dataset that is added to; set before the tables are read
 

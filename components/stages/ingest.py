@@ -6,13 +6,16 @@ params.yaml.
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pydantic import ValidationError
 from tqdm import tqdm
 
@@ -22,7 +25,7 @@ from components.data import dataset, folder, spelling, versions
 from components.data.copies import REPEATED, Known
 from components.params import changes, new_dataset
 from components.recipes import split_by as splitting
-from components.recipes.source import Source, commands, slug, tell
+from components.recipes.source import KEY, ORIGIN, Source, commands, slug, tell
 from components.reports import results
 from components.tracking import namesake
 
@@ -108,6 +111,38 @@ def run(
     Raises SlipwayError for a source that cannot be read, a dataset of another kind, a file of that name
     with other content, a dataset to be replaced that DVC does not keep, and settings that do not fit the new one.
     """
+    take(
+        lambda current: found(source, current, options),
+        data,
+        params,
+        name,
+        replace=replace,
+        keep_params=keep_params,
+        copies=copies,
+        to_commit=to_commit,
+        files=options.values(),
+    )
+
+
+def take(
+    read: Callable[[params_module.Params | None], Source],
+    data: Path,
+    params: Path,
+    name: str | None = None,
+    *,
+    replace: bool = False,
+    keep_params: bool = False,
+    copies: Literal["keep", "drop"] | None = None,
+    to_commit: str = "",
+    files: Iterable[object] = (),
+    state: Callable[[list[str]], str] | None = None,
+) -> Known:
+    """Take what is new of a source into the folder `data`, as `run` does; return what became of its examples.
+
+    `read` gets the settings of the dataset that is added to, None for a new one. `files` are what it reads. `state`
+    tells, given the labels, what was taken (components/sources); that gets into the dataset together with the rows, if
+    any are new.
+    """
     current = params_module.load(params) if params.exists() else None  # a mistake there stops us before anything
     versions.versionable(data)
     with folder.alone(data):
@@ -116,32 +151,34 @@ def run(
             dataset.files(data)  # nothing else may lie there
         else:
             versions.replaceable(data)
-        folder.must_lie_outside(data, options.values())
-        found = _found(source, current if old else None, options)
+        folder.must_lie_outside(data, files)
+        found = read(current if old else None)
         given = name is not None
         name = slug(name) if name else folder.free(data, found.name) if old else found.name
+        name = folder.free(data, name) if state is not None and old else name
         spell = _spelled(found, current, old=old)
-        columns = _columns(found, current if old else None)
+        columns = fits(found, current, data) if old and current is not None else _columns(found, None)
         found.schema = columns if old else None
-        if old and current is not None:
-            _same_clock(current.task, found.settings)
-            splitting.must_agree(found.split_by, columns.names, current.split.by, dataset.files(data)[0])
         kept = splitting.apart(found.split_by, columns.names)
         there = None if old else namesake.must_differ(current.name if current and keep_params else name, found)
         settings, inherited = _settings(found, None if old else name, columns, current)
         settle = partial(changes.merged, params, {} if keep_params else settings, grow=old)
         settle()  # what does not fit stops us before the data is read
-        known = _known(data if old else None, columns, kept, keep=(copies or found.copies) == "keep")
+        known, newest = _known(data if old else None, found, columns, keep=(copies or found.copies) == "keep")
         before = versions.recorded(data) if not old else ""
-        tables = _new(found, columns, known, kept, spell)
+        tables = _new(found, columns, known, kept, spell, newest)
         if there is not None and not given and not keep_params:
             tables = namesake.akin(tables, there, columns)
         if not old and found.split_by is not None:
             tables = splitting.divisible(tables, found.split_by, found.name)
         with ExitStack() as undo:
-            with folder.added(data) if old else folder.replaced(data) as aside:
+            enter = folder.replaced if not old else folder.added if state is None else folder.grown
+            with enter(data) as aside:
                 pieces = dataset.write(tables, aside, name)
-                text, changed = settle()
+                if pieces and state is not None:
+                    told = state(settings.get(found.recipe, {}).get("labels", []))
+                    (aside / f".{name}{dataset.SOURCE}").write_text(told, encoding="utf-8")
+                text, changed = settle() if pieces or state is None else ("", [])
                 if changed:  # params.yaml first: killed before the data is renamed, DVC still keeps all of data/
                     old_params = params.read_bytes() if params.exists() else None
                     changes.put(params, text.encode())
@@ -154,9 +191,28 @@ def run(
         print(f"{params}: {line}")
     for line in () if old else found.groups:
         print(line)
+    for line in () if old or state is not None else _stays(params, current):
+        print(line)
     versions.record(data, to_commit)
     if before and before != versions.recorded(data):
         print(f"it replaces version {before} of {data}, which DVC keeps: restore the old {data}.dvc to get it back")
+    return known
+
+
+def _stays(params: Path, current: params_module.Params | None) -> list[str]:
+    """Tell where new data would come from, for a dataset that does not come from there."""
+    if current is None or current.source is None:
+        return []
+    told = "`source` stays as it is: the next run brings what is new there; if this dataset comes from elsewhere, "
+    return [f"{params}: {told}change or remove it"]
+
+
+def fits(found: Source, current: params_module.Params, data: Path) -> pa.Schema:
+    """Return the columns of the dataset; SlipwayError for a source whose examples it cannot take."""
+    columns = _columns(found, current)
+    _same_clock(current.task, found.settings)
+    splitting.must_agree(found.split_by, columns.names, current.split.by, dataset.files(data)[0])
+    return columns
 
 
 def _settings(
@@ -246,14 +302,28 @@ def _columns(source: Source, current: params_module.Params | None) -> pa.Schema:
         raise SlipwayError(f"{source.name}: {key}: {detail['msg']}") from None
 
 
-def _known(data: Path | None, columns: pa.Schema, kept: list[str], *, keep: bool) -> Known:
-    """Take in id, label, split and group of the examples that the dataset has, if there is one."""
-    known = Known(keep=keep)
+def _known(data: Path | None, source: Source, columns: pa.Schema, *, keep: bool) -> tuple[Known, Any]:
+    """Take in id, label, split, group and key of the examples that the dataset has, if there is one.
+
+    Returns them, and the newest time where examples are split by one.
+    """
+    known, newest = Known(keep=keep), None
+    kept, key = splitting.apart(source.split_by, columns.names), [KEY] if source.key else []
+    time = source.split_by.column if source.split_by and source.split_by.by == "time" else None
+    if data and key and any(KEY not in pq.read_schema(path).names for path in dataset.files(data)):
+        raise SlipwayError(
+            f"--key {source.key}: the dataset was made without, and does not keep that column; leave it out, or start "
+            "a new dataset with --replace"
+        )
+    names = dict.fromkeys(("id", "label", "split", *kept, *key, *([time] if time else [])))
     for chunk in dataset.chunks(data, columns) if data else []:
-        part = dataset.read(chunk, columns, only=("id", "label", "split", *kept))
+        part = dataset.read(chunk, columns, only=names)
         splits, groups = part["split"].to_pylist(), _groups(part, kept)
-        known.have(part["id"].to_pylist(), map(str, part["label"].to_pylist()), splits, groups)
-    return known
+        labels, rows = map(str, part["label"].to_pylist()), part[KEY].to_pylist() if key else repeat(None)
+        known.have(part["id"].to_pylist(), labels, splits, groups, rows)
+        if time and (last := pc.max(part[time])).is_valid and (newest is None or last.as_py() > newest):
+            newest = last.as_py()
+    return known, newest
 
 
 def _groups(part: pa.Table, kept: list[str]) -> list[str | None]:
@@ -271,6 +341,10 @@ def _tell(known: Known, skipped: Counter[str]) -> None:
     if known.contradictions:
         what = "kept" if known.keep else "validate sets all of them aside; --copies keep keeps them"
         print(f"{known.contradictions:,} have the same content as another one with another label: {what}")
+    if known.late:
+        print(f"{known.late:,} are late: older than the newest that the dataset had")
+    if known.corrected:
+        print(f"{known.corrected:,} are corrections: rows of their key are there with other content, and stay there")
     for reason, count in (*known.counts.items(), *skipped.items()):
         if reason != "new":
             hint = "; --copies keep keeps them" if reason == REPEATED else ""
@@ -280,25 +354,22 @@ def _tell(known: Known, skipped: Counter[str]) -> None:
 
 
 def _new(
-    source: Source, columns: pa.Schema, known: Known, kept: list[str], spell: Callable[[str], str]
+    source: Source,
+    columns: pa.Schema,
+    known: Known,
+    kept: list[str],
+    spell: Callable[[str], str],
+    newest: Any = None,
 ) -> Iterator[pa.Table]:
     """Give examples their id and labels their spelling; leave out those that the dataset has already.
 
-    Raises SlipwayError for a source that lacks a column of the dataset.
+    `newest` is the newest time of the dataset, where it is split by one. Raises SlipwayError for a source that lacks a
+    column of the dataset.
     """
+    key = [KEY] if source.key else []
     with tqdm(desc=f"ingest {source.name}", unit=" examples", disable=None) as progress:
         for part in source.tables:
-            if lacking := [column for column in columns.names if column not in part.column_names]:
-                raise SlipwayError(
-                    f"{source.name}: column {lacking[0]} is missing, but the dataset has it; add it, "
-                    "or start a new dataset with --replace"
-                )
-            own, wanted = part.schema.field("label").type, columns.field("label").type
-            if pa.types.is_list(own) != pa.types.is_list(wanted):
-                raise SlipwayError(
-                    f"{source.name}: its label is {own}, but the dataset's is {wanted}; "
-                    "change it, or start a new dataset with --replace"
-                )
+            must_have(part, source, columns)
             part = _with_labels(part, spell)  # noqa: PLW2901
             try:
                 keys = dataset.ids(part, columns)
@@ -307,17 +378,38 @@ def _new(
                 raise SlipwayError(f"{source.name}: text that is not UTF-8 ({bad!r}); write the file again") from None
             splits = part["split"].to_pylist() if "split" in part.column_names else [None] * len(part)
             labels = map(str, part["label"].to_pylist())
-            ids = pa.array(known.ids(keys, labels, splits, _groups(part, kept)), pa.string())
-            rows = part.select([*columns.names, *(["split"] if "split" in part.column_names else []), *kept])
-            yield rows.add_column(0, "id", ids).filter(ids.is_valid())
+            rows = part[KEY].to_pylist() if key else repeat(None)
+            origin = (part.schema.metadata or {}).get(ORIGIN, b"").decode()
+            ids = pa.array(known.ids(keys, labels, splits, _groups(part, kept), rows, origin), pa.string())
+            found = part.select([*columns.names, *(["split"] if "split" in part.column_names else []), *kept, *key])
+            found = found.add_column(0, "id", ids).filter(ids.is_valid()).replace_schema_metadata(None)
+            if newest is not None and source.split_by is not None:
+                time = source.split_by.column
+                known.late += sum(value is not None and value < newest for value in found[time].to_pylist())
+            yield found
             progress.update(len(part))
 
 
-def _found(name: str, current: params_module.Params | None, options: dict[str, Any]) -> Source:
+def must_have(part: pa.Table, source: Source, columns: pa.Schema) -> None:
+    """Raise SlipwayError for examples that lack a column of the dataset, or whose labels are of another kind."""
+    if lacking := [column for column in columns.names if column not in part.column_names]:
+        raise SlipwayError(
+            f"{source.name}: column {lacking[0]} is missing, but the dataset has it; add it, "
+            "or start a new dataset with --replace"
+        )
+    own, wanted = part.schema.field("label").type, columns.field("label").type
+    if pa.types.is_list(own) != pa.types.is_list(wanted):
+        raise SlipwayError(
+            f"{source.name}: its label is {own}, but the dataset's is {wanted}; "
+            "change it, or start a new dataset with --replace"
+        )
+
+
+def found(name: str, current: params_module.Params | None, options: dict[str, Any]) -> Source:
     """Read a source; `current` is of the dataset that is added to: files are read as its own were."""
     command = commands()[name]
     if current is not None and command.known == current.recipe:
-        options["known"] = current.task
+        options = options | {"known": current.task}
     return command.read(**options)
 
 

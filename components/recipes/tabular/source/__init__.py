@@ -15,7 +15,7 @@ from components.data import csv_reader, dataset, file_kinds, spelling
 from components.data.csv_reader import Reading
 from components.data.csv_values import DATE
 from components.recipes import split_by as splitting
-from components.recipes.source import Command, Source, slug
+from components.recipes.source import KEY, Command, Source, slug
 from components.recipes.tabular.example import Params
 from components.recipes.tabular.example import columns as columns_of
 from components.recipes.tabular.source import columns, guessing, left_out, telling
@@ -54,6 +54,7 @@ def tabular(
     date: Sequence[str] = (),
     rename: Sequence[str] = (),
     split_by: str | None = None,
+    key: str | None = None,
     keep: Sequence[str] = (),
     number: Sequence[str] = (),
     known: Params | None = None,
@@ -68,15 +69,16 @@ def tabular(
     read or is no table; each names the option that mends it.
     """
     how = csv_reader.reading(options, known.reading.model_dump(exclude_defaults=True) if known else None)
-    given = (label, drop, category, date, keep, number)
-    label, drop, category, date, keep, number = (guessing.asked(file, names) for names in given)
+    given = (label, drop, category, date, keep, number, [key] if key else [])
+    label, drop, category, date, keep, number, keys = (guessing.asked(file, names) for names in given)
     forms: dict[str, str | None] = {name: form or None for name, _, form in (item.partition("=") for item in date)}
-    schema = guessing.schema(file, how, [*label, *drop, *category, *forms, *keep, *number])
+    schema = guessing.schema(file, how, [*label, *drop, *category, *forms, *keep, *number, *keys])
     if test is not None:
         guessing.schema(test, how, [name for name in schema.names if name not in (*drop, "split")])
     by = splitting.parse(split_by, schema.names, file, taken=label)
-    apart = {*drop, *label, *splitting.apart(by, (*category, *forms, *number)), "split"}
+    apart = {*drop, *label, *splitting.apart(by, (*category, *forms, *number)), *keys, "split"}
     own = [name for name in schema.names if name not in apart]
+    _key_alone(keys, {*own, *label, *category, *forms, *number, *([by.column] if by else [])})
     own = _allowed(file, own, [*category, *forms, *number, *keep])
     dates = {name: form for name, form in how.dates.items() if name not in forms}  # --date says it anew
     how = replace(how, dates=dates | {name: form for name, form in forms.items() if form})
@@ -92,7 +94,16 @@ def tabular(
         columns.must_agree(file, how, found, label, said)
     types, words, how = found.types, found.words, columns.with_zones(file, found, time_zone, how if known else None)
     alike = splitting.alike(guessing.blocks(file, how), () if by or test or "split" in schema.names else types)
-    source = Source(slug(file_kinds.name(file).stem), "tabular", {}, iter(()), copies="keep", split_by=by, groups=alike)
+    source = Source(
+        slug(file_kinds.name(file).stem),
+        "tabular",
+        {},
+        iter(()),
+        copies="keep",
+        split_by=by,
+        key=keys[0] if keys else None,
+        groups=alike,
+    )
     counted, tested = (
         guessing.label_values(file, how, label),
         guessing.label_values(test, how, label) if test else Counter[str](),
@@ -160,6 +171,14 @@ def _allowed(file: Path, names: list[str], asked: Sequence[str]) -> list[str]:
     return names
 
 
+def _key_alone(keys: list[str], parts: set[str]) -> None:
+    """Raise SlipwayError for a key of rows that has another part, too, or where a feature is called as it is kept."""
+    if key := next((name for name in keys if name in parts), None):
+        raise SlipwayError(f"--key {key}: the column that tells rows apart is no label, no feature and no split")
+    if keys and KEY in parts:
+        raise SlipwayError(f"--key {keys[0]}: the dataset keeps it as {KEY}, but a feature is called so: rename that")
+
+
 def _examples(
     source: Source,
     files: list[tuple[Path, str | None]],
@@ -196,6 +215,8 @@ def _examples(
                 read["split"] = block["split"].cast(pa.string())
             if (by := source.split_by) and by.column not in read:
                 read[by.column] = by.read(block[by.column], file, how)
+            if source.key:
+                read[KEY] = guessing.cast(file, source.key, block[source.key], pa.string(), how)
             for name, seen in written.items():
                 with suppress(UnicodeDecodeError):  # told when the row is read
                     if name in read and len(seen) < guessing.MAX_VALUES_READ:
@@ -232,6 +253,9 @@ def _arguments(parser: ArgumentParser) -> None:
     text = "new name for a label, such as 1=good or '>50K.=>50K'; repeatable"
     parser.add_argument("--rename", action="append", default=[], metavar="VALUE=NAME", help=text)
     splitting.argument(parser)
+    text = "column that tells rows apart, such as a number of an order: no feature; the dataset keeps it, so that "
+    text += "a row is known again, however often its content repeats, and a corrected one is told"
+    parser.add_argument("--key", metavar="COLUMN", help=text)
     csv_reader.arguments(parser)
 
 

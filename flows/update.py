@@ -1,0 +1,24 @@
+"""New data for a model: what its `source` has, brought where the model's runs work."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from components import SlipwayError
+from components.stages import update
+from flows.machinery import checkout, models, workspace
+
+
+def run(model: str, options: dict[str, Any]) -> None:
+    """Bring what is new for a model of models/, or "" for the root's, once no run of it works any more.
+
+    The labels and columns that it finds go into the model's own params.yaml.
+    """
+    found = models.find(model)
+    if found.example:
+        raise SlipwayError(f"{model} is an example: `slipway example {model}` brings its data")
+    settings = (found.folder / "params.yaml").absolute()
+    with workspace.entered(model) as place, checkout.opened():
+        if found.name:
+            options |= {"params": Path(os.path.relpath(settings, place)), "to_commit": str(found.folder)}
+        update.run(**options)
