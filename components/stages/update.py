@@ -120,7 +120,8 @@ def run(
     files.sweep(data.resolve().parent)  # what killed updates left
     if isinstance(origin, Sql) and not words.per_file:
         raise SlipwayError(f"{params}: source.ingest: {words.command} does not read tables: use table, series or text")
-    versions.fetched(data)
+    if not replace:
+        versions.fetched(data)
     if not (dry_run or replace or versions.current(data)):
         print(f"{data} is not as {data}.dvc lists it (an update or ingest that was killed, or a change by hand):")
         versions.record(data, to_commit)
