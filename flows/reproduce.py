@@ -6,6 +6,7 @@ but the data. The verdict becomes a tag of the version.
 
 import os
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -99,7 +100,8 @@ def _keep(place: Place, target: Path) -> None:
     git.run("worktree", "move", str(place.checkout), str(target / "checkout"), must=True)
     if place.before.exists():
         place.before.rename(target / "before")
-    print(f"kept: {target}; `git worktree remove --force {target / 'checkout'}` removes it", flush=True)
+    how = f"git worktree remove --force {shlex.quote(str(target / 'checkout'))} && rm -r {shlex.quote(str(target))}"
+    print(f"kept: {target}; `{how}` removes it", flush=True)
 
 
 def sweep() -> None:
