@@ -123,7 +123,7 @@ def reported() -> None:
     now = datetime.fromtimestamp(time.time(), UTC)
     with get_client(sync_client=True) as client:
         run = client.create_flow_run(Flow(lambda: None, name="retrain"), state=Scheduled(scheduled_time=now))
-        client.set_flow_run_state(run.id, Completed(), force=True)
+        client.set_flow_run_state(run.id, Completed(timestamp=now), force=True)
         line = {"name": "run", "level": 20, "message": "epoch 3: loss 0.123", "timestamp": now.isoformat()}
         client.request("POST", "/logs/", json=[line | {"flow_run_id": str(run.id)}] * LINES)
 

@@ -66,12 +66,12 @@ class Project:
         """Leave the traces of a run `day` days ago."""
         client, at = connection.client(), time.time() - day * DAY
         if new_rows or not self.rows:
-            self.rows = [*self.rows[-3:], f"rows {day} {len(self.rows)}"]
+            self.rows = [*self.rows[-3:], f"rows of {at}"]
         rows = [self.put(text, at) for text in self.rows]
         data = self.put(json.dumps([{"md5": row, "relpath": f"{row}.parquet"} for row in rows]), at, ".dir")
-        weights = self.put(f"model of {day} ".ljust(self.size, "x"), at)
+        weights = self.put(f"model of {at} ".ljust(self.size, "x"), at)
         model = self.put(json.dumps([{"md5": weights, "relpath": "model.onnx"}]), at, ".dir")
-        steps = self.put(f"steps of {day}", at)
+        steps = self.put(f"steps of {at}", at)
         lock = LOCK.format(data=data, model=model, steps=steps)
         name = f"retrain-{hashlib.sha256(lock.encode()).hexdigest()[:8]}"
         self.commit(name, {"dvc.lock": lock, "data.dvc": POINTER.format(data=data, files=len(self.rows))}, at)
