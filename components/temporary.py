@@ -60,9 +60,9 @@ def _sweep_base(base: Path) -> None:
             remove(path)
 
 
-def leftovers(base: Path) -> Iterator[Path]:
-    """List what killed processes of this user left in a place for temporary files."""
-    for path in base.glob("slipway-*"):
+def leftovers(base: Path | None = None) -> Iterator[Path]:
+    """List what killed processes of this user left in a place for temporary files, by default the system's."""
+    for path in (base or Path(tempfile.gettempdir())).glob("slipway-*"):
         found = re.fullmatch(rf"slipway-({OWNER_PATTERN})-\w+", path.name)
         with suppress(OSError):  # another run sweeps at the same time
             if found and path.lstat().st_uid == os.getuid() and is_dead(found[1], last_touched(path)):

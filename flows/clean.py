@@ -6,7 +6,6 @@ registry first. What a registered version needs is never touched, nor what someb
 
 import contextlib
 import sqlite3
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -117,7 +116,7 @@ def _kinds(repo: "Repo", policy: Clean) -> Iterator[Kind]:
     yield _files("checkpoints of trainings", _older(found, max(seconds, DAY)))
     yield from _flow_runs(policy.keep_runs, seconds)
     yield _files("logs", _older(logs.FOLDER.glob("*.log*"), max(seconds, DAY)))
-    yield _files("temporary files", list(temporary.leftovers(Path(tempfile.gettempdir()))))
+    yield _files("temporary files", list(temporary.leftovers()))
     yield from _databases()
 
 
