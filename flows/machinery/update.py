@@ -2,20 +2,24 @@
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from components import SlipwayError, params
-from components.data import versions
-from components.params import Origin
+from components import SlipwayError
 from flows.machinery import stages
 from flows.machinery.checkout import Checkout
 from flows.machinery.process import guarded
 from flows.machinery.stages import Outcome, TaskError
 
+if TYPE_CHECKING:
+    from components.params import Origin
+
 COMMAND = ["-m", "components", "update"]
 
 
-def origin() -> Origin | None:
+def origin() -> "Origin | None":
     """Return where new data comes from; None, too, where params.yaml cannot be read, which the stages then say."""
+    from components import params
+
     try:
         return params.load().source if Path("params.yaml").exists() else None
     except SlipwayError:
@@ -35,6 +39,8 @@ def run(work: Checkout) -> list[Outcome]:
 
 
 def _bring(work: Checkout, *, required: bool) -> str:
+    from components.data import versions
+
     before = versions.recorded(Path("data"))
     try:
         stages.follow("update", work.children.start(guarded(*COMMAND)), work.children)
