@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from components import SlipwayError, conflicts, files, locks, params
+from components import SlipwayError, conflicts, files, locks
 from components.files import read_json, write_json
 from components.tracking import connection
 from flows.machinery import git, handmade, models
@@ -161,6 +161,8 @@ def _prepare(model: Model, place: Path, revision: str) -> None:
     if not revision:
         for file in models.files(model.folder):
             conflicts.check(file)
+        from components import params  # numpy and pyarrow: a command's help needs neither
+
         params.load(model.folder / "params.yaml")  # a mistake there stops us before anything
     _make(place, commit)
     own = _own(model, commit if revision else "")
