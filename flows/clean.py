@@ -197,7 +197,7 @@ def _flow_runs(keep: int, seconds: float) -> Iterator[Kind]:
         found: list[Any] = []
         while page := client.read_flow_runs(
             flow_run_filter=FlowRunFilter.model_validate(over),
-            sort=FlowRunSort.START_TIME_DESC,
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
             limit=PAGE,
             offset=len(found),
         ):
@@ -207,8 +207,8 @@ def _flow_runs(keep: int, seconds: float) -> Iterator[Kind]:
     for run in found:
         key = (run.flow_id, str((run.parameters or {}).get("model", "")))
         seen[key] = seen.get(key, 0) + 1
-        began = run.start_time or run.expected_start_time or run.created
-        if seen[key] > keep and began is not None and time.time() - began.timestamp() > seconds:
+        due = run.expected_start_time or run.start_time or run.created
+        if seen[key] > keep and due is not None and time.time() - due.timestamp() > seconds:
             old.append(run.id)
     yield Kind("Prefect's flow runs", len(old), 0, lambda: _delete_flow_runs(old))
 
