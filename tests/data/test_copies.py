@@ -22,7 +22,8 @@ def ingest(had: list[Row], source: list[Row], *, keep: bool = True) -> tuple[lis
     """The rows of a dataset, with ids in place of keys, after a source was added to it."""
     known = Known(keep=keep)
     known.have(*(zip(*had, strict=True) if had else ([], [], [])))
-    ids = known.ids(*(zip(*source, strict=True) if source else ([], [], [])))
+    keys, labels, parts = zip(*source, strict=True) if source else ([], [], [])
+    ids = known.ids(keys, labels, parts)
     new = [(name, label, split) for name, (_, label, split) in zip(ids, source, strict=True) if name]
     return had + new, known
 
