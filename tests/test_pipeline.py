@@ -167,7 +167,7 @@ def test_the_stages_of_the_command_line_are_those_of_dvc_and_register() -> None:
     choices = next(
         action.choices for action in __main__.parser()._actions if isinstance(action, argparse._SubParsersAction)
     )
-    assert set(choices or ()) == {*STAGES, "register", "find-lr", "ingest", "predict"}
+    assert set(choices or ()) == {*STAGES, "register", "find-lr", "ingest", "predict", "update", "settle"}
 
 
 def test_the_locks_hold_hashes_and_no_address() -> None:

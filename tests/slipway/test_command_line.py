@@ -72,7 +72,7 @@ def test_help_loads_nothing_heavy(name: str | None) -> None:
     code = (
         "import contextlib, io, sys\nfrom slipway.__main__ import main\n"
         f"with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()): main({asked!r})\n"
-        f"print(*[each for each in {[*HEAVY, *([] if name in ('ingest', 'predict') else ['pyarrow', 'numpy'])]} "
+        f"print(*[each for each in {[*HEAVY, *([] if name in ('ingest', 'new', 'predict') else ['pyarrow', 'numpy'])]} "
         "if each in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -670,7 +670,8 @@ def test_the_command_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert len(lines) == 151
     for arguments, message in {
         ("models:/sides@chmpion", str(folder)): "there are: sides, sides@challenger, sides@champion",
-        ("digits", str(folder)): "expected models:/NAME@ALIAS",
+        ("digits", str(folder)): "models:/digits@champion: no such model in MLflow",
+        ("models:/digits", str(folder)): "expected models:/NAME@ALIAS",
         (str(tmp_path / "nothing"),): "no such file or folder",
         ("data/a.parquet", "--out", "answers.txt"): "expected a .csv or .parquet",
         ("dvc.lock", "--out", "answers.parquet"): "",

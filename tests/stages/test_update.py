@@ -214,7 +214,7 @@ def test_with_a_key_corrected_rows_are_told_and_repeated_content_counts(repo: Pa
 
 def test_late_rows_are_told_where_time_splits(repo: Path, capsys: Said) -> None:
     source(**INBOX | {"ingest": "table --label y --split-by time=day"})
-    arrive("a.csv", "1,2026-01-01,a", "2,2026-01-05,b", header="x,day,y")
+    arrive("a.csv", "1,2026-01-01,a", "2,2026-01-04,b", "2,2026-01-05,b", header="x,day,y")
     update.run()
     arrive("b.csv", "3,2026-01-03,a", "4,2026-01-09,b", header="x,day,y")
     assert update.run() == 2
