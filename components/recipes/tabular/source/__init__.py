@@ -128,8 +128,7 @@ def tabular(
     if known is None:
         source.settings["reading"] = csv_reader.kept(how, [*types, *(label if renamed is None else ())])
     left_out.tell_constant(found.seen, (name for name in types if name not in said))
-    with suppress(UnicodeDecodeError):  # told when the row is read
-        telling.tell_other(file, how, [name for name in types if name not in category], source.settings["categorical"])
+    telling.tell_other(file, how, [name for name in types if name not in category], source.settings["categorical"])
     files = [(file, "train" if test else None), *([(test, "test")] if test else [])]
     source.tables = _examples(source, files, how, types, label, renamed)
     return source

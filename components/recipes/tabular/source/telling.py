@@ -106,6 +106,8 @@ def tell_other(file: Path, how: Reading, names: list[str], categories: list[str]
         column = pa.concat_tables(parts)[name]
         values = column.drop_null() if name not in categories else csv_values.cast(column, pa.string(), how).drop_null()
         different = values.unique()
+        if not _readable(different):
+            continue  # told when the row is read
         drop = f"--drop {shlex.quote(name)}"
         if name not in categories:
             if len(values) >= MIN_ID_ROWS and len(different) == len(values):
@@ -123,6 +125,15 @@ def tell_other(file: Path, how: Reading, names: list[str], categories: list[str]
                 f"read as categories: {drop} leaves it out, --date '{name}=FORM' reads it as dates"
             )
     tell(lines, "such columns")
+
+
+def _readable(texts: pa.Array) -> bool:
+    """Return whether all of the text is UTF-8, which Parquet does not check."""
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _several(name: str, found: dict[str, str]) -> str:
