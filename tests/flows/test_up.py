@@ -203,7 +203,7 @@ def test_all_killed_in_a_run_the_next_up_runs_it_again(place: Place) -> None:
     family = place.everything()
     for process in family:
         process.send_signal(signal.SIGKILL)
-    psutil.wait_procs(family, timeout=10)
+    assert all(gone(process.pid, 10) for process in family)
     assert place.call("status", code=1).startswith("nothing runs")
     assert place.call("down").startswith("nothing runs")
     with_ports = place.state()["ports"]
@@ -218,14 +218,14 @@ def test_all_killed_in_a_run_the_next_up_runs_it_again(place: Place) -> None:
 def test_the_servers_end_with_up_and_down_ends_a_run(place: Place) -> None:
     family = place.everything()
     family[0].send_signal(signal.SIGKILL)
-    assert not psutil.wait_procs(family, timeout=60)[1]
+    assert all(gone(process.pid, 60) for process in family)
     assert "logs:" in place.call("up")
     place.trigger()
     training = place.training()
     family = place.everything()
     out = place.call("down")
     assert "a run is in progress: it is ended as Ctrl-C would" in out and out.endswith("ended\n")
-    assert not psutil.wait_procs(family, timeout=1)[1] and all(gone(pid, 0) for pid in training)
+    assert all(gone(pid, 1) for pid in (*training, *(process.pid for process in family)))
     assert not (place.path / ".prefect/ui.json").exists()
 
 
