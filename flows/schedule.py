@@ -36,6 +36,18 @@ def command(cron: str | None, model: str, off: str | None, time_zone: str | None
 
     Where `slipway up` runs, its server keeps the schedule and this returns; else it stays until Ctrl-C.
     """
+    from httpx import HTTPError
+
+    try:
+        return _command(cron, model, off, time_zone, force=force)
+    except HTTPError as error:
+        raise SlipwayError(
+            f"Prefect's server did not do it ({type(error).__name__}: {str(error).splitlines()[0]}): try again; "
+            f"`slipway status` says whether it runs, {logs.path('prefect')} what it says"
+        ) from None
+
+
+def _command(cron: str | None, model: str, off: str | None, time_zone: str | None, *, force: bool) -> int:
     up = state.running()
     if off is not None or cron is None:
         if not up:

@@ -32,6 +32,8 @@ RUN_SECONDS = 40.0  # that a retraining has to end
 # Prefect's settings for what is started; what the user has set comes before them.
 ENVIRONMENT = {
     "PREFECT_CLIENT_MAX_RETRIES": "12",  # a run outlives a server that is started again: two minutes
+    # Runs that are made in advance, each time at once: a hundred of them, the default, hold SQLite's lock for long.
+    "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "20",
     # A run's place in the queue stands in a file: with Prefect's default it dies with the server, and then the run.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }

@@ -85,8 +85,7 @@ def deploy(
     from prefect.client.schemas.schedules import CronSchedule
     from prefect.utilities.callables import parameter_schema
 
-    unschedule(client, model)
-    client.create_deployment(
+    client.create_deployment(  # in one step: what was scheduled is replaced, or stays
         flow_id=client.create_flow(retrain),
         name=name(model),
         entrypoint="flows.retrain.retrain",

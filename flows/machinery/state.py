@@ -62,5 +62,6 @@ def load_environment() -> None:
 def use(content: dict[str, Any]) -> None:
     """Let Prefect's client of this process use the server of `slipway up`; to be called before Prefect is imported."""
     load_environment()
+    os.environ["PREFECT_CLIENT_MAX_RETRIES"] = "5"  # a server that is started again, or busy
     if "prefect" in content["ports"]:
         os.environ["PREFECT_API_URL"] = f"{content['addresses']['prefect']}/api"
