@@ -9,7 +9,7 @@ import pytest
 
 from components import SlipwayError
 from flows import schedule
-from flows.machinery import logs, server
+from flows.machinery import deployments, logs, server
 from tests.flowing import GIT, command, end, flows, repository, serving, started, until
 
 STAGES: dict[str, dict[str, Any]] = {"first": {"cmd": "cat data/* > first", "deps": ["data"], "outs": ["first"]}}
@@ -184,3 +184,30 @@ def test_without_up_nothing_is_listed_or_removed(tmp_path: Path, monkeypatch: py
     for off in (None, ""):
         with pytest.raises(SlipwayError, match="`slipway up` does not run"):
             schedule.command(None, "", off, None, force=False)
+
+
+@pytest.mark.e2e
+def test_a_schedule_is_replaced_and_what_crashed_is_run_once_more(prefect_server: str, tmp_path: Path) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.states import Crashed
+
+    from flows.retrain import retrain
+
+    with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
+        for _ in range(2):
+            deployments.prepare(client, tmp_path)
+        for cron, zone in (("* * * * *", "UTC"), ("0 3 * * 1", "Europe/Berlin")):
+            deployments.deploy(client, retrain, "", cron, zone)
+        (deployment,) = deployments.schedules(client)
+        (found,) = deployment.schedules
+        assert getattr(found.schedule, "cron", "") == "0 3 * * 1"
+        run = client.create_flow_run_from_deployment(deployment.id)
+        client.set_flow_run_state(run.id, Crashed(), force=True)
+        assert "crashed; it is run once more" in deployments.run_again(client, deployment)
+        assert deployments.run_again(client, deployment) == ""
+        (again,) = deployments.overdue(client, deployment.name)
+        client.set_flow_run_state(again.id, Crashed(), force=True)
+        assert deployments.run_again(client, deployment) == ""  # not a third time
+        assert deployments.unschedule(client, "") and not deployments.unschedule(client, "")
+        client.delete_deployment(deployment.id)
