@@ -592,10 +592,10 @@ def test_two_machines_at_once_make_one_version_of_a_digest_and_lose_no_promotion
 
     (tmp_path / "project-tmp").mkdir()
     first = registering(project, "first")
-    told = first.communicate(timeout=200)[0]
+    told = first.communicate(timeout=600)[0]
     assert first.returncode == 0, told
     started = {name: registering(root, name) for name, root in machines.items()}
-    told = "".join(process.communicate(timeout=300)[0] for process in started.values())
+    told = "".join(process.communicate(timeout=600)[0] for process in started.values())
     assert [process.returncode for process in started.values()] == [0, 0, 0], told
     client = MlflowClient(postgres, postgres)
     made = client.search_model_versions("name = 'sides'")
