@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components import SlipwayError, masking
+from components.data import dataset
 from components.files import replacing
 from components.reports import difference, lineage
 from components.reports.lineage import GONE, Block, Page
@@ -89,13 +90,15 @@ def _data(made: Origin, found: Objects, outs: Mapping[str, str]) -> Block:
 
     table, total = [], 0
     for name, md5 in listed.items():
+        if name.endswith(dataset.SOURCE):  # what an update took
+            continue
         path = found.path(md5)
         rows = None
         with suppress(Exception):  # no Parquet
             rows = pq.read_metadata(path).num_rows if path else None
         total += rows or 0
         table.append([name, "not to be had" if path is None else lineage.number(rows), md5])
-    facts["files"] = f"{len(listed):,}, {total:,} rows"
+    facts["files"] = f"{len(table):,}, {total:,} rows"
     summary = _json(found, outs.get("build/validation/summary.json", ""))
     reasons = ", ".join(f"{reason}: {rows:,}" for reason, rows in summary.get("reasons", {}).items())
     aside = f"{summary['set_aside']:,} rows" if "set_aside" in summary else GONE

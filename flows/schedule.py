@@ -69,6 +69,7 @@ def _command(cron: str | None, model: str, off: str | None, time_zone: str | Non
     from flows.retrain import retrain
 
     with get_client(sync_client=True) as client:
+        deployments.prepare(client, Path.cwd())
         deployments.deploy(client, retrain, model, cron, zone, force=force)
     due = crons.after(cron, zone, datetime.now(UTC))
     print(

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from components import SlipwayError
 from components.data import dataset, splits
+from components.files import read_json
 from components.reports import difference, lineage
 from components.tracking import origin, record
 from components.tracking.origin import Origin
@@ -107,14 +108,18 @@ def search(made: Origin, wanted: Wanted, store: Objects) -> Found:
         gone = f"its list of files ({digest}) is neither in DVC's cache nor in its remotes"
         found.unknown.append(gone if digest else "its data was never versioned")
         return found
+    tables = {name: md5 for name, md5 in listed.items() if not name.endswith(dataset.SOURCE)}
     if wanted.file:
-        hexadecimal = len(wanted.file) >= SHORTEST_DIGEST and all(c in "0123456789abcdef" for c in wanted.file)
-        for name, md5 in listed.items():
-            if wanted.file in (name, Path(name).name, md5) or (hexadecimal and md5.startswith(wanted.file)):
-                found.files[name] = md5
+        found.files |= {name: md5 for name, md5 in tables.items() if _is(wanted.file, name, md5)}
+        for record_of in listed.keys() - tables.keys():
+            if _took(record_of, listed[record_of], wanted.file, store, found):
+                name = str(
+                    Path(record_of).with_name(Path(record_of).name[1:].removesuffix(dataset.SOURCE) + ".parquet")
+                )
+                found.files[name] = tables.get(name, "")
         return found
     hits = {}
-    for name, md5 in listed.items():
+    for name, md5 in tables.items():
         path = store.path(md5)
         if path is None:
             found.unknown.append(f"{name} ({md5}) is neither in DVC's cache nor in its remotes")
@@ -127,6 +132,22 @@ def search(made: Origin, wanted: Wanted, store: Objects) -> Found:
         if problem:
             found.sides[problem] += 0
     return found
+
+
+def _is(wanted: str, name: str, digest: str) -> bool:
+    """Tell whether a file is meant: by its name, with or without its folder, or by its digest or how that begins."""
+    begins = len(wanted) >= SHORTEST_DIGEST and all(digit in "0123456789abcdef" for digit in wanted)
+    return wanted in (name, Path(name).name, digest) or (begins and digest.startswith(wanted))
+
+
+def _took(name: str, md5: str, wanted: str, store: Objects, found: Found) -> bool:
+    """Tell whether an update took a file from its source, by the record (components/sources/taken) beside its rows."""
+    path = store.path(md5)
+    if path is None:
+        found.unknown.append(f"{name} ({md5}) is neither in DVC's cache nor in its remotes")
+        return False
+    files = read_json(path).get("files", {})
+    return any(_is(wanted, each, file["sha256"]) for each, file in files.items() if file["outcome"] == "taken")
 
 
 def _rows(path: Path, wanted: Wanted) -> np.ndarray:
@@ -208,6 +229,11 @@ def told(wanted: Wanted, found: list[Found], champions: dict[str, dict[str, str]
     count = f"{len(hits)} of {len(found)} registered versions" if found else "no version is registered, so none"
     verb = "hold" if len(hits) != 1 else "holds"
     lines = [f"{count} {verb} {wanted.words}"]
+    if wanted.file and not hits and found:
+        lines.append(
+            "files are known by their names and digests in data/, and those that an update brought also by theirs in "
+            "the source; the rows of others: --row COLUMN=VALUE, --id"
+        )
     if hits:
         head = ["version", "aliases", "champion", "rows" if not wanted.file else "", "files"]
         rows = [

@@ -232,7 +232,7 @@ def _services(ports: dict[str, int], addresses: dict[str, str], say: Say) -> lis
     for name, command in ui.commands(ports).items():
         health = f"{addresses[name]}{ui.HEALTH[name]}"
         kept.append(Service(name, command, environments.get(name, {}), health, ports[name]))
-    prepared = _Prepared(addresses["prefect"], say)
+    prepared = _Prepared(addresses["prefect"], next((each for each in kept if each.name == "prefect"), None), say)
     worker = ("prefect", "worker", "start", "--pool", deployments.POOL, "--type", "process", "--name", _worker_name())
     kept.append(Service("worker", guarded("-m", *worker), ready=prepared))
     return kept
@@ -248,11 +248,11 @@ class _Prepared:
     What was missed while nothing ran is joined before a worker can take it.
     """
 
-    def __init__(self, address: str, say: Say) -> None:
-        self.health, self.say, self.failed = f"{address}{ui.HEALTH['prefect']}", say, ""
+    def __init__(self, address: str, own: Service | None, say: Say) -> None:
+        self.health, self.own, self.say, self.failed = f"{address}{ui.HEALTH['prefect']}", own, say, ""
 
     def __call__(self) -> bool:
-        if not server.answers(self.health):
+        if not (self.own.well() if self.own else server.answers(self.health)):  # at our port another's may answer
             return False
         from prefect.client.orchestration import get_client
 

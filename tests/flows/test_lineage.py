@@ -32,6 +32,10 @@ STAGES: dict[str, dict[str, Any]] = {
         "outs": ["build/evaluation"],
     },
 }
+TAKEN = {  # what an update noted beside b.parquet
+    "march.csv": {"sha256": "5a" * 32, "outcome": "taken"},
+    "bad.csv": {"sha256": "b0" * 32, "outcome": "aside"},
+}
 NASTY = "<script>alert(1)</script>"
 
 
@@ -47,6 +51,7 @@ def path(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterato
     (path / "requirements/lock.txt").write_text("numpy==1\n")
     repository(path, STAGES)
     shutil.copytree(root / "data", path / "data")
+    (path / "data/.b.source.json").write_text(json.dumps({"files": TAKEN}))
     logging.getLogger("dvc").setLevel(logging.ERROR)
     shutil.copy(empty_store, path / "mlflow.db")
     with (path / ".gitignore").open("a") as file:
@@ -55,7 +60,8 @@ def path(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterato
         patch.chdir(path)
         made(path)
         register(path, decision="promoted", reason=f"no champion {NASTY}")
-        (path / "data/b.parquet").unlink()
+        for name in ("b.parquet", ".b.source.json"):
+            (path / "data" / name).unlink()
         (path / "params.yaml").write_text(fabricate.PARAMS.replace("epochs: 3", "epochs: 4"))
         made(path)
         register(path, aliases=["champion"])
@@ -178,6 +184,13 @@ def test_which_versions_hold_a_file(path: Path, capsys: pytest.CaptureFixture[st
     assert "2 of 2 registered versions hold the file a.parquet" in said
     assert lines(said, "sides 1")[0].split()[2:4] == ["none", "was"]
     assert lines(said, "sides 2")[0].split()[2:4] == ["champion", "is"]
+    for taken in ("march.csv", "5a" * 4):
+        assert lineage.run(None, None, taken, None, None) == 0
+        said = capsys.readouterr().out
+        assert "1 of 2 registered versions holds the file" in said and "b.parquet" in lines(said, "sides 1")[0]
+    assert lineage.run(None, None, "bad.csv", None, None) == 0
+    said = capsys.readouterr().out
+    assert "0 of 2 registered versions hold the file bad.csv\nfiles are known by their names" in said
     digest = files("1")["b.parquet"]
     assert lineage.run("sides", None, digest[:8], None, None) == 0
     said = capsys.readouterr().out
