@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flows import up
 from flows.machinery import server, services
 from flows.machinery.process import Children
 from flows.machinery.services import Service
@@ -93,3 +94,12 @@ def test_another_program_that_answers_at_its_port_is_not_taken_for_it() -> None:
         with kept(late, []) as thread:
             thread.join(60)
         assert late.taken and late.process is None
+
+
+def test_nothing_is_prepared_at_the_server_of_another_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours has died, and another project's answers at its port: its work pool would start our code."""
+    monkeypatch.setattr(server, "answers", lambda *_: True)
+    monkeypatch.setattr(up.deployments, "prepare", lambda *_: pytest.fail("the pool of another project was changed"))
+    said: list[str] = []
+    assert not up._Prepared("http://127.0.0.1:1", Service("prefect", []), said.append)()
+    assert said == []
