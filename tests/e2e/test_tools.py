@@ -63,7 +63,8 @@ def test_mlflows_server_starts(tmp_path: Path, bare: dict[str, str]) -> None:
     ],
 )
 def test_a_library_works(name: str, code: str, tmp_path: Path, bare: dict[str, str]) -> None:
-    done = subprocess.run(python("-c", code), cwd=tmp_path, env=bare, capture_output=True, text=True, check=False)
+    env = bare | {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180"}  # its 20 are few on a busy machine
+    done = subprocess.run(python("-c", code), cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
 
 
