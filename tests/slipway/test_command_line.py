@@ -134,7 +134,7 @@ def test_files_are_given_from_where_one_stands(tmp_path: Path) -> None:
 
     from components import params
 
-    for path in ("components", "dvc.yaml"):
+    for path in ("components", "flows", "dvc.yaml"):
         (shutil.copytree if (ROOT / path).is_dir() else shutil.copy)(ROOT / path, tmp_path / path)
     Repo.init(str(tmp_path), no_scm=True).close()
     below = tmp_path / "raw/deep"
