@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows import up
-from flows.machinery import server, services
+from flows.machinery import deployments, server, services
 from flows.machinery.process import Children
 from flows.machinery.services import Service
 
@@ -99,7 +99,7 @@ def test_another_program_that_answers_at_its_port_is_not_taken_for_it() -> None:
 def test_nothing_is_prepared_at_the_server_of_another_project(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ours has died, and another project's answers at its port: its work pool would start our code."""
     monkeypatch.setattr(server, "answers", lambda *_: True)
-    monkeypatch.setattr(up.deployments, "prepare", lambda *_: pytest.fail("the pool of another project was changed"))
+    monkeypatch.setattr(deployments, "prepare", lambda *_: pytest.fail("the pool of another project was changed"))
     said: list[str] = []
     assert not up._Prepared("http://127.0.0.1:1", Service("prefect", []), said.append)()
     assert said == []
