@@ -95,7 +95,8 @@ def run(
                 now = registry.holders(params.name)
                 states = [now, now | {"champion": before_us["champion"]}]
                 decided = [key, *(_key(params, evaluated, state) for state in states)]
-                registry.tag(version, {"slipway.decided": " ".join(dict.fromkeys(decided))})
+                with registry.turn(params.name):
+                    registry.tag(version, {"slipway.decided": " ".join(dict.fromkeys(decided))})
         assert version is not None  # noqa: S101 - for the type checker: found or made
         outcome = _outcome(params, build, run_id, digest, str(version.version))
     held = before_us["champion"]
@@ -148,9 +149,9 @@ def _settle(
                 loaded_back = isolated.predict(f"models:/{params.name}/{version.version}", given)
                 decision = read_json(build / "model" / "model.json")["decision"]
                 rivals.prove(version, params.target(), decision, loaded_back, predictions)
-                registry.tag(version, {"slipway.proved": proof})
             compared.result()
         with registry.turn(params.name):
+            registry.tag(version, {"slipway.proved": proof})
             moving.rename(params.name, params.register_.aliases)
             alias = params.register_.aliases.challenger
             connection.client().set_registered_model_alias(params.name, alias, version.version)

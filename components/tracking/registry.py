@@ -134,15 +134,13 @@ def with_metrics(name: str, champion: dict[str, Any] | None, tags: dict[str, str
 
 
 def tag(version: "ModelVersion", values: dict[str, str]) -> None:
-    """Set tags on a version; those that it has already are not written again."""
-    from mlflow.exceptions import MlflowException
+    """Set tags on a version; those that it has already are not written again.
 
+    The caller has the turn: of two machines that add one tag at once, MLflow fails the second.
+    """
     for key, value in values.items():
         if version.tags.get(key) != value:
-            try:
-                connection.client().set_model_version_tag(version.name, version.version, key, value)
-            except MlflowException:  # another machine wrote it first at this moment: MLflow inserts, then it replaces
-                connection.client().set_model_version_tag(version.name, version.version, key, value)
+            connection.client().set_model_version_tag(version.name, version.version, key, value)
 
 
 def add(params: Params, build: Path, run_id: str, digest: str, example: pa.Table) -> "ModelVersion":
