@@ -1,6 +1,7 @@
 """Which Prefect server a flow reports to: the configured one, that of `make ui`, or a temporary one."""
 
 import atexit
+import contextlib
 import json
 import os
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
-from components import SlipwayError
+from components import SlipwayError, locks
 from components.masking import mask
 from components.tracking import connection
 from flows.machinery import logs
@@ -20,6 +21,7 @@ from flows.machinery.process import Running, guarded
 
 UI_FILE = Path(".prefect/ui.json")  # what `make ui` serves, while it does: {"prefect": address, ...}
 STARTUP_SECONDS = 180.0
+STARTING = "another run is starting Prefect's temporary server ({holder}); waiting until it answers"
 _temporary: list[Running] = []  # the server of this process
 
 
@@ -90,6 +92,8 @@ def api() -> Callable[[], None]:
     if url := served().get("prefect"):
         os.environ["PREFECT_API_URL"] = f"{url}/api"
         return _check
+    starting = contextlib.ExitStack()  # two that make one database at once fail
+    starting.enter_context(locks.alone(locks.place(connection.root(), "server"), STARTING))
     port = free_port()
     process = subprocess.Popen(
         command(port, "--no-ui"),
@@ -105,17 +109,23 @@ def api() -> Callable[[], None]:
     threading.Thread(target=_follow, args=(process, logs.teller("server")), daemon=True).start()
     atexit.register(stop)
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    health = f"http://127.0.0.1:{port}/api/health"
+    waiting = threading.Thread(target=_started, args=(process, health, starting), daemon=True)
+    waiting.start()
 
     def ready() -> None:
-        until = time.monotonic() + STARTUP_SECONDS
-        while not answers(f"http://127.0.0.1:{port}/api/health"):
-            if process.poll() is not None or time.monotonic() > until:
-                raise SlipwayError(
-                    f"Prefect's temporary server did not start; see {logs.path('server')} for the reason"
-                )
-            time.sleep(0.05)
+        waiting.join(STARTUP_SECONDS)
+        if not answers(health):
+            raise SlipwayError(f"Prefect's temporary server did not start; see {logs.path('server')} for the reason")
 
     return ready
+
+
+def _started(process: Running, health: str, starting: contextlib.ExitStack) -> None:
+    """Wait until a server answers or has ended, then let the next one start."""
+    with starting:
+        while process.poll() is None and not answers(health):
+            time.sleep(0.05)
 
 
 def _follow(process: Running, line: logs.Tell) -> None:
