@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components import SlipwayError, files, masking, params, recipes
+from components.data import versions
 from components.stages import ingest
 from flows.machinery import models, workspace
 
@@ -93,7 +94,7 @@ def add(model: str, options: dict[str, Any]) -> int:
         if options["replace"] or not Path("data.dvc").exists():
             options["name"] = model
         else:
-            workspace.bring_data()  # else this would be the first data
+            versions.fetched(Path("data"))  # else this would be the first data
         return _ingest(options)
 
 

@@ -111,11 +111,9 @@ def search(made: Origin, wanted: Wanted, store: Objects) -> Found:
     tables = {name: md5 for name, md5 in listed.items() if not name.endswith(dataset.SOURCE)}
     if wanted.file:
         found.files |= {name: md5 for name, md5 in tables.items() if _is(wanted.file, name, md5)}
-        for record_of in listed.keys() - tables.keys():
-            if _took(record_of, listed[record_of], wanted.file, store, found):
-                name = str(
-                    Path(record_of).with_name(Path(record_of).name[1:].removesuffix(dataset.SOURCE) + ".parquet")
-                )
+        for taken in listed.keys() - tables.keys():  # .NAME.source.json beside NAME.parquet
+            if _took(taken, listed[taken], wanted.file, store, found):
+                name = f"{taken.removeprefix('.').removesuffix(dataset.SOURCE)}.parquet"
                 found.files[name] = tables.get(name, "")
         return found
     hits = {}

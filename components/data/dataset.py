@@ -141,8 +141,8 @@ def read(chunk: Chunk, columns: pa.Schema, only: Iterable[str] | None = None) ->
     except pa.ArrowException as error:
         raise SlipwayError(f"{chunk.path}: {error}; ingest the file again, or change the column") from None
     for name in table.column_names:
-        if not _is_text(table[name]):  # Parquet and Arrow let any bytes pass for text, Python does not
-            row = next(row for row in range(len(table)) if not _is_text(table[name].take(pa.array([row]))))
+        if not is_text(table[name]):  # Parquet and Arrow let any bytes pass for text, Python does not
+            row = next(row for row in range(len(table)) if not is_text(table[name].take(pa.array([row]))))
             raise SlipwayError(
                 f"{chunk.path}: row {chunk.start + row}: {name} is not UTF-8 text; write the file again from text "
                 "that was decoded correctly"
@@ -154,7 +154,8 @@ def _decoded(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def _is_text(column: pa.ChunkedArray) -> bool:
+def is_text(column: pa.Array | pa.ChunkedArray) -> bool:
+    """Return whether all text of a column is UTF-8, which Parquet and Arrow do not check."""
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:

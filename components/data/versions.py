@@ -149,11 +149,14 @@ def fetched(data: Path) -> None:
     pointer = data.with_name(data.name + ".dvc")
     if data.exists() or not pointer.exists():
         return
-    print(f"{data} is missing: run `dvc pull {pointer}`", flush=True)
+    print(f"{data} is missing here: pulling it", flush=True)
     try:
         _repo().pull(targets=[str(pointer)])
     except (DvcException, OSError) as error:
-        raise SlipwayError(f"{data}: `dvc pull {pointer}` failed: {' '.join(str(error).split())}") from None
+        raise SlipwayError(
+            f"{data}: neither DVC's cache nor its remote has what {pointer} lists ({' '.join(str(error).split())}): "
+            "`dvc push` it where it was ingested"
+        ) from None
 
 
 def other_repository(address: str, revision: str | None) -> tuple[Any, str]:

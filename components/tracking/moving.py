@@ -118,11 +118,8 @@ def objection(found: Record, version: str, model: str, began: str) -> str:
     for other, entry in standing.withdrawn.items():
         if other == version or (model and standing.models.get(other) == model):
             same = "" if other == version else f" (the same model as version {other})"
-            told = {"refused": "was refused", "rolled back": "was rolled back from"}.get(
-                entry.kind, "was moved back from"
-            )
             return (
-                f"it{same} {told} {_by(entry)}: only a person promotes it again, with "
+                f"it{same} {_withdrawn(entry)}: only a person promotes it again, with "
                 f"`slipway promote {found.name} {version}`"
             )
     for entry in reversed(found.entries):
@@ -136,6 +133,7 @@ def objection(found: Record, version: str, model: str, began: str) -> str:
 
 
 def _withdrawn(entry: Entry) -> str:
+    """Say who took a version back, when and why."""
     told = {"refused": "was refused", "rolled back": "was rolled back from"}.get(entry.kind, "was moved back from")
     return f"{told} {_by(entry)}"
 

