@@ -136,7 +136,7 @@ def remove(found: Spent) -> None:
                 kept = needed().runs
                 for run in alive[start : start + BATCH]:
                     if run.info.run_id not in kept:
-                        client.set_tag(run.info.run_id, TAG, f"{time.time():.0f}")
+                        client.set_tag(run.info.run_id, TAG, f"{int(time.time())}")
                         client.delete_run(run.info.run_id)
     _empty_bin(found)
 
