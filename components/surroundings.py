@@ -9,6 +9,8 @@ from pathlib import Path
 from components import SlipwayError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# Where DVC remembers the digests of files it has read, for all users of a machine.
+DVCS_STATE = Path("/Library/Caches/dvc" if sys.platform == "darwin" else "/var/tmp/dvc")  # noqa: S108
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
@@ -20,6 +22,7 @@ def settle() -> None:
     """
     pass_proxies_by()
     name_the_user()
+    place_dvcs_state()
     os.environ.setdefault("PYTHONUTF8", "1")  # https://peps.python.org/pep-0540/: whatever LANG and LC_ALL say
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -51,6 +54,14 @@ def name_the_user() -> None:
         getpass.getuser()
     except (KeyError, OSError, ImportError):
         os.environ["LOGNAME"] = str(os.getuid())
+
+
+def place_dvcs_state() -> None:
+    """Let DVC keep its state in the project where another user's folder is in the way: DVC could not even start."""
+    here = next(path for path in (DVCS_STATE / "repo", *(DVCS_STATE / "repo").parents) if os.path.lexists(path))
+    own = Path(".dvc").absolute()
+    if own.is_dir() and not (here.is_dir() and os.access(here, os.W_OK | os.X_OK)):
+        os.environ.setdefault("DVC_SITE_CACHE_DIR", str(own / "tmp" / "state"))
 
 
 def must_be_writable(root: Path) -> None:

@@ -178,9 +178,10 @@ def run(flow: str, options: dict[str, Any]) -> int:
     masking.tracebacks()
     try:
         with terminable():
+            if flow not in READING:
+                surroundings.must_be_writable(Path.cwd())
             if flow in OTHERS:
                 return OTHERS[flow](options)
-            surroundings.must_be_writable(Path.cwd())
             conflicts.must_be_solved()
             if flow == "schedule" or options.get("cron") is not None:
                 return _schedule(flow, options)
@@ -190,6 +191,14 @@ def run(flow: str, options: dict[str, Any]) -> int:
         if isinstance(error, server.LostError):
             server.stop()
             os._exit(1)  # Prefect would try for minutes to send what it has left
+        return 1
+    except PermissionError as error:
+        where = Path(str(error.filename)).absolute()
+        hint = "a clone belongs to one user: clone the project into a folder of your own"
+        print(
+            f"error: {where}: {error.strerror}; {hint if where.is_relative_to(Path.cwd()) else 'check it'}",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt as stop:
         why = str(stop) or "interrupted"
@@ -386,6 +395,7 @@ OTHERS = {
     "lineage": _lineage,
 }
 OTHERS |= {name: partial(_moves, name) for name in moves.COMMANDS}
+READING = ("status", "down", "notify", "lineage", *moves.COMMANDS)  # they write nothing to the project's folder
 
 
 if __name__ == "__main__":

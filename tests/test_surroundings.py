@@ -167,3 +167,62 @@ def test_a_clone_of_another_user_is_an_error_that_says_what_to_do(
     assert said.startswith(f"error: {tmp_path}: you may not write to this folder, which belongs to ")
     assert "clone the project into a folder of your own" in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_another_users_folder_is_in_dvcs_way_its_state_is_in_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC keeps it at a place that anybody can compute, and make first: a folder of theirs, a file, a link."""
+    monkeypatch.setattr(surroundings, "DVCS_STATE", tmp_path / "shared" / "dvc")
+    (tmp_path / "project/.dvc").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.delenv("DVC_SITE_CACHE_DIR", raising=False)
+    (tmp_path / "shared").mkdir()
+
+    def place() -> str | None:
+        surroundings.place_dvcs_state()
+        found = os.environ.get("DVC_SITE_CACHE_DIR")
+        monkeypatch.delenv("DVC_SITE_CACHE_DIR", raising=False)
+        return found
+
+    own = str(tmp_path / "project/.dvc/tmp/state")
+    assert place() is None  # DVC makes it
+    (tmp_path / "shared/dvc").symlink_to(tmp_path / "nowhere")
+    assert place() == own
+    (tmp_path / "shared/dvc").unlink()
+    (tmp_path / "shared/dvc/repo").mkdir(parents=True)
+    assert place() is None
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "repo")  # tests may run as root
+    assert place() == own
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", "elsewhere")
+    assert place() == "elsewhere"
+
+
+@pytest.mark.parametrize("command", ["up", "ui", "update", "clean"])
+def test_a_second_user_is_told_to_make_a_clone_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    from flows import __main__ as flows
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # tests may run as root
+    monkeypatch.setattr(surroundings, "settle", lambda: None)
+    assert flows.run(command, {}) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {tmp_path}: you may not write to this folder") and "of your own" in said
+
+
+def test_a_file_of_another_user_in_a_clone_is_told_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flows import __main__ as flows
+
+    def refused(options: dict[str, Any]) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", options["file"])
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(surroundings, "settle", lambda: None)
+    monkeypatch.setitem(flows.OTHERS, "clean", refused)
+    for file, hint in ((".dvc/tmp/slipway.lock", "a clone belongs to one user"), ("/elsewhere/x", "check it")):
+        assert flows.run("clean", {"file": file}) == 1
+        assert capsys.readouterr().err.startswith(f"error: {tmp_path / file}: Permission denied; {hint}")

@@ -36,7 +36,8 @@ Labels = Annotated[Names, Field(min_length=2)]  # a setting: what a label may be
 class ReadAs(BaseModel):
     """The setting `reading`: what words, numbers and dates in the files of a dataset meant; an ingest writes it.
 
-    Predictions from files, and further ingests, read theirs the same way. None of it concerns tables of typed columns.
+    Predictions from files, and further ingests, read theirs the same way. Only its words for missing values concern
+    tables of typed columns.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

@@ -9,14 +9,16 @@ from components.files import read_json
 from components.params import Params
 from components.reports import results
 
-NAMES = 50  # labels or values that the card lists
+NAMES = 50  # labels or values that the card lists; of more, the worst
+CUT = "\n\n_The rest does not fit here._\n"
 FEW = 10  # slices and columns
 
 
-def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any]) -> str:
+def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any], most: int | None = None) -> str:
     """Return a model's card: what it is, its data, its results beside the baselines, and its cost.
 
-    `evaluate` is what the evaluation cost, as in results.numbers.
+    `evaluate` is what the evaluation cost, as in results.numbers. A card of more than `most` characters ends with the
+    last line that fits, and says so.
     """
     import jinja2
 
@@ -26,13 +28,17 @@ def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any
     validation = build / "validation" / "summary.json"
     out = build / "evaluation"
     names = results.read_csv(out / kind.TABLE)
+    shown = names if target.classes or len(names) > 1 else []  # of one number, all is said above
+    if len(shown) > NAMES:
+        known = [row for row in shown if row[kind.BY_NAME]]
+        shown = sorted(known, key=lambda row: float(metrics.better(kind.BY_NAME, float(row[kind.BY_NAME]), 0.0)))
     measured = {name.removeprefix("test_"): value for name, value in found.items() if name.startswith("test_")}
     environment = jinja2.Environment(  # noqa: S701 - Markdown: `cell` escapes what the data names
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
     environment.filters |= {"cell": _cell, "number": _number}
     template = environment.from_string(Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8"))
-    return template.render(
+    card = template.render(
         params=params,
         what=target.title.format(len(target.names)),
         rows=read_json(build / "arrays" / "manifest.json")["rows"],
@@ -48,12 +54,16 @@ def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any
         lost=[promotion.beside(row) for row in results.baselines(params, out) if float(row["low"]) <= 0],
         slices=results.read_csv(out / "slices.csv")[:FEW],
         kind=kind,
-        names=names[:NAMES] if target.classes or len(names) > 1 else [],  # of one number, all is said above
+        names=shown[:NAMES],
+        of_names=len(names),
         confused=_confused(out),
         columns=results.read_csv(out / "importance.csv")[:FEW],
         cost={name.removeprefix("cost."): value for name, value in found.items() if name.startswith("cost.")},
         train=results.costs(build, model_digest).get("train", {}),
     )
+    if most is None or len(card) <= most:
+        return card
+    return card[: most - len(CUT)].rpartition("\n")[0].rstrip("\n") + CUT
 
 
 def _network(params: Params) -> str:

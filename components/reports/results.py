@@ -11,6 +11,7 @@ from components.evaluation import metrics, promotion
 from components.files import read_json
 from components.params import Params
 
+MAX_SINGLE = 100  # classes or numbers that a run has a metric of its own for
 SIZES = ("size_mb",)  # metrics of the evaluation that tell what a model costs, not how good it is
 COSTS = (
     "fit_seconds",
@@ -60,6 +61,18 @@ def numbers(build: Path, model_digest: str, evaluate: dict[str, Any]) -> dict[st
         for name, value in found.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
+
+
+def few(numbers: dict[str, float], wanted: Iterable[str]) -> dict[str, float]:
+    """Leave out what was measured of single names where these are many, but those that a gate names: `wanted`.
+
+    MLflow would draw a chart for each of a thousand classes; classes.csv among a run's artefacts has them all.
+    """
+    single = [name for name in numbers if "_of_" in name]
+    if len(single) <= MAX_SINGLE:
+        return numbers
+    left_out = set(single) - {f"test_{name}" for name in wanted}
+    return {name: value for name, value in numbers.items() if name not in left_out}
 
 
 def measures_cost(metric: str) -> bool:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 MAX_TURN_SECONDS = 60.0  # that a lock stays unchanged before its holder is taken for dead
+MAX_DESCRIPTION = 5000  # characters that MLflow's databases have room for
 OWNER_TAG = "slipway.owner"  # of a logged model: the process that makes it
 # What components/serving/onnx_model.py imports.
 SERVING_PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pyarrow", "pydantic")
@@ -289,5 +290,6 @@ def _signature(params: Params) -> "ModelSignature":
 def describe(version: "ModelVersion", params: Params, build: Path, digest: str, evidence: list[str]) -> None:
     """Write the version's description: the model's card and why it was or was not promoted."""
     cost = results.costs(build, digest).get("evaluate", {})
-    text = card.text(params, build, digest, cost) + "\n### Promotion\n" + "\n".join(evidence) + "\n"
-    connection.client().update_model_version(version.name, version.version, text[:5000])
+    why = ("\n### Promotion\n" + "\n".join(evidence) + "\n")[: MAX_DESCRIPTION // 2]
+    text = card.text(params, build, digest, cost, MAX_DESCRIPTION - len(why)) + why
+    connection.client().update_model_version(version.name, version.version, text)

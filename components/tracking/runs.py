@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from components import SlipwayError, recipes, temporary
+from components.evaluation import metrics
 from components.files import model_digest, read_json, sha256
 from components.masking import mask
 from components.params import Params
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Training", "check", "ensure_run", "evaluated", "training", "uri"]
 Training = live.Training  # what train is given
+KEYED_BY_DATA = ("class_weights", "numbers", "dates", "zones")  # of `train`; the others of the setting `reading`
+MAX_NOTE = 8000  # characters that MLflow takes
+MAX_SCHEMA = 1_000_000  # characters of a dataset's schema that MLflow takes
 PATIENCE_SECONDS = 10.0  # seconds that a finished training waits for a lost server
 
 
@@ -41,8 +45,11 @@ def _find(name: str, **tags: str) -> "Run | None":
 
 
 def flat(values: object, prefix: str = "") -> dict[str, Any]:
-    """Flatten nested settings: {"train": {"epochs": 3}} becomes {"train.epochs": 3}."""
-    if not isinstance(values, dict):
+    """Flatten nested settings: {"train": {"epochs": 3}} becomes {"train.epochs": 3}.
+
+    Settings whose keys are columns or labels stay one: there may be thousands, of any spelling.
+    """
+    if not isinstance(values, dict) or (values and prefix.rpartition(".")[2] in KEYED_BY_DATA):
         return {prefix: values}
     return {
         key: item for name, value in values.items() for key, item in flat(value, f"{prefix}.{name}".lstrip(".")).items()
@@ -75,12 +82,13 @@ def _describe(run: "Run", params: Params, manifest: dict[str, Any], tags: dict[s
         {"name": field.name, "type": str(field.type), "required": not field.nullable}
         for field in [*columns, pa.field("label", pa.string(), nullable=False)]
     ]
+    text = json.dumps({"mlflow_colspec": schema})
     dataset = Dataset(
         name=params.name,
         digest=(provenance.used_data() or "not versioned")[:36],
         source_type="dvc",
         source=json.dumps({"file": "data.dvc", **provenance.commit()}),
-        schema=json.dumps({"mlflow_colspec": schema}),
+        schema=text if len(text) <= MAX_SCHEMA else None,  # the model's signature has it
         profile=json.dumps(
             {"num_rows": sum(manifest["rows"].values()), **{k: manifest[k] for k in ("rows", "classes")}}
         ),
@@ -164,7 +172,7 @@ def ensure_run(params: Params, build: Path) -> str:
         if run.data.tags.get("slipway.evaluated") != _evaluation(build):
             _evaluate(run, params, build, cost)
         else:  # what the evaluation took is known when it has ended, and so not in `evaluated`
-            _record(run, results.numbers(build, digest, cost))
+            _record(run, params, results.numbers(build, digest, cost))
     return str(run.info.run_id)
 
 
@@ -201,21 +209,25 @@ def _evaluation(build: Path) -> str:
     return sha256(*sorted((build / "evaluation").iterdir()))
 
 
-def _record(run: "Run", numbers: dict[str, float]) -> None:
+def _record(run: "Run", params: Params, numbers: dict[str, float]) -> None:
     """Log numbers of the whole run, where it does not have them so already."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
-    _log(run, [Metric(key, value, now, 0) for key, value in numbers.items() if run.data.metrics.get(key) != value])
+    shown = results.few(numbers, (*params.register_.minimum, *params.register_.maximum))
+    _log(run, [Metric(key, value, now, 0) for key, value in shown.items() if run.data.metrics.get(key) != value])
 
 
 def _evaluate(run: "Run", params: Params, build: Path, cost: dict[str, Any]) -> None:
     from components.reports import figures
 
     digest = model_digest(build / "model")
-    _record(run, results.numbers(build, digest, cost))
+    _record(run, params, results.numbers(build, digest, cost))
+    table = build / "evaluation" / metrics.of(params.target()).TABLE
+    if table.exists():
+        client().log_artifact(run.info.run_id, str(table), "evaluation")
     with figures.drawn(build) as folder:
         client().log_artifacts(run.info.run_id, str(folder), "figures")
-    note = card.text(params, build, digest, cost)
-    client().set_tag(run.info.run_id, "mlflow.note.content", note[:8000])  # MLflow's limit
+    note = card.text(params, build, digest, cost, MAX_NOTE)
+    client().set_tag(run.info.run_id, "mlflow.note.content", note)
     client().set_tag(run.info.run_id, "slipway.evaluated", _evaluation(build))

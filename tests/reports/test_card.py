@@ -39,3 +39,28 @@ def test_a_card_says_only_what_is_known(tmp_path: Path) -> None:
     write_json(build / "cost" / "train.json", {"fit_seconds": 2.0, "device": "gpu", "device_name": "Fast One"})
     page = card.text(settings, build, model_digest(build / "model"), {})
     assert "\n- training time: 2.0 s on Fast One\n- size" in page
+
+
+def test_of_a_thousand_classes_a_card_lists_the_worst(tmp_path: Path) -> None:
+    settings = fabricate.project(tmp_path)
+    build = tmp_path / "build"
+    rows = [
+        {"label": f"class {at}", "precision": 0.5, "recall": 0.5, "f1": "" if at == 3 else at / 1000, "rows": 2}
+        for at in range(1000, 0, -1)
+    ]
+    write_csv(build / "evaluation" / "classes.csv", rows, list(rows[0]))
+    page = card.text(settings, build, model_digest(build / "model"), {})
+    assert "\n### By label, the 50 worst of 1,000\n" in page
+    listed = [line.split(" | ")[0].removeprefix("| ") for line in page.splitlines() if line.startswith("| class ")]
+    assert listed == [f"class {at}" for at in range(1, 52) if at != 3]
+
+
+def test_a_card_that_is_too_long_ends_with_a_whole_line_and_says_so(tmp_path: Path) -> None:
+    settings = fabricate.project(tmp_path)
+    build = tmp_path / "build"
+    whole = card.text(settings, build, model_digest(build / "model"), {})
+    assert card.text(settings, build, model_digest(build / "model"), {}, len(whole)) == whole
+    cut = card.text(settings, build, model_digest(build / "model"), {}, len(whole) - 1)
+    assert len(cut) < len(whole) and cut.endswith(card.CUT)
+    lines = cut.removesuffix(card.CUT).splitlines()
+    assert lines == whole.splitlines()[: len(lines)]

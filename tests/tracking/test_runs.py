@@ -123,6 +123,8 @@ def test_a_training_is_a_whole_run(project: Path) -> None:
     assert "Most confused" in tags["mlflow.note.content"]
     figures = {item.path for item in connection.client().list_artifacts(run_id, "figures")}
     assert {"figures/confusion.png", "figures/calibration.png", "figures/loss.png"} <= figures
+    tables = [item.path for item in connection.client().list_artifacts(run_id, "evaluation")]
+    assert tables == ["evaluation/classes.csv"]
     # the same run, and only what the evaluation took in the end is added
     assert runs.ensure_run(params.load(), project / "build") == run_id
     assert len(all_runs()) == 1
@@ -175,6 +177,39 @@ def test_every_label_has_a_metric_of_its_own(labels: list[str]) -> None:
 
 def test_labels_in_any_script_keep_their_name() -> None:
     assert results._names(["猫", "é", "a b", "a?", "a!", "a/b"]) == ["猫", "é", "a b", "a_", "a__2", "a_b"]
+
+
+def test_settings_keyed_by_columns_or_labels_are_one_parameter() -> None:
+    """MLflow refuses the name of a parameter with a bracket in it; and there may be thousands of columns."""
+    from mlflow.utils.validation import _validate_param_name
+
+    reading = {"missing": [], "numbers": {"price (€)": "1.234,5 €"}, "dates": {"when?": "%d.%m.%Y"}, "zones": {}}
+    found = runs.flat({"train": {"class_weights": {"a|b": 2.0}, "epochs": 3}, "tabular": {"reading": reading}})
+    for name in found:
+        _validate_param_name(name)
+    assert found == {
+        "train.class_weights": {"a|b": 2.0},
+        "train.epochs": 3,
+        "tabular.reading.missing": [],
+        "tabular.reading.numbers": reading["numbers"],
+        "tabular.reading.dates": reading["dates"],
+    }
+
+
+def test_of_a_thousand_classes_only_those_that_a_gate_names_have_metrics_of_their_own() -> None:
+    whole = {"test_accuracy": 0.9, "cost.size_mb": 1.0}
+    few, many = ({f"test_f1_of_{at}": 0.5 for at in range(count)} for count in (100, 1000))
+    assert results.few(whole | few, ()) == whole | few
+    assert results.few(whole | many, ("accuracy", "f1_of_7")) == whole | {"test_f1_of_7": 0.5}
+
+
+def test_a_table_of_very_many_columns_is_tracked_without_their_schema(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "MAX_SCHEMA", 10)
+    run = connection.client().get_run(train(project))
+    assert run.inputs is not None
+    assert run.inputs.dataset_inputs[0].dataset.schema is None
 
 
 def test_an_empty_store_gets_the_run_again_from_the_files(project: Path) -> None:
