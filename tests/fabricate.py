@@ -1,5 +1,6 @@
 """A consistent project made in seconds without TensorFlow: data/, data.dvc, dvc.lock, params.yaml and build/."""
 
+import functools
 import hashlib
 import json
 import os
@@ -8,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -285,6 +287,13 @@ def evaluation(root: Path, settings: params.Params) -> None:
     write_json(build / "cost" / "evaluate.json", {"seconds": 1.0, "peak_memory_mb": 200, "latency_ms": 0.05} | made)
 
 
+def beside(baseline: str, low: float, high: float) -> dict[str, Any]:
+    """A row of baselines.csv: the model is better by between `low` and `high`."""
+    names = {"trivial": "the most frequent class", "classical": "LogisticRegression", "chance": "its own answers"}
+    row = {"baseline": baseline, "name": names[baseline], "metric": "f1_macro", "value": 0.9772}
+    return row | {"better": (low + high) / 2, "low": low, "high": high}
+
+
 STAGES = {  # stage -> what it reads and what it makes
     "validate": (["data"], ["build/validation/quarantine.parquet"]),
     "train": (["build/validation/quarantine.parquet"], ["build/model"]),
@@ -332,14 +341,21 @@ def digest(root: Path) -> str:
 
 
 def store(root: Path) -> None:
-    """Write an empty MLflow database to root/mlflow.db: to copy it costs nothing, to make it costs seconds."""
+    """Write an empty MLflow database to root/mlflow.db."""
+    (root / "mlflow.db").write_bytes(_empty_store())
+
+
+@functools.cache
+def _empty_store() -> bytes:
+    """Make an empty MLflow database, which takes seconds: once for all tests of a process."""
     from mlflow.store.db import utils
 
     steps: Any = utils  # untyped
-
-    engine = steps.create_sqlalchemy_engine(f"sqlite:///{root / 'mlflow.db'}")
-    steps._initialize_tables(engine)
-    engine.dispose()
+    with tempfile.TemporaryDirectory() as folder:
+        engine = steps.create_sqlalchemy_engine(f"sqlite:///{folder}/mlflow.db")
+        steps._initialize_tables(engine)
+        engine.dispose()
+        return Path(folder, "mlflow.db").read_bytes()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from components.evaluation import bootstrap, metrics, promotion, tested
 from components.evaluation.bootstrap import Difference
 from components.evaluation.examples import Examples
 from components.targets import Target, multi_label, regression, single_label
+from tests import fabricate
 
 BINARY = single_label.Target(("no", "yes"))
 
@@ -167,12 +168,57 @@ def test_how_often_an_equal_a_better_and_a_worse_model_pass(n: int, worse: float
     """The simulation of docs/evaluation.md in small: python -m bench.promotion."""
     from bench import promotion as simulation
 
-    found = {apart: simulation.passed(n, apart, trials=40, seed=1) for apart in (-worse, 0.0, worse)}
+    trials = 40 if n < 10_000 else 20
+    found = {apart: simulation.passed(n, apart, trials, seed=1, resamples=200) for apart in (-worse, 0.0, worse)}
     assert found[-worse]["newer"] <= 0.1
     assert found[0.0]["newer"] >= 0.3
     assert found[worse]["newer"] >= 0.9
     assert all(shares["keep"] <= shares["newer"] for shares in found.values())
     assert found[0.0]["keep"] > 0.9 or n < 10_000
+
+
+@pytest.mark.parametrize(
+    ("wrong", "gate", "words"),
+    [
+        (
+            ("trivial", 0.0, 0.0),
+            "above_trivial",
+            "the model DOES NOT BEAT the trivial baseline (the most frequent class): f1_macro",
+        ),
+        (("trivial", -0.02, -0.01), "above_trivial", "the model IS WORSE THAN the trivial baseline"),
+        (
+            ("chance", -0.01, 0.02),
+            "above_trivial",
+            "the model DOES NOT BEAT its own answers: f1_macro 0.9822 to 0.9772; better by",
+        ),
+        (
+            ("classical", -0.229, -0.082),
+            "not_below_classical",
+            "the model IS WORSE THAN the classical baseline (LogisticRegression): f1_macro 0.8217 to 0.9772; "
+            "worse by 0.1555 [0.082 to 0.229]",
+        ),
+        (None, "above_trivial", "was not compared with the trivial baseline by f1_macro"),  # not measured is not better
+    ],
+)
+def test_a_model_is_held_against_its_baselines(wrong: tuple[str, float, float] | None, gate: str, words: str) -> None:
+    fine = {name: fabricate.beside(name, 0.1, 0.2) for name in ("trivial", "classical", "chance")}
+    settings = params.Register()
+    assert promotion.verdict(held(settings, fine), None, None, settings)[0]
+    rows = fine | {wrong[0]: fabricate.beside(*wrong)} if wrong else {"classical": fine["classical"]}
+    found = held(settings, rows)
+    assert [each["metric"] for each in found if not each["held"]] == [gate]
+    promoted, reason = promotion.verdict(found, None, None, settings)
+    assert not promoted
+    assert words in reason
+    off = settings.model_copy(update={gate: False})
+    assert promotion.verdict(held(off, rows), None, None, off) == (
+        True,
+        f"it passes all gates ({gate} turned off) and there was no champion",
+    )
+
+
+def held(settings: params.Register, rows: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    return promotion.baseline_gates(settings, [*rows.values()], "f1_macro")
 
 
 def rival(better: float, half: float, other: float = 0.9, rows: int = 150, metric: str = "f1_macro") -> promotion.Rival:
