@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlflow.exceptions import MlflowException
-
 from components.tracking import connection
 from tests.flowing import repository
 
@@ -123,6 +121,8 @@ class Project:
 
     def lacking(self, trace: Trace) -> Iterator[str]:
         """Tell what of a trace is no longer here."""
+        from mlflow.exceptions import MlflowException
+
         yield from (digest for digest in trace.digests if not self.place(digest).exists())
         ref = f"refs/exps/{self.head[:2]}/{self.head[2:]}/{trace.experiment}"
         lock = git(self.root, "show", f"{ref}:dvc.lock", fails=True)

@@ -10,7 +10,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from mlflow.pyfunc import scoring_server
 
 from components import SlipwayError, recipes
 from components.params import Params
@@ -150,6 +149,8 @@ def test_an_output_that_is_not_finite_is_an_error_of_its_own_row(target: Target,
 @pytest.mark.parametrize("rows", [[-1.5, 1e300, 0.0, 3.0], [-1.5, 3.0], [1e300], []])
 def test_a_served_answer_is_json(target: Target, rows: list[float]) -> None:
     """What is missing is None in the frame and null in what MLflow's server writes, never NaN."""
+    from mlflow.pyfunc import scoring_server
+
     model = of_numbers(target)
     answers = onnx_model.predict(model, pa.table({"x": pa.array(rows, pa.float64())}))
     frame = onnx_model.Pyfunc(model).predict(pd.DataFrame({"x": np.array(rows)}, index=range(7, 7 + len(rows))))
@@ -177,7 +178,7 @@ def test_predicts_process_tells_gaps_from_answers(
     answer: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of text that is no number, of a number that is too large, and of an output that is not finite."""
-    import mlflow
+    import mlflow.pyfunc
 
     recipe = recipes.load("tabular")
     task = recipe.Params.model_validate({"numeric": ["x"]} | answer)

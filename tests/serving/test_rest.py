@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from mlflow.models import Model
 
 from components import recipes
 from components.params import Params
@@ -66,6 +65,8 @@ def about(answer: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("name", "changes"), CASES.values(), ids=CASES.keys())
 def test_answers_by_rest_are_json(name: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    from mlflow.models import Model
+
     recipe = recipes.load(name)
     section, sample = recipe.sample(60, 3)
     task, network = recipe.Params.model_validate(section | changes), networks.load(name).Network()

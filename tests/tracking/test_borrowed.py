@@ -1,11 +1,14 @@
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from mlflow import MlflowClient
 
 from components import SlipwayError
 from components.tracking import borrowed, connection
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 @pytest.fixture
@@ -18,8 +21,10 @@ def stores(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return f"sqlite:///{tmp_path}/registry.db", f"sqlite:///{tmp_path}/own.db"
 
 
-def registered(store: str, folder: Path, *contents: str) -> MlflowClient:
+def registered(store: str, folder: Path, *contents: str) -> "MlflowClient":
     """Register a version for each content of model.keras; champion is the last."""
+    from mlflow import MlflowClient
+
     client = MlflowClient(store)
     experiment = client.create_experiment("base", (folder / "artifacts").as_uri())
     client.create_registered_model("base")

@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 from dvc.repo import Repo
-from mlflow import MlflowClient
-from mlflow.models import Model
 
 from components import SlipwayError, params
 from components.__main__ import main
 from components.data import versions
-from components.tracking import namesake
+from components.tracking import connection, namesake
 
 TABLE = "x,z,y\n" + "".join(f"{n},{n % 3},{'no' if n % 2 else 'yes'}\n" for n in range(12))
 
@@ -30,7 +28,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) 
 
 def register(name: str, recipe: str, section: dict[str, Any], alias: str | None = None) -> str:
     """Register a version that has the metadata of one, and nothing else."""
-    client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
+    from mlflow.models import Model
+
+    client = connection.client()
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
     place = Path("artifacts", str(len(list(Path("artifacts").glob("*"))))).absolute()
@@ -82,7 +82,7 @@ def test_a_problem_of_the_same_columns_and_none_of_the_examples_has_to_be_named(
 ) -> None:
     assert ingest() == 0
     version = register("train", "tabular", params.load().task.model_dump(mode="json"), "champion")
-    client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
+    client = connection.client()
     client.set_model_version_tag("train", version, "slipway.data", versions.recorded(Path("data")))
     before = contents()
     opposite = TABLE.replace("yes", "-").replace("no", "yes").replace("-", "no")
@@ -112,7 +112,7 @@ def test_the_champion_counts_and_without_one_the_latest_version(project: Path) -
     assert ingest() == 0
     found = namesake.find("train")
     assert found is not None and (found.version, found.recipe, found.params) == ("2", "tabular", section)
-    MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}").set_registered_model_alias("train", "champion", "1")
+    connection.client().set_registered_model_alias("train", "champion", "1")
     assert ingest() == 1
 
 

@@ -10,12 +10,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import mlflow.pyfunc
 import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mlflow.models import Model
 
 from components import recipes, shipped
 from components.files import model_digest
@@ -32,6 +30,8 @@ LINE = 'arrays["numeric"] = scaled'
 
 def saved(folder: Path, recipe: str) -> tuple[Path, pandas.DataFrame, list[list[float]]]:
     """Save a model as `register` does, from the code that shipped.PACKAGE names."""
+    from mlflow.models import Model
+
     section, sample = recipes.load(recipe).sample(60, 3)
     network = networks.load(recipe).Network()
     task = recipes.load(recipe).Params.model_validate(section)
@@ -65,8 +65,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Saved:
     return found | {"negated": (place, examples, [row[::-1] for row in right])}
 
 
+def load(place: str) -> Any:
+    import mlflow.pyfunc
+
+    return mlflow.pyfunc.load_model(place, suppress_warnings=True)
+
+
 def answered(place: str, examples: pandas.DataFrame) -> list[list[float]]:
-    found = mlflow.pyfunc.load_model(place, suppress_warnings=True).predict(examples)
+    found = load(place).predict(examples)
     assert found["error"].isna().all()
     return [list(row) for row in found["probabilities"]]
 
@@ -86,7 +92,7 @@ def test_each_answers_with_its_own_code(models: Saved, order: tuple[str, ...]) -
     """This process has imported the checkout's `components`, too."""
     assert models["table"][2] != models["negated"][2]
     forget()
-    loaded = {name: mlflow.pyfunc.load_model(str(models[name][0]), suppress_warnings=True) for name in order}
+    loaded = {name: load(str(models[name][0])) for name in order}
     for name in (*order, *reversed(order)):
         _, examples, right = models[name]
         assert loaded[name].predict(examples)["probabilities"].tolist() == about(right), name
@@ -156,6 +162,8 @@ def test_a_version_that_is_loaded_again_needs_nothing_of_its_first_folder(models
 
 
 def test_the_package_is_named_by_its_code_and_its_model(models: Saved, tmp_path: Path) -> None:
+    from mlflow.models import Model
+
     names = {}
     for name, (place, _, _) in models.items():
         conf = Model.load(place).flavors["python_function"]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from mlflow.models import Model
 
 from components import SlipwayError
 from components.__main__ import main
@@ -62,6 +61,8 @@ def test_what_was_registered_is_loaded(place: Path, tmp_path: Path) -> None:
 
 
 def loader(place: Path) -> None:
+    from mlflow.models import Model
+
     made = Model.load(place)
     made.flavors["python_function"]["loader_module"] = "mlflow.sklearn"
     made.save(place / "MLmodel")
