@@ -60,7 +60,7 @@ fast: $(READY)
 	@python -m pytest -m "not e2e"
 
 e2e: $(READY)
-	@python -m pytest -m e2e --dist loadfile
+	@python -m pytest -m e2e
 
 test: check fast e2e
 

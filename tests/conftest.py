@@ -25,10 +25,50 @@ for _name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PREFECT_API_URL", "
 # The workers share the cores: OpenMP's threads, which spin while they wait for each other, took ten times the time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-settings.register_profile("project", deadline=None)  # the machines that run this are noisy
+# As in the Makefile: compiled bytecode halves the start of all that tests start, and of the next run of them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+settings.register_profile("project", deadline=None, max_examples=50)  # the machines that run this are noisy
 settings.load_profile("project")
 
 Make = Callable[..., params.Params]
+
+# xdist hands whole files to its workers, in this order: those that take longest first, so that no worker is left alone
+# with one of them at the end. test_files.py forks hundreds of times, which is cheap until TensorFlow is in the process.
+LONGEST = (
+    "test_files.py",
+    "e2e/test_main_job.py",
+    "e2e/test_recipes.py",
+    "flows/test_up.py",
+    "e2e/test_provenance.py",
+    "e2e/test_examples.py",
+    "flows/test_schedule.py",
+    "stages/test_register.py",
+    "stages/test_train.py",
+    "recipes/test_text.py",
+    "recipes/test_images.py",
+    "recipes/test_tabular.py",
+    "stages/test_ingest.py",
+    "flows/test_credentials.py",
+    "flows/test_approval.py",
+    "flows/test_retrain.py",
+    "flows/test_interrupted.py",
+    "flows/test_ui.py",
+    "flows/test_update.py",
+    "flows/test_workspace.py",
+    "stages/test_update.py",
+    "stages/test_validate.py",
+    "stages/test_evaluate.py",
+    "flows/test_clean.py",
+    "flows/test_lineage.py",
+    "evaluation/test_metrics.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {ROOT / "tests" / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture
@@ -82,12 +122,12 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make an empty MLflow store in a file: to copy it costs nothing, to make it costs seconds."""
-    from mlflow import MlflowClient
+    """Make an empty MLflow store in a file, to be copied."""
+    from tests import fabricate
 
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
+    folder = tmp_path_factory.mktemp("store")
+    fabricate.store(folder)
+    return folder / "mlflow.db"
 
 
 @pytest.fixture(scope="session")

@@ -87,6 +87,7 @@ def test_killed_at_any_line_the_old_or_the_new_is_found_whole_and_nothing_else(
 
 def test_the_next_writer_does_the_same_as_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "_exchanged", lambda new, old: False)
+    monkeypatch.setattr(files, "sync", lambda path: None)
     written(tmp_path / "out", True, "old")
     written(tmp_path / "other", True, "other")
     left = 0

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from components import __main__, params, recipes, shipped
 from components.recipes import networks, source
-from tests.conftest import ROOT
+from tests.conftest import LONGEST, ROOT
 from tests.flowing import initialised, status
 
 PIPELINE: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")
@@ -160,6 +160,7 @@ def test_tests_stand_where_the_code_does() -> None:
     folders = {path.name for path in (ROOT / "tests").iterdir() if (path / "__init__.py").exists()}
     rooms = {path.parent.name for path in (ROOT / "components").glob("*/__init__.py")}
     assert folders <= rooms | {"flows", "slipway", "e2e"}
+    assert [name for name in LONGEST if not (ROOT / "tests" / name).exists()] == []
 
 
 def test_the_stages_of_the_command_line_are_those_of_dvc_and_register() -> None:
