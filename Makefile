@@ -72,8 +72,9 @@ bench: $(READY)
 # Hashes and versions, no addresses: the same lock serves any index.
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 lock: $(READY)
-	@$(COMPILE) --group dev pyproject.toml -o requirements/lock.txt
-	@$(COMPILE) --group dev --extra gpu pyproject.toml -o requirements/gpu.txt
+	@$(COMPILE) --group dev --extra server pyproject.toml -o requirements/lock.txt
+	@$(COMPILE) --group dev --extra server --extra gpu pyproject.toml -o requirements/gpu.txt
+	@$(COMPILE) --extra server --extra s3 pyproject.toml -o requirements/team.txt
 	@python requirements/versions.py
 
 clean:

@@ -30,7 +30,7 @@ def deploys() -> dict[str, Any]:
 def test_prefect_reads_prefect_yaml(deploys: dict[str, Any]) -> None:
     from prefect.flows import Flow, load_flow_from_entrypoint
 
-    assert set(deploys) == {"retrain", "clean", "reproduce", "retrain-docker", "retrain-kubernetes"}
+    assert set(deploys) == {"retrain", "clean", "reproduce", "retrain-team", "retrain-docker", "retrain-kubernetes"}
     for name, deploy in deploys.items():
         assert deploy["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}, name
         if name.startswith("retrain"):
