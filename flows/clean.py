@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow
+from prefect.runtime import deployment, flow_run
 
 from components import SlipwayError, locks, params, temporary
+from components.masking import mask
 from components.params import Clean
 from components.tracking import cleaning, connection, registry
-from flows.machinery import cache, checkout, git, logs, models, runs, server, workspace
+from flows.machinery import cache, checkout, git, logs, models, notify, runs, server, workspace
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -46,6 +48,15 @@ def clean(dry_run: bool = False) -> dict[str, tuple[int, int]]:
 
     Waits for the runs that are under way. Raises SlipwayError where the registry or git cannot tell what is needed.
     """
+    try:
+        return _clean(dry_run=dry_run)
+    except Exception as error:
+        if deployment.id is not None:  # nobody sits at a terminal
+            notify.tell("failed", models.root_name(), f"`clean` failed: {mask(str(error))}", run=str(flow_run.id))
+        raise
+
+
+def _clean(*, dry_run: bool) -> dict[str, tuple[int, int]]:
     if connection.root() != Path.cwd():
         raise SlipwayError(f"{Path.cwd()} is a workspace: run this in {connection.root()} instead")
     runs.claim()

@@ -55,9 +55,12 @@ def _command(cron: str | None, model: str, off: str | None, time_zone: str | Non
                 "`slipway up` does not run, and with it no schedule does; one in the foreground ends with Ctrl-C"
             )
         state.use(up)
-        return _off(models.find(off).name) if off is not None else _list()
-    model = models.find(model).name
+        return _off(_deployment(off)) if off is not None else _list()
     zone = time_zone or crons.here()
+    if up and _is_other(model):
+        state.use(up)
+        return _reschedule(model, cron, zone)
+    model = models.find(model).name
     committed(model)
     if not up:
         run(cron, force, zone, model)
@@ -76,6 +79,26 @@ def _command(cron: str | None, model: str, off: str | None, time_zone: str | Non
         f"{deployments.spoken(deployments.name(model))}: retrained on the schedule {cron} ({_zone(zone)}), from what "
         f"is committed\nthe next run is due at {crons.spelled(due, zone)}"
     )
+    return 0
+
+
+def _is_other(name: str) -> bool:
+    """Return whether it is a deployment that is no model's, such as `clean`."""
+    return name not in models.names() and name in deployments.others(Path.cwd())
+
+
+def _deployment(name: str) -> str:
+    return name if _is_other(name) else deployments.name(models.find(name).name)
+
+
+def _reschedule(name: str, cron: str, zone: str) -> int:
+    from prefect.client.orchestration import get_client
+
+    crons.check(cron, zone)
+    with get_client(sync_client=True) as client:
+        deployments.prepare(client, Path.cwd())
+        deployments.reschedule(client, name, cron, zone)
+    print(f"{name}: the next run is due at {crons.spelled(crons.after(cron, zone, datetime.now(UTC)), zone)}")
     return 0
 
 
@@ -102,14 +125,14 @@ def _lies(path: str, place: str) -> bool:
     return path == place or path.startswith(f"{place}/")
 
 
-def _off(model: str) -> int:
+def _off(deployment: str) -> int:
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        removed = deployments.unschedule(client, model)
+        removed = deployments.unschedule(client, deployment)
         if not removed:
-            raise SlipwayError(f"{deployments.spoken(deployments.name(model))} has no schedule\n{listed(client)}")
-    print(f"{deployments.spoken(deployments.name(model))}: the schedule is removed; a run in progress goes on")
+            raise SlipwayError(f"{deployments.spoken(deployment)} has no schedule\n{listed(client)}")
+    print(f"{deployments.spoken(deployment)}: the schedule is removed; a run in progress goes on")
     return 0
 
 

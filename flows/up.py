@@ -362,12 +362,12 @@ def status() -> int:
 
 def _last(client: Any) -> str:
     lines = []
-    for model, run in sorted(deployments.last_runs(client).items()):
+    for deployment, run in sorted(deployments.last_runs(client).items()):
         began = run.start_time or run.expected_start_time
         how = str(run.state.name).lower() if run.state else "unknown"
         when = cron.spelled(began, "UTC") if began else ""
         message = (
             f": {run.state.message.splitlines()[0]}" if run.state and run.state.message and how != "running" else ""
         )
-        lines.append(f"  {deployments.spoken(deployments.name(model))}: {how}, {when}{message}")
+        lines.append(f"  {deployments.spoken(deployment)}: {how}, {when}{message}")
     return "\n".join(lines) or "  none yet"

@@ -1,4 +1,4 @@
-"""What Prefect's server holds for `slipway up`: the work pool, a deployment of `retrain` per model, their schedules.
+"""What Prefect's server holds for `slipway up`: the work pool, deployments of `retrain`, `clean`, `reproduce`.
 
 A deployment names no path of this machine: where a run works and by which command it starts is the pool's, which
 `slipway up` writes anew each time.
@@ -11,6 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
 from flows.machinery import logs, models
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 POOL = "slipway"
 RETRAIN = "retrain"  # the deployment of the root's model; that of another one is retrain-NAME
+CLEAN = "clean"
 AGAIN = "again"  # tag of a run that replaces one that crashed
 RESUMING = "Resuming"  # Prefect's name of a run's state that was suspended and goes on
 MISSED = "missed; a later run makes up for it"  # why the others of several overdue runs were cancelled
@@ -55,7 +59,10 @@ def template(root: Path) -> dict[str, Any]:
 
 
 def prepare(client: "SyncPrefectClient", root: Path) -> None:
-    """Make the work pool, or bring it up to date; a pause that somebody set stays."""
+    """Make the work pool, or bring it up to date, and the deployments of prefect.yaml that are not of one model.
+
+    A pause that somebody set stays, and so does a deployment that is there: its schedule may have been changed.
+    """
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectNotFound
 
@@ -65,6 +72,53 @@ def prepare(client: "SyncPrefectClient", root: Path) -> None:
         client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template(root)))
     else:
         client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=template(root)))
+    for entry in _others(root):
+        try:
+            client.read_deployment_by_name(f"{entry['name']}/{entry['name']}")
+        except ObjectNotFound:
+            _deploy(client, entry)
+
+
+def others(root: Path) -> list[str]:
+    """Return the names of the deployments of our pool in prefect.yaml that are not of one model."""
+    return [entry["name"] for entry in _others(root)]
+
+
+def _others(root: Path) -> list[dict[str, Any]]:
+    try:
+        content = YAML(typ="safe").load(root / "prefect.yaml")
+    except (OSError, YAMLError):
+        return []
+    entries = content.get("deployments") or []
+    return [entry for entry in entries if entry["work_pool"]["name"] == POOL and entry["name"] != RETRAIN]
+
+
+def _deploy(client: "SyncPrefectClient", entry: dict[str, Any]) -> None:
+    """Create a deployment as prefect.yaml has it, but for the folder, which is the pool's."""
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
+    from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
+    from prefect.client.schemas.schedules import CronSchedule
+    from prefect.flows import Flow, load_flow_from_entrypoint
+    from prefect.utilities.callables import parameter_schema
+
+    entrypoint = entry["entrypoint"].replace(".py:", ".").replace("/", ".")
+    flow: Flow[..., Any] = load_flow_from_entrypoint(entrypoint)
+    client.create_deployment(
+        flow_id=client.create_flow(flow),
+        name=entry["name"],
+        entrypoint=entrypoint,
+        work_pool_name=POOL,
+        parameters=entry["parameters"],
+        parameter_openapi_schema=parameter_schema(flow).model_dump(exclude_unset=True),
+        schedules=[
+            DeploymentScheduleCreate(schedule=CronSchedule(cron=each["cron"], timezone=each["timezone"]), active=True)
+            for each in entry["schedules"]
+        ],
+        concurrency_limit=1,
+        concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
+        pull_steps=[],
+        description=entry["description"],
+    )
 
 
 def deploy(
@@ -109,17 +163,30 @@ def every(client: "SyncPrefectClient") -> list["DeploymentResponse"]:
     return sorted(client.read_deployments(work_pool_filter=of_pool, limit=200), key=lambda each: each.name)
 
 
-def schedules(client: "SyncPrefectClient", model: str | None = None) -> list["DeploymentResponse"]:
-    """Return the deployments that have schedules, of all or of one model."""
-    return [each for each in every(client) if each.schedules and model in (None, model_of(each.name))]
+def schedules(client: "SyncPrefectClient", deployment: str | None = None) -> list["DeploymentResponse"]:
+    """Return the deployments that have schedules: all of them, or the one of that name."""
+    return [each for each in every(client) if each.schedules and deployment in (None, each.name)]
 
 
-def unschedule(client: "SyncPrefectClient", model: str) -> bool:
-    """Remove a model's schedules, with the runs that were to come; return whether there was one."""
-    found = schedules(client, model)
-    for deployment in found:
-        for schedule in deployment.schedules:
-            client.delete_deployment_schedule(deployment.id, schedule.id)
+def reschedule(client: "SyncPrefectClient", deployment: str, cron: str, time_zone: str) -> None:
+    """Give a deployment of `others` this schedule and no other."""
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
+    from prefect.client.schemas.schedules import CronSchedule
+
+    found = client.read_deployment_by_name(f"{deployment}/{deployment}")
+    schedule = DeploymentScheduleCreate(schedule=CronSchedule(cron=cron, timezone=time_zone), active=True)
+    client.create_deployment_schedules(found.id, [schedule])
+    for before in found.schedules:
+        client.delete_deployment_schedule(found.id, before.id)
+    client.resume_deployment(found.id)
+
+
+def unschedule(client: "SyncPrefectClient", deployment: str) -> bool:
+    """Remove a deployment's schedules, with the runs that were to come; return whether there was one."""
+    found = schedules(client, deployment)
+    for each in found:
+        for schedule in each.schedules:
+            client.delete_deployment_schedule(each.id, schedule.id)
     return bool(found)
 
 
@@ -185,7 +252,7 @@ def under_way(client: "SyncPrefectClient", deployment: str) -> bool:
 
 
 def last_runs(client: "SyncPrefectClient") -> dict[str, "FlowRun"]:
-    """Return the last run of `retrain` of each model, by whomever it was started."""
+    """Return the last run of each model's retraining, and of `clean`, by deployment, by whomever it was started."""
     from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
 
@@ -198,7 +265,10 @@ def last_runs(client: "SyncPrefectClient") -> dict[str, "FlowRun"]:
         limit=200,
     ):
         if not _joined(run):
-            found.setdefault(str(run.parameters.get("model") or ""), run)
+            found.setdefault(name(str(run.parameters.get("model") or "")), run)
+    for each in every(client):
+        if each.name == CLEAN and (last := _runs(client, [each.name], begun, limit=1)):
+            found[each.name] = last[0]
     return found
 
 

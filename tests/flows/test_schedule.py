@@ -10,7 +10,7 @@ import pytest
 from components import SlipwayError
 from flows import schedule
 from flows.machinery import deployments, logs, server
-from tests.flowing import GIT, command, end, flows, repository, serving, started, until
+from tests.flowing import GIT, ROOT, command, end, flows, repository, serving, started, until
 
 STAGES: dict[str, dict[str, Any]] = {"first": {"cmd": "cat data/* > first", "deps": ["data"], "outs": ["first"]}}
 
@@ -209,5 +209,31 @@ def test_a_schedule_is_replaced_and_what_crashed_is_run_once_more(prefect_server
         (again,) = deployments.overdue(client, deployment.name)
         client.set_flow_run_state(again.id, Crashed(), force=True)
         assert deployments.run_again(client, deployment) == ""  # not a third time
-        assert deployments.unschedule(client, "") and not deployments.unschedule(client, "")
+        assert deployments.unschedule(client, "retrain") and not deployments.unschedule(client, "retrain")
         client.delete_deployment(deployment.id)
+
+
+@pytest.mark.e2e
+def test_up_makes_the_deployments_of_prefect_yaml_and_leaves_what_was_changed(prefect_server: str) -> None:
+    """`clean` runs every night, and `reproduce` when somebody asks for it."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    def cron() -> list[str]:
+        found = client.read_deployment_by_name("clean/clean").schedules
+        return [getattr(each.schedule, "cron", "") for each in found]
+
+    with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
+        deployments.prepare(client, ROOT)
+        assert cron() == ["30 4 * * *"]
+        again = client.read_deployment_by_name("reproduce/reproduce")
+        assert not again.schedules and "model" in (again.parameter_openapi_schema or {})["properties"]
+        assert [each.name for each in deployments.schedules(client)] == ["clean"]
+        deployments.reschedule(client, "clean", "0 5 * * *", "Europe/Berlin")
+        deployments.prepare(client, ROOT)
+        assert cron() == ["0 5 * * *"]
+        assert deployments.unschedule(client, "clean")
+        deployments.prepare(client, ROOT)
+        assert cron() == []
+        for name in ("clean", "reproduce"):
+            client.delete_deployment(client.read_deployment_by_name(f"{name}/{name}").id)
