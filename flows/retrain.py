@@ -72,7 +72,7 @@ def retrain(model: str = "", revision: str = "", force: bool = False) -> list[Ou
                 outcomes[-1] = replace(outcomes[-1], code=register.code(registered))
         if cancelled.is_set():
             return Cancelled(message="cancelled in Prefect")
-        parts = summary.blocks(outcomes, registered, server.served())
+        parts = summary.blocks(outcomes, registered, server.shared() | server.served())
         evidence = summary.evidence(registered, parts)
         print(f"\n{summary.text(parts)}", flush=True)
         create_markdown_artifact(summary.markdown(parts), key="retrain", description="summary of this run")

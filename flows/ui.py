@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from components import SlipwayError, masking
-from components.files import write_json
+from components import SlipwayError
 from components.tracking import runs
 from flows.machinery import logs, models, server, workspace
 from flows.machinery.process import Children, Running, guarded
@@ -33,7 +32,7 @@ def main() -> int:
     if served := server.served():
         print(f"already running:\n{_lines(served)}")
         return 0
-    others = shared()
+    others = server.shared()
     ports = {}
     for name, port in PORTS.items():
         if name not in others:
@@ -49,16 +48,6 @@ def main() -> int:
     finally:
         server.UI_FILE.unlink(missing_ok=True)
     return 0
-
-
-def shared() -> dict[str, str]:
-    """Return the addresses of what others serve, without credentials: they are shown, and kept in a file."""
-    found = {}
-    if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
-        found["mlflow"] = masking.address(os.environ["MLFLOW_TRACKING_URI"])
-    if url := os.environ.get("PREFECT_API_URL"):
-        found["prefect"] = masking.address(url).removesuffix("/").removesuffix("/api")
-    return found
 
 
 def commands(ports: Mapping[str, int]) -> dict[str, list[str]]:
@@ -83,7 +72,7 @@ def _serve(children: Children, commands: Mapping[str, list[str]], addresses: Map
         if waiting:
             waiting = {name for name in waiting if not server.answers(f"{addresses[name]}{HEALTH[name]}")}
             if not waiting:
-                write_json(server.UI_FILE, dict(addresses))
+                server.announce(addresses, server.shared())
                 print(f"{_lines(addresses)}\nlogs: {logs.FOLDER}/\nCtrl-C stops them.", flush=True)
                 threading.Thread(target=_bury, args=(addresses["prefect"],), daemon=True).start()
             elif time.monotonic() > until:

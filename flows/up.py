@@ -16,7 +16,6 @@ from typing import Any
 import psutil
 
 from components import SlipwayError, locks, temporary
-from components.files import write_json
 from components.tracking import runs as tracking
 from flows import schedule, ui
 from flows.machinery import cron, deployments, logs, server, services, state
@@ -157,7 +156,7 @@ def _supervise(*, shown: bool) -> int:
     with locks.alone(LOCK, "", refusal), locks.alone(schedule.LOCK, "", scheduled):
         say = _teller(shown=shown)
         try:
-            shared = ui.shared()
+            shared = server.shared()
             while not over.is_set():  # once more where another program takes a port
                 try:
                     _run(shared, over, say)
@@ -196,7 +195,7 @@ def _run(shared: dict[str, str], over: threading.Event, say: Say) -> None:
         "addresses": addresses,
         "ports": ports,
     }
-    write_json(server.UI_FILE, addresses)  # runs report to this server, and know it for ours
+    server.announce(addresses, shared)  # runs report to this server, and know it for ours
     with ui.report(ports["report"]), Children() as children:
         kept = _services(ports, addresses, say)
         lock = threading.Lock()

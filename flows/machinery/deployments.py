@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from flows.machinery import logs, models
+from components import SlipwayError
+from flows.machinery import logs, models, server
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -62,12 +63,19 @@ def prepare(client: "SyncPrefectClient", root: Path) -> None:
     """Make the work pool, or bring it up to date, and the deployments of prefect.yaml that are not of one model.
 
     A pause that somebody set stays, and so does a deployment that is there: its schedule may have been changed.
+    Raises SlipwayError where the pool of a shared server is another project's: its runs would start here.
     """
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectNotFound
 
     try:
-        client.read_work_pool(POOL)
+        found = client.read_work_pool(POOL)
+        there = found.base_job_template["variables"]["properties"]["working_dir"].get("default")
+        if not server.ours() and there not in (None, str(root)):
+            raise SlipwayError(
+                f"Prefect's server has a work pool {POOL} of another project, {there}, whose runs would start here: "
+                "unset PREFECT_API_URL for a server of this project's own; if that project is gone, delete the pool"
+            )
     except ObjectNotFound:
         client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template(root)))
     else:

@@ -8,18 +8,20 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 from components import SlipwayError, locks
-from components.masking import mask
+from components.files import write_json
+from components.masking import address, mask
 from components.tracking import connection
 from flows.machinery import logs
 from flows.machinery.process import Running, guarded
 
-UI_FILE = Path(".prefect/ui.json")  # what `make ui` serves, while it does: {"prefect": address, ...}
+# What `slipway ui` or `slipway up` serves, while it does: {"prefect": address, ..., "shared": those that others serve}.
+UI_FILE = Path(".prefect/ui.json")
 STARTUP_SECONDS = 180.0
 STARTING = "another run is starting Prefect's temporary server ({holder}); waiting until it answers"
 _temporary: list[Running] = []  # the server of this process
@@ -57,13 +59,34 @@ def answers(url: str, seconds: float = 2.0) -> bool:
         return False
 
 
-def served() -> dict[str, str]:
-    """Return the addresses that `make ui` serves at this moment; empty where it does not run."""
+def announce(addresses: Mapping[str, str], shared: Mapping[str, str]) -> None:
+    """Write down what is served from now on, and which of it by others, so that runs find it."""
+    write_json(UI_FILE, {**addresses, "shared": " ".join(shared)})
+
+
+def _announced() -> dict[str, str]:
     try:
-        addresses: dict[str, str] = json.loads((connection.root() / UI_FILE).read_text(encoding="utf-8"))
+        found: dict[str, str] = json.loads((connection.root() / UI_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return found
+
+
+def served() -> dict[str, str]:
+    """Return the addresses of `slipway ui` or `up` at this moment, those of others too; empty where it does not run."""
+    addresses = _announced()
+    addresses.pop("shared", None)
     return addresses if answers(f"{addresses.get('prefect')}/api/health") else {}
+
+
+def shared() -> dict[str, str]:
+    """Return the addresses of what others serve, without credentials: they are shown, and kept in a file."""
+    found = {}
+    if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
+        found["mlflow"] = address(os.environ["MLFLOW_TRACKING_URI"]).removesuffix("/")
+    if (url := os.environ.get("PREFECT_API_URL")) and not temporary():
+        found["prefect"] = address(url).removesuffix("/").removesuffix("/api")
+    return found
 
 
 def configured() -> bool:
@@ -140,6 +163,8 @@ def temporary() -> bool:
 
 def ours() -> bool:
     """Return whether the server is this checkout's own, temporary or the UI's: no other machine reports to it."""
+    if "prefect" in _announced().get("shared", "").split():
+        return temporary()
     return temporary() or os.environ.get("PREFECT_API_URL", "").removesuffix("/api") == served().get("prefect")
 
 

@@ -14,7 +14,7 @@ from flows.machinery.stages import Outcome
 Block = str | list[list[str]]  # a paragraph, or a table whose first row is its head
 
 MAX_SLICES = 10  # of the worst ones, for a person who decides
-# How `make ui` opens what the summary speaks of; the addresses while it runs.
+# How `slipway ui` opens what the summary speaks of; the addresses while it runs.
 PLACES = {"mlflow": "runs, metrics and the registry", "prefect": "flow runs and their logs", "report": "data"}
 
 
@@ -37,7 +37,7 @@ def blocks(outcomes: Sequence[Outcome], registered: dict[str, Any], served: dict
     parts += _data(Path("build/validation/summary.json"))
     parts += _model(registered) if registered else []
     parts += _measured(Path("build/evaluation"))
-    parts.append(_places(registered, served))
+    parts.append(places(registered, served))
     return parts
 
 
@@ -121,15 +121,18 @@ def _model(registered: dict[str, Any]) -> list[Block]:
     return parts
 
 
-def _places(registered: dict[str, Any], served: dict[str, str]) -> Block:
+def places(registered: dict[str, Any], served: dict[str, str]) -> str:
+    """Say where all of it is shown: at the addresses that are served now, here or by others."""
     if not served:
-        return "to see everything, run `make ui`: MLflow, Prefect and the data report"
+        return "to see everything, run `slipway ui`: MLflow, Prefect and the data report"
     links = {name: f"{served[name]}  {text}" for name, text in PLACES.items() if name in served}
     if "mlflow" in links and registered:
         name, version = registered["name"], registered["version"]
         links["mlflow"] = f"{served['mlflow']}/#/models/{name}/versions/{version}  {PLACES['mlflow']}"
     if "report" in links and connection.root() != Path.cwd():  # of a workspace
         links["report"] = f"{served['report']}/{Path.cwd().name}  {PLACES['report']}"
+    if "report" not in links:
+        links["report"] = f"run `slipway ui`  {PLACES['report']}"
     return "\n".join(f"{name}: {link}" for name, link in links.items())
 
 

@@ -197,6 +197,8 @@ def test_a_schedule_is_replaced_and_what_crashed_is_run_once_more(prefect_server
     with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
         for _ in range(2):
             deployments.prepare(client, tmp_path)
+        with pytest.raises(SlipwayError, match=f"work pool slipway of another project, {tmp_path}"):
+            deployments.prepare(client, tmp_path / "another")
         for cron, zone in (("* * * * *", "UTC"), ("0 3 * * 1", "Europe/Berlin")):
             deployments.deploy(client, retrain, "", cron, zone)
         (deployment,) = deployments.schedules(client)
@@ -211,6 +213,7 @@ def test_a_schedule_is_replaced_and_what_crashed_is_run_once_more(prefect_server
         assert deployments.run_again(client, deployment) == ""  # not a third time
         assert deployments.unschedule(client, "retrain") and not deployments.unschedule(client, "retrain")
         client.delete_deployment(deployment.id)
+        client.delete_work_pool(deployments.POOL)
 
 
 @pytest.mark.e2e
@@ -235,5 +238,6 @@ def test_up_makes_the_deployments_of_prefect_yaml_and_leaves_what_was_changed(pr
         assert deployments.unschedule(client, "clean")
         deployments.prepare(client, ROOT)
         assert cron() == []
+        client.delete_work_pool(deployments.POOL)
         for name in ("clean", "reproduce"):
             client.delete_deployment(client.read_deployment_by_name(f"{name}/{name}").id)

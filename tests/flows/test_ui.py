@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from flows import ui
-from flows.machinery import server
+from flows.machinery import server, summary
 from tests.flowing import DONE, end, flows, gone, repository, until
 
 
@@ -34,14 +34,34 @@ def test_the_report_and_nothing_else_is_served(tmp_path: Path, monkeypatch: pyte
     assert not server.answers(f"http://127.0.0.1:{port}/")
 
 
+def test_a_server_of_others_is_not_taken_for_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while `slipway ui` runs, which shows its address: clean would remove the flow runs of others there."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".prefect").mkdir()
+    monkeypatch.setattr(server, "answers", lambda *_: True)
+    monkeypatch.setenv("PREFECT_API_URL", "http://prefect.example.org/api")
+    served = {"prefect": "http://prefect.example.org", "report": "http://127.0.0.1:8010"}
+    server.announce(served, server.shared())
+    assert server.served() == served and not server.ours()
+    server.announce(served, {})
+    assert server.ours()
+
+
 def test_what_others_serve_is_named_and_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example.org")
     monkeypatch.setenv("PREFECT_API_URL", "http://prefect.example.org/api")
-    assert ui.shared() == {"mlflow": "http://mlflow.example.org", "prefect": "http://prefect.example.org"}
+    assert server.shared() == {"mlflow": "http://mlflow.example.org", "prefect": "http://prefect.example.org"}
     assert ui.commands({"report": 8010}) == {}
+    registered = {"name": "digits", "version": "3"}
+    assert summary.places(registered, server.shared()).splitlines() == [
+        "mlflow: http://mlflow.example.org/#/models/digits/versions/3  runs, metrics and the registry",
+        "prefect: http://prefect.example.org  flow runs and their logs",
+        "report: run `slipway ui`  data",
+    ]
+    assert summary.places(registered, {}) == "to see everything, run `slipway ui`: MLflow, Prefect and the data report"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:marker@mlflow.example.org/")
     monkeypatch.setenv("PREFECT_API_URL", "https://me:marker@prefect.example.org/api/")
-    assert ui.shared() == {"mlflow": "https://mlflow.example.org/", "prefect": "https://prefect.example.org"}
+    assert server.shared() == {"mlflow": "https://mlflow.example.org", "prefect": "https://prefect.example.org"}
 
 
 def test_the_address_of_a_database_is_in_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
