@@ -80,7 +80,7 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     text = (
         "Remove what no registered version needs, beyond the last runs and days that `clean` in params.yaml keeps: "
         "runs and artefacts of MLflow, experiments of runs, objects of DVC's cache, checkpoints, flow runs and logs of "
-        "Prefect. Waits for the runs that are under way."
+        "Prefect. Waits for the runs that are under way; not to list."
     )
     clean = commands.add_parser("clean", help="remove what no registered version needs", description=text)
     clean.add_argument("--dry-run", action="store_true", help="only list what would be removed, and its bytes")

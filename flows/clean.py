@@ -46,7 +46,8 @@ class Kind:
 def clean(dry_run: bool = False) -> dict[str, tuple[int, int]]:
     """Remove what is not needed, or with `dry_run` only list it; return, for each kind, how many and their bytes.
 
-    Waits for the runs that are under way. Raises SlipwayError where the registry or git cannot tell what is needed.
+    Waits for the runs that are under way, but not to list. Raises SlipwayError where the registry or git cannot tell
+    what is needed.
     """
     try:
         return _clean(dry_run=dry_run)
@@ -62,10 +63,10 @@ def _clean(*, dry_run: bool) -> dict[str, tuple[int, int]]:
     runs.claim()
     policy = params.section("clean", Clean)
     connection.check()
-    with checkout.opened() as work, _workspaces(), registry.alone(), _dvc(work.repo):
+    with _looking() if dry_run else _alone() as repo:
         runs.bury()
         with connection.plainly("list what is needed"):
-            kinds = list(_kinds(work.repo, policy))
+            kinds = list(_kinds(repo, policy))
         print(text(kinds, policy, dry_run=dry_run), flush=True)
         if not dry_run:
             with connection.plainly("remove what is not needed"):
@@ -73,6 +74,20 @@ def _clean(*, dry_run: bool) -> dict[str, tuple[int, int]]:
                     kind.remove()
             print(f"removed: {_bytes(sum(kind.size for kind in kinds))} freed", flush=True)
     return {kind.name: (kind.count, kind.size) for kind in kinds}
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator["Repo"]:
+    with checkout.opened() as work, _workspaces(), registry.alone(), _dvc(work.repo):
+        yield work.repo
+
+
+@contextlib.contextmanager
+def _looking() -> Iterator["Repo"]:
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        yield repo
 
 
 def text(kinds: Iterable[Kind], policy: Clean, *, dry_run: bool) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from components import SlipwayError
-from components.tracking import cleaning, connection
+from components import SlipwayError, locks
+from components.tracking import cleaning, connection, registry
 from flows import clean
 from flows.machinery import cache, runs, server
 from tests import fabricate
@@ -41,7 +41,8 @@ def test_a_dry_run_lists_and_removes_nothing(project: Project, capsys: pytest.Ca
     for day in (9, 8, 7):
         project.run(day)
     before = disk(project.root / ".dvc/cache"), git(project.root, "for-each-ref")
-    found = clean.clean.fn(dry_run=True)
+    with registry.alone(), locks.alone(Path(".dvc/tmp/slipway.lock"), ""):  # a run is under way
+        found = clean.clean.fn(dry_run=True)
     assert found["MLflow runs"] == (2, 200) and found["DVC experiments of runs"] == (2, 0)
     assert found["objects in DVC's cache"][0] == 8  # of each: data, model, weights, steps; the last has all rows
     out = capsys.readouterr().out

@@ -87,7 +87,7 @@ class Team:
     @contextmanager
     def started(self, name: str) -> Iterator["subprocess.Popen[bytes]"]:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
-        with (self.folder / f"{name}.log").open("w") as log:
+        with (self.folder / f"{name}.log").open("a") as log:
             process = subprocess.Popen(
                 self.command(name), cwd=self.folder, env=environment | self.environment(name), stdout=log, stderr=log
             )
@@ -174,8 +174,8 @@ def test_nobody_without_a_login_and_no_secret_in_sight(team: Team) -> None:
 
 
 @pytest.mark.e2e
-def test_the_worker_retrains_on_the_teams_servers(team: Team) -> None:
-    """A deployment of prefect.yaml, a clone of the repository, and MLflow reached from inside the run."""
+def test_one_of_two_workers_retrains_on_the_teams_servers(team: Team) -> None:
+    """A deployment of prefect.yaml, a clone of the repository, and MLflow reached from inside the run, once."""
     remote = repository(team.folder / "remote", {"a": {"cmd": "echo 1 > a", "outs": ["a"]}})
     (remote / "components/__main__.py").write_text(REGISTER + MLFLOW_TOO)
     (remote / "flows").symlink_to(ROOT / "flows")
@@ -193,12 +193,19 @@ def test_the_worker_retrains_on_the_teams_servers(team: Team) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in client.items():
             patch.setenv(name, value)
-        with team.started("worker"):
+        with team.started("worker"), team.started("worker"):
             watch = [*prefect, "deployment", "run", "retrain/retrain-team", "--watch"]
             done = subprocess.run(watch, cwd=remote, env=os.environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + (team.folder / "worker.log").read_text()
     assert list((team.folder / "work").glob("*/dvc.yaml"))
     from mlflow import MlflowClient
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+    settings = {PREFECT_API_URL: client["PREFECT_API_URL"], PREFECT_API_AUTH_STRING: client["PREFECT_API_AUTH_STRING"]}
+    with temporary_settings(settings), get_client(sync_client=True) as there:
+        (run,) = there.read_flow_runs()
+        assert run.run_count == 1 and len(there.read_task_runs()) == 2
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in client.items():
