@@ -147,6 +147,11 @@ def _service_arguments(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     commands.add_parser("down", help="end what `slipway up` started", description=text)
     text = "Say what `slipway up` runs, when the next runs are due, and how the last ones ended."
     commands.add_parser("status", help="what runs, what is due next, how the last runs ended", description=text)
+    text = (
+        "Look at what Slipway depends on here: packages, GPU, disk, git, data, remotes, servers, schedules, clock, "
+        "locks, proxies. Say of each what is wrong and what to do; change nothing. Exits with 1 where something is wrong."
+    )
+    commands.add_parser("doctor", help="what is wrong here, and what to do", description=text)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -281,6 +286,12 @@ def _down(_: dict[str, Any]) -> int:
     return up.down()
 
 
+def _doctor(_: dict[str, Any]) -> int:
+    from flows import doctor
+
+    return doctor.run()
+
+
 def _status(_: dict[str, Any]) -> int:
     from flows import up
 
@@ -384,6 +395,7 @@ OTHERS = {
     "up": _up,
     "down": _down,
     "status": _status,
+    "doctor": _doctor,
     "ui": _ui,
     "notify": _notify,
     "new": _new,

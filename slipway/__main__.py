@@ -23,6 +23,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "up": ("start all that scheduled retraining needs, and keep it alive", FLOWS),
         "status": ("what runs, what is due next, how the last runs ended", FLOWS),
         "down": ("end what `up` started", FLOWS),
+        "doctor": ("look at packages, disk, servers, remotes and so on: what is wrong, and what to do", FLOWS),
         "clean": ("remove old runs, data and logs that no registered version needs", FLOWS),
         "notify": ("show or test the notifications of runs", FLOWS),
     },
