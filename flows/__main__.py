@@ -149,7 +149,7 @@ def _service_arguments(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     commands.add_parser("status", help="what runs, what is due next, how the last runs ended", description=text)
     text = (
         "Look at what Slipway depends on here: packages, GPU, disk, git, data, remotes, servers, schedules, clock, "
-        "locks, proxies. Say of each what is wrong and what to do; change nothing. Exits with 1 where something is wrong."
+        "locks, proxies. Say of each what is wrong and what to do; change nothing. Exits with 1 if anything is."
     )
     commands.add_parser("doctor", help="what is wrong here, and what to do", description=text)
 
