@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+MAX_LISTED = 20  # names in a message
+
 
 class SlipwayError(Exception):
     """A mistake that the user can fix; its message says what is wrong, where, and what to do."""
@@ -17,4 +19,11 @@ def near(name: str, known: Iterable[str], prefix: str = "") -> str:
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     """Return a hint for a name that is not known: as `near` does, else all that there are."""
     every = list(known)
-    return near(name, every, prefix) or f"there are: {', '.join(every)}"
+    return near(name, every, prefix) or f"there are: {listed(every)}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names in a line; of many, the first and how many more there are."""
+    every = list(names)
+    more = f" and {len(every) - MAX_LISTED:,} more" if len(every) > MAX_LISTED else ""
+    return ", ".join(every[:MAX_LISTED]) + more

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components import SlipwayError
+from components import SlipwayError, listed
 from components.data import csv_dates, csv_reader, csv_values, dataset
 from components.files import printable
 
@@ -124,7 +124,7 @@ def parse(
         raise SlipwayError(f"--split-by {text}: a column that is called {column} cannot be split by; rename it")
     there = None if known is None else list(known)
     if there is not None and column not in there:
-        raise SlipwayError(f"--split-by {text}: {where} has no {column!r} (there are: {', '.join(there) or 'none'})")
+        raise SlipwayError(f"--split-by {text}: {where} has no {column!r} (there are: {listed(there) or 'none'})")
     return SplitBy(by, column, form or None)
 
 
@@ -147,7 +147,7 @@ def must_agree(own: SplitBy | None, columns: Iterable[str], by: str | dict[str, 
     if own and own.column not in columns:
         schema = pq.read_schema(file)
         if own.column not in schema.names:
-            raise SlipwayError(f"{file}: column {own.column} is missing (there are: {', '.join(schema.names)})")
+            raise SlipwayError(f"{file}: column {own.column} is missing (there are: {listed(schema.names)})")
         own.kind = schema.field(own.column).type
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
-from components import recipes
+from components import SlipwayError, nearest, recipes
 from components.data import csv_reader, dataset
+from components.recipes.tabular.source import guessing
 from components.serving import onnx_model
 from components.stages import validate
 from tests import fabricate
@@ -42,6 +44,16 @@ def wide(make: Make, columns: int) -> Callable[[], object]:
             assert block.num_columns == columns + 1
 
     return work
+
+
+def test_a_column_that_is_not_there_is_not_answered_with_thousands_that_are(tmp_path: Path) -> None:
+    file = tmp_path / "wide.csv"
+    file.write_text(",".join(f"x{at}" for at in range(1000)) + "\n" + ",".join(["1"] * 1000) + "\n")
+    with pytest.raises(SlipwayError) as error:
+        guessing.schema(file, csv_reader.Reading(), ["price"])
+    assert "no column 'price'" in str(error.value) and "x19 and 980 more" in str(error.value)
+    assert len(str(error.value)) < 400
+    assert nearest("price", [f"x{at}" for at in range(1000)]).endswith("x18, x19 and 980 more")
 
 
 def test_the_time_for_a_table_is_linear_in_its_columns(make: Make) -> None:

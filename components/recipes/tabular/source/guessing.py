@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components import SlipwayError
+from components import SlipwayError, listed
 from components.data import csv_reader, csv_values, file_kinds, spelling
 from components.data.csv_reader import Reading
 from components.data.csv_values import DATE, NEARLY, Kind
@@ -31,7 +31,7 @@ def schema(file: Path, how: Reading, asked: Iterable[str]) -> pa.Schema:
     for name in asked:
         if name not in schema.names:
             raise SlipwayError(
-                f"{file}: no column {name!r} (there are: {', '.join(schema.names)}){_header(file, how, name)}"
+                f"{file}: no column {name!r} (there are: {listed(schema.names)}){_header(file, how, name)}"
             )
     if len(schema.names) == 1:
         raise SlipwayError(
