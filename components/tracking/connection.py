@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ RAISING_PACKAGES = (  # whose errors are of MLflow, its HTTP client, its databas
     "google",
     "azure",
 )
+_ANNOUNCING = threading.RLock()
 EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}  # else `mlflow ui` takes it for GenAI
 
 
@@ -114,14 +116,16 @@ def announced() -> Iterator[None]:
     """Name the store in the environment, where MLflow's own code looks for it in places.
 
     It would open the one of the current folder, and escape the path's spaces: a folder of that name beside ours.
+    One thread at a time: each puts back what was there.
     """
-    before = os.environ.get("MLFLOW_TRACKING_URI")
-    os.environ["MLFLOW_TRACKING_URI"] = uri()
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["MLFLOW_TRACKING_URI"]
+    with _ANNOUNCING:
+        before = os.environ.get("MLFLOW_TRACKING_URI")
+        os.environ["MLFLOW_TRACKING_URI"] = uri()
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["MLFLOW_TRACKING_URI"]
 
 
 @contextlib.contextmanager
@@ -186,7 +190,7 @@ def about(version: str) -> dict[str, Any]:
     from mlflow.artifacts import download_artifacts
     from mlflow.models import Model
 
-    with plainly(f"read {version}"):
+    with plainly(f"read {version}"), announced():
         path = download_artifacts(artifact_uri=f"{version}/MLmodel", tracking_uri=uri())
     model = Model.load(path)
     columns = model.signature.inputs.inputs if model.signature and model.signature.inputs else []

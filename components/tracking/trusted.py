@@ -75,7 +75,8 @@ def _downloaded(version: "ModelVersion", folder: Path) -> Path:
     from mlflow.artifacts import download_artifacts
 
     source = connection.client().get_model_version_download_uri(version.name, version.version)
-    place = Path(download_artifacts(source, dst_path=str(folder), tracking_uri=connection.uri()))
+    with connection.announced():
+        place = Path(download_artifacts(source, dst_path=str(folder), tracking_uri=connection.uri()))
     (place / ADDED).unlink(missing_ok=True)
     for path in list(place.rglob("__pycache__")):  # Python would run it in place of the source
         shutil.rmtree(path)

@@ -4,6 +4,7 @@ import shutil
 import signal
 import string
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,23 @@ def test_root_of_a_dvc_workspace_is_the_outer_one(tmp_path: Path, monkeypatch: p
     assert runs.uri() == f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert runs.uri() == "http://127.0.0.1:9"
+
+
+def test_threads_announce_the_store_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    inside: list[str | None] = []
+
+    def announce(_: int) -> None:
+        before = os.environ.get("MLFLOW_TRACKING_URI")
+        with connection.announced():
+            time.sleep(0.005)
+            inside.append(os.environ.get("MLFLOW_TRACKING_URI"))
+        assert before in (None, connection.default())
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(announce, range(16)))
+    assert inside == [connection.default()] * 16
+    assert "MLFLOW_TRACKING_URI" not in os.environ
 
 
 def test_masks_credentials() -> None:

@@ -18,7 +18,8 @@ GIVEN = Path("data/a.parquet")
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a registered version, which nobody has loaded yet."""
-    root = tmp_path_factory.mktemp("trusted")
+    root = tmp_path_factory.mktemp("trusted") / "my #1 (50%) ü"
+    root.mkdir()
     settings = fabricate.project(root)
     fabricate.store(root)
     with pytest.MonkeyPatch.context() as patch:
@@ -58,6 +59,15 @@ def test_what_was_registered_is_loaded(place: Path, tmp_path: Path) -> None:
     found = trusted.fetch("models:/sides/1", tmp_path / "fetched")
     assert trusted.digest(found) == tags[trusted.TAG]
     assert not list(found.rglob("*.pyc"))
+
+
+def test_beside_a_project_no_folder_of_an_escaped_name_appears(
+    place: Path, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert connection.about("models:/sides/1")["recipe"] == "images"
+    trusted.fetch("models:/sides/1", tmp_path / "fetched")
+    assert list(template.parent.iterdir()) == [template]
 
 
 def loader(place: Path) -> None:
