@@ -59,9 +59,11 @@ def name_the_user() -> None:
 def place_dvcs_state() -> None:
     """Let DVC keep its state in the project where another user's folder is in the way: DVC could not even start."""
     here = next(path for path in (DVCS_STATE / "repo", *(DVCS_STATE / "repo").parents) if os.path.lexists(path))
-    own = Path(".dvc").absolute()
-    if own.is_dir() and not (here.is_dir() and os.access(here, os.W_OK | os.X_OK)):
-        os.environ.setdefault("DVC_SITE_CACHE_DIR", str(own / "tmp" / "state"))
+    own = Path(".dvc/tmp/state").absolute()
+    if (here.is_dir() and os.access(here, os.W_OK | os.X_OK)) or not os.access(".dvc", os.W_OK):
+        return
+    if os.environ.setdefault("DVC_SITE_CACHE_DIR", str(own)) == str(own):
+        own.mkdir(mode=0o700, parents=True, exist_ok=True)  # in it, DVC lets everybody write
 
 
 def must_be_writable(root: Path) -> None:

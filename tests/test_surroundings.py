@@ -189,6 +189,7 @@ def test_where_another_users_folder_is_in_dvcs_way_its_state_is_in_the_project(
     assert place() is None  # DVC makes it
     (tmp_path / "shared/dvc").symlink_to(tmp_path / "nowhere")
     assert place() == own
+    assert Path(own).stat().st_mode & 0o777 == 0o700
     (tmp_path / "shared/dvc").unlink()
     (tmp_path / "shared/dvc/repo").mkdir(parents=True)
     assert place() is None
