@@ -16,6 +16,7 @@ from flows.machinery import (
     checkout,
     experiment,
     notify,
+    push,
     register,
     runs,
     server,
@@ -70,6 +71,7 @@ def retrain(model: str = "", revision: str = "", force: bool = False) -> list[Ou
             if not outcomes[-1].error:
                 registered = read_json(register.OUT)
                 outcomes[-1] = replace(outcomes[-1], code=register.code(registered))
+                outcomes += push.run(work)
         if cancelled.is_set():
             return Cancelled(message="cancelled in Prefect")
         parts = summary.blocks(outcomes, registered, server.shared() | server.served())

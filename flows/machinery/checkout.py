@@ -23,7 +23,8 @@ WAITING = "another run is using this checkout ({holder}); waiting until it ends"
 class Checkout:
     """An opened checkout; `early` is what was started in it before the flow run began, `trust` is register's option.
 
-    `began` is when it was opened, as time.time() has it, `flow_run` the id of Prefect's run in it.
+    `began` is when it was opened, as time.time() has it, `flow_run` the id of Prefect's run in it,
+    `experiment` the name of the experiment that it saved.
     """
 
     repo: "Repo"
@@ -32,6 +33,7 @@ class Checkout:
     trust: bool = False
     began: float = field(default_factory=time.time)
     flow_run: str = ""
+    experiment: str = ""
 
 
 _opened: list[Checkout] = []  # the one of this process, which holds the lock

@@ -28,7 +28,7 @@ def run(work: Checkout, *, changed: bool) -> str:
 
 def start(work: Checkout, *options: str) -> Running:
     """Start to register the model, under the name of the workspace's experiment."""
-    name = experiment.save(work.repo)
+    name = work.experiment = experiment.save(work.repo)
     options = (*options, "--trust") if work.trust else options
     command = guarded(*COMMAND, "--began", str(work.began), *options)
     return work.children.start(command, {"DVC_EXP_NAME": name, "SLIPWAY_FLOW_RUN": work.flow_run})

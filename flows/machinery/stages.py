@@ -38,7 +38,8 @@ class TaskError(SlipwayError):
 class Outcome:
     """What became of one task: ran, restored (from DVC's run cache), unchanged, pulled, versioned, ...
 
-    ... failed or not run; `error` is the message of a failed one, `code` what `slipway run` is to end with after it.
+    ... failed or not run; `error` is the message of a failed one, `code` what `slipway run` is to end with after it,
+    `note` what the summary says about it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Outcome:
     seconds: float = 0.0
     error: str = ""
     code: int = 0
+    note: str = ""
 
 
 def nodes(repo: "Repo") -> list[tuple["Stage", list[str]]]:
@@ -127,6 +129,7 @@ def follow(name: str, running: Running, children: Children) -> int:
     last: deque[str] = deque(maxlen=LAST_LINES)
 
     def line(text: str) -> None:
+        text = text.removeprefix(f"{name}: ")  # a command's own, which it has without a flow
         last.append(text)
         logger.info(text)
         print(f"{name}: {text}" if text else "", flush=True)

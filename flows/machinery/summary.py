@@ -25,7 +25,7 @@ def blocks(outcomes: Sequence[Outcome], registered: dict[str, Any], served: dict
     parts: list[Block] = [table]
     if any(outcome.state in ("failed", "not run") for outcome in outcomes):
         return parts
-    if all(outcome.state == "unchanged" for outcome in outcomes):
+    if all(outcome.state == "unchanged" for outcome in outcomes if outcome.name != "push"):
         parts.append("nothing changed: no stage ran, no new version")
     parts += [
         f"{outcome.name} changed: `git add {outcome.name}` and commit it to keep this version of the data"
@@ -37,6 +37,7 @@ def blocks(outcomes: Sequence[Outcome], registered: dict[str, Any], served: dict
     parts += _data(Path("build/validation/summary.json"))
     parts += _model(registered) if registered else []
     parts += _measured(Path("build/evaluation"))
+    parts += [outcome.note for outcome in outcomes if outcome.note]
     parts.append(places(registered, served))
     return parts
 

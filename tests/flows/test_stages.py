@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -296,3 +297,20 @@ def test_what_a_stage_leaves_running_holds_nothing_up(tmp_path: Path, run: Run) 
     path = repository(tmp_path, {"a": {"cmd": "sleep 600 & echo $! > pid; echo 1 > a", "outs": ["a"]}})
     assert states(run(path)) == {"a": "ran"}
     assert gone(int((path / "pid").read_text()))
+
+
+def test_what_a_command_says_of_itself_is_not_said_twice(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import prefect
+
+    class Said:
+        def follow(self, lines: list[str], line: Callable[[str], None]) -> int:
+            for text in lines:
+                line(text)
+            return 1
+
+    monkeypatch.setattr(prefect, "get_run_logger", lambda: SimpleNamespace(info=lambda _: None))
+    with pytest.raises(stages.TaskError, match=r"^update: nothing new$"):
+        stages.follow("update", ["update: nothing new"], Said())  # type: ignore[arg-type]
+    assert capsys.readouterr().out == "update: nothing new\n"

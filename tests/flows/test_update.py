@@ -53,14 +53,14 @@ def test_a_run_brings_new_data_before_its_stages(project: Path, prefect_server: 
     run = flows(project, "run", PREFECT_API_URL=prefect_server)
     said = run.communicate()[0]
     assert run.returncode in (0, 3), said
-    assert "update: update: 4 new rows from 1 file" in said
+    assert "update: 4 new rows from 1 file" in said
     assert "update: warning: set aside: bad.csv" in said
     assert (project / "n").read_text() == "8"
     assert not status(project)
     run = flows(project, "run", PREFECT_API_URL=prefect_server)
     said = run.communicate()[0]
     assert run.returncode in (0, 3), said
-    assert "update: update: nothing new" in said
+    assert "update: nothing new" in said
     (project / "inbox").rename(project / "gone")
     run = flows(project, "run", PREFECT_API_URL=prefect_server)
     said = run.communicate()[0]
@@ -83,7 +83,7 @@ def test_a_run_of_a_revision_goes_on_with_the_data_of_the_one_before(project: Pa
     for name, start in (("b", 10), ("c", 20)):
         arrive(project, name, start)
         said = started(project, [sys.executable, "-c", code], PREFECT_API_URL=prefect_server).communicate()[0]
-        assert "update: update: 4 new rows from 1 file" in said, said
+        assert "update: 4 new rows from 1 file" in said, said
         (project / "inbox" / f"{name}.csv").unlink()
     assert (project / "data.dvc").read_text() == before
     (place,) = [path for path in (project / ".workspaces").iterdir() if path.is_dir()]
