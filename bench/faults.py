@@ -1,4 +1,9 @@
-"""What kills at random moments leave: python -m bench.faults [--kills 50] [--chain 1].
+"""What kills leave: python -m bench.faults [--what run] [--kills 50] [--chain 1].
+
+Of whole runs, at random moments: below. With --what update, register, promote or rollback, that command alone is
+killed right before each of its writes, for every one of them (bench/writes.py; minutes): then the dataset must have the
+old rows or the new ones, no alias lead nowhere, and the next command bring all to its end: `dvc status` clean, nothing
+twice, nothing left behind, the record right.
 
 In a temporary clone of the last commit, with a short training, each round changes the settings so that the stages have
 work, starts a run, and kills it (SIGKILL) at a random moment: the run itself (the rest must end by itself), all of its
@@ -44,6 +49,9 @@ COMMAND = [sys.executable, "-m", "flows", "run"]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    what = ("run", "update", "register", "promote", "rollback")
+    parser.add_argument("--what", choices=what, default="run", help="what is killed (default: %(default)s)")
+    parser.add_argument("--writes", type=int, nargs="+", default=[], metavar="N", help="these writes (default: all)")
     parser.add_argument("--kills", type=int, default=50, metavar="N", help="number of kills (default: %(default)s)")
     parser.add_argument("--chain", type=int, default=1, metavar="N", help="kills before a run may finish (default: 1)")
     parser.add_argument("--seed", type=int, default=1, help="of the moments and victims (default: %(default)s)")
@@ -52,6 +60,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench" / "faults.json")
     options = parser.parse_args()
     room = Path(tempfile.mkdtemp(prefix="faults-")).resolve()
+    if options.what != "run":
+        sys.exit(each_write(options.what, room, options.writes))
     report: dict[str, Any] = {"kills": 0, "completed": 0, "found": {kind: [] for kind in KINDS}, "moments": []}
     try:
         faults(room, options, report)
@@ -61,6 +71,19 @@ def main() -> None:
         tell(report, options.out)
         if not options.keep:
             shutil.rmtree(room, ignore_errors=True)
+
+
+def each_write(what: str, room: Path, steps: list[int]) -> int:
+    """Kill a command right before each of its writes, and tell what that leaves; return 1 where that is something."""
+    from bench import writes
+
+    try:
+        kills, found = writes.sweep(writes.SCENARIOS[what], room / "writes", steps)
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+    print(f"{what}: {kills} kills, each followed by the next one; found: {len(found)}")
+    print(*found, sep="\n", end="\n" if found else "")
+    return 1 if found else 0
 
 
 def tell(report: dict[str, Any], out: Path) -> None:

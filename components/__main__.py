@@ -114,14 +114,13 @@ def run(stage: str, options: dict[str, Any]) -> int:
         return 130
     except BrokenPipeError:  # `| head`: nobody reads on; https://docs.python.org/3/library/signal.html#note-on-sigpipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG, errno.ENOENT):
+    except Exception as error:
+        told = surroundings.full(error, options.get("out") or options.get("data"))
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.ENOENT):
+            told = f"{error.filename or options.get('out')}: {os.strerror(error.errno)}; check it"
+        if not told:
             raise
-        hint = "free some space and run it again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check it"
-        print(
-            f"error: {error.filename or options.get('out')}: {os.strerror(error.errno)}; {hint}",
-            file=sys.stderr,
-        )
+        print(f"error: {told}", file=sys.stderr)
     else:
         return 0
     return 1

@@ -1,5 +1,6 @@
 """What our processes need of the environment they were started in: called first by every command."""
 
+import errno
 import getpass
 import importlib.util
 import os
@@ -11,6 +12,12 @@ from components import SlipwayError
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Where DVC remembers the digests of files it has read, for all users of a machine.
 DVCS_STATE = Path("/Library/Caches/dvc" if sys.platform == "darwin" else "/var/tmp/dvc")  # noqa: S108
+FULL: dict[int | None, str] = {  # what a write fails with where there is no room, and what helps
+    errno.ENOSPC: "free some space and run it again",
+    errno.EDQUOT: "free some space and run it again",
+    errno.EFBIG: "raise the limit on the size of a file (`ulimit -f`) and run it again",
+}
+FULL_SQLITE = ("database or disk is full", "disk I/O error")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
@@ -86,3 +93,14 @@ def home_is_writable() -> bool:
         return os.access(Path.home(), os.W_OK)
     except RuntimeError:  # no HOME, and nobody knows this user
         return False
+
+
+def full(error: BaseException, place: object = None) -> str:
+    """Say that a disk is full, which one, and what to do; empty where that is not what happened."""
+    if type(error).__module__ == "sqlite3" and str(error) in FULL_SQLITE:  # such as DVC's, of what it has hashed
+        return f"SQLite: {error}; {FULL[errno.ENOSPC]}"
+    number = error.errno if isinstance(error, OSError) else None
+    if number not in FULL:
+        return ""
+    where = getattr(error, "filename", None) or place
+    return f"{f'{where}: ' if where else ''}{os.strerror(number or 0)}; {FULL[number]}"

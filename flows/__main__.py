@@ -205,6 +205,11 @@ def run(flow: str, options: dict[str, Any]) -> int:
             file=sys.stderr,
         )
         return 1
+    except Exception as error:
+        if not (told := surroundings.full(error)):
+            raise
+        print(f"error: {told}", file=sys.stderr, flush=True)
+        return 1
     except KeyboardInterrupt as stop:
         why = str(stop) or "interrupted"
         kept = {"reproduce": "its workspace is removed", "lineage": "it changes nothing"}.get(flow, KEPT)

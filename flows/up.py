@@ -18,7 +18,7 @@ import psutil
 from components import SlipwayError, locks, temporary
 from components.tracking import runs as tracking
 from flows import schedule, ui
-from flows.machinery import cron, deployments, logs, server, services, state
+from flows.machinery import cron, deployments, logs, runs, server, services, state
 from flows.machinery.process import Children, guarded
 from flows.machinery.services import Service
 
@@ -365,8 +365,14 @@ def _last(client: Any) -> str:
         began = run.start_time or run.expected_start_time
         how = str(run.state.name).lower() if run.state else "unknown"
         when = cron.spelled(began, "UTC") if began else ""
-        message = (
-            f": {run.state.message.splitlines()[0]}" if run.state and run.state.message and how != "running" else ""
-        )
-        lines.append(f"  {deployments.spoken(deployment)}: {how}, {when}{message}")
+        cause = _cause(run.state) if run.state and how != "running" else ""
+        lines.append(f"  {deployments.spoken(deployment)}: {how}, {when}{cause and f': {cause}'}")
     return "\n".join(lines) or "  none yet"
+
+
+def _cause(ended: Any) -> str:
+    """Return in a line why a run ended as it did; of a crash, of which Prefect may know nothing, where to look."""
+    said = next(iter((ended.message or "").strip().splitlines()), "")
+    if not ended.is_crashed():
+        return said
+    return f"{said.rstrip('.') or runs.CRASHED}; what it said last: {logs.path('runs')}"

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
@@ -404,6 +406,26 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@contextmanager
+def no_room(size: int) -> Iterator[None]:
+    """Let no file grow beyond some bytes in this process, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def killed(server: Any) -> None:
+    """Kill a PostgreSQL with all its processes, as a power cut does."""
+    main = psutil.Process(server.get_pid())
+    family = [*main.children(recursive=True), main]
+    for process in family:
+        process.kill()
+    psutil.wait_procs(family, timeout=30)
 
 
 def strict(text: str) -> Any:

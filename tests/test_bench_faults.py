@@ -6,11 +6,12 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bench import faults
+from bench import faults, writes
 from tests.flowing import GIT, command
 
 
@@ -84,3 +85,28 @@ def test_what_lives_on_is_found_and_ended(tmp_path: Path, monkeypatch: pytest.Mo
     assert "input()" in line
     assert left.wait() == -signal.SIGKILL
     assert faults.still_running(tmp_path) == []
+
+
+@pytest.mark.e2e
+def test_an_update_that_is_killed_before_some_of_its_writes_is_brought_to_its_end(tmp_path: Path) -> None:
+    """Some of those that the bench tries; at 99 it comes to its end."""
+    assert writes.sweep(writes.SCENARIOS["update"], tmp_path / "room", [7, 10, 18, 99]) == (3, [])
+
+
+def test_the_bench_of_writes_finds_what_is_wrong(tmp_path: Path) -> None:
+    def begin() -> None:
+        Path("a").write_text("old")
+
+    def torn() -> None:
+        Path("a.tmp").write_text("new")
+        Path("a").unlink()
+        Path("a.tmp").rename("a")
+
+    def lost() -> Iterator[str]:
+        if not Path("a").exists():
+            yield "a is lost"
+
+    scenario = writes.Scenario(begin, torn, lambda: None, lost, lost)
+    kills, found = writes.sweep(scenario, tmp_path / "room")
+    assert kills == 2
+    assert found == ["write 2, right after the kill: a is lost", "write 2, then: a is lost"]

@@ -31,8 +31,8 @@ DRIVERS = {  # scheme -> the package to install
     "abfss": "dvc-azure",
     "az": "dvc-azure",
     "adl": "dvc-azure",
-    "sftp": "paramiko",
-    "ssh": "paramiko",
+    "sftp": "dvc-ssh",  # which brings sshfs, and DVC's driver for remotes
+    "ssh": "dvc-ssh",
 }
 MAGIC = "*?["  # of a pattern
 STAMPS = ("ETag", "etag", "md5", "content_hash", "mtime", "LastModified", "last_modified", "updated")

@@ -25,7 +25,8 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     command = commands.add_parser(
         "predict",
         help=text,
-        description=f"{text[0].upper()}{text[1:]}. The model runs on the code it was registered with.",
+        description=f"{text[0].upper()}{text[1:]}. The model runs on the code it was registered with. Exit code 1: an "
+        "example cannot be predicted (the others are), or nothing was; the output says which and why.",
         epilog="e.g. %(prog)s digits five.png, which is %(prog)s models:/digits@champion five.png",
     )
     command.add_argument(
@@ -59,10 +60,11 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     series.add_argument("--time-zone", metavar="ZONE", help=text)
 
 
-def run(model: str | None, input: Path, out: Path | None, **options: Any) -> None:  # noqa: A002 - the argument's name
+def run(model: str | None, input: Path, out: Path | None, **options: Any) -> int:  # noqa: A002 - the argument's name
     """Print the predictions for INPUT, or write them to `out`; `options` say how a CSV is read.
 
-    Raises SlipwayError for an input that cannot be read, a model that does not exist, and no MLflow.
+    Returns 1 where an example has no prediction: a script must not take a part for all. Raises SlipwayError for an
+    input that cannot be read, a model that does not exist, and no MLflow.
     """
     if out is not None and out.suffix not in (".csv", ".parquet"):
         from components import SlipwayError
@@ -73,11 +75,14 @@ def run(model: str | None, input: Path, out: Path | None, **options: Any) -> Non
         _show(found)
     else:
         _write(out, found)
-        failed = [at for at, error in enumerate(found["error"].to_pylist()) if error]
+    failed = [at for at, error in enumerate(found["error"].to_pylist()) if error]
+    if out is not None:
         print(f"wrote {len(found) - len(failed):,} predictions to {out}")
-        if failed:
-            some = ", ".join(str(found["example"][at]) for at in failed[:5]) + ", ..." * (len(failed) > 5)
-            print(f"without a prediction: {len(failed):,} examples ({some}); the column error says why")
+    if failed:
+        some = ", ".join(str(found["example"][at]) for at in failed[:5]) + ", ..." * (len(failed) > 5)
+        why = "; the column error says why" if out is not None else ""
+        print(f"without a prediction: {len(failed):,} of {len(found):,} examples ({some}){why}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def answers(model: str | None, given: "Path | pa.Table", *, trust: bool = False, **options: Any) -> "pa.Table":

@@ -65,6 +65,9 @@ def main(name: str, *options: str) -> int:
                 if not isinstance(cause, StageCmdFailedError):  # the command has said itself what is wrong
                     print(f"error: {cause}", flush=True)
                 return 1
+        except OSError as error:  # such as a disk that is full
+            print(f"error: {error.filename or name}: {error.strerror or error}", flush=True)
+            return 1
 
 
 def _leave(number: int, _: object) -> NoReturn:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows import up
-from flows.machinery import deployments, server, services
+from flows.machinery import deployments, logs, runs, server, services
 from flows.machinery.process import Children
 from flows.machinery.services import Service
 
@@ -103,3 +103,13 @@ def test_nothing_is_prepared_at_the_server_of_another_project(monkeypatch: pytes
     said: list[str] = []
     assert not up._Prepared("http://127.0.0.1:1", Service("prefect", []), said.append)()
     assert said == []
+
+
+def test_the_status_of_a_crash_says_where_to_look() -> None:
+    from prefect.states import Completed, Crashed
+
+    from flows import up
+
+    assert up._cause(Completed(message="All states completed.")) == "All states completed."
+    assert up._cause(Crashed()) == f"{runs.CRASHED}; what it said last: {logs.path('runs')}"
+    assert up._cause(Crashed(message="ended with -9.\nmore")).startswith("ended with -9; what it said last: ")

@@ -623,16 +623,18 @@ def test_the_command_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (folder / f"{number}.png").write_bytes(row["image"])
     (folder / "notes.txt").write_text("no image")
     (folder / os.fsdecode(b"f\xfcnf.png")).write_bytes(images[1]["image"])  # a name that is not UTF-8
-    assert main(["predict", str(folder)]) == 0
-    told = capsys.readouterr().out
+    assert main(["predict", str(folder)]) == 1  # a part is not all
+    told, said = capsys.readouterr()
+    assert "without a prediction: 1 of 4 examples (notes.txt)\n" in said
     assert rf"f\xfcnf.png  {images[1]['label']}" in told
-    assert main(["predict", str(folder), "--out", "names.parquet"]) == 0
+    assert main(["predict", str(folder), "--out", "names.parquet"]) == 1
     assert pq.read_table("names.parquet")["example"].to_pylist() == ["0.png", "1.png", r"f\xfcnf.png", "notes.txt"]
     assert f"0.png        {images[0]['label']}" in told
     assert "notes.txt    error: " in told
-    assert main(["predict", str(folder), "--out", "some.csv"]) == 0
-    told = capsys.readouterr().out
-    assert "wrote 3 predictions to some.csv\nwithout a prediction: 1 examples (notes.txt); the column" in told
+    assert main(["predict", str(folder), "--out", "some.csv"]) == 1
+    told, said = capsys.readouterr()
+    assert "wrote 3 predictions to some.csv\n" in told
+    assert "without a prediction: 1 of 4 examples (notes.txt); the column error says why\n" in said
     assert main(["predict", "models:/sides/1", "data/a.parquet", "--out", "answers.csv"]) == 0
     lines = Path("answers.csv").read_text().splitlines()
     assert lines[0] == '"example","label","probability","probabilities","error"'
@@ -643,9 +645,9 @@ def test_the_command_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         ("models:/digits", str(folder)): "expected models:/NAME@ALIAS",
         (str(tmp_path / "nothing"),): "no such file or folder",
         ("data/a.parquet", "--out", "answers.txt"): "expected a .csv or .parquet",
-        ("dvc.lock", "--out", "answers.parquet"): "",
+        ("dvc.lock", "--out", "answers.parquet"): "without a prediction: 1 of 1 examples (dvc.lock)",
     }.items():
-        assert main(["predict", *arguments]) == (1 if message else 0)
+        assert main(["predict", *arguments]) == 1
         assert message in capsys.readouterr().err
 
 

@@ -23,6 +23,7 @@ from components.__main__ import main
 from components.data import dataset, folder, versions
 from components.sources import files as listing
 from components.stages import update
+from tests import fabricate
 from tests.flowing import GIT, command
 
 PARAMS = "name: sales\nrecipe: images\nimages:\n  height: 8\n  width: 8\n"
@@ -237,6 +238,24 @@ def test_a_dataset_that_was_not_pulled_is_pulled_first(tmp_path: Path) -> None:
     arrive("b.csv", *some(6))
     assert update.run() == 6
     assert rows() == 12
+
+
+@pytest.mark.usefixtures("inbox")
+def test_a_full_disk_is_said_and_the_update_after_it_brings_all(capsys: Said) -> None:
+    before = version()
+    arrive("b.csv", *some(6, 200))
+    for size in (0, 1000, 4000):  # DVC's notes, the copy of the file, its rows
+        with fabricate.no_room(size):
+            assert main(["update"]) == 1
+        said = capsys.readouterr().err
+        sqlite = "error: SQLite: disk I/O error; free some space and run it again\n"
+        assert said == sqlite or "File too large; raise the limit on the size of a file (`ulimit -f`) and" in said
+        assert "None" not in said
+        assert (version(), rows()) == (before, 6)
+    assert main(["update"]) == 0
+    assert rows() == 206
+    assert versions.current(Path("data"))
+    assert list(Path().glob(".*.tmp")) == []
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -444,3 +444,20 @@ def test_every_kind_of_data_can_be_tried_on_its_input_example(recipe: str, tmp_p
     path = next(place.rglob("model.onnx"))
     path.write_bytes(b"damaged")
     assert "cannot predict its own input example" in moving.tried(place, tmp_path / "work")
+
+
+def test_a_turn_that_was_taken_over_leaves_the_lock_of_the_other(
+    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was stopped for minutes is taken for dead: another one may have the turn when it goes on."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    client = connection.client()
+    with registry.turn(NAME):
+        client.delete_registered_model(f"{NAME}.lock")
+        client.create_registered_model(f"{NAME}.lock", description="held by another")
+    assert client.get_registered_model(f"{NAME}.lock").description == "held by another"
+    client.delete_registered_model(f"{NAME}.lock")
+    with registry.turn(NAME):
+        pass
+    assert client.search_registered_models(f"name = '{NAME}.lock'") == []
