@@ -196,7 +196,6 @@ def run(flow: str, options: dict[str, Any]) -> int:
         if isinstance(error, server.LostError):
             server.stop()
             os._exit(1)  # Prefect would try for minutes to send what it has left
-        return 1
     except PermissionError as error:
         where = Path(str(error.filename)).absolute()
         hint = "a clone belongs to one user: clone the project into a folder of your own"
@@ -204,17 +203,16 @@ def run(flow: str, options: dict[str, Any]) -> int:
             f"error: {where}: {error.strerror}; {hint if where.is_relative_to(Path.cwd()) else 'check it'}",
             file=sys.stderr,
         )
-        return 1
     except Exception as error:
         if not (told := surroundings.full(error)):
             raise
         print(f"error: {told}", file=sys.stderr, flush=True)
-        return 1
     except KeyboardInterrupt as stop:
         why = str(stop) or "interrupted"
         kept = {"reproduce": "its workspace is removed", "lineage": "it changes nothing"}.get(flow, KEPT)
         print(f"{flow}: {why}; {kept}", file=sys.stderr)
         return 130
+    return 1
 
 
 def _each(options: dict[str, Any]) -> int:
