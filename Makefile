@@ -64,7 +64,7 @@ e2e: $(READY)
 
 test: check fast e2e
 
-# make bench BENCH=encode, or quality (an hour), or faults (an hour), or year
+# make bench BENCH=encode, or quality (an hour), or faults (an hour), or year, or incremental
 BENCH ?= pipeline
 bench: $(READY)
 	@python -m bench.$(BENCH)

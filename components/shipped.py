@@ -26,6 +26,11 @@ def code(recipe: str) -> list[Path]:
     return _closure([_example(recipe), PACKAGE / "recipes" / recipe / "networks.py"])
 
 
+def stage(name: str, recipe: str) -> list[Path]:
+    """Return the files of components/ that a stage and a recipe's examples are made of."""
+    return _closure([PACKAGE / "stages" / f"{name}.py", _example(recipe)])
+
+
 def _example(recipe: str) -> Path:
     return PACKAGE / "recipes" / recipe / "example" / "__init__.py"
 

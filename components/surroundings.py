@@ -19,6 +19,18 @@ FULL: dict[int | None, str] = {  # what a write fails with where there is no roo
 }
 FULL_SQLITE = ("database or disk is full", "disk I/O error")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+REUSE = "SLIPWAY_REUSE"  # 0: a stage uses nothing that it kept, and keeps nothing (components/reuse.py)
+
+
+def root() -> Path:
+    """Return the project's root, the outer one inside a workspace of `dvc exp run --temp`, `--queue` or an example."""
+    here = Path.cwd()
+    for parent in Path.cwd().parents:
+        if parent.parts[-3:] == (".dvc", "tmp", "exps"):
+            here = parent.parents[2]
+        elif parent.name == ".workspaces" and (parent.parent / ".dvc").is_dir():  # see flows/example.py
+            here = parent.parent
+    return here
 
 
 def settle() -> None:

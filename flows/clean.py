@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import flow
 from prefect.runtime import deployment, flow_run
 
-from components import SlipwayError, locks, params, temporary
+from components import SlipwayError, locks, params, reuse, temporary
 from components.masking import mask
 from components.params import Clean
 from components.tracking import cleaning, connection, registry
@@ -140,6 +140,7 @@ def _kinds(repo: "Repo", policy: Clean) -> Iterator[Kind]:
     places = [Path(), *(path for path in _places() if path not in gone)]
     found = [path for place in places for path in (place / CHECKPOINTS).glob("*")]
     yield _files("checkpoints of trainings", _older(found, max(seconds, DAY)))
+    yield _files("stages' results of single files", _older(reuse.entries(Path(reuse.FOLDER)), max(seconds, DAY)))
     yield from _flow_runs(policy.keep_runs, seconds)
     yield _files("logs", _older(logs.FOLDER.glob("*.log*"), max(seconds, DAY)))
     yield _files("temporary files", list(temporary.leftovers()))

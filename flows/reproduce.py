@@ -20,7 +20,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Failed
 
-from components import SlipwayError, temporary
+from components import SlipwayError, surroundings, temporary
 from components.files import read_json
 from components.reports import difference
 from components.tracking import borrowed, origin
@@ -245,7 +245,7 @@ def _run(children: Children, repo: "Repo", environment: Mapping[str, str]) -> li
 
     def made(name: str) -> str:
         command = guarded(step, name, "--force", "--no-commit")
-        stages.follow(name, children.start(command, environment), children)
+        stages.follow(name, children.start(command, {**environment, surroundings.REUSE: "0"}), children)
         return "ran"
 
     for stage, upstream in stages.nodes(repo):

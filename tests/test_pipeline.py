@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from components import __main__, params, recipes, shipped
+from components import __main__, params, recipes, reuse, shipped
 from components.recipes import networks, source
 from tests.conftest import LONGEST, ROOT
 from tests.flowing import initialised, status
@@ -78,6 +78,11 @@ def test_a_stage_depends_on_the_versions_of_packages_that_the_lock_has(name: str
     assert written == VERSIONS["text"]((ROOT / "requirements/lock.txt").read_text())  # make lock
     assert {*packages} <= YAML(typ="safe").load(written).keys()
     assert packages == sorted(packages)
+
+
+def test_what_is_reused_depends_on_the_same_versions() -> None:
+    listed = [STAGES[stage]["params"][-1]["requirements/versions.yaml"] for stage in ("validate", "preprocess")]
+    assert list(reuse.PACKAGES) == sorted({*listed[0], *listed[1]})
 
 
 def test_a_version_that_depends_on_the_python_is_written_with_it() -> None:

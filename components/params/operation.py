@@ -23,12 +23,14 @@ class Mail(Section):
 
 
 class Clean(Section):
-    """What `slipway clean` leaves of what no registered version needs."""
+    """What is left of what no registered version needs, by `slipway clean`."""
 
     keep_runs: Annotated[int, Field(ge=0)] = 10  # the last ones of each model
     keep_days: Annotated[float, Field(ge=0)] = 30.0  # and all that is younger
     # of the versions that were never promoted, the last ones of each model that stay registered; null: all stay
     keep_versions: Annotated[int, Field(ge=0)] | None = None
+    # GB for what each stage of a model keeps of single files (components/reuse.py), with or without a cleaning; 0: none
+    keep_gb: Annotated[float, Field(ge=0)] = 10.0
 
 
 class Notify(Section):

@@ -1,9 +1,11 @@
 """Split the dataset, fit what must be fitted on the training split, and encode all of it to arrays.
 
 The arrays are .npy files that are read memory-mapped; every worker writes its own rows of them, so
-neither this stage nor training holds the dataset in memory.
+neither this stage nor training holds the dataset in memory. What a chunk is encoded to is kept (components/reuse.py),
+but where it depends on what the recipe has learned from the whole training split: new data then changes all of it.
 """
 
+import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -18,13 +20,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components import SlipwayError, recipes
+from components import SlipwayError, files, recipes, reuse
 from components.data import dataset, splits
 from components.data.dataset import KEY_DIGITS
-from components.files import replacing, sha256, write_json
+from components.files import replacing, write_json
 from components.params import Params
+from components.reuse import Slot
 from components.targets import Target
 
+Encoded = dict[str, tuple[recipes.Arrays, dict[str, int]]]  # split -> arrays, and how often each label is there
 SET_ASIDE = -2  # in place of a split: a row that was set aside
 
 
@@ -71,7 +75,7 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
         label = target.encode([])
         specs |= {
             "label": (list(label.shape[1:]), label.dtype.name),
-            "id": ([], _ids_dtype(chunks, columns)),
+            "id": ([], _ids_dtype(keys)),
             "row": ([], "int64"),
         }
         for name, count in rows.items():
@@ -79,17 +83,28 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
             for key, (shape, dtype) in specs.items():
                 _create(aside / name / f"{key}.npy", np.dtype(dtype), (count, *shape))
         classes: dict[str, Counter[str]] = defaultdict(Counter)
-        write = partial(_encode, params.recipe, params.task, state, aside)
-        with closing(dataset.parallel(write, parts, sum(rows.values()))) as results:
-            for name, counter in (item for counted in results for item in counted.items()):
-                classes[name].update(counter)
+        job = partial(_written, params.recipe, params.task, state, aside)
+        settings = params.task.model_dump(mode="json")
+        # what was learned changes with the data: nothing that was made with it is ever made the same way again
+        limit = 0.0 if state else params.clean.keep_gb
+        with reuse.store("preprocess", params.recipe, params.name, settings, limit, recipe.requirements) as kept:
+            sources = reuse.sources(kept, dataset.files(data))
+            slots = [_slot(kept, sources, part) for part in parts]
+            items = list(zip(parts, slots, strict=True))
+            fresh = [item for item in items if not reuse.has(item[1])]
+            some = [job(item) for item in items if reuse.has(item[1])]
+            with closing(dataset.parallel(job, fresh, sum(part.chunk.rows for part, _ in fresh))) as others:
+                for name, counted in (item for found in chain(some, others) for item in found.items()):
+                    classes[name].update(counted)
         if (blocks := splits.blocks(rule, keys, np.load(aside / "test" / "row.npy"))) is not None:
             np.save(aside / "test" / "block.npy", blocks)
         if not target.classes:
             state |= {"target": _scale(np.load(aside / "train" / "label.npy", mmap_mode="r"))}
         manifest = {
             "recipe": params.recipe,
-            "digest": sha256(*(aside / name / f"{key}.npy" for name in dataset.SPLITS for key in ("id", "label"))),
+            "digest": files.sha256(
+                *(aside / name / f"{key}.npy" for name in dataset.SPLITS for key in ("id", "label"))
+            ),
             "rows": rows,
             "split": rule,
             "inputs": inputs,
@@ -105,6 +120,9 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
         )
     if left_out := sum(part.chunk.rows for part in parts) - sum(rows.values()):
         print(f"left out {left_out:,} examples: set aside by validate, or by the split by time (in a gap, or no time)")
+    before = len(sources) - len({part.chunk.path for part, _ in fresh})
+    if before > 0:
+        print(f"as before: {before:,} of {len(sources):,} files; what they were encoded to is reused")
     shapes = ", ".join(f"{name} {spec['dtype']} {spec['shape']}" for name, spec in inputs.items())
     print(f"{rows['train']:,} train, {rows['validation']:,} validation, {rows['test']:,} test examples; {shapes}")
     return {"rows": sum(rows.values())}
@@ -188,12 +206,30 @@ def _inputs(
     return {name: {"shape": list(array.shape[1:]), "dtype": array.dtype.name} for name, array in arrays.items()}
 
 
-def _encode(recipe_name: str, task: Any, state: Any, out: Path, part: Part) -> dict[str, Counter[str]]:
-    """Encode one chunk into the arrays; runs in a worker process. Returns the labels counted per split."""
+def _written(
+    recipe_name: str, task: Any, state: Any, out: Path, item: tuple[Part, Slot | None]
+) -> dict[str, dict[str, int]]:
+    """Write what a chunk is encoded to into the arrays; runs in a worker process. Returns the labels of each split."""
+    part, place = item
+    if (known := reuse.get(place)) is not None:
+        encoded = _unpacked(known)
+    else:
+        encoded = _encode(recipe_name, task, state, part)
+        if place is not None:
+            reuse.put(place, _packed(encoded))
+    for name, (arrays, _) in encoded.items():
+        rows = part.start + np.flatnonzero(part.splits == dataset.SPLITS.index(name))
+        for key, array in {**arrays, "row": rows}.items():
+            _write(out / name / f"{key}.npy", part.offsets[dataset.SPLITS.index(name)], array)
+    return {name: counted for name, (_, counted) in encoded.items()}
+
+
+def _encode(recipe_name: str, task: Any, state: Any, part: Part) -> Encoded:
+    """Encode the rows of one chunk that are in a split."""
     recipe = recipes.load(recipe_name)
     columns, target = recipes.schema(recipe, task), recipe.target(task)
     examples = dataset.read(part.chunk, columns)
-    counted = {}
+    encoded = {}
     for index, name in enumerate(dataset.SPLITS):
         rows = np.flatnonzero(part.splits == index)
         if not len(rows):
@@ -201,13 +237,35 @@ def _encode(recipe_name: str, task: Any, state: Any, out: Path, part: Part) -> d
         chosen = examples.take(pa.array(rows))
         labels = chosen["label"].to_pylist()
         arrays = {"label": _labels(recipe_name, target, labels, part.chunk, rows)}
-        arrays |= {"id": np.array(chosen["id"].to_pylist(), "S"), "row": part.start + rows}
+        arrays |= {"id": np.array(chosen["id"].to_pylist(), "S")}
         arrays |= _checked(recipe, chosen, task, state, part.chunk, rows)
-        at = part.offsets[index]
-        for key, array in arrays.items():
-            _write(out / name / f"{key}.npy", at, array)
-        counted[name] = Counter(chain.from_iterable(map(target.held, labels)))
-    return counted
+        encoded[name] = arrays, dict(Counter(chain.from_iterable(map(target.held, labels))))
+    return encoded
+
+
+def _slot(kept: reuse.Store, sources: dict[Path, reuse.Source], part: Part) -> Slot | None:
+    chunk = part.chunk
+    return reuse.slot(kept, sources.get(chunk.path), chunk.group, chunk.skip, chunk.rows, part.splits)
+
+
+def _packed(encoded: Encoded) -> pa.Buffer:
+    """Write arrays and counts as compressed .npy, one after another: first their names, as JSON."""
+    names = {name: [list(arrays), counted] for name, (arrays, counted) in encoded.items()}
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        for array in (
+            np.frombuffer(json.dumps(names).encode(), np.uint8),
+            *(array for arrays, _ in encoded.values() for array in arrays.values()),
+        ):
+            np.lib.format.write_array(stream, array, allow_pickle=False)
+    return sink.getvalue()
+
+
+def _unpacked(content: bytes) -> Encoded:
+    with pa.CompressedInputStream(pa.BufferReader(content), "zstd") as stream:
+        array = partial(np.lib.format.read_array, stream, allow_pickle=False)
+        names = json.loads(array().tobytes())
+        return {name: ({key: array() for key in keys}, counted) for name, (keys, counted) in names.items()}
 
 
 def _labels(recipe_name: str, target: Target, labels: list[Any], chunk: dataset.Chunk, rows: np.ndarray) -> np.ndarray:
@@ -228,9 +286,9 @@ def _scale(labels: np.ndarray) -> dict[str, list[float]]:
     return {"mean": exact.mean(axis=0).tolist(), "deviation": np.where(deviation > 0, deviation, 1.0).tolist()}
 
 
-def _ids_dtype(chunks: list[dataset.Chunk], columns: pa.Schema) -> str:
+def _ids_dtype(keys: list[pa.Table]) -> str:
     """Return the dtype of the ids: as long as the longest, for that of a copy ends in its number."""
-    lengths = [pc.max(pc.binary_length(dataset.read(chunk, columns, only=["id"])["id"])).as_py() for chunk in chunks]
+    lengths = [pc.max(pc.binary_length(part["id"])).as_py() for part in keys]
     return f"S{max((length or 0 for length in lengths), default=0) or 1}"
 
 

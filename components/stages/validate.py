@@ -1,17 +1,18 @@
 """Stage validate: check the dataset against its expectations; set bad rows aside.
 
 File by file and chunk by chunk: memory holds plain columns and facts of half a million rows of a file, and the ids and
-labels of all files, but never the raw bytes of more than a chunk.
+labels of all files, but never the raw bytes of more than a chunk. The facts of each chunk, and what came of them when
+they were held against the expectations, are kept (components/reuse.py): only ids and labels of a known file are read.
 """
 
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components import SlipwayError, recipes
+from components import SlipwayError, recipes, reuse
 from components.data import dataset
 from components.data.dataset import Chunk
 from components.files import replacing, write_json
 from components.params import Params
+from components.reuse import Slot, Source
 from components.targets import Target
 from components.validation import report, suite
 from components.validation.report import Found
-from components.validation.suite import Result
+from components.validation.suite import Entry, Result
 
 # Facts beside the recipe's. `copy`: 0 for the first example with an id, then 1, 2, ...; `conflict`: another
 # example has this id and another label; `id_matches`: the id is the hash of the content, and of a copy that was kept
@@ -67,17 +69,8 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
     files = dataset.files(data)
     chunks = [chunk for chunk in dataset.chunks(data, columns) if chunk.rows]
     total = sum(chunk.rows for chunk in chunks)
-    job = partial(_facts, params.recipe, params.task)
-    with closing(dataset.parallel(job, chunks, total)) as facts:
-        first = next(facts, None)  # asking for it starts the workers
-        everywhere = _everywhere(chunks, columns)
-        known = {"examples": [*job(None).column_names, "copy", "conflict"]}
-        known |= {"classes": CLASSES_SCHEMA.names, "dataset": DATASET_SCHEMA.names}
-        importing.join()
-        entries = suite.read(expectations, known, params.task.model_dump(mode="json"))
-        results = [Result(entry) for entry in entries]
-        sections = {name: [r for r in results if r.entry.section == name] for name in suite.SECTIONS}
-        _hold_examples(chunks, chain([first], facts), everywhere, sections["examples"])
+    everywhere, results, told = _examples_held(params, expectations, files, chunks, importing)
+    sections = {name: [r for r in results if r.entry.section == name] for name in suite.SECTIONS}
     bad = _bad(sections["examples"])
     classes = _classes(chunks, everywhere, bad, target)
     suite.hold("the classes", classes, sections["classes"])
@@ -113,8 +106,59 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
     report.write(out / "report.html", found, _set_aside(chunks, columns, bad))
     write_json(out / "summary.json", found.summary())
     print(found.text(out / "report.html"))
+    if told:
+        print(told)
     if not found.passed:
         raise SlipwayError(found.complaint(data, expectations))
+
+
+def _examples_held(
+    params: Params, expectations: Path, files: list[Path], chunks: list[Chunk], importing: threading.Thread
+) -> tuple[Everywhere, list[Result], str]:
+    """Hold the examples of all files against the expectations of the section `examples`.
+
+    Returns what all files tell together, the results of all expectations, and for how many files nothing had to be
+    done again.
+    """
+    recipe = recipes.load(params.recipe)
+    columns, settings = recipes.schema(recipe, params.task), params.task.model_dump(mode="json")
+    job = partial(_kept_facts, params.recipe, params.task)
+    shared = (params.recipe, params.name, settings, params.clean.keep_gb, recipe.requirements)
+    with reuse.store("validate", *shared) as kept:
+        sources = reuse.sources(kept, files)
+        slots = {c: reuse.slot(kept, sources.get(c.path), "facts", c.group, c.skip, c.rows) for c in chunks}
+        fresh = {chunk: place for chunk, place in slots.items() if not reuse.has(place)}
+        with closing(dataset.parallel(job, list(fresh.items()), sum(chunk.rows for chunk in fresh))) as facts:
+            first = list(islice(facts, 1))  # asking for it starts the workers
+            everywhere = _everywhere(chunks, columns)
+            known = {"examples": [*_facts(params.recipe, params.task, None).column_names, "copy", "conflict"]}
+            known |= {"classes": CLASSES_SCHEMA.names, "dataset": DATASET_SCHEMA.names}
+            importing.join()
+            results = [Result(entry) for entry in suite.read(expectations, known, settings)]
+            made = zip(fresh, chain(first, facts), strict=True)
+
+            def read(chunk: Chunk) -> pa.Table:
+                if chunk not in fresh:
+                    return job((chunk, slots[chunk]))
+                return next(table for other, table in made if other == chunk)
+
+            examples = [result for result in results if result.entry.section == "examples"]
+            anew = _hold_examples(chunks, read, everywhere, examples, partial(_slot, kept, sources))
+    unread = len({chunk.path for chunk in fresh})
+    return everywhere, results, _as_before(len(files), len(files) - len(anew), len(files) - unread)
+
+
+def _kept_facts(recipe_name: str, task: Any, item: tuple[Chunk, Slot | None]) -> pa.Table:
+    """Read the facts of a chunk if they are kept; else derive and keep them. Runs in a worker process."""
+    chunk, place = item
+    if (known := reuse.get(place)) is not None:
+        return pa.ipc.open_stream(known).read_all()
+    table = _facts(recipe_name, task, chunk)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
+        stream.write_table(table)
+    reuse.put(place, sink.getvalue())
+    return table
 
 
 def _facts(recipe_name: str, task: Any, chunk: Chunk | None) -> pa.Table:
@@ -182,18 +226,56 @@ def _everywhere(chunks: list[Chunk], columns: pa.Schema) -> Everywhere:
 
 
 def _hold_examples(
-    chunks: list[Chunk], facts: Iterator[pa.Table], everywhere: Everywhere, results: list[Result]
-) -> None:
-    """Check one file after another, a large one in parts, against the expectations of the section `examples`."""
+    chunks: list[Chunk],
+    read: Callable[[Chunk], pa.Table],
+    everywhere: Everywhere,
+    results: list[Result],
+    place: Callable[..., Slot | None],
+) -> set[Path]:
+    """Check one file after another, a large one in parts, against the expectations of the section `examples`.
+
+    `read` gives a chunk's facts, `place` where what came of a part is kept. Returns the files of which something had to
+    be checked.
+    """
     start = 0
+    checked = set()
+    entries = [result.entry for result in results]
     for (path, _), group in groupby(chunks, key=lambda chunk: (chunk.path, chunk.start // ROWS_CHECKED)):
         mine = list(group)
-        table = pa.concat_tables([next(facts) for _ in mine])
-        rows = slice(start, start + len(table))
-        table = table.append_column("copy", pa.array(everywhere.copy[rows]))
-        table = table.append_column("conflict", pa.array(everywhere.conflict[rows]))
-        suite.hold(path.name, table, results, mine[0].start)
-        start += len(table)
+        rows = slice(start, start + sum(chunk.rows for chunk in mine))
+        copy, conflict = everywhere.copy[rows], everywhere.conflict[rows]
+        slot = place(mine, (copy, conflict), entries)
+        if (known := reuse.get(slot)) is not None:
+            outcomes = json.loads(known)
+        else:
+            table = pa.concat_tables([read(chunk) for chunk in mine])
+            table = table.append_column("copy", pa.array(copy)).append_column("conflict", pa.array(conflict))
+            outcomes = suite.outcomes(path.name, table, entries)
+            reuse.put(slot, json.dumps(outcomes).encode())
+            checked.add(path)
+        suite.add(path.name, outcomes, results, mine[0].start)
+        start = rows.stop
+    return checked
+
+
+def _slot(
+    kept: reuse.Store,
+    sources: dict[Path, Source],
+    part: list[Chunk],
+    shared: tuple[np.ndarray, ...],
+    entries: list[Entry],
+) -> Slot | None:
+    """Return where that is kept which came of holding chunks of a file; `shared` is what all files together tell."""
+    first, held = part[0], [(entry.type, entry.kwargs) for entry in entries]
+    return reuse.slot(kept, sources.get(first.path), "held", first.start, held, *shared)
+
+
+def _as_before(files: int, held: int, read: int) -> str:
+    """Say for how many files nothing had to be done again; nothing where there are none."""
+    if not max(held, read):
+        return ""
+    more = f"; what was read of {read:,} is reused" if read > held else ""
+    return f"as before     {held:,} of {report.files(files)}{more}"
 
 
 def _bad(results: list[Result]) -> Bad:

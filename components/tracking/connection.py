@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from components import SlipwayError
 from components.masking import mask
+from components.surroundings import root as root  # noqa: PLC0414 - for those who ask here where the project is
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,17 +41,6 @@ RAISING_PACKAGES = (  # whose errors are of MLflow, its HTTP client, its databas
 )
 _ANNOUNCING = threading.RLock()
 EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}  # else `mlflow ui` takes it for GenAI
-
-
-def root() -> Path:
-    """Return the project's root, the outer one inside a workspace of `dvc exp run --temp`, `--queue` or an example."""
-    here = Path.cwd()
-    for parent in Path.cwd().parents:
-        if parent.parts[-3:] == (".dvc", "tmp", "exps"):
-            here = parent.parents[2]
-        elif parent.name == ".workspaces" and (parent.parent / ".dvc").is_dir():  # see flows/example.py
-            here = parent.parent
-    return here
 
 
 def uri() -> str:

@@ -65,7 +65,7 @@ class Found:
         """Summarise it in a few lines for the terminal."""
         held = sum(result.held for result in self.results)
         lines = [
-            f"rows          {self.rows:,} in {_files(self.files)}",
+            f"rows          {self.rows:,} in {files(self.files)}",
             f"expectations  {held} of {len(self.results)} hold",
             f"{'set aside' if self.passed else 'bad rows':13} {self.share()}",
             *(f"              {rows:,}  {reason}" for reason, rows in self.ranked()),
@@ -111,7 +111,8 @@ def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
-def _files(number: int) -> str:
+def files(number: int) -> str:
+    """Say how many files."""
     return "1 file" if number == 1 else f"{number:,} files"
 
 
@@ -134,7 +135,7 @@ def write(page: Path, found: Found, set_aside: Iterator[pa.Table]) -> None:
     ]
     html = template.render(
         found=found,
-        files=_files(found.files),
+        files=files(found.files),
         sections=sections,
         rows=rows[:MAX_ROWS_SHOWN],
         gx=version("great-expectations"),

@@ -39,6 +39,11 @@ SHARES = {
 }
 
 
+# What came of an expectation on one table, plain JSON: `held` and `observed`; of a row-level one how many rows were
+# `checked`, the unexpected `rows`, and of the first of these the values `shown` and their `places`.
+Outcome = dict[str, Any]
+
+
 @dataclass(frozen=True)
 class Entry:
     """An expectation of the file, with the values of its parameters."""
@@ -195,13 +200,18 @@ def _words(name: str, kwargs: dict[str, Any]) -> list[tuple[str, bool]]:
     return found
 
 
-def hold(name: str, table: pa.Table, results: list[Result], start: int = 0) -> None:
-    """Hold a table, or its part from row `start` on, against expectations and add what came of it to their results.
+def hold(name: str, table: pa.Table, results: list[Result]) -> None:
+    """Hold a table against expectations and add what came of it to their results.
 
     Raises SlipwayError where an expectation cannot be computed, such as a comparison of text with numbers.
     """
-    if not results:
-        return
+    add(name, outcomes(name, table, [result.entry for result in results]), results)
+
+
+def outcomes(name: str, table: pa.Table, entries: list[Entry]) -> list[Outcome]:
+    """Hold a table, or a part of one, against expectations; raises SlipwayError as `hold` does."""
+    if not entries:
+        return []
     import great_expectations as gx
     from great_expectations.data_context.types import base
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
@@ -214,52 +224,63 @@ def hold(name: str, table: pa.Table, results: list[Result], start: int = 0) -> N
     # a context a table: it keeps all that it has seen
     context: Any = gx.get_context(mode="ephemeral", project_config=configuration)
     asset = context.data_sources.add_pandas("dataset").add_dataframe_asset("table")
-    frame = table if any(result.entry.kwargs.get("row_condition") for result in results) else _used(table, results)
+    frame = table if any(entry.kwargs.get("row_condition") for entry in entries) else _used(table, entries)
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame.to_pandas()})
     configurations: Any = [
-        ExpectationConfiguration(type=result.entry.type, kwargs=result.entry.kwargs, meta={"number": number})
-        for number, result in enumerate(results)
+        ExpectationConfiguration(type=entry.type, kwargs=entry.kwargs, meta={"number": number})
+        for number, entry in enumerate(entries)
     ]
     suite = gx.ExpectationSuite(name="suite", expectations=configurations)
-    outcomes = batch.validate(suite, result_format={"result_format": "COMPLETE"}).results
-    if len(outcomes) != len(results):
+    found = batch.validate(suite, result_format={"result_format": "COMPLETE"}).results
+    if len(found) != len(entries):
         raise RuntimeError("Great Expectations left out an expectation")
-    for outcome in outcomes:
-        _add(name, table, outcome, results[outcome.expectation_config.meta["number"]], start)
+    by_number = {outcome.expectation_config.meta["number"]: outcome for outcome in found}
+    return [_outcome(name, table, by_number[number], entry) for number, entry in enumerate(entries)]
 
 
-def _used(table: pa.Table, results: list[Result]) -> pa.Table:
+def _used(table: pa.Table, entries: list[Entry]) -> pa.Table:
     """Return the columns that expectations are about, all where one is about the table; it may have thousands."""
-    if any(result.entry.type.startswith("expect_table_") for result in results):
+    if any(entry.type.startswith("expect_table_") for entry in entries):
         return table
-    used = dict.fromkeys(column for result in results for column in result.entry.columns)
+    used = dict.fromkeys(column for entry in entries for column in entry.columns)
     return table.select(list(used) or table.column_names)
 
 
-def _add(name: str, table: pa.Table, outcome: Any, result: Result, start: int) -> None:
-    entry, found = result.entry, outcome.result
+def _outcome(name: str, table: pa.Table, outcome: Any, entry: Entry) -> Outcome:
+    found = outcome.result
     for info in (outcome.exception_info, *outcome.exception_info.values()):
         if isinstance(info, dict) and info.get("raised_exception"):
             message = str(info.get("exception_message")).strip().splitlines()[-1]
             raise SlipwayError(f"{entry.where}: cannot be evaluated on {name}: {message}")
     if "unexpected_index_list" not in found:
-        result.held = result.held and bool(outcome.success)
-        result.observed = _shown(found.get("observed_value"))
-        return
+        return {"held": bool(outcome.success), "observed": _shown(found.get("observed_value"))}
+    rows = [int(row) for row in sorted(found["unexpected_index_list"] or [])]
+    shown = [", ".join(_shown(table[column][row].as_py()) for column in entry.columns) for row in rows[:EXAMPLES_SHOWN]]
+    places = [] if entry.section == "examples" else [str(table[0][row].as_py()) for row in rows[:EXAMPLES_SHOWN]]
+    checked = int(found["element_count"] - found.get("missing_count", 0))
+    kept: Outcome = {"checked": checked, "rows": rows, "shown": shown, "places": places}
     if entry.section == "dataset":  # one row: its value says more than a count
-        result.observed = ", ".join(_shown(table[column][0].as_py()) for column in entry.columns)
-    rows = sorted(found["unexpected_index_list"] or [])
-    result.checked += found["element_count"] - found.get("missing_count", 0)
-    result.unexpected += len(rows)
-    # over all tables, while Great Expectations sees only this one
-    result.held = result.unexpected <= (1 - entry.kwargs.get("mostly", 1)) * result.checked + 1e-9
-    if rows:
-        before = result.rows.get(name, np.empty(0, np.int64))
-        result.rows[name] = np.concatenate([before, np.array(rows, np.int64) + start])
-    for row in rows[: EXAMPLES_SHOWN - len(result.examples)]:
-        values = ", ".join(_shown(table[column][row].as_py()) for column in entry.columns)
-        place = f"{name} row {start + row}" if entry.section == "examples" else str(table[0][row].as_py())
-        result.examples.append((place, values))
+        kept["observed"] = ", ".join(_shown(table[column][0].as_py()) for column in entry.columns)
+    return kept
+
+
+def add(name: str, found: list[Outcome], results: list[Result], start: int = 0) -> None:
+    """Add what came of a table, or of its part from row `start` on, to the results of its expectations."""
+    for outcome, result in zip(found, results, strict=True):
+        result.observed = outcome.get("observed", result.observed)
+        if "rows" not in outcome:
+            result.held = result.held and outcome["held"]
+            continue
+        rows = outcome["rows"]
+        result.checked += outcome["checked"]
+        result.unexpected += len(rows)
+        # over all tables, while Great Expectations sees only this one
+        result.held = result.unexpected <= (1 - result.entry.kwargs.get("mostly", 1)) * result.checked + 1e-9
+        if rows:
+            before = result.rows.get(name, np.empty(0, np.int64))
+            result.rows[name] = np.concatenate([before, np.array(rows, np.int64) + start])
+        places = outcome["places"] or [f"{name} row {start + row}" for row in rows[:EXAMPLES_SHOWN]]
+        result.examples += list(zip(places, outcome["shown"], strict=True))[: EXAMPLES_SHOWN - len(result.examples)]
 
 
 def _shown(value: Any) -> str:

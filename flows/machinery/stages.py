@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components import SlipwayError
+from components import SlipwayError, surroundings
 from flows.machinery.checkout import Checkout
 from flows.machinery.process import Children, Running, guarded
 from flows.machinery.step import CODES
@@ -162,5 +162,6 @@ def _bring(work: Checkout, stage: "Stage", *, force: bool) -> str:
     if not force and unchanged(work, stage):
         return "unchanged"
     command = guarded(str(Path(__file__).with_name("step.py")), stage.addressing)
-    running = work.children.start([*command, "--force"] if force else command)
+    anew = {surroundings.REUSE: "0"} if force else {}
+    running = work.children.start([*command, "--force"] if force else command, anew)
     return STATES[follow(stage.addressing, running, work.children)]

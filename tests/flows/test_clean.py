@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components import SlipwayError, locks
+from components import SlipwayError, locks, reuse
 from components.tracking import cleaning, connection, registry
 from flows import clean
 from flows.machinery import cache, runs, server
@@ -104,6 +104,18 @@ def test_what_is_kept_besides_versions(project: Project) -> None:
     experiments = git(project.root, "for-each-ref", "--format=%(refname:lstrip=4)", "refs/exps").split()
     assert sorted(experiments) == sorted([young.experiment, last.experiment, "my-own-try"])
     assert list(project.lacking(old["gone"]))[-1].startswith(old["gone"].run)
+
+
+def test_what_stages_keep_of_single_files_goes_once_no_run_uses_it(project: Project) -> None:
+    policy(1, 3)
+    young, old = (project.root / reuse.FOLDER / "digits" / "validate" / (name * 64) for name in "ab")
+    young.parent.mkdir(parents=True)
+    for path, days in ((young, 2), (old, 4)):
+        path.write_bytes(b"kept")
+        os.utime(path, (time.time() - days * DAY,) * 2)
+    assert clean.clean.fn(dry_run=True)["stages' results of single files"] == (1, 4)
+    clean.clean.fn()
+    assert young.exists() and not old.exists()
 
 
 def test_committed_data_stays_however_old(project: Project) -> None:
