@@ -116,7 +116,7 @@ def get(place: Slot | None) -> bytes | None:
     try:
         content = place.path.read_bytes()
         os.utime(place.path)  # when it was used last
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         _tell(f"{place.path.parent}: what is kept there cannot be read ({error.strerror}), so it is made anew")

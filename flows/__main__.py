@@ -68,7 +68,7 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     help_text = "remove the schedule of a model (without NAME: of that of this folder)"
     schedule.add_argument("--off", nargs="?", const="", metavar="NAME", help=help_text)
     for command in (once, schedule):
-        command.add_argument("--force", action="store_true", help="run every stage, even if nothing has changed")
+        command.add_argument("--force", action="store_true", help="run every stage from nothing, changed or not")
     help_text = "run the code of a champion that is not as Slipway registered it, now and from now on"
     once.add_argument("--trust", action="store_true", help=help_text)
     text = (
@@ -163,7 +163,7 @@ def parser() -> argparse.ArgumentParser:
     arguments(commands)
     ingest.arguments(commands)
     retrain = commands.add_parser("retrain", help="old name of run and, with --cron, of schedule")
-    retrain.add_argument("--force", action="store_true", help="run every stage, even if nothing has changed")
+    retrain.add_argument("--force", action="store_true", help="run every stage from nothing, changed or not")
     retrain.add_argument("--cron", metavar="SCHEDULE", help="cron expression, in UTC")
     return main
 

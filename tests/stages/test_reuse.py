@@ -184,7 +184,6 @@ def test_what_a_killed_run_left_is_removed(capsys: pytest.CaptureFixture[str]) -
     assert not left.exists()
 
 
-@pytest.mark.skipif(os.getuid() == 0 and sys.platform == "darwin", reason="root may write anywhere")
 def test_a_place_that_cannot_be_written_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     project = Project(files=2)
     Path(reuse.FOLDER).write_text("a file in its place")
