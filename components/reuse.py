@@ -65,16 +65,16 @@ def store(stage: str, recipe: str, name: str, settings: Any, gigabytes: float, m
 
     `settings` are what all results depend on, `more` the packages that the recipe names beside PACKAGES.
     """
+    folder = surroundings.root() / FOLDER / name / stage
+    with suppress(OSError):  # `put` will tell
+        files.sweep(folder)  # what killed runs left
     if not gigabytes or os.environ.get(surroundings.REUSE) == "0":
         yield Store(None)
         return
     began = time.time() - CLOCK_SECONDS
-    folder = surroundings.root() / FOLDER / name / stage
     code = [(path.relative_to(shipped.PACKAGE).as_posix(), files.sha256(path)) for path in shipped.stage(stage, recipe)]
     machine = (sys.version, platform.machine(), np.show_config(mode="dicts")["SIMD Extensions"])
     versions = [(package, _version(package)) for package in sorted({*PACKAGES, *more})]
-    with suppress(OSError):  # `put` will tell
-        files.sweep(folder)  # what killed runs left
     try:
         yield Store(folder, digest(recipe, settings, code, machine, versions))
     finally:
