@@ -31,6 +31,7 @@ FOLDER = ".stage_cache"
 PACKAGES = ("great-expectations", "numpy", "pandas", "pillow", "pyarrow", "scipy", "soundfile", "tokenizers")
 DIGEST_BYTES = hashlib.sha256().digest_size
 FREE_BYTES = 2e9  # of the disk that are left to the stage's own results
+FEW_ROWS, FEW_BYTES = 20_000, 10e6  # that one process works through in the time that others take to start
 CLOCK_SECONDS = 2.0  # by which the times of files may lag behind the clock
 
 
@@ -102,6 +103,11 @@ def slot(kept: Store, source: Source | None, *what: Any) -> Slot | None:
     if kept.folder is None or source is None:
         return None
     return Slot(kept.folder / digest(kept.shared, source.digest, *what), source)
+
+
+def workload(rows: int, paths: Iterable[Path]) -> int:
+    """Return the rows of files that are to be worked through; 0 where starting other processes would cost more."""
+    return rows if rows > FEW_ROWS or sum(path.stat().st_size for path in {*paths}) > FEW_BYTES else 0
 
 
 def has(place: Slot | None) -> bool:

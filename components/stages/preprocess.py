@@ -93,7 +93,8 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
             items = list(zip(parts, slots, strict=True))
             fresh = [item for item in items if not reuse.has(item[1])]
             some = [job(item) for item in items if reuse.has(item[1])]
-            with closing(dataset.parallel(job, fresh, sum(part.chunk.rows for part, _ in fresh))) as others:
+            work = reuse.workload(sum(part.chunk.rows for part, _ in fresh), (part.chunk.path for part, _ in fresh))
+            with closing(dataset.parallel(job, fresh, work)) as others:
                 for name, counted in (item for found in chain(some, others) for item in found.items()):
                     classes[name].update(counted)
         if (blocks := splits.blocks(rule, keys, np.load(aside / "test" / "row.npy"))) is not None:

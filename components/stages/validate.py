@@ -128,7 +128,8 @@ def _examples_held(
         sources = reuse.sources(kept, files)
         slots = {c: reuse.slot(kept, sources.get(c.path), "facts", c.group, c.skip, c.rows) for c in chunks}
         fresh = {chunk: place for chunk, place in slots.items() if not reuse.has(place)}
-        with closing(dataset.parallel(job, list(fresh.items()), sum(chunk.rows for chunk in fresh))) as facts:
+        work = reuse.workload(sum(chunk.rows for chunk in fresh), (chunk.path for chunk in fresh))
+        with closing(dataset.parallel(job, list(fresh.items()), work)) as facts:
             first = list(islice(facts, 1))  # asking for it starts the workers
             everywhere = _everywhere(chunks, columns)
             known = {"examples": [*_facts(params.recipe, params.task, None).column_names, "copy", "conflict"]}
