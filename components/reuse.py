@@ -32,6 +32,7 @@ PACKAGES = ("great-expectations", "numpy", "pandas", "pillow", "pyarrow", "scipy
 DIGEST_BYTES = hashlib.sha256().digest_size
 FREE_BYTES = 2e9  # of the disk that are left to the stage's own results
 FEW_ROWS, FEW_BYTES = 20_000, 10e6  # that one process works through in the time that others take to start
+LOADED = time.time()  # code that was written later is not what runs here
 CLOCK_SECONDS = 2.0  # by which the times of files may lag behind the clock
 
 
@@ -73,7 +74,12 @@ def store(stage: str, recipe: str, name: str, settings: Any, gigabytes: float, m
         yield Store(None)
         return
     began = time.time() - CLOCK_SECONDS
-    code = [(path.relative_to(shipped.PACKAGE).as_posix(), files.sha256(path)) for path in shipped.stage(stage, recipe)]
+    paths = shipped.stage(stage, recipe)
+    if max(path.stat().st_mtime for path in paths) > LOADED:
+        print("the code was changed after this run began: nothing is reused or kept", flush=True)
+        yield Store(None)
+        return
+    code = [(path.relative_to(shipped.PACKAGE).as_posix(), files.sha256(path)) for path in paths]
     machine = (sys.version, platform.machine(), np.show_config(mode="dicts")["SIMD Extensions"])
     versions = [(package, _version(package)) for package in sorted({*PACKAGES, *more})]
     try:

@@ -90,9 +90,10 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
         with reuse.store("preprocess", params.recipe, params.name, settings, limit, recipe.requirements) as kept:
             sources = reuse.sources(kept, dataset.files(data))
             slots = [_slot(kept, sources, part) for part in parts]
+            there = [reuse.has(place) for place in slots]  # asked once: another run may remove one at any moment
             items = list(zip(parts, slots, strict=True))
-            fresh = [item for item in items if not reuse.has(item[1])]
-            some = [job(item) for item in items if reuse.has(item[1])]
+            fresh = [item for item, known in zip(items, there, strict=True) if not known]
+            some = [job(item) for item, known in zip(items, there, strict=True) if known]
             work = reuse.workload(sum(part.chunk.rows for part, _ in fresh), (part.chunk.path for part, _ in fresh))
             with closing(dataset.parallel(job, fresh, work)) as others:
                 for name, counted in (item for found in chain(some, others) for item in found.items()):

@@ -185,6 +185,19 @@ def test_damaged_results_are_told_and_made_anew(capsys: pytest.CaptureFixture[st
     assert "damaged" not in capsys.readouterr().out
 
 
+def test_results_that_another_run_removes_at_that_moment_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    def vanishing(place: reuse.Slot | None) -> bool:
+        there = place is not None and place.path.exists()
+        if place is not None:
+            place.path.unlink(missing_ok=True)
+        return there
+
+    project = Project(files=2)
+    project.run()
+    monkeypatch.setattr(reuse, "has", vanishing)
+    project.must_agree()
+
+
 def test_what_a_killed_run_left_is_removed(capsys: pytest.CaptureFixture[str]) -> None:
     project = Project(files=1)
     project.run()
@@ -234,6 +247,17 @@ def test_the_place_depends_on_code_and_versions(tmp_path: Path, monkeypatch: pyt
     version = metadata.version
     monkeypatch.setattr(metadata, "version", lambda name: "0" if name == "pillow" else version(name))
     assert shared() != first
+
+
+def test_code_that_changed_after_it_was_loaded_is_not_what_ran(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = tmp_path / "new.py"
+    changed.touch()
+    monkeypatch.setattr(shipped, "stage", lambda *_: [changed])
+    with reuse.store("validate", "images", "trial", None, 1.0, ()) as kept:
+        assert kept.folder is None
+    assert "the code was changed after this run began" in capsys.readouterr().out
 
 
 def test_the_disk_stays_bounded(tmp_path: Path) -> None:
