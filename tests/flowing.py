@@ -130,7 +130,7 @@ def end(process: "subprocess.Popen[str]", number: signal.Signals) -> str:
     """Signal a process and wait for its end; return the rest of its output."""
     process.send_signal(number)
     try:
-        return process.communicate(timeout=30)[0]
+        return process.communicate(timeout=120)[0]  # on a busy machine
     finally:
         process.kill()  # does nothing where it has ended
 

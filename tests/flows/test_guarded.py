@@ -44,7 +44,7 @@ def test_a_program_runs_as_python_would_run_it(tmp_path: Path, module: bool) -> 
     for name in ("components/__init__.py", "components/__main__.py", "work.py"):
         (tmp_path / name).write_text("" if "init" in name else WORKS.format(dies="at once"))
     process = started(tmp_path, *(["-m", "components"] if module else ["work.py"]), "stage", "--out", "x")
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=120)
     assert process.returncode == 7
     assert out.splitlines()[-1] == "['stage', '--out', 'x'] __main__"
 

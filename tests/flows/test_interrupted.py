@@ -39,11 +39,15 @@ def test_killed_nothing_lives_on_and_the_next_run_says_that_it_crashed(tmp_path:
     family = {child.pid: child.cmdline() for child in psutil.Process(process.pid).children(recursive=True)}
     stage = [int(pid) for pid in (path / "pids").read_text().split()]
     assert any("prefect" in words for words in family.values()) and set(stage) <= set(family)
-    time.sleep(3)  # until the server has been told that the task runs
+    both = [("flow_run", "RUNNING"), ("task_run", "RUNNING")]
+    deadline = time.monotonic() + 60
+    while states(path) != both:  # until the server has been told that the task runs
+        assert time.monotonic() < deadline, states(path)
+        time.sleep(0.1)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not [words for pid, words in family.items() if not gone(pid, 20)]
-    assert states(path) == [("flow_run", "RUNNING"), ("task_run", "RUNNING")]
+    assert states(path) == both
     assert list((tmp_path / "tmp").glob("slipway-*"))
 
     (path / "dvc.yaml").write_text(ENDS)
@@ -80,14 +84,14 @@ def test_cancelled_in_prefect_a_run_at_a_terminal_ends_within_seconds(tmp_path: 
             (run,) = [run for run in found if (run.infrastructure_pid or "").startswith(f"{process.pid}-")]
             client.set_flow_run_state(run.id, Cancelling())
             began = time.monotonic()
-            out, _ = process.communicate(timeout=60)
-            assert time.monotonic() - began < 20
+            out, _ = process.communicate(timeout=120)
+            assert time.monotonic() - began < 60  # of a stage of ten minutes, on a machine that may be busy
             assert process.returncode == 130, out
             assert "cancelled in Prefect; finished stages are kept" in out.splitlines()[-1] and "Traceback" not in out
             assert client.read_flow_run(run.id).state_name == "Cancelled"
     finally:
         end(process, signal.SIGKILL)
-    assert all(gone(int(pid), 1) for pid in (path / "pids").read_text().split())
+    assert all(gone(int(pid)) for pid in (path / "pids").read_text().split())
 
 
 def test_only_runs_of_dead_processes_of_this_machine_are_marked(

@@ -252,7 +252,7 @@ def test_to_end_a_run_ends_all_it_started(
     out = end(process, number)
     assert process.returncode == code, out
     assert "Traceback" not in out and ("interrupted; finished" in out) == (code == 130)
-    assert all(gone(int(pid), 1) for pid in (path / "pids").read_text().split())
+    assert all(gone(int(pid)) for pid in (path / "pids").read_text().split())
     (path / "dvc.yaml").write_text("stages: {a: {cmd: echo 1 > a, outs: [a]}}")
     said = command(path, "dvc", "repro", env=GIT)
     assert "Running stage 'a'" in said and "had been killed" not in said
@@ -266,7 +266,7 @@ def test_a_stage_that_ignores_signals_is_killed(tmp_path: Path, prefect_server: 
     until(process, "a: started")
     end(process, signal.SIGINT)
     assert process.returncode == 130
-    assert gone(int((path / "pids").read_text()), 1)
+    assert gone(int((path / "pids").read_text()))
     assert "deleted" in str(status(path))
 
 

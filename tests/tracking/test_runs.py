@@ -304,7 +304,7 @@ def test_a_server_lost_half_way_stops_nothing(
             started = time.monotonic()
             for step in range(2, 2000):
                 run.log({"step_loss": 1 / step}, step)
-            assert time.monotonic() - started < 0.5  # nobody waits for it
+            assert time.monotonic() - started < 2  # nobody waits for it: one request that does takes two seconds
             time.sleep(2.5)
             assert run.problem
             os.killpg(process.pid, signal.SIGCONT)
@@ -347,7 +347,7 @@ def test_a_server_that_is_down_is_told_at_once(monkeypatch: pytest.MonkeyPatch) 
     started = time.monotonic()
     with pytest.raises(SlipwayError, match="start it, or unset MLFLOW_TRACKING_URI") as error:
         runs.check()
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < 30  # MLflow alone would try for minutes
     assert "secret" not in str(error.value)
 
 
