@@ -228,6 +228,7 @@ def test_a_gate_that_does_not_hold(project: Path, capsys: pytest.CaptureFixture[
         assert "fails" not in text
 
 
+@pytest.mark.e2e
 @pytest.mark.usefixtures("quick")
 def test_the_baselines_are_gates_that_a_user_may_turn_off_and_the_version_says_so(project: Path) -> None:
     """What each gate holds and says is in tests/evaluation/test_promotion.py."""
