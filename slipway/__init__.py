@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from components.params import Params
 
-__all__ = ["ProjectError", "__version__", "params", "predict", "root"]
+__all__ = ["ProjectError", "__version__", "data", "params", "predict", "root"]
 __version__: str = tomllib.loads((project.OWN / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 
@@ -28,6 +28,31 @@ def params() -> "Params":
     from components import params as settings
 
     return settings.load(place / "params.yaml")
+
+
+def data(model: str = "") -> "pandas.DataFrame":
+    """Return the dataset of a model as a DataFrame, a row per example, `id` as its index; "" is the root's model.
+
+    All of it, also what the last validation set aside; pictures and recordings are bytes. Raises SlipwayError where
+    there is no such model, or its files are not here.
+    """
+    place = root()
+    project.use(place)
+    import pandas
+    import pyarrow.parquet as pq
+
+    from components import SlipwayError
+    from flows.machinery import models, workspace
+
+    with contextlib.chdir(place):
+        found = models.find(model)
+        folder = workspace.WORKSPACES / found.name / "data" if found.name else Path("data")
+        files = sorted(folder.glob("*.parquet"))
+        if not files:
+            how = f"slipway run {found.name}" if found.name else "dvc pull data.dvc"
+            raise SlipwayError(f"{folder.absolute()}: there is no dataset here; `{how}` brings it")
+        frame: pandas.DataFrame = pandas.concat([pq.read_table(file).to_pandas() for file in files])
+    return frame.set_index("id")
 
 
 def predict(

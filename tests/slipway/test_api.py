@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import slipway
-from components import params
+from components import SlipwayError, params
 from components.stages import register
 from tests import fabricate
 from tests.conftest import ROOT
@@ -33,9 +33,27 @@ def test_the_settings_are_those_of_the_nearest_project(monkeypatch: pytest.Monke
     assert Path.cwd() == ROOT / "docs/recipes"
 
 
+def test_the_dataset_as_a_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fabricate.project(tmp_path)
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    (tmp_path / "components").symlink_to(ROOT / "components")
+    monkeypatch.setattr(slipway.project, "use", lambda _: None)
+    monkeypatch.chdir(tmp_path)
+    table = pq.read_table(tmp_path / "data/a.parquet")
+    shutil.copy("data/a.parquet", "data/b.parquet")
+    frame = slipway.data()
+    assert len(frame) == 2 * len(table) and frame.index.name == "id"
+    assert frame["image"].iloc[1] == table["image"][1].as_py()
+    shutil.rmtree("data")
+    with pytest.raises(SlipwayError, match=r"there is no dataset here; `dvc pull data.dvc` brings it"):
+        slipway.data()
+    with pytest.raises(SlipwayError, match="no model 'chrun'"):
+        slipway.data("chrun")
+
+
 def test_outside_of_a_project_each_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for ask in (slipway.root, slipway.params, lambda: slipway.predict(None, "a.csv")):
+    for ask in (slipway.root, slipway.params, slipway.data, lambda: slipway.predict(None, "a.csv")):
         with pytest.raises(slipway.ProjectError, match="is not inside a Slipway project"):
             ask()
 
