@@ -72,6 +72,7 @@ def retrain(model: str = "", revision: str = "", force: bool = False) -> list[Ou
                 registered = read_json(register.OUT)
                 outcomes[-1] = replace(outcomes[-1], code=register.code(registered))
                 outcomes += push.run(work)
+        runs.bury()  # those that were killed before they were known for dead: no sign of their process, and too young
         if cancelled.is_set():
             return Cancelled(message="cancelled in Prefect")
         parts = summary.blocks(outcomes, registered, server.shared() | server.served())
