@@ -76,37 +76,37 @@ def test_the_registered_model_answers_raw_rows(ran: tuple[Clone, str], tmp_path:
     assert [line.split()[1] for line in said.splitlines()[-4:]] == ["malignant", "malignant", "benign", "benign"]
 
 
-def test_a_second_run_does_nothing(ran: tuple[Clone, str]) -> None:
+def test_a_second_run_does_nothing(ran: tuple[Clone, str], prefect_server: str) -> None:
     project, _ = ran
     before = project.versions()
-    said = project.run(*EXAMPLE, "breast-cancer")
+    said = project.run(*EXAMPLE, "breast-cancer", PREFECT_API_URL=prefect_server)
     assert "nothing changed" in said
     assert "ingest" not in said
     assert project.versions() == before
 
 
-def test_new_settings_of_an_example_run_what_they_change(ran: tuple[Clone, str]) -> None:
+def test_new_settings_of_an_example_run_what_they_change(ran: tuple[Clone, str], prefect_server: str) -> None:
     project, _ = ran
     path = project.path / "examples" / "breast-cancer" / "params.yaml"
     text = path.read_text()
     path.write_text(text.replace("accuracy: 0.92", "accuracy: 0.93"))
-    said = project.run(*EXAMPLE, "breast-cancer")
+    said = project.run(*EXAMPLE, "breast-cancer", PREFECT_API_URL=prefect_server)
     path.write_text(text)
     assert "train       unchanged" in said
     assert ">= 0.93 passed" in said
 
 
-def test_a_change_of_the_code_reaches_the_workspace(ran: tuple[Clone, str]) -> None:
+def test_a_change_of_the_code_reaches_the_workspace(ran: tuple[Clone, str], prefect_server: str) -> None:
     project, _ = ran
     (project.path / "components" / "new.py").write_text("# not committed\n")
     (project.path / "docs" / "recipes.md").unlink()
-    project.run(*EXAMPLE, "breast-cancer")
+    project.run(*EXAMPLE, "breast-cancer", PREFECT_API_URL=prefect_server)
     place = project.path / ".workspaces" / "breast-cancer"
     assert (place / "components" / "new.py").exists()
     assert not (place / "docs" / "recipes.md").exists()
     (project.path / "components" / "new.py").unlink()
     subprocess.run(["git", "checkout", "--quiet", "docs/recipes.md"], cwd=project.path, check=True)
-    project.run(*EXAMPLE, "breast-cancer")
+    project.run(*EXAMPLE, "breast-cancer", PREFECT_API_URL=prefect_server)
     assert not (place / "components" / "new.py").exists()
     assert (place / "docs" / "recipes.md").exists()
 
