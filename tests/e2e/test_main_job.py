@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import subprocess
 import time
@@ -105,9 +106,9 @@ def test_dvc_works_as_its_users_expect(ran: tuple[Clone, str]) -> None:
     assert project.versions() == {"digits 1": {"champion", "challenger", "reference"}}  # DVC leaves the registry alone
 
 
-def test_a_worse_model_becomes_challenger_and_no_more(ran: tuple[Clone, str]) -> None:
+def test_a_worse_model_becomes_challenger_and_no_more(ran: tuple[Clone, str], prefect_server: str) -> None:
     project, _ = ran  # its params now say two epochs
-    said = project.run(*RETRAIN)
+    said = project.run(*RETRAIN, PREFECT_API_URL=prefect_server)
     assert project.versions() == {"digits 1": {"champion", "reference"}, "digits 2": {"challenger"}}
     registered = project.registered()
     assert not registered["promoted"]
@@ -115,17 +116,19 @@ def test_a_worse_model_becomes_challenger_and_no_more(ran: tuple[Clone, str]) ->
     assert registered["champion"]["difference"]["high"] < 0
     assert "0.9" in said
     project.run("git", "checkout", "--", "params.yaml")
-    said = project.run(*RETRAIN)  # from DVC's run cache
+    said = project.run(*RETRAIN, PREFECT_API_URL=prefect_server)  # from DVC's run cache
     assert "epoch" not in said
     assert "champion" in project.versions()["digits 1"]
     assert len(project.versions()) == 2
 
 
-def test_a_new_empty_store_gets_run_model_and_version_again(ran: tuple[Clone, str], tmp_path: Path) -> None:
+def test_a_new_empty_store_gets_run_model_and_version_again(
+    ran: tuple[Clone, str], prefect_server: str, tmp_path: Path
+) -> None:
     project, _ = ran
     before = project.client().get_model_version_by_alias("digits", "champion").tags["slipway.model"]
     other = f"sqlite:///{tmp_path}/new.db"
-    said = project.run(*RETRAIN, MLFLOW_TRACKING_URI=other)
+    said = project.run(*RETRAIN, MLFLOW_TRACKING_URI=other, PREFECT_API_URL=prefect_server)
     assert "epoch 1/" not in said
     assert project.versions(other) == {"digits 1": {"champion", "challenger", "reference"}}
     client = project.client(other)
@@ -142,15 +145,19 @@ def picture(size: tuple[int, int]) -> bytes:
     return buffer.getvalue()
 
 
-def test_bad_rows_are_set_aside_and_too_many_stop_the_run(ran: tuple[Clone, str], tmp_path: Path) -> None:
+def test_bad_rows_are_set_aside_and_too_many_stop_the_run(
+    ran: tuple[Clone, str], prefect_server: str, tmp_path: Path
+) -> None:
     project, _ = ran
+    settings = project.path / "params.yaml"
+    settings.write_text(settings.read_text().replace("epochs: 20", "epochs: 2"))  # how well it is trained is no matter
     folder = tmp_path / "more"
     (folder / "3").mkdir(parents=True)
     (folder / "3" / "broken.png").write_bytes(picture((8, 8))[:-30])
     (folder / "3" / "small.png").write_bytes(picture((2, 2)))
     (folder / "3" / "good.png").write_bytes(picture((8, 8)))
     project.run("slipway", "ingest", "images", str(folder))
-    said = project.run(*RETRAIN)
+    said = project.run(*RETRAIN, PREFECT_API_URL=prefect_server)
     assert "2 set aside" in said
     aside = pq.read_table(project.path / "build/validation/quarantine.parquet").to_pylist()
     assert [(row["file"], row["row"]) for row in aside] == [("more.parquet", 0), ("more.parquet", 2)]
@@ -158,16 +165,16 @@ def test_bad_rows_are_set_aside_and_too_many_stop_the_run(ran: tuple[Clone, str]
     for number in range(40):
         (folder / "3" / f"narrow{number}.png").write_bytes(picture((8 + number, 2)))
     project.run("slipway", "ingest", "images", str(folder), "--name", "evenmore")
-    said = project.run(*RETRAIN, fails=True)
+    said = project.run(*RETRAIN, fails=True, PREFECT_API_URL=prefect_server)
     assert "width" in said
     assert "evenmore.parquet" in said
     assert project.versions() == before
     assert "failed" in said.lower()
     assert (project.path / "build/validation/report.html").exists()
     (project.path / "data/evenmore.parquet").unlink()  # a file that is missing is said, not taken for granted
-    assert "data/evenmore.parquet: missing" in project.run(*RETRAIN, fails=True)
+    assert "data/evenmore.parquet: missing" in project.run(*RETRAIN, fails=True, PREFECT_API_URL=prefect_server)
     project.run("dvc", "add", "data")
-    assert "nothing changed" not in project.run(*RETRAIN)
+    assert "nothing changed" not in project.run(*RETRAIN, PREFECT_API_URL=prefect_server)
     assert project.versions() == before
 
 
@@ -182,33 +189,40 @@ def test_a_typo_stops_the_run_before_anything_else(ran: tuple[Clone, str]) -> No
     path.write_text(text)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_killed_half_way_a_rerun_goes_on(clone: Callable[[str], Clone], number: int) -> None:
-    project = clone(f"killed{number}")
+@pytest.mark.timeout(1800)  # four runs
+def test_killed_half_way_again_and_again_a_rerun_goes_on(clone: Callable[[str], Clone]) -> None:
+    project = clone("killed")
     path = project.path / "params.yaml"
-    path.write_text(path.read_text().replace("epochs: 20", "epochs: 120"))
-    process = project.start(*RETRAIN)
-    assert process.stdout
-    for line in process.stdout:
-        if "epoch 5/120" in line:
-            break
-    # Ctrl-C reaches the whole foreground group of a terminal; a scheduler's signal only the process
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)
-    else:
-        process.send_signal(number)
-    rest = process.communicate(timeout=60)[0]
-    assert process.returncode != 0
-    assert "Traceback" not in rest or number == signal.SIGKILL, rest
-    if number == signal.SIGKILL:  # nobody could end the stage's own group: it ends or is ended by hand
-        end_children_of(project.path)
-    deadline = time.time() + 20
-    while working_in(project.path) and time.time() < deadline:
-        time.sleep(0.2)
-    assert not working_in(project.path)
-    assert not (project.path / "build/model").exists()
+    path.write_text(path.read_text().replace("epochs: 20", "epochs: 60"))
+    resumed = []
+    for number, epoch in ((signal.SIGINT, 5), (signal.SIGTERM, 12), (signal.SIGKILL, 19)):
+        process = project.start(*RETRAIN)
+        assert process.stdout
+        said = ""
+        for line in process.stdout:
+            said += line
+            if f"epoch {epoch}/60" in line:
+                break
+        # Ctrl-C reaches the whole foreground group of a terminal; a scheduler's signal only the process
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        rest = process.communicate(timeout=120)[0]
+        assert process.returncode != 0, said + rest
+        assert "Traceback" not in rest or number == signal.SIGKILL, rest
+        if number == signal.SIGKILL:  # nobody could end the stage's own group: it ends or is ended by hand
+            end_children_of(project.path)
+        deadline = time.time() + 60
+        while working_in(project.path) and time.time() < deadline:
+            time.sleep(0.2)
+        assert not working_in(project.path)
+        assert not (project.path / "build/model").exists()
+        resumed += re.findall(r"resuming after epoch (\d+)", said)
     said = project.run(*RETRAIN)
-    assert "resuming after epoch" in said
+    resumed += re.findall(r"resuming after epoch (\d+)", said)
+    assert len(resumed) == 3, said  # each went on where the one before was killed
+    assert [int(after) >= least for after, least in zip(resumed, (4, 11, 18), strict=True)] == [True] * 3, resumed
     assert project.versions() == {"digits 1": {"champion", "challenger", "reference"}}
     runs = project.client().search_runs(["1"])
     assert [run.info.status for run in runs] == ["FINISHED"]
