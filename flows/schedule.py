@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from components import SlipwayError, locks
 from flows.machinery import cron as crons
-from flows.machinery import deployments, git, logs, models, server, state
+from flows.machinery import deployments, git, logs, models, runs, server, state
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -192,6 +192,7 @@ def _run(cron: str, force: bool, time_zone: str, model: str) -> None:
         f"retrain runs on the schedule {cron} ({_zone(time_zone)}) until Ctrl-C, using the Prefect server at {url}",
         flush=True,
     )
+    os.environ[runs.STARTER] = str(os.getpid())
     with _logged(), _watched(cron, time_zone) as failed:
         while True:
             try:

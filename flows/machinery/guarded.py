@@ -24,6 +24,7 @@ _orphaned = threading.Event()
 
 def main(parent: str, *words: str) -> None:
     """Run a module or a file as Python would, and watch the parent meanwhile."""
+    os.environ["SLIPWAY_STARTER"] = str(os.getpid())  # a flow that we start may find us dead already: runs.py
     watch = threading.Thread(target=_watch, args=(int(parent),), daemon=True)
     watch.start()
     try:

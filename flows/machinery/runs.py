@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FLOW = "retrain"  # of which people are told
 FLOWS = (FLOW, "reproduce", "clean")
 LOOK_SECONDS = 2.0
+STARTER = "SLIPWAY_STARTER"  # the process that starts flow runs, in their environment
 UNCLAIMED_SECONDS = 30.0  # a run claims itself at once: one that has not was killed before
 STARTING_SECONDS = 600.0  # that a process which a worker has started may take until then
 LEFT_SECONDS = 8.0  # that Prefect's runner has to end a run that was cancelled
@@ -51,7 +52,18 @@ def served() -> bool:
 @functools.cache  # a second SIGTERM would disturb what the first one started
 def end_with_parent() -> None:
     """End this process, as SIGTERM does, soon after the one that started it."""
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(_parent(),), daemon=True).start()
+
+
+def _parent() -> int:
+    """Return the process that started this one; it may have died before this one could look."""
+    own = os.getppid()
+    starter = int(os.environ.get(STARTER, own))
+    try:
+        dead = psutil.Process(starter).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        dead = True
+    return starter if dead else own
 
 
 def _end_with(parent: int) -> None:
