@@ -36,7 +36,7 @@ def test_one_command_leads_to_a_champion(ran: tuple[Clone, str]) -> None:
     for stage in ("validate", "preprocess", "train", "evaluate", "register"):
         assert f"{stage} " in said
     assert "1797 rows" in said or "1,797" in said
-    assert "make ui" in said
+    assert "slipway ui" in said
     assert project.versions() == {"digits 1": {"champion", "challenger", "reference"}}
     assert read_json(project.path / "build/evaluation/metrics.json")["accuracy"] > 0.9
     assert not (project.home / ".prefect").exists()  # nothing in the user's home

@@ -55,7 +55,7 @@ def test_a_run_a_second_one_and_what_they_leave(path: Path, prefect_server: str,
     assert first.returncode == 3  # registered, and not promoted
     assert table(out) == {"data.dvc": "unchanged", "first": "ran", "second": "ran", "register": "ran"}
     assert "not promoted: accuracy is below the gate" in out and "champion (version 2)" in out
-    assert "NOT PASSED" in out and "make ui" in out
+    assert "NOT PASSED" in out and "slipway ui" in out
 
     # The experiment: a commit on the checkout's own, that touches neither branch nor index.
     (experiment,) = command(path, "git", "for-each-ref", "--format=%(refname)", "refs/exps").splitlines()
