@@ -194,13 +194,18 @@ def _with_two_champions() -> None:
     _register()
 
 
+def _aliases() -> dict[str, str]:
+    """Return the version of each alias; MLflow has it as a number or as text, as the store is."""
+    return {name: str(number) for name, number in connection.client().get_registered_model(NAME).aliases.items()}
+
+
 def _registry() -> Iterator[str]:
     """Yield what is wrong with the registry: aliases lead to versions, and nothing is there twice."""
     client = connection.client()
     there = list(client.search_model_versions(f"name = '{NAME}'"))
     numbers = {str(version.version) for version in there}
-    for alias, number in client.get_registered_model(NAME).aliases.items():
-        if str(number) not in numbers:
+    for alias, number in _aliases().items():
+        if number not in numbers:
             yield f"the alias {alias} leads to version {number}, which is not there"
     digests = [version.tags.get("slipway.model") for version in there]
     if len(set(digests)) != len(digests):
@@ -212,7 +217,7 @@ def _registry() -> Iterator[str]:
 def _registered() -> Iterator[str]:
     yield from _registry()
     client = connection.client()
-    found = client.get_registered_model(NAME).aliases
+    found = _aliases()
     if found != {"challenger": "2", "champion": "2", "reference": "2"}:
         yield f"aliases: {found}"
     experiment = connection.experiment(NAME)
@@ -245,7 +250,7 @@ def _move(how: str) -> None:
 def _moved(kind: str) -> Iterator[str]:
     yield from _registry()
     yield from _record([("promoted", "1"), ("promoted", "2"), (kind, "1")])
-    found = connection.client().get_registered_model(NAME).aliases
+    found = _aliases()
     if found["champion"] != "1":
         yield f"aliases: {found}"
     if left := [model.name for model in connection.client().search_registered_models() if model.name != NAME]:
