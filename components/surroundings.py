@@ -48,10 +48,14 @@ def settle() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def proxies_set() -> list[str]:
+    """Return the variables of the environment that name a proxy."""
+    return [name for every in PROXIES for name in (every, every.upper()) if os.environ.get(name)]
+
+
 def pass_proxies_by() -> None:
     """See that no proxy of the environment is asked for what is on loopback; a user's own exceptions stay."""
-    proxies = [name for every in PROXIES for name in (every, every.upper()) if os.environ.get(name)]
-    if not proxies:
+    if not (proxies := proxies_set()):
         return  # macOS has its own list of what no proxy is asked for, and one of ours would replace it
     known = [host.strip() for name in ("no_proxy", "NO_PROXY") for host in os.environ.get(name, "").split(",")]
     text = ",".join(dict.fromkeys([*filter(None, known), *LOOPBACK]))

@@ -243,8 +243,7 @@ def _locks() -> str:
 
 
 def _proxies() -> str:
-    names = [name for every in surroundings.PROXIES for name in (every, every.upper()) if os.environ.get(name)]
-    if not names:
+    if not (names := surroundings.proxies_set()):
         return "none"
     return f"{', '.join(f'{name}={address(os.environ[name])}' for name in names)}; not for {os.environ['NO_PROXY']}"
 

@@ -19,6 +19,7 @@ from flows.machinery import logs, models, server
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.client.schemas.objects import FlowRun
     from prefect.client.schemas.responses import DeploymentResponse
     from prefect.flows import Flow
@@ -103,30 +104,12 @@ def _others(root: Path) -> list[dict[str, Any]]:
 
 def _deploy(client: "SyncPrefectClient", entry: dict[str, Any]) -> None:
     """Create a deployment as prefect.yaml has it, but for the folder, which is the pool's."""
-    from prefect.client.schemas.actions import DeploymentScheduleCreate
-    from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
-    from prefect.client.schemas.schedules import CronSchedule
     from prefect.flows import Flow, load_flow_from_entrypoint
-    from prefect.utilities.callables import parameter_schema
 
     entrypoint = entry["entrypoint"].replace(".py:", ".").replace("/", ".")
     flow: Flow[..., Any] = load_flow_from_entrypoint(entrypoint)
-    client.create_deployment(
-        flow_id=client.create_flow(flow),
-        name=entry["name"],
-        entrypoint=entrypoint,
-        work_pool_name=POOL,
-        parameters=entry["parameters"],
-        parameter_openapi_schema=parameter_schema(flow).model_dump(exclude_unset=True),
-        schedules=[
-            DeploymentScheduleCreate(schedule=CronSchedule(cron=each["cron"], timezone=each["timezone"]), active=True)
-            for each in entry["schedules"]
-        ],
-        concurrency_limit=1,
-        concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
-        pull_steps=[],
-        description=entry["description"],
-    )
+    schedules = [_schedule(each["cron"], each["timezone"]) for each in entry["schedules"]]
+    _create(client, flow, entry["name"], entrypoint, entry["parameters"], schedules, entry["description"])
 
 
 def deploy(
@@ -138,28 +121,45 @@ def deploy(
     *,
     force: bool = False,
 ) -> None:
-    """Create or replace a model's deployment of the flow `retrain`, with this schedule and no other.
+    """Create or replace a model's deployment of the flow `retrain`, with this schedule and no other."""
+    parameters = {"model": model, "revision": "HEAD", "force": force}
+    text = "Retrain on the committed state of the repository."
+    _create(client, retrain, name(model), "flows.retrain.retrain", parameters, [_schedule(cron, time_zone)], text)
 
-    One run of it at a time: a second one waits for the first.
-    """
+
+def _schedule(cron: str, time_zone: str) -> "DeploymentScheduleCreate":
     from prefect.client.schemas.actions import DeploymentScheduleCreate
-    from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
     from prefect.client.schemas.schedules import CronSchedule
+
+    return DeploymentScheduleCreate(schedule=CronSchedule(cron=cron, timezone=time_zone), active=True)
+
+
+def _create(
+    client: "SyncPrefectClient",
+    flow: "Flow[Any, Any]",
+    deployment: str,
+    entrypoint: str,
+    parameters: dict[str, Any],
+    schedules: "list[DeploymentScheduleCreate]",
+    description: str,
+) -> None:
+    """Create or replace a deployment of our pool. One run of it at a time: a second one waits for the first."""
+    from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
     from prefect.utilities.callables import parameter_schema
 
     client.create_deployment(  # in one step: what was scheduled is replaced, or stays
-        flow_id=client.create_flow(retrain),
-        name=name(model),
-        entrypoint="flows.retrain.retrain",
+        flow_id=client.create_flow(flow),
+        name=deployment,
+        entrypoint=entrypoint,
         work_pool_name=POOL,
-        parameters={"model": model, "revision": "HEAD", "force": force},
-        parameter_openapi_schema=parameter_schema(retrain).model_dump(exclude_unset=True),
-        schedules=[DeploymentScheduleCreate(schedule=CronSchedule(cron=cron, timezone=time_zone), active=True)],
+        parameters=parameters,
+        parameter_openapi_schema=parameter_schema(flow).model_dump(exclude_unset=True),
+        schedules=schedules,
         concurrency_limit=1,
         concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
         pull_steps=[],
         paused=False,
-        description="Retrain on the committed state of the repository.",
+        description=description,
     )
 
 
@@ -178,12 +178,8 @@ def schedules(client: "SyncPrefectClient", deployment: str | None = None) -> lis
 
 def reschedule(client: "SyncPrefectClient", deployment: str, cron: str, time_zone: str) -> None:
     """Give a deployment of `others` this schedule and no other."""
-    from prefect.client.schemas.actions import DeploymentScheduleCreate
-    from prefect.client.schemas.schedules import CronSchedule
-
     found = client.read_deployment_by_name(f"{deployment}/{deployment}")
-    schedule = DeploymentScheduleCreate(schedule=CronSchedule(cron=cron, timezone=time_zone), active=True)
-    client.create_deployment_schedules(found.id, [schedule])
+    client.create_deployment_schedules(found.id, [_schedule(cron, time_zone)])
     for before in found.schedules:
         client.delete_deployment_schedule(found.id, before.id)
     client.resume_deployment(found.id)

@@ -51,14 +51,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "params.yaml").write_text("name: digits\n")
     repository(path, STAGES, data="1")
     (path / "data/b.txt").write_text("2" * 1000)
-    before = Path.cwd()
-    os.chdir(path)
-    try:
+    with contextlib.chdir(path):
         with Repo() as repo:
             repo.reproduce()
-            command(path, "git", "commit", "-qam", "more", env=GIT)
-    finally:
-        os.chdir(before)
+        command(path, "git", "commit", "-qam", "more", env=GIT)
     return path
 
 
