@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 POOL = "slipway"
 RETRAIN = "retrain"  # the deployment of the root's model; that of another one is retrain-NAME
 CLEAN = "clean"
+OTHERS = (CLEAN, "reproduce")  # of no model; each has the name of its flow
 AGAIN = "again"  # tag of a run that replaces one that crashed
 RESUMING = "Resuming"  # Prefect's name of a run's state that was suspended and goes on
 MISSED = "missed; a later run makes up for it"  # why the others of several overdue runs were cancelled
@@ -61,7 +62,7 @@ def template(root: Path) -> dict[str, Any]:
 
 
 def prepare(client: "SyncPrefectClient", root: Path) -> None:
-    """Make the work pool, or bring it up to date, and the deployments of prefect.yaml that are not of one model.
+    """Make the work pool, or bring it up to date, and what OTHERS names of the deployments of prefect.yaml.
 
     A pause that somebody set stays, and so does a deployment that is there: its schedule may have been changed.
     Raises SlipwayError where the pool of a shared server is another project's: its runs would start here.
@@ -89,7 +90,7 @@ def prepare(client: "SyncPrefectClient", root: Path) -> None:
 
 
 def others(root: Path) -> list[str]:
-    """Return the names of the deployments of our pool in prefect.yaml that are not of one model."""
+    """Return the names of the deployments in prefect.yaml that are not of one model."""
     return [entry["name"] for entry in _others(root)]
 
 
@@ -99,7 +100,7 @@ def _others(root: Path) -> list[dict[str, Any]]:
     except (OSError, YAMLError):
         return []
     entries = content.get("deployments") or []
-    return [entry for entry in entries if entry["work_pool"]["name"] == POOL and entry["name"] != RETRAIN]
+    return [entry for entry in entries if entry["name"] in OTHERS]  # what else a team adds there is not ours to deploy
 
 
 def _deploy(client: "SyncPrefectClient", entry: dict[str, Any]) -> None:

@@ -224,8 +224,10 @@ def test_a_schedule_is_replaced_and_what_crashed_is_run_once_more(prefect_server
 
 
 @pytest.mark.e2e
-def test_up_makes_the_deployments_of_prefect_yaml_and_leaves_what_was_changed(prefect_server: str) -> None:
-    """`clean` runs every night, and `reproduce` when somebody asks for it."""
+def test_up_makes_the_deployments_of_prefect_yaml_and_leaves_what_was_changed(
+    prefect_server: str, tmp_path: Path
+) -> None:
+    """`clean` runs every night, `reproduce` when somebody asks for it; what a team adds there is its own to deploy."""
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -233,6 +235,10 @@ def test_up_makes_the_deployments_of_prefect_yaml_and_leaves_what_was_changed(pr
         found = client.read_deployment_by_name("clean/clean").schedules
         return [getattr(each.schedule, "cron", "") for each in found]
 
+    own = "  - {name: retrain-people, entrypoint: flows/retrain.py:retrain, parameters: {}}\n"
+    text = (ROOT / "prefect.yaml").read_text().replace("deployments:\n", f"deployments:\n{own}")
+    (tmp_path / "prefect.yaml").write_text(text)
+    assert deployments.others(tmp_path) == ["clean", "reproduce"]
     with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
         deployments.prepare(client, ROOT)
         assert cron() == ["30 4 * * *"]
