@@ -95,12 +95,17 @@ def ssh(request: pytest.FixtureRequest, keys: Path, tmp_path: Path) -> Iterator[
 async def _listen(port: int, keys: Path, resets: list[int]) -> None:
     import asyncssh
 
-    class Server(asyncssh.SFTPServer):
+    class Server(asyncssh.SFTPServer):  # one for each connection
+        broken = False
+
         def write(self, file_obj: object, offset: int, data: bytes) -> Any:
+            if self.broken:  # writes that had come before it broke
+                raise ConnectionResetError
             if resets:
                 resets[0] -= 1
                 if resets[0] == 0:
                     resets.pop(0)
+                    self.broken = True
                     self.connection.abort()
                     raise ConnectionResetError
             return super().write(file_obj, offset, data)
