@@ -103,7 +103,10 @@ def _reschedule(name: str, cron: str, zone: str) -> int:
 
 
 def _zone(zone: str) -> str:
-    return f"{zone}, the time zone of this machine" if zone == crons.here() else zone
+    try:
+        return f"{zone}, the time zone of this machine" if zone == crons.here() else zone
+    except SlipwayError:  # it has no name
+        return zone
 
 
 def committed(model: str) -> None:

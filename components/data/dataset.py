@@ -7,14 +7,15 @@ Every reader goes chunk by chunk, a Parquet row group or a part of one at a time
 data.
 """
 
+import fnmatch
 import hashlib
 import math
 import os
+import re
 import struct
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from multiprocessing import get_context
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
@@ -34,29 +35,61 @@ KEY_DIGITS = 32  # of an id: the hash, which the copies of an example share
 ID = rf"^[0-9a-f]{{{KEY_DIGITS}}}(-([2-9]|[1-9][0-9]+))?$"  # as a regular expression
 JUNK = (  # names of what systems and programs leave in folders; .dvcignore has the same
     ".DS_Store",
+    ".localized",
+    "Icon[!!-~]",
     "._*",
     "__MACOSX",
+    ".AppleDouble",
+    ".LSOverride",
+    ".apdisk",
+    ".com.apple.*",
+    ".VolumeIcon.icns",
+    ".DocumentRevisions-V100",
     ".Spotlight-V100",
+    ".TemporaryItems",
     ".Trashes",
     ".Trash-*",
     ".fseventsd",
     "Thumbs.db",
+    "ehthumbs*.db",
     "desktop.ini",
     "$RECYCLE.BIN",
     "System Volume Information",
     "@eaDir",
+    "#recycle",
+    ".@__thumb",
     ".directory",
+    ".goutputstream-*",
     ".nfs*",
     ".fuse_hidden*",
     "lost+found",
+    ".dropbox",
+    ".dropbox.*",
+    ".stfolder",
+    ".stversions",
+    ".syncthing.*",
+    ".sync_*.db",
+    ".gitignore",
+    ".gitattributes",
+    ".gitkeep",
+    ".keep",
+    ".idea",
+    ".vscode",
     ".ipynb_checkpoints",
+    "__pycache__",
+    "_SUCCESS",
+    "_committed_[0-9]*",
+    "_started_[0-9]*",
+    ".*.crc",
     "~$*",
     ".~lock.*",
     ".*.swp",
     ".*.swo",
     ".#*",
+    "#*#",
     "*~",
 )
+IS_JUNK = re.compile("|".join(map(fnmatch.translate, JUNK)), re.IGNORECASE)
 SOURCE = ".source.json"  # ending of hidden files beside the Parquet files: what an update took (components/sources)
 MIN_PARALLEL_ROWS = 5000  # rows under which starting worker processes costs more than it brings
 
@@ -74,8 +107,7 @@ class Chunk:
 
 def is_junk(path: PurePath | str) -> bool:
     """Tell whether a file is no data, or lies in such a folder: what systems and programs leave, in any letter case."""
-    names = [name.lower() for name in PurePath(path).parts]
-    return any(fnmatchcase(name, pattern.lower()) for name in names for pattern in JUNK)
+    return any(IS_JUNK.match(name) for name in PurePath(path).parts)
 
 
 def files(folder: Path) -> list[Path]:
@@ -85,8 +117,7 @@ def files(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise SlipwayError(f"{folder}: no such dataset; `dvc pull` fetches it, `slipway ingest` makes one")
-    others = (".gitignore", SOURCE)
-    found = sorted(path for path in folder.iterdir() if not (path.name.endswith(others) or is_junk(path.name)))
+    found = sorted(path for path in folder.iterdir() if not (path.name.endswith(SOURCE) or is_junk(path.name)))
     for path in found:
         if path.suffix != ".parquet" or not path.is_file():
             raise SlipwayError(f"{path}: a dataset may contain only Parquet files; move this one elsewhere")

@@ -6,9 +6,11 @@ Those that can only be one are joined (`plain`); those that look alike and may b
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from decimal import Decimal, InvalidOperation
 
 UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))  # soft hyphen, zero-width space and no-break, mark
 JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))  # letters of some scripts need them
+MINUS = "\u2212"
 WHOLE = re.compile(r"([+-]?\d+)(\.0*)?")
 
 
@@ -23,10 +25,15 @@ def whole(text: str) -> str:
     return found[1] if found else text
 
 
-def looks(text: str) -> str:
-    """Return what texts have in common that look alike: whatever their letter case and width of letters."""
+def looks(text: str) -> str | Decimal:
+    """Return what texts that look alike have in common: the number, or the letters whatever their case and width."""
     wide = unicodedata.normalize("NFKC", plain(text)).translate(JOINERS)
-    return whole(" ".join(wide.casefold().split()))
+    folded = " ".join(wide.replace(MINUS, "-").casefold().split())
+    try:
+        number = Decimal(folded)  # exact, as a float is not: 9007199254740993
+    except InvalidOperation:
+        return folded
+    return number if number.is_finite() else folded
 
 
 def joined(texts: Iterable[str], known: Sequence[str] = ()) -> dict[str, str]:
@@ -58,7 +65,7 @@ def distinct(texts: Iterable[str]) -> int:
 
 def alike(texts: Iterable[str]) -> list[list[str]]:
     """Return the groups of different texts that look alike."""
-    groups: dict[str, list[str]] = {}
+    groups: dict[str | Decimal, list[str]] = {}
     for text in dict.fromkeys(texts):
         groups.setdefault(looks(text), []).append(text)
     return [group for group in groups.values() if len(group) > 1]

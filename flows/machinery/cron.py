@@ -13,12 +13,29 @@ ZONES = "zoneinfo/"  # /etc/localtime is a link to a file below a folder of this
 
 
 def here() -> str:
-    """Return the name of this machine's time zone, such as Europe/Berlin; UTC where it has none with a name."""
-    named = [os.environ.get("TZ", "").removeprefix(":"), os.path.realpath("/etc/localtime").rpartition(ZONES)[2]]
+    """Return the name of this machine's time zone, such as Europe/Berlin.
+
+    Raises SlipwayError where no name is found of which the machine's clock is, such as for TZ=UTC-5:30.
+    """
+    named = [os.environ.get("TZ", "").removeprefix(":"), os.path.realpath("/etc/localtime")]
     if Path("/etc/timezone").is_file():
         named.append(Path("/etc/timezone").read_text(encoding="utf-8").strip())
-    found = next((name for name in named if _is_zone(name)), "UTC")
+    names = [name.rpartition(ZONES)[2] for name in named]
+    hours = round(datetime.now().astimezone().utcoffset() / timedelta(hours=1))  # type: ignore[operator]
+    names += ["UTC", f"Etc/GMT{-hours:+}"]  # the signs of these are the other way round
+    found = next((name for name in names if _is_zone(name) and _is_of_the_clock(name)), "")
+    if not found:
+        raise SlipwayError(
+            f"the time zone of this machine (UTC{datetime.now().astimezone():%z}) has no name that Slipway knows: "
+            "say one with --time-zone, such as Europe/Berlin, or as the variable TZ"
+        )
     return "UTC" if found in ("Etc/UTC", "Etc/UCT", "UCT", "Zulu", "Universal") else found
+
+
+def _is_of_the_clock(name: str) -> bool:
+    """Return whether the machine's clock and a zone agree, through this year: TZ may be another than the files'."""
+    days = [datetime(datetime.now(UTC).year, month, 1, 12, tzinfo=UTC) for month in range(1, 13)]
+    return all(day.astimezone().utcoffset() == day.astimezone(times.zone(name)).utcoffset() for day in days)
 
 
 def _is_zone(name: str) -> bool:

@@ -107,6 +107,8 @@ def _data(repo: "Repo", stage: "Stage") -> str:
             f"{some}: missing, though listed in {stage.addressing}; `dvc checkout {stage.addressing}` brings it "
             f"back, `dvc add {stage.outs[0]}` records that it was removed on purpose"
         )
+    if strange := [path for out in stage.outs for path in _strange(repo, out)]:
+        raise DvcException(f"{strange[0]}: a dataset may contain only Parquet files; move this one elsewhere")
     if not repo.reproduce(stage.addressing, single_item=True):
         return "unchanged"
     (now,) = repo.stage.collect(stage.addressing)
@@ -123,6 +125,13 @@ def _lost(out: "Output") -> Iterator[str]:
         for key, *_ in tree:
             if not Path(out.fs_path, *key).exists():
                 yield str(Path(str(out), *key))
+
+
+def _strange(repo: "Repo", out: "Output") -> list[str]:
+    """List what lies beside Parquet files in a folder of data: no stage would read a version that has it."""
+    paths = [Path(folder, name) for folder, _, names in repo.dvcignore.walk(out.fs, out.fs_path) for name in names]
+    ours = [path for path in paths if path.name.endswith((".parquet", ".source.json"))]
+    return sorted(str(path.relative_to(repo.root_dir)) for path in paths if path not in ours) if ours else []
 
 
 if __name__ == "__main__":

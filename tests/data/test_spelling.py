@@ -46,10 +46,23 @@ def test_a_label_that_the_dataset_has_keeps_its_spelling(known: list[str], text:
 
 
 @pytest.mark.parametrize(
-    "group", [["Yes", "yes", "YES"], ["a", "\uff41"], ["Stra\u00dfe", "strasse"], ["x\u200dy", "xy"], ["1", "1.0"]]
+    "group",
+    [
+        ["Yes", "yes", "YES"],
+        ["a", "\uff41"],
+        ["Stra\u00dfe", "strasse"],
+        ["x\u200dy", "xy"],
+        ["1", "1.0", "1.00", "01", "+1", "1e0", "\u0661", "\uff11"],
+        ["-2", "\u22122", "-2.0"],
+        ["nan", "NaN"],
+    ],
 )
 def test_what_looks_alike_is_found(group: list[str]) -> None:
     assert spelling.alike([*group, "other"]) == [group]
+
+
+def test_numbers_that_differ_do_not_look_alike() -> None:
+    assert not spelling.alike(["1", "10", "1.1", "-1", "1e9", "9007199254740992", "9007199254740993", "1e999999999"])
 
 
 @given(st.lists(st.text(max_size=8), max_size=8), st.lists(st.text(max_size=8), max_size=4))

@@ -36,6 +36,27 @@ JUNK = [
     ".Trash-1000/x",
     ".directory",
     ".fuse_hidden01",
+    ".localized",
+    "Icon\r",
+    ".AppleDouble/people.parquet",
+    ".com.apple.timemachine.donotpresent",
+    ".goutputstream-ABC123",
+    "ehthumbs.db",
+    "ehthumbs_vista.db",
+    "#recycle/people.parquet",
+    ".dropbox.cache/x",
+    ".stfolder/syncthing-folder.txt",
+    ".syncthing.people.parquet.tmp",
+    ".sync_0123.db",
+    ".gitignore",
+    ".gitkeep",
+    ".idea/x.xml",
+    ".vscode/settings.json",
+    "__pycache__/x.pyc",
+    "_SUCCESS",
+    "_committed_4711",
+    ".people.parquet.crc",
+    "#people.csv#",
 ]
 PEOPLE = "age,income\n30,low\n31,high\n33,low\n"
 WORDS = ["ingest", "table", "people.csv", "--label", "income"]
@@ -82,7 +103,11 @@ def test_junk_neither_changes_the_version_nor_stops_anything_and_stays(
         assert found.status() == {}
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "DS_Store", "a.parquet.bak", "nfs", "swp", "data.csv.swp", ".hidden"])
+MINE = ["notes.txt", "DS_Store", "a.parquet.bak", "nfs", "swp", "data.csv.swp", ".hidden"]
+MINE += ["icons", "icon1", "_committed_to.parquet", "_successful", "#1", ".git", "keep"]
+
+
+@pytest.mark.parametrize("name", MINE)
 def test_what_may_be_the_users_is_no_junk(name: str) -> None:
     assert not dataset.is_junk(name)
 

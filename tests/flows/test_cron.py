@@ -1,5 +1,6 @@
 import os
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -74,12 +75,38 @@ def test_a_schedule_in_no_zone_is_refused(zone: str) -> None:
         cron.check("0 3 * * *", zone)
 
 
-def test_the_time_zone_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, expected in {BERLIN: BERLIN, f":{BERLIN}": BERLIN, "UTC": "UTC", "Etc/UTC": "UTC"}.items():
-        monkeypatch.setenv("TZ", name)
+@pytest.fixture
+def local(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    def is_of(zone: str) -> None:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    yield is_of
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_the_time_zone_of_this_machine(local: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    files = f"/usr/share/zoneinfo/{BERLIN}"
+    names = {BERLIN: BERLIN, f":{BERLIN}": BERLIN, files: BERLIN, f":{files}": BERLIN, "UTC": "UTC", "Etc/UTC": "UTC"}
+    for name, expected in names.items():
+        local(name)
         assert cron.here() == expected
-    monkeypatch.delenv("TZ")
+    local("EST5EDT,M3.2.0,M11.1.0")  # a rule, and no name
     monkeypatch.setattr(os.path, "realpath", lambda path: "/usr/share/zoneinfo/America/New_York")
     assert cron.here() == "America/New_York"
     now = datetime.now(UTC)
     assert cron.after("* * * * *", cron.here(), now) - now <= timedelta(minutes=1, seconds=1)
+
+
+def test_a_clock_that_the_machines_files_do_not_name(local: Callable[[str], None]) -> None:
+    """It was taken for UTC, or for the zone of /etc/localtime, and called the time zone of this machine."""
+    for name, expected in {"UTC-3": "Etc/GMT-3", "<-08>8": "Etc/GMT+8", "": "UTC", "UTC0": "UTC"}.items():
+        local(name)
+        assert cron.here() == expected
+        assert datetime.now(ZoneInfo(expected)).utcoffset() == datetime.now().astimezone().utcoffset()
+        cron.check("0 3 * * *", cron.here())
+    for name in ("<+0530>-5:30", "XST-1XDT,M1.5.0,M2.5.0/3"):
+        local(name)
+        with pytest.raises(SlipwayError, match=r"UTC\+0\d[03]0\) has no name .* --time-zone"):
+            cron.here()

@@ -216,7 +216,7 @@ def test_changed_data_is_versioned(tmp_path: Path, run: Run, capfd: pytest.Captu
 
 
 @pytest.mark.e2e
-def test_lost_data_is_an_error_and_no_new_version(tmp_path: Path, run: Run) -> None:
+def test_lost_data_and_what_is_no_data_are_an_error_and_no_new_version(tmp_path: Path, run: Run) -> None:
     path = repository(tmp_path, READS, data="1")
     (path / "data/b.txt").write_text("2")
     run(path)
@@ -226,6 +226,11 @@ def test_lost_data_is_an_error_and_no_new_version(tmp_path: Path, run: Run) -> N
     first, *others = run(path)
     assert first.state == "failed" and "data/b.txt: missing" in first.error and "dvc checkout data.dvc" in first.error
     assert {outcome.state for outcome in others} == {"not run"}
+    assert (path / "data.dvc").read_text() == before
+    (path / "data" / "b.txt").write_text("2")
+    (path / "data" / "c.parquet").touch()
+    strange = run(path)[0]
+    assert strange.state == "failed" and "data/a.txt: a dataset may contain only Parquet files" in strange.error
     assert (path / "data.dvc").read_text() == before
 
 
