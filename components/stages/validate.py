@@ -122,6 +122,7 @@ def _examples_held(
     """
     recipe = recipes.load(params.recipe)
     columns, settings = recipes.schema(recipe, params.task), params.task.model_dump(mode="json")
+    parameters = settings | {"classes": len(params.target().names)}
     job = partial(_kept_facts, params.recipe, params.task)
     shared = (params.recipe, params.name, settings, params.clean.keep_gb, recipe.requirements)
     with reuse.store("validate", *shared) as kept:
@@ -135,7 +136,7 @@ def _examples_held(
             known = {"examples": [*_facts(params.recipe, params.task, None).column_names, "copy", "conflict"]}
             known |= {"classes": CLASSES_SCHEMA.names, "dataset": DATASET_SCHEMA.names}
             importing.join()
-            results = [Result(entry) for entry in suite.read(expectations, known, settings)]
+            results = [Result(entry) for entry in suite.read(expectations, known, parameters)]
             made = zip(fresh, chain(first, facts), strict=True)
 
             def read(chunk: Chunk) -> pa.Table:

@@ -359,3 +359,17 @@ def test_each_column_of_mase_is_scaled_by_itself() -> None:
     actual, outputs = np.zeros((2, 2)), np.array([[100.0, 3.0], [100.0, 1.0]])
     examples = Examples(actual, outputs, regression.Target(("a_h1", "b_h1")), scale=np.tile([100.0, 1.0], (2, 1)))
     assert single(examples)["mase"] == pytest.approx((1 + 3 + 1 + 1) / 4)
+
+
+def test_the_interval_of_rare_classes_lies_around_the_value() -> None:
+    """An example drawn twice is ranked right twice: areas of few examples a class are higher in the samples."""
+    random = np.random.default_rng(1)
+    actual = np.repeat(np.arange(60), 3)
+    logits = random.normal(size=(180, 60)) + 0.5 * np.eye(60)[actual]
+    outputs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    examples = Examples(actual, outputs, single_label.Target(tuple(f"c{number}" for number in range(60))))
+    every, values = resampled(examples, 1, 200)[0], measure(examples)[0]
+    assert bootstrap.interval(every["pr_auc"], 0.95)[0] > values["pr_auc"][0]
+    for metric, samples in every.items():
+        value, low, high = bootstrap.estimated(examples, metric, float(values[metric][0]), samples, 1, 0.95)
+        assert 0 <= low < value < high
