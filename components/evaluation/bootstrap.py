@@ -19,7 +19,7 @@ BLOCK = 2**20  # weights of a block of resamples, so that memory does not grow w
 RANKED_COST = 5e8  # examples x names x resamples that the areas under curves may cost: some ten seconds
 MIN_RANKED = 100  # resamples of the areas under curves, however many examples and names
 CHANCE_SAMPLES = 200
-RAISED = ("pr_auc",)  # an example that is drawn twice is ranked right twice
+NEGLIGIBLE = 0.25  # bias in standard errors that an interval need not heed (Efron and Tibshirani, section 10.3)
 BIASED = ("ece",)  # a sum of absolute values: noise only adds to it, and resampling adds noise once more
 
 
@@ -116,11 +116,10 @@ def difference(
     both = min(len(samples.get(metric, ())), len(drawn.get(metric, ())))
     if not both or not np.isfinite(found[metric][0]) or not np.isfinite(other[metric][0]):
         return None
-    low, high = interval(metrics.better(metric, samples[metric][:both], drawn[metric][:both]), confidence)
     value, reference = float(found[metric][0]), float(other[metric][0])
-    return Difference(
-        metric, value, reference, float(metrics.better(metric, value, reference)), float(low), float(high)
-    )
+    better = float(metrics.better(metric, value, reference))
+    low, high = around(better, metrics.better(metric, samples[metric][:both], drawn[metric][:both]), confidence)
+    return Difference(metric, value, reference, better, float(low), float(high))
 
 
 def estimated(
@@ -128,25 +127,39 @@ def estimated(
 ) -> tuple[float, float, float]:
     """Return a metric's value, low and high: the percentile interval of its samples.
 
-    The average precision of few examples is higher in the samples than in the examples that they are drawn from: its
-    interval is moved by that much (Efron and Tibshirani, section 10.2).
     The expected calibration error is biased upwards, more so in the samples than in the value: of it the bias that the
     bootstrap shows is taken off, the interval is the basic one (Efron and Tibshirani, sections 10.2 and 13.4), and it
     reaches to 0 where a calibrated model would show as much by chance.
     """
-    low, high = (float(end) for end in interval(samples, confidence))
-    if metric in RAISED:
-        raised = max(0.0, float(np.nanmean(samples)) - value)
-        return value, min(value, max(0.0, low - raised)), max(value, high - raised)
     if metric not in BIASED:
-        return value, low, high
-    low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)
+        low, high = around(value, samples, confidence)
+        return value, float(low), float(high)
+    least, most = (float(end) for end in interval(samples, confidence))
+    low, high = max(0.0, 2 * value - most), max(0.0, 2 * value - least)
     confidences = metrics.of(examples.target).confidences(examples)
     by_chance = rates.gaps_by_chance(confidences, examples.bins, seed, CHANCE_SAMPLES)
     usual = float(interval(by_chance, confidence)[1])
     if value <= usual:
         low, high = 0.0, max(high, usual - float(by_chance.mean()))
     return max(0.0, 2 * value - float(np.nanmean(samples))), low, high
+
+
+def around(value: Any, samples: np.ndarray, confidence: float) -> tuple[Any, Any]:
+    """Return low and high of the percentile interval of `value`, of whose samples it is, along the first axis.
+
+    With few examples a class, areas under curves are higher in the samples than in the examples (what is drawn twice is
+    ranked right twice) and macro averages lower, and the interval lies beside the value. It is moved by the bias that
+    the bootstrap shows, where that is not negligible; numbers that all lie between 0 and 1 stay there.
+    """
+    low, high = interval(samples, confidence)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        bias, error = np.nanmean(samples, axis=0) - value, np.nanstd(samples, axis=0)
+        least, most = np.fmin(value, np.nanmin(samples, axis=0)), np.fmax(value, np.nanmax(samples, axis=0))
+    bias = np.where(np.abs(bias) > NEGLIGIBLE * error, bias, 0.0)
+    low = np.where(bias == 0, low, np.minimum(value, np.where(least >= 0, np.maximum(low - bias, 0), low - bias)))
+    high = np.where(bias == 0, high, np.maximum(value, np.where(most <= 1, np.minimum(high - bias, 1), high - bias)))
+    return low, high
 
 
 def interval(samples: np.ndarray, confidence: float) -> tuple[Any, Any]:

@@ -105,7 +105,7 @@ def measured(
             if np.isnan(value):  # none of several labels is there, or said
                 continue
             samples, _ = bootstrap.resampled(part, seed, resamples, ranked=False)
-            low, high = bootstrap.interval(samples[metric], confidence)
+            low, high = bootstrap.around(value, samples[metric], confidence)
             row = {"slice": name, "value": text, "rows": int(mask.sum())}
             numbers = {metric: value, "low": float(low), "high": float(high)}
             rows.append(row | {key: rounded(number) for key, number in numbers.items()})

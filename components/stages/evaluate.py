@@ -164,7 +164,7 @@ def _extra(main: str, beside: list[dict[str, Any]], cut: list[dict[str, Any]]) -
 def _write_by_name(out: Path, examples: Examples, by_name: Measures, samples: Measures, confidence: float) -> None:
     """Write a table with a row per name, and what else the kind of target has."""
     kind, target = metrics.of(examples.target), examples.target
-    low, high = bootstrap.interval(samples[kind.BY_NAME], confidence)
+    low, high = bootstrap.around(by_name[kind.BY_NAME][0], samples[kind.BY_NAME], confidence)
     columns = {name: values[0] for name, values in by_name.items()}
     columns |= {f"{kind.BY_NAME}_low": low, f"{kind.BY_NAME}_high": high}
     if target.classes:

@@ -361,15 +361,26 @@ def test_each_column_of_mase_is_scaled_by_itself() -> None:
     assert single(examples)["mase"] == pytest.approx((1 + 3 + 1 + 1) / 4)
 
 
-def test_the_interval_of_rare_classes_lies_around_the_value() -> None:
-    """An example drawn twice is ranked right twice: areas of few examples a class are higher in the samples."""
+@pytest.mark.parametrize(("signal", "metric"), [(0.5, "pr_auc"), (3.0, "f1_macro")])
+def test_the_interval_of_rare_classes_lies_around_the_value(signal: float, metric: str) -> None:
+    """Areas of few examples a class are higher in the samples, macro averages lower."""
     random = np.random.default_rng(1)
     actual = np.repeat(np.arange(60), 3)
-    logits = random.normal(size=(180, 60)) + 0.5 * np.eye(60)[actual]
+    logits = random.normal(size=(180, 60)) + signal * np.eye(60)[actual]
     outputs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     examples = Examples(actual, outputs, single_label.Target(tuple(f"c{number}" for number in range(60))))
-    every, values = resampled(examples, 1, 200)[0], measure(examples)[0]
-    assert bootstrap.interval(every["pr_auc"], 0.95)[0] > values["pr_auc"][0]
-    for metric, samples in every.items():
-        value, low, high = bootstrap.estimated(examples, metric, float(values[metric][0]), samples, 1, 0.95)
-        assert 0 <= low < value < high
+    (every, each), (values, by_name) = resampled(examples, 1, 200), measure(examples)
+    assert abs(np.mean(every[metric] < values[metric][0]) - 0.5) >= 0.4
+    for name, samples in every.items():
+        value, low, high = bootstrap.estimated(examples, name, float(values[name][0]), samples, 1, 0.95)
+        assert 0 <= low < value < high and (name == "log_loss" or high <= 1)
+        assert name != metric or 0.5 < (value - low) / (high - value) < 2
+    for name, samples in each.items():
+        low, high = bootstrap.around(by_name[name][0], samples, 0.95)
+        assert low.min() >= 0 and high.max() <= 1
+        assert (low <= by_name[name][0]).all() and (by_name[name][0] <= high).all()
+    chance = examples.answered(outputs[random.permutation(180)], None)
+    found = bootstrap.difference(
+        metric, (values, every), (measure(chance)[0], resampled(chance, 1, 200)[0]), confidence=0.95
+    )
+    assert found and found.low < found.better < found.high
