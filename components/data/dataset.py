@@ -16,6 +16,7 @@ import struct
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby, islice
 from multiprocessing import get_context
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 SPLITS = ("train", "validation", "test")
 RESERVED = {"id": pa.string(), "label": pa.string(), "split": pa.string()}
+HASHED = 64  # columns of numbers that are hashed in one go, so that memory does not grow with their number
 KEY_DIGITS = 32  # of an id: the hash, which the copies of an example share
 ID = rf"^[0-9a-f]{{{KEY_DIGITS}}}(-([2-9]|[1-9][0-9]+))?$"  # as a regular expression
 JUNK = (  # names of what systems and programs leave in folders; .dvcignore has the same
@@ -266,16 +268,36 @@ def ids(table: pa.Table, columns: pa.Schema) -> list[str]:
     in the order of the names, so that the order of the columns does not matter.
     """
     names = sorted(name for name in columns.names if name not in RESERVED)
-    prefixes = [hashlib.sha256(name.encode()).digest() for name in names]
-    values = [_plain(table[name].cast(columns.field(name).type)) for name in names]
-    found = []
-    for row in zip(*values, strict=True):
-        digest = hashlib.sha256()
-        for prefix, value in zip(prefixes, row, strict=True):
-            digest.update(prefix)
-            digest.update(_bytes(value))
-        found.append(digest.hexdigest()[:KEY_DIGITS])
-    return found
+    digests = [hashlib.sha256() for _ in range(len(table))]
+    for numbers, run in groupby(names, lambda name: columns.field(name).type in (pa.float32(), pa.float64())):
+        while part := list(islice(run, HASHED)):
+            prefixes = [hashlib.sha256(name.encode()).digest() for name in part]
+            values = [table[name].cast(columns.field(name).type) for name in part]
+            whole = _whole(prefixes, values) if numbers else {}
+            for row, data in whole.items():
+                digests[row].update(data)
+            rest = [row for row in range(len(table)) if row not in whole]
+            picked = [_plain(column.take(pa.array(rest, pa.int64())) if whole else column) for column in values]
+            for row, example in zip(rest, zip(*picked, strict=True), strict=True):
+                for prefix, value in zip(prefixes, example, strict=True):
+                    digests[row].update(prefix)
+                    digests[row].update(_bytes(value))
+    return [digest.hexdigest()[:KEY_DIGITS] for digest in digests]
+
+
+def _whole(prefixes: list[bytes], columns: list[pa.ChunkedArray]) -> dict[int, memoryview]:
+    """Return row -> what is hashed of its numbers, as _bytes has them, of the rows that miss none: all in one go."""
+    rows = np.empty((len(columns[0]), len(columns)), [("column", "V32"), ("kind", "S1"), ("value", "<f8")])
+    rows["kind"] = b"f"
+    missing = np.zeros(len(rows), bool)
+    for at, (prefix, column) in enumerate(zip(prefixes, columns, strict=True)):
+        number = column.to_numpy() + 0.0
+        number[np.isnan(number)] = np.nan
+        rows["column"][:, at], rows["value"][:, at] = np.void(prefix), number
+        missing |= column.is_null().to_numpy()
+    data = memoryview(rows.tobytes())
+    size = rows.dtype.itemsize * len(columns)
+    return {row: data[row * size : (row + 1) * size] for row in np.flatnonzero(~missing).tolist()}
 
 
 def _plain(column: pa.ChunkedArray) -> list[Any]:

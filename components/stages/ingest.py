@@ -392,7 +392,8 @@ def _new(
 
 def must_have(part: pa.Table, source: Source, columns: pa.Schema) -> None:
     """Raise SlipwayError for examples that lack a column of the dataset, or whose labels are of another kind."""
-    if lacking := [column for column in columns.names if column not in part.column_names]:
+    has = {*part.column_names}  # Arrow makes the list anew each time it is asked for
+    if lacking := [column for column in columns.names if column not in has]:
         raise SlipwayError(
             f"{source.name}: column {lacking[0]} is missing, but the dataset has it; add it, "
             "or start a new dataset with --replace"

@@ -1,3 +1,6 @@
+import hashlib
+import math
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +39,30 @@ def test_different_examples_have_different_ids(one: tuple[float, str], other: tu
 
     ids = dataset.ids(rows([one, other]), MIXED)
     assert (ids[0] == ids[1]) == all(same(a, b) for a, b in zip(one, other, strict=True))
+
+
+NUMBERS = st.none() | st.floats() | st.sampled_from([0.0, -0.0, math.nan, math.inf])
+
+
+@given(st.integers(1, 6).flatmap(lambda n: st.lists(st.lists(NUMBERS, min_size=n, max_size=n), min_size=5, max_size=5)))
+def test_columns_of_numbers_are_hashed_together_as_each_by_itself(listed: list[list[float | None]]) -> None:
+    arrays = {f"x{at}": pa.array(column, pa.float64()) for at, column in enumerate(listed[:4])}
+    arrays |= {"a": pa.array(listed[4], pa.float32(), from_pandas=False), "x1b": pa.array(["é"] * len(listed[0]))}
+    table = pa.table(arrays)
+    expected = []
+    for row in table.to_pylist():
+        digest = hashlib.sha256()
+        for name in sorted(row):
+            digest.update(hashlib.sha256(name.encode()).digest())
+            value = row[name]
+            if value is None:
+                digest.update(b"n")
+            elif isinstance(value, float):
+                digest.update(b"f" + struct.pack("<d", math.nan if math.isnan(value) else value + 0.0))
+            else:
+                digest.update(b"b" + struct.pack("<q", len(value.encode())) + value.encode())
+        expected.append(digest.hexdigest()[:32])
+    assert dataset.ids(table, table.schema) == expected
 
 
 def test_an_id_is_the_same_for_ever() -> None:
