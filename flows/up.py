@@ -259,7 +259,7 @@ class _Prepared:
 
         try:
             with get_client(sync_client=True, httpx_settings={"timeout": 30.0}) as client:
-                deployments.prepare(client, Path.cwd())
+                deployments.prepare(client, Path.cwd(), self.say)
                 watch.tidy(client, self.say)
         except Exception as error:  # noqa: BLE001 - tried again
             if self.failed != str(error):

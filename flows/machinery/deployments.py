@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -61,7 +62,7 @@ def template(root: Path) -> dict[str, Any]:
     return found
 
 
-def prepare(client: "SyncPrefectClient", root: Path) -> None:
+def prepare(client: "SyncPrefectClient", root: Path, say: Say = print) -> None:
     """Make the work pool, or bring it up to date, and what OTHERS names of the deployments of prefect.yaml.
 
     A pause that somebody set stays, and so does a deployment that is there: its schedule may have been changed.
@@ -82,35 +83,61 @@ def prepare(client: "SyncPrefectClient", root: Path) -> None:
         client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template(root)))
     else:
         client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=template(root)))
-    for entry in _others(root):
+    try:
+        entries = _others(root)
+    except SlipwayError as error:  # it keeps no model from being retrained
+        say(f"warning: {error}; its deployments {' and '.join(OTHERS)} are not made")
+        return
+    for entry in entries:
         try:
-            client.read_deployment_by_name(f"{entry['name']}/{entry['name']}")
+            client.read_deployment_by_name(f"{entry.name}/{entry.name}")
         except ObjectNotFound:
             _deploy(client, entry)
 
 
 def others(root: Path) -> list[str]:
     """Return the names of the deployments in prefect.yaml that are not of one model."""
-    return [entry["name"] for entry in _others(root)]
+    return [entry.name for entry in _others(root)]
 
 
-def _others(root: Path) -> list[dict[str, Any]]:
+class _Cron(BaseModel):
+    cron: str
+    timezone: str = "UTC"
+
+
+class _Entry(BaseModel):
+    """What is read of a deployment in prefect.yaml."""
+
+    name: str
+    entrypoint: str
+    description: str = ""
+    parameters: dict[str, Any] = {}
+    schedules: list[_Cron] = []
+
+
+def _others(root: Path) -> list[_Entry]:
+    """Read the deployments that are ours to make; what else a team adds to prefect.yaml is its own to deploy."""
+    where = root / "prefect.yaml"
     try:
-        content = YAML(typ="safe").load(root / "prefect.yaml")
-    except (OSError, YAMLError):
+        entries = (YAML(typ="safe").load(where) or {}).get("deployments") or []
+        return [_Entry.model_validate(entry) for entry in entries if entry.get("name") in OTHERS]
+    except FileNotFoundError:
         return []
-    entries = content.get("deployments") or []
-    return [entry for entry in entries if entry["name"] in OTHERS]  # what else a team adds there is not ours to deploy
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise SlipwayError(f"{where}: {'.'.join(map(str, wrong['loc']))} of a deployment: {wrong['msg']}") from None
+    except (OSError, YAMLError, AttributeError) as error:
+        raise SlipwayError(f"{where}: not a prefect.yaml: {' '.join(str(error).split())}") from None
 
 
-def _deploy(client: "SyncPrefectClient", entry: dict[str, Any]) -> None:
+def _deploy(client: "SyncPrefectClient", entry: _Entry) -> None:
     """Create a deployment as prefect.yaml has it, but for the folder, which is the pool's."""
     from prefect.flows import Flow, load_flow_from_entrypoint
 
-    entrypoint = entry["entrypoint"].replace(".py:", ".").replace("/", ".")
+    entrypoint = entry.entrypoint.replace(".py:", ".").replace("/", ".")
     flow: Flow[..., Any] = load_flow_from_entrypoint(entrypoint)
-    schedules = [_schedule(each["cron"], each["timezone"]) for each in entry["schedules"]]
-    _create(client, flow, entry["name"], entrypoint, entry["parameters"], schedules, entry["description"])
+    schedules = [_schedule(each.cron, each.timezone) for each in entry.schedules]
+    _create(client, flow, entry.name, entrypoint, entry.parameters, schedules, entry.description)
 
 
 def deploy(

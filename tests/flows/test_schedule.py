@@ -252,5 +252,17 @@ def test_up_makes_the_deployments_of_prefect_yaml_and_leaves_what_was_changed(
         deployments.prepare(client, ROOT)
         assert cron() == []
         client.delete_work_pool(deployments.POOL)
+        said: list[str] = []
+        for wrong, why in (
+            ("deployments: [a, b", "not a prefect.yaml"),
+            ("- clean", "not a prefect.yaml"),
+            ("deployments: [{name: clean, entrypoint: a.py:b, schedules: [{interval: 60}]}]", "schedules.0.cron"),
+        ):
+            (tmp_path / "prefect.yaml").write_text(wrong)
+            deployments.prepare(client, tmp_path, said.append)
+            assert why in said.pop() and cron() == [] and not said
+            with pytest.raises(SlipwayError, match=r"prefect\.yaml"):
+                deployments.others(tmp_path)
+        client.delete_work_pool(deployments.POOL)
         for name in ("clean", "reproduce"):
             client.delete_deployment(client.read_deployment_by_name(f"{name}/{name}").id)
