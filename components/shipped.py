@@ -4,6 +4,7 @@ Two models in one process would otherwise both import `components`, and the code
 """
 
 import ast
+import functools
 import hashlib
 import re
 from collections.abc import Iterator
@@ -96,16 +97,24 @@ def _closure(waiting: list[Path]) -> list[Path]:
             continue
         found.append(path)
         waiting += [parent / "__init__.py" for parent in path.parents if parent.is_relative_to(PACKAGE)]
-        here = path.relative_to(PACKAGE.parent).parent.parts
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            names = []
-            if isinstance(node, ast.ImportFrom):
-                base = [*here[: len(here) - node.level + 1]] if node.level else []
-                module = ".".join([*base, *([node.module] if node.module else [])])
-                names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            for parts in (name.split(".") for name in names if _ours(name)):
-                place = PACKAGE.joinpath(*parts[1:])
-                waiting += [place / "__init__.py", place.with_suffix(".py")]
+        waiting += _imported(path, path.read_bytes())
     return sorted(found)
+
+
+@functools.cache  # parsing takes most of it, and several stages ask in one process
+def _imported(path: Path, content: bytes) -> list[Path]:
+    """Return where the modules of components/ are that a file with this content imports, if they are modules at all."""
+    here = path.relative_to(PACKAGE.parent).parent.parts
+    found = []
+    for node in ast.walk(ast.parse(content)):
+        names = []
+        if isinstance(node, ast.ImportFrom):
+            base = [*here[: len(here) - node.level + 1]] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for parts in (name.split(".") for name in names if _ours(name)):
+            place = PACKAGE.joinpath(*parts[1:])
+            found += [place / "__init__.py", place.with_suffix(".py")]
+    return found

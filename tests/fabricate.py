@@ -10,11 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,10 @@ from components import params, recipes
 from components.data import dataset, splits
 from components.evaluation import bootstrap, metrics
 from components.evaluation.examples import Examples
-from components.files import sha256, write_csv, write_json
+from components.files import replacing, sha256, write_csv, write_json
 from components.serving import onnx_model
 
+ROOT = Path(__file__).parent.parent
 PARAMS = """\
 name: sides
 recipe: images
@@ -118,6 +119,13 @@ def model(build: Path, settings: params.Params, flip: float) -> None:
     write_csv(build / "training" / "epochs.csv", epochs, list(epochs[0]))
     steps = [{"step": s, "loss": 1 / s, "accuracy": 1 - 0.5 / s, "learning_rate": 0.001} for s in range(2, 13, 2)]
     write_csv(build / "training" / "steps.csv", steps, list(steps[0]))
+
+
+def outputs(model: Any, arrays: Any) -> np.ndarray:
+    """What a Keras model computes, not compiled: that takes longer than a test's few examples."""
+    import keras
+
+    return np.asarray(keras.ops.convert_to_numpy(model(arrays, training=False)))
 
 
 def table_model(out: Path, settings: params.Params, state: dict[str, Any]) -> None:
@@ -348,15 +356,18 @@ def store(root: Path) -> None:
 
 @functools.cache
 def _empty_store() -> bytes:
-    """Make an empty MLflow database, which takes seconds: once for all tests of a process."""
-    from mlflow.store.db import utils
+    """Make an empty MLflow database, which takes seconds: once for each version of MLflow."""
+    kept = ROOT / ".pytest_cache" / f"mlflow-{version('mlflow')}.db"
+    if not kept.exists():
+        from mlflow.store.db import utils
 
-    steps: Any = utils  # untyped
-    with tempfile.TemporaryDirectory() as folder:
-        engine = steps.create_sqlalchemy_engine(f"sqlite:///{folder}/mlflow.db")
-        steps._initialize_tables(engine)
-        engine.dispose()
-        return Path(folder, "mlflow.db").read_bytes()
+        steps: Any = utils  # untyped
+        kept.parent.mkdir(exist_ok=True)
+        with replacing(kept) as aside:
+            engine = steps.create_sqlalchemy_engine(f"sqlite:///{aside}")
+            steps._initialize_tables(engine)
+            engine.dispose()
+    return kept.read_bytes()
 
 
 @contextmanager

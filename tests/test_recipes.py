@@ -11,6 +11,7 @@ import pytest
 from components import recipes, targets
 from components.recipes import networks
 from components.targets import Target, multi_label, regression, single_label
+from tests import fabricate
 from tests.conftest import ROOT
 
 
@@ -124,7 +125,7 @@ def test_the_recipe_of_the_docs_works(monkeypatch: pytest.MonkeyPatch) -> None:
     assert arrays.keys() == points.inputs(settings, state).keys()
     assert np.abs(arrays["point"]).max() == pytest.approx(1)
     assert points.facts(sample, settings)["distance"].null_count == 0
-    outputs = networks.build(network, settings, state, 0.1).predict(arrays, verbose=0)
+    outputs = fabricate.outputs(networks.build(network, settings, state, 0.1), arrays)
     assert outputs.shape == (200, 2)
     assert set(points.target(settings).answers(outputs)["label"].to_pylist()) <= {"in", "out"}
     with pytest.raises(ValueError, match="missing or infinite"):

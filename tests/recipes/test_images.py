@@ -319,7 +319,7 @@ def test_standardised_pixels_have_the_statistics_of_the_training_split_in_the_mo
     assert state["mean"] == pytest.approx(flat.mean(axis=0))
     assert state["deviation"] == pytest.approx([*flat.std(axis=0)[:2], 1.0])
     model = networks.build(networks.Network(model="mlp", hidden=[2]), params, state, 0.0)
-    scaled = keras.Model(model.inputs, model.get_layer("scale").output).predict([pixels], verbose=0).reshape(-1, 3)
+    scaled = fabricate.outputs(keras.Model(model.inputs, model.get_layer("scale").output), [pixels]).reshape(-1, 3)
     assert scaled.mean(axis=0) == pytest.approx([0, 0, 0], abs=1e-3)
     assert scaled.std(axis=0) == pytest.approx([1, 1, 0], abs=1e-3)
     assert images.fit([data], images.Params()) == {}
@@ -359,13 +359,13 @@ def test_a_model_is_exported_faithfully_with_names_and_loads_again(
     loss = "binary_crossentropy" if params.several else "sparse_categorical_crossentropy"
     model.compile(keras.optimizers.SGD(0.01), loss)
     model.fit(x, y, epochs=2, batch_size=8, verbose=0)  # so that a batch norm's averages are not those of the start
-    expected = model.predict(x, verbose=0)
+    expected = fabricate.outputs(model, x)
     export._export(model, tmp_path / "model.onnx", "probabilities")
     (found,) = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(None, x)
     assert np.abs(found - expected).max() < 1e-5
     assert np.ptp(expected, axis=0).max() > 1e-4  # the images do matter
     model.save(tmp_path / "model.keras")
-    assert np.allclose(keras.models.load_model(tmp_path / "model.keras").predict(x, verbose=0), expected, atol=1e-6)
+    assert np.allclose(fabricate.outputs(keras.models.load_model(tmp_path / "model.keras"), x), expected, atol=1e-6)
     again = networks.build(network, params, scale, 0.1)
     assert [layer.name for layer in again.layers] == [layer.name for layer in model.layers]  # none is numbered on
     dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]

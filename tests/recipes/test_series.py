@@ -21,6 +21,7 @@ from components.recipes.series.source import series as read
 from components.recipes.source import Source, commands
 from components.reports import results
 from components.stages import predict
+from tests import fabricate
 from tests.conftest import ROOT
 
 DATASETS = Path(os.environ.get("SLIPWAY_DATASETS", ROOT.parent / "shared" / "datasets")) / "series"
@@ -323,7 +324,7 @@ def test_a_model_is_exported_faithfully_and_answers_in_the_values_own_units(tmp_
             arrays = {"history": arrays["history"]}
         assert {i.name: i.shape[1:] for i in model.inputs} == {n: a.shape[1:] for n, a in arrays.items()}
         assert model.layers[-1].name == "values"
-        found = model.predict(arrays, verbose=0)
+        found = fabricate.outputs(model, arrays)
         assert found.shape == (60, 3)
         assert found.dtype == np.float32
         assert np.abs(found / scale).max() < 100  # near the histories, whatever the unit
@@ -346,10 +347,10 @@ def test_a_history_that_moves_up_or_grows_takes_its_forecast_along(name: str) ->
         kernel = model.get_layer("forecast").kernel
         kernel.assign(np.random.default_rng(2).normal(0, 0.3, kernel.shape))
     history = series.encode(cut, chosen, {})["history"]
-    first = model.predict({"history": history}, verbose=0)
-    assert model.predict({"history": history + 1000}, verbose=0) == pytest.approx(first + 1000, abs=0.05)
-    assert model.predict({"history": history * 20}, verbose=0) == pytest.approx(first * 20, rel=1e-3, abs=1e-2)
-    flat = model.predict({"history": np.full((1, 16, 1), 7, np.float32)}, verbose=0)
+    first = fabricate.outputs(model, {"history": history})
+    assert fabricate.outputs(model, {"history": history + 1000}) == pytest.approx(first + 1000, abs=0.05)
+    assert fabricate.outputs(model, {"history": history * 20}) == pytest.approx(first * 20, rel=1e-3, abs=1e-2)
+    flat = fabricate.outputs(model, {"history": np.full((1, 16, 1), 7, np.float32)})
     assert flat == pytest.approx(7, abs=0.2)
 
 
@@ -402,7 +403,7 @@ def test_the_whole_history_counts_and_the_last_step_too(name: str) -> None:
     for step in (5, 20, 36):  # a transformer leaves at most half a patch of the oldest out
         other = history.copy()
         other[0, step, 0] += 1
-        assert not np.allclose(inner.predict([history], verbose=0), inner.predict([other], verbose=0), atol=1e-6)
+        assert not np.allclose(fabricate.outputs(inner, [history]), fabricate.outputs(inner, [other]), atol=1e-6)
 
 
 def test_serving_answers_the_good_examples_and_tells_what_is_wrong_with_the_others(tmp_path: Path) -> None:

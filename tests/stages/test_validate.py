@@ -7,7 +7,7 @@ import shutil
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,27 @@ from components import SlipwayError, params, recipes
 from components.data import dataset, raw_rows
 from components.files import read_json
 from components.stages import ingest, preprocess, validate
+from components.validation import suite
 from tests.conftest import ROOT, Make
 
 SUITES = ROOT / "expectations"
 ROWS = 200
+
+
+@pytest.fixture(autouse=True, scope="module")
+def read_once() -> Iterator[None]:
+    """Read expectations once: for each value that it shows Great Expectations makes a class."""
+    real, known = suite.read, {}
+
+    def read(path: Path, columns: Any, values: Any) -> list[suite.Entry]:
+        key = (path, path.read_bytes() if path.exists() else b"", repr(columns), repr(values))
+        if key not in known:
+            known[key] = real(path, columns, values)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(suite, "read", read)
+        yield
 
 
 class Case:
