@@ -1,4 +1,6 @@
+import functools
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -33,6 +35,27 @@ settings.register_profile("project", deadline=None, max_examples=50)  # the mach
 settings.load_profile("project")
 
 Make = Callable[..., params.Params]
+
+
+_load = YAML.load
+
+
+@functools.lru_cache(maxsize=1000)
+def _loaded(text: str | bytes, *ways: object) -> bytes:
+    yaml = YAML(typ="safe")
+    yaml.version, yaml.allow_duplicate_keys = ways
+    return pickle.dumps(_load(yaml, text))
+
+
+def _read(self: YAML, stream: Any) -> Any:
+    """Parse a text once: DVC reads the parameters of each stage again, and the parser is Python."""
+    if self.typ != ["safe"] or isinstance(stream, Path):
+        return _load(self, stream)
+    text = stream if isinstance(stream, str | bytes) else stream.read()
+    return pickle.loads(_loaded(text, self.version, self.allow_duplicate_keys))  # noqa: S301 - our own
+
+
+YAML.load = _read  # type: ignore[method-assign]
 
 # xdist hands whole files to its workers, in this order: those that take longest first, so that no worker is left alone
 # with one of them at the end. test_files.py forks hundreds of times, which is cheap until TensorFlow is in the process.
@@ -111,13 +134,38 @@ def no_quarantine(path: Path, *rows: tuple[str, int]) -> Path:
 @pytest.fixture
 def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
     """A real DVC repository with the module's PARAMS as params.yaml and no data; the current folder."""
-    from dvc.repo import Repo
+    from tests import repositories
 
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(request.module.PARAMS)
-    subprocess.run(["git", "init", "--quiet"], check=True)
-    Repo.init()
+    repositories.blank(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def read_once() -> Iterator[None]:
+    """Read the same expectations once: for each value that it shows Great Expectations makes a class."""
+    from components.validation import suite
+
+    real, known = suite.read, {}
+
+    def read(path: Path, columns: Any, values: Any) -> Any:
+        key = (path, path.read_bytes() if path.exists() else b"", repr(columns), repr(values))
+        if key not in known:
+            known[key] = real(path, columns, values)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(suite, "read", read)
+        yield
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing, for which a run takes a second: tests/stages/test_evaluate.py looks at every figure."""
+    from components.reports import figures
+
+    monkeypatch.setattr(figures, "figures", lambda build: {})
 
 
 @pytest.fixture(scope="session")

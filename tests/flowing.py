@@ -1,6 +1,5 @@
 """Small real DVC repositories, with stages of shell and Python, for the tests of the flows."""
 
-import logging
 import os
 import signal
 import subprocess
@@ -43,11 +42,11 @@ GIT = {f"GIT_{role}_{key}": "test" for role in ("AUTHOR", "COMMITTER") for key i
 
 def repository(path: Path, stages: dict[str, dict[str, Any]], data: str = "") -> Path:
     """Make a git and DVC repository with these stages and, where given, data/a.txt tracked by data.dvc."""
-    path.mkdir(parents=True, exist_ok=True)
     from dvc.repo import Repo
 
-    command(path, "git", "init", "-q")
-    Repo.init(str(path)).close()
+    from tests import repositories
+
+    repositories.blank(path)
     YAML().dump({"stages": stages}, path / "dvc.yaml")
     (path / "components").mkdir()
     (path / "components/__main__.py").write_text(REGISTER)
@@ -69,10 +68,9 @@ def repository(path: Path, stages: dict[str, dict[str, Any]], data: str = "") ->
 
 def initialised(path: Path) -> None:
     """Make a DVC repository without git."""
-    from dvc.repo import Repo
+    from tests import repositories
 
-    logging.getLogger("dvc").setLevel(logging.WARNING)  # its handler may hold the closed stdout of an earlier test
-    Repo.init(str(path), no_scm=True).close()
+    repositories.blank(path, git=False)
 
 
 def status(path: Path) -> dict[str, Any]:

@@ -59,8 +59,7 @@ def killed_at(step: int, work: Callable[[], object]) -> bool:
     return os.WIFSIGNALED(status)
 
 
-@pytest.mark.parametrize("folder", [False, True])
-@pytest.mark.parametrize("exchange", [False, True])
+@pytest.mark.parametrize(("exchange", "folder"), [(False, False), (False, True), (True, True)])  # a file is renamed
 def test_killed_at_any_line_the_old_or_the_new_is_found_whole_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: bool, exchange: bool
 ) -> None:

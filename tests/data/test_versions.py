@@ -13,6 +13,7 @@ from components.__main__ import main
 from components.data import dataset, versions
 from components.stages import ingest
 from tests.conftest import ROOT
+from tests.flowing import initialised
 
 JUNK = [
     ".DS_Store",
@@ -66,7 +67,7 @@ WORDS = ["ingest", "table", "people.csv", "--label", "income"]
 def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / ".dvcignore", tmp_path)
-    Repo.init(no_scm=True).close()
+    initialised(tmp_path)
     Path("people.csv").write_text(PEOPLE)
     return tmp_path
 

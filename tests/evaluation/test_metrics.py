@@ -66,7 +66,7 @@ def test_a_label_by_hand() -> None:
 
 
 @given(st.integers(1, 60), st.integers(2, 5), st.integers(0, 10**6))
-@settings(max_examples=40)  # scikit-learn takes its time
+@settings(max_examples=20)  # scikit-learn takes its time
 def test_a_label_is_measured_as_scikit_learn_does(rows: int, names: int, seed: int) -> None:
     actual, outputs = answers(rows, names, seed)
     target = single_label.Target(tuple("abcde"[:names]))
@@ -96,7 +96,7 @@ def test_a_label_is_measured_as_scikit_learn_does(rows: int, names: int, seed: i
 
 
 @given(st.integers(1, 40), st.integers(2, 4), st.integers(0, 10**6))
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_several_labels_are_measured_as_scikit_learn_does(rows: int, names: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     held = random.integers(0, 2, (rows, names)).astype(np.uint8)

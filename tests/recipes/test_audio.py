@@ -3,8 +3,6 @@
 import io
 import os
 import struct
-import subprocess
-import sys
 import tarfile
 from collections import Counter
 from collections.abc import Callable
@@ -214,16 +212,6 @@ def test_statistics_are_those_of_all_frames_however_the_tables_are_cut() -> None
     assert np.abs(found.std(axis=(0, 1)) - 1).max() < 1e-4
 
 
-def test_encode_needs_no_tensorflow() -> None:
-    code = (
-        "import sys; from components.recipes.audio import example as a; s, t = a.sample(2, 1); "
-        "p = a.Params.model_validate(s); a.encode(t, p, a.fit([t], p)); "
-        "print([m for m in ('tensorflow', 'keras', 'sklearn', 'matplotlib') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
 @pytest.mark.parametrize(
     ("section", "expected"),
     [
@@ -308,11 +296,10 @@ def test_the_classical_baseline_learns_the_sample() -> None:
 
 @pytest.fixture
 def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    from dvc.repo import Repo
+    from tests import repositories
 
     monkeypatch.chdir(tmp_path)
-    subprocess.run(["git", "init", "--quiet"], check=True)
-    Repo.init()
+    repositories.blank(tmp_path)
     return tmp_path
 
 

@@ -17,7 +17,6 @@ from components import SlipwayError, recipes
 from components.recipes.tabular import example as tabular
 from components.recipes.tabular import networks
 from components.recipes.tabular.example import dates, gradient_boosting
-from tests.conftest import ROOT
 
 CLASSES = ["no", "yes"]
 DATE = dates.DATE
@@ -121,7 +120,7 @@ HOSTILE: dict[str, tuple[pa.Table, str | None]] = {
     "missing number": (one("x", None, pa.float64()), None),
     "unseen": (one("c", "never seen", pa.string()), None),
     "empty text": (one("c", "", pa.string()), None),
-    "10 MB of text": (one("c", "x" * 10_000_000, pa.string()), None),
+    "a megabyte of text": (one("c", "x" * 1_000_000, pa.string()), None),
     "a NUL in the text": (one("c", "a\0b", pa.string()), None),
     "missing text": (one("c", None, pa.string()), None),
     "missing boolean": (one("b", None, pa.bool_()), None),
@@ -384,19 +383,6 @@ def test_rows_that_cannot_be_learned_from_are_set_aside(tmp_path: Path) -> None:
     preprocess.run(settings, case.data, case.out / "quarantine.parquet", tmp_path / "arrays")
     encoded = np.load(tmp_path / "arrays" / "train" / "numeric.npy")
     assert np.abs(encoded).max() < 10
-
-
-def test_a_leaking_column_can_be_forbidden(tmp_path: Path) -> None:
-    from tests.stages.test_validate import Case
-
-    case = Case(tmp_path, "tabular")
-    forbidden = "  - type: expect_column_values_to_not_match_regex\n"
-    forbidden += '    kwargs: {column: columns, regex: "(?:^|, )(?:%s)(?:,|$)"}\n'
-    case.suite_of(case.suite.read_text() + forbidden % "refund|sinc|embers")
-    case.run()
-    case.suite_of((ROOT / "expectations" / "tabular.yaml").read_text() + forbidden % "since")
-    with pytest.raises(SlipwayError, match="columns"):
-        case.run()
 
 
 def test_categories_that_are_one_in_two_spellings_share_a_code() -> None:

@@ -161,6 +161,7 @@ def test_another_seed_moves_no_example_another_split_seed_does(make: Make) -> No
     assert run(make("tabular", split={"seed": 2}))["digest"] != one
 
 
+@pytest.mark.e2e
 def test_workers_write_the_same_bytes_as_one_process(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = make("tabular", rows=400)
     run(settings)

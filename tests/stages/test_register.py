@@ -76,7 +76,7 @@ def asked(uri: str, given: Path, **_: object) -> pa.Table:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch, no_figures: None) -> None:
     monkeypatch.setattr(isolated, "predict", asked)
 
 

@@ -23,6 +23,7 @@ from components.stages import preprocess, validate
 from tests.conftest import ROOT, write_dataset
 
 DATA = Path("data")
+pytestmark = pytest.mark.usefixtures("read_once")
 KEPT = Path(reuse.FOLDER) / "trial"
 SUITE = """\
 examples:

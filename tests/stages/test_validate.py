@@ -1,5 +1,6 @@
 """The stage validate, with Great Expectations and Parquet files as they are."""
 
+import contextlib
 import inspect
 import io
 import re
@@ -7,7 +8,7 @@ import shutil
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,27 +24,13 @@ from components import SlipwayError, params, recipes
 from components.data import dataset, raw_rows
 from components.files import read_json
 from components.stages import ingest, preprocess, validate
-from components.validation import suite
 from tests.conftest import ROOT, Make
 
 SUITES = ROOT / "expectations"
 ROWS = 200
 
 
-@pytest.fixture(autouse=True, scope="module")
-def read_once() -> Iterator[None]:
-    """Read expectations once: for each value that it shows Great Expectations makes a class."""
-    real, known = suite.read, {}
-
-    def read(path: Path, columns: Any, values: Any) -> list[suite.Entry]:
-        key = (path, path.read_bytes() if path.exists() else b"", repr(columns), repr(values))
-        if key not in known:
-            known[key] = real(path, columns, values)
-        return known[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suite, "read", read)
-        yield
+pytestmark = pytest.mark.usefixtures("read_once")
 
 
 class Case:
@@ -98,6 +85,12 @@ class Case:
     def quarantine(self) -> dict[tuple[str, int], str]:
         rows = pq.read_table(self.out / "quarantine.parquet").to_pylist()
         return {(row["file"], row["row"]): row["reasons"] for row in rows}
+
+
+@pytest.fixture(autouse=True)
+def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the stage keeps of files (components/reuse.py) is kept in a place of the test's own."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -168,7 +161,8 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Case:
     case = Case(tmp_path_factory.mktemp("broken"), "images", max_bad_fraction=0.1)
     for row, (values, _) in enumerate(BROKEN.values(), 7):
         case.change("b.parquet", row, **values)
-    case.run()
+    with contextlib.chdir(case.folder):
+        case.run()
     return case
 
 
@@ -600,3 +594,14 @@ def test_a_condition_on_rows_sets_aside_the_right_ones_in_every_part(
     validate.run(settings, Path("data"), Path("e.yaml"), Path("build"))
     aside = pq.read_table("build/quarantine.parquet")
     assert aside["row"].to_pylist() == wrong and len({row // 50 for row in wrong}) > 1
+
+
+def test_a_leaking_column_can_be_forbidden(tabular: Case) -> None:
+    shipped = tabular.suite.read_text()
+    forbidden = "  - type: expect_column_values_to_not_match_regex\n"
+    forbidden += '    kwargs: {column: columns, regex: "(?:^|, )(?:%s)(?:,|$)"}\n'
+    tabular.suite_of(shipped + forbidden % "refund|sinc|embers")
+    tabular.run()
+    tabular.suite_of(shipped + forbidden % "since")
+    with pytest.raises(SlipwayError, match="columns"):
+        tabular.run()

@@ -14,6 +14,7 @@ from components.files import model_digest
 from components.tracking import connection, registry, runs
 from tests import fabricate
 
+pytestmark = pytest.mark.usefixtures("no_figures")
 BUILD = Path("build")
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dvc.repo import Repo
 
 from components import SlipwayError, params
 from components.__main__ import main
 from components.data import versions
 from components.tracking import connection, namesake
+from tests.flowing import initialised
 
 TABLE = "x,z,y\n" + "".join(f"{n},{n % 3},{'no' if n % 2 else 'yes'}\n" for n in range(12))
 
@@ -22,7 +22,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) 
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     shutil.copy(empty_store, tmp_path / "mlflow.db")
-    Repo.init(no_scm=True).close()
+    initialised(tmp_path)
     return tmp_path
 
 

@@ -165,6 +165,7 @@ def test_costs_of_another_model_are_left_out(project: Path) -> None:
     assert costs == {"cost.validate_seconds": 2.5, "cost.latency_ms": 0.7, "cost.size_mb": found["cost.size_mb"]}
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_an_evaluation_says_of_which_model_it_is(project: Path) -> None:
     run_id = train(project)
     build = project / "build"
@@ -230,6 +231,7 @@ def test_a_table_of_very_many_columns_is_tracked_without_their_schema(
     assert run.inputs.dataset_inputs[0].dataset.schema is None
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_an_empty_store_gets_the_run_again_from_the_files(project: Path) -> None:
     run_id = runs.ensure_run(params.load(), project / "build")
     run = connection.client().get_run(run_id)

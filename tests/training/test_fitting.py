@@ -33,7 +33,7 @@ def loss(settings: Train, about: dict[str, Any], actual: Any, predicted: Any) ->
     import keras
 
     model = keras.Sequential([keras.Input((np.shape(predicted)[1],)), keras.layers.Activation("linear")])
-    model.compile(loss=losses.loss(settings, targets.of(about["target"]), about), optimizer="sgd")
+    model.compile(loss=losses.loss(settings, targets.of(about["target"]), about), optimizer="sgd", run_eagerly=True)
     return float(model.evaluate(np.array(predicted, np.float32), np.array(actual), verbose=0))
 
 
@@ -51,6 +51,7 @@ def fitted(model: Any, settings: Train, x: Any, y: Any, **options: Any) -> list[
     model.compile(
         optimizer=fitting.optimizer(settings, settings.learning_rate),
         loss=losses.loss(settings, targets.of(about["target"]), about),
+        run_eagerly=True,  # compiling takes longer than a few steps
     )
     given = {"batch_size": 1, "shuffle": False, "verbose": 0, **options}
     model.fit(np.array(x, np.float32)[:, None], np.array(y, np.float32)[:, None], **given)
@@ -119,7 +120,7 @@ def test_muon_steps_by_a_nearly_orthogonal_matrix() -> None:
         model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8, use_bias=False, name="square")])
         before = model.get_weights()[0]
         settings = Train.model_validate({"optimizer": name, "weight_decay": 0.0})
-        model.compile(optimizer=fitting.optimizer(settings, 0.1), loss="mse")
+        model.compile(optimizer=fitting.optimizer(settings, 0.1), loss="mse", run_eagerly=True)
         model.fit(x * np.arange(1, 9), y, batch_size=32, verbose=0)
         values = np.linalg.svd(model.get_weights()[0] - before, compute_uv=False)
         even[name] = np.median(values) / values.max()
