@@ -41,9 +41,9 @@ _load = YAML.load
 
 
 @functools.lru_cache(maxsize=1000)
-def _loaded(text: str | bytes, *ways: object) -> bytes:
+def _loaded(text: str | bytes, version: Any, duplicates: Any) -> bytes:
     yaml = YAML(typ="safe")
-    yaml.version, yaml.allow_duplicate_keys = ways
+    yaml.version, yaml.allow_duplicate_keys = version, duplicates
     return pickle.dumps(_load(yaml, text))
 
 
@@ -89,9 +89,79 @@ LONGEST = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    place = {ROOT / "tests" / name: number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(item.path, len(place)))
+# Of the fast tests one half of the workers take files from the front, the other from the back, so that not each imports
+# TensorFlow, MLflow and Great Expectations (5, 2 and 3 seconds). Between the two stand those that need none of them.
+FRONT = (
+    "stages/test_train.py",
+    "recipes/test_text.py",
+    "recipes/test_tabular.py",
+    "recipes/test_images.py",
+    "recipes/test_series.py",
+    "training/test_fitting.py",
+    "recipes/test_audio.py",
+    "training/test_schedules.py",
+    "training/test_pretrained_weights.py",
+    "training/test_augment.py",
+    "test_recipes.py",
+    "test_streams.py",
+    "recipes/test_series_calendar.py",
+    "stages/test_evaluate.py",
+    "stages/test_register.py",
+    "flows/test_clean.py",
+    "tracking/test_runs.py",
+    "flows/test_lineage.py",
+    "tracking/test_trusted.py",
+    "tracking/test_namesake.py",
+    "tracking/test_side_by_side.py",
+    "tracking/test_moving.py",
+    "tracking/test_logged_models.py",
+    "tracking/test_borrowed.py",
+    "reports/test_card.py",
+    "test_bench_faults.py",
+    "test_bench.py",
+)
+BACK = (
+    "test_files.py",
+    "stages/test_validate.py",
+    "stages/test_reuse.py",
+    "stages/test_wide_tables.py",
+    "flows/test_examples.py",
+    "stages/test_ingest.py",
+    "stages/test_split_by.py",
+    "stages/test_update.py",
+    "flows/test_workspace.py",
+    "slipway/test_command_line.py",
+    "test_main.py",
+    "flows/test_stages.py",
+    "evaluation/test_metrics.py",
+)
+
+
+def _fast(config: pytest.Config) -> bool:
+    return config.option.markexpr == "not e2e"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    front, back = (FRONT, BACK) if _fast(config) else (LONGEST, ())
+    place = {ROOT / "tests" / name: number - len(front) for number, name in enumerate(front)}
+    place |= {ROOT / "tests" / name: len(back) - number for number, name in enumerate(back)}
+    items.sort(key=lambda item: place.get(item.path, 0))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let each second worker take files from the back."""
+    if not _fast(config):
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class FromBothEnds(LoadFileScheduling):  # type: ignore[misc]
+        def _assign_work_unit(self, node: Any) -> None:
+            if self.nodes.index(node) % 2:
+                self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+            super()._assign_work_unit(node)
+
+    return FromBothEnds(config, log)
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def _kept(root_dir: str | None = None, tmp_dir: str | None = None, ignore: Any =
     number, found = _open.pop(tmp_dir, (0, None))
     if found is None or not file.exists() or file.stat().st_ino != number:
         found = State(root_dir, tmp_dir, ignore)
-        found.close = lambda: None
+        setattr(found, "close", lambda: None)  # noqa: B010 - for the type checker: a method
     found.ignore = ignore
     _open[tmp_dir] = (file.stat().st_ino, found)
     while len(_open) > KEPT:

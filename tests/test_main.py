@@ -129,6 +129,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(make: Make, capsys: pytest.Captu
     assert list(Path("build").iterdir()) == []
 
 
+@pytest.mark.e2e
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a small file system of its own (Linux)")
 def test_a_disk_that_is_really_full(make: Make, tmp_path: Path) -> None:
     from tests.conftest import no_quarantine

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from components import __main__, params, recipes, reuse, shipped
 from components.recipes import networks, source
-from tests.conftest import LONGEST, ROOT
+from tests.conftest import BACK, FRONT, LONGEST, ROOT
 from tests.flowing import initialised, status
 
 PIPELINE: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")
@@ -165,7 +165,7 @@ def test_tests_stand_where_the_code_does() -> None:
     folders = {path.name for path in (ROOT / "tests").iterdir() if (path / "__init__.py").exists()}
     rooms = {path.parent.name for path in (ROOT / "components").glob("*/__init__.py")}
     assert folders <= rooms | {"flows", "slipway", "e2e"}
-    assert [name for name in LONGEST if not (ROOT / "tests" / name).exists()] == []
+    assert [name for name in (*LONGEST, *FRONT, *BACK) if not (ROOT / "tests" / name).exists()] == []
 
 
 def test_the_stages_of_the_command_line_are_those_of_dvc_and_register() -> None:
@@ -285,6 +285,7 @@ def test_another_network_trains_and_evaluates_and_nothing_else(reproduced: Path)
     assert changed(reproduced)[0] == {*STAGES}
 
 
+@pytest.mark.e2e
 def test_a_section_with_nothing_in_it_is_there_for_dvc(reproduced: Path) -> None:
     written = (reproduced / "params.yaml").read_text()
     (reproduced / "params.yaml").write_text(re.sub(r"network:.*\n  model: .*\n", "network: {}\n", written))

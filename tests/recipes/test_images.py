@@ -328,7 +328,12 @@ def test_standardised_pixels_have_the_statistics_of_the_training_split_in_the_mo
 MODELS: list[Any] = [  # settings, and the parameters that the literature or a hand count gives
     pytest.param({"model": "mlp"}, {}, 784 * 512 + 512 + 5130, marks=pytest.mark.e2e),
     pytest.param({"model": "cnn"}, {}, 73_114, marks=pytest.mark.e2e),
-    ({"model": "cnn", "filters": [3, 5]}, {"height": 9, "width": 6}, 27 + 81 + 135 + 225 + 4 * 2 * (3 + 5) + 60),
+    pytest.param(
+        {"model": "cnn", "filters": [3, 5]},
+        {"height": 9, "width": 6},
+        27 + 81 + 135 + 225 + 4 * 2 * (3 + 5) + 60,
+        marks=pytest.mark.e2e,
+    ),
     # ResNet-20 of He and others 2016: 0.27 million
     pytest.param({"model": "resnet"}, {}, 273_370, marks=pytest.mark.e2e),
     pytest.param(

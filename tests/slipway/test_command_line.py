@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from slipway import __version__
-from slipway.__main__ import COMMANDS, MODULES, parser
+from slipway.__main__ import COMMANDS, MODULES, main, parser
 from tests.conftest import ROOT
 from tests.flowing import repository
 from tests.test_main import HEAVY
@@ -31,6 +31,12 @@ def run(
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout, done.stderr
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Call `slipway ...` in this process; what it printed."""
+    assert main([*words]) == 0
+    return capsys.readouterr().out
 
 
 @pytest.fixture
@@ -190,9 +196,18 @@ def test_a_flow_is_run_in_the_project_from_a_folder_below(below: Path, prefect_s
     )
 
 
+@pytest.fixture(scope="module")
+def bash(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script for bash, as the command prints it."""
+    return run("completion", "bash", at=tmp_path_factory.mktemp("bash"))[0]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_is_there_for_each_shell(shell: str, tmp_path: Path) -> None:
-    out, _ = run("completion", shell, at=tmp_path)
+def test_completion_is_there_for_each_shell(
+    shell: str, bash: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = bash if shell == "bash" else printed(capsys, "completion", shell)
     for word in ("ingest", "table", "label", "income", "force"):
         assert word in out
     if shutil.which(shell):
@@ -201,8 +216,8 @@ def test_completion_is_there_for_each_shell(shell: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
-def test_bash_completes_commands_options_sources_and_files(tmp_path: Path) -> None:
-    (tmp_path / "script").write_text(run("completion", "bash")[0])
+def test_bash_completes_commands_options_sources_and_files(bash: str, tmp_path: Path) -> None:
+    (tmp_path / "script").write_text(bash)
     (tmp_path / "people.csv").touch()
     (tmp_path / "pictures").mkdir()
     (tmp_path / "try").write_text(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from dvc_data.hashfile import state
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -242,7 +243,7 @@ def test_a_dataset_that_was_not_pulled_is_pulled_first(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("inbox")
 def test_a_full_disk_is_said_and_the_update_after_it_brings_all(capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repositories.state, "State", repositories.State)  # open, its databases still had room
+    monkeypatch.setattr(state, "State", repositories.State)  # open, its databases still had room
     before = version()
     arrive("b.csv", *some(6, 200))
     for size in (0, 1000, 4000):  # DVC's notes, the copy of the file, its rows

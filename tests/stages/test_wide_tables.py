@@ -56,6 +56,7 @@ def test_a_column_that_is_not_there_is_not_answered_with_thousands_that_are(tmp_
     assert nearest("price", [f"x{at}" for at in range(1000)]).endswith("x18, x19 and 980 more")
 
 
+@pytest.mark.e2e
 def test_the_time_for_a_table_is_linear_in_its_columns(make: Make) -> None:
     seconds = []
     for columns in (FEW, MANY):
