@@ -27,14 +27,13 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help=text,
         description=f"{text[0].upper()}{text[1:]}. The model runs on the code it was registered with. Exit code 1: an "
         "example cannot be predicted (the others are), or nothing was; the output says which and why.",
-        epilog="e.g. %(prog)s digits five.png, which is %(prog)s models:/digits@champion five.png",
+        epilog="e.g. %(prog)s digits five.png, which is %(prog)s digits@champion five.png",
     )
     command.add_argument(
         "model",
         nargs="?",
         metavar="MODEL",
-        help="NAME for its champion, models:/NAME@ALIAS or models:/NAME/VERSION (default: the champion of `name` in "
-        "params.yaml)",
+        help="NAME for its champion, NAME@ALIAS or NAME/VERSION (default: the champion of `name` in params.yaml)",
     )
     text = "file, folder, or table (.csv, .tsv, .jsonl, .parquet or .feather; also compressed)"
     command.add_argument("input", type=Path, metavar="INPUT", help=text)
@@ -97,7 +96,7 @@ def answers(model: str | None, given: "Path | pa.Table", *, trust: bool = False,
 
     connection.check()
     model = model or params.load().name
-    version = connection.pinned(model if ":" in model else f"models:/{model}@{record.alias(model, 'champion')}")
+    version = connection.pinned(model if {*":@/"} & {*model} else f"{model}@{record.alias(model, 'champion')}")
     names, examples = None, given
     forecast = {name: options.pop(name, None) for name in ("time", "group", "form", "time_zone")}
     if isinstance(given, Path):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components import SlipwayError
+from components import SlipwayError, nearest
 from components.masking import mask
 from components.surroundings import root as root  # noqa: PLC0414 - for those who ask here where the project is
 
@@ -189,10 +189,13 @@ def about(version: str) -> dict[str, Any]:
 
 
 def pinned(model: str) -> str:
-    """Return models:/NAME/VERSION for models:/NAME@ALIAS; SlipwayError names the aliases that there are."""
+    """Return models:/NAME/VERSION for NAME@ALIAS or NAME/VERSION, with or without models:/ before it.
+
+    SlipwayError names the models and aliases that there are.
+    """
     from mlflow.exceptions import MlflowException
 
-    found = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", model)
+    found = re.fullmatch(r"(?:models:/)?([^/@:]+)(?:@([^/@]+)|/(\d+))", model)
     if not found:
         raise SlipwayError(f"{model}: expected models:/NAME@ALIAS or models:/NAME/VERSION")
     name, alias, version = found.groups()
@@ -206,7 +209,8 @@ def pinned(model: str) -> str:
             known = [
                 n for m in client().search_registered_models() for n in [m.name, *(f"{m.name}@{a}" for a in m.aliases)]
             ]
+            hint = nearest(f"{name}@{alias}" if alias else name, known) if known else "there are none yet"
             raise SlipwayError(
-                f"{model}: no such model in MLflow at {mask(uri())}; there are: {', '.join(known) or 'none'}"
+                f"models:/{model.removeprefix('models:/')}: no such model in MLflow at {mask(uri())}; {hint}"
             ) from None
     return f"models:/{name}/{version}"

@@ -61,7 +61,7 @@ class Origin:
 
 def find(spec: str) -> Origin:
     """Read a version: NAME@ALIAS, NAME/VERSION, or either after models:/. Raises SlipwayError where there is none."""
-    uri = connection.pinned(spec if spec.startswith("models:/") else f"models:/{spec}")
+    uri = connection.pinned(spec)
     _, name, number = uri.rsplit("/", 2)
     with connection.plainly(f"read {uri}"):
         entry = connection.client().get_model_version(name, number)

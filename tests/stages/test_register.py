@@ -636,12 +636,13 @@ def test_the_command_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     told, said = capsys.readouterr()
     assert "wrote 3 predictions to some.csv\n" in told
     assert "without a prediction: 1 of 4 examples (notes.txt); the column error says why\n" in said
-    assert main(["predict", "models:/sides/1", "data/a.parquet", "--out", "answers.csv"]) == 0
+    assert main(["predict", "sides/1", "data/a.parquet", "--out", "answers.csv"]) == 0
     lines = Path("answers.csv").read_text().splitlines()
     assert lines[0] == '"example","label","probability","probabilities","error"'
     assert len(lines) == 151
     for arguments, message in {
-        ("models:/sides@chmpion", str(folder)): "there are: sides, sides@challenger, sides@champion",
+        ("sides@chmpion", str(folder)): "did you mean sides@champion?",
+        ("sdes", str(folder)): "models:/sdes@champion: no such model in MLflow",
         ("digits", str(folder)): "models:/digits@champion: no such model in MLflow",
         ("models:/digits", str(folder)): "expected models:/NAME@ALIAS",
         (str(tmp_path / "nothing"),): "no such file or folder",
