@@ -103,7 +103,7 @@ def watching(model: str = "") -> Iterator[Watched]:
     """
     from prefect.runtime import flow_run
 
-    from flows.machinery import runs, server
+    from flows.machinery import server
 
     run, watched, of = str(flow_run.id or ""), Watched(), _settings_of(model, Path.cwd())
     name = params.name(of)
@@ -119,7 +119,7 @@ def watching(model: str = "") -> Iterator[Watched]:
         tell("failed", name, "\n".join(lines[:MAX_LINES]), details, run, of)
         raise
     except BaseException:
-        if not runs.is_cancelled(run):
+        if not server.is_cancelled(run):
             tell("failed", name, "a signal ended it; what it had finished is kept", details, run, of)
         raise
     if watched.registered is not None:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import psutil
 
@@ -38,7 +37,7 @@ def claim() -> None:
     """
     from prefect.runtime import flow_run
 
-    with _client() as client:
+    with server.client() as client:
         client.update_flow_run(flow_run.id, infrastructure_pid=temporary.owner())
     if served():
         end_with_parent()
@@ -80,7 +79,7 @@ def bury() -> None:
 
     own = server.ours()
     under_way = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
-    with _client() as client:
+    with server.client() as client:
         for flow in FLOWS:
             for run in client.read_flow_runs(
                 flow_filter=FlowFilter.model_validate({"name": {"any_": [flow]}}),
@@ -118,14 +117,6 @@ def _bury(client: "SyncPrefectClient", run: "FlowRun", *, tell: bool) -> None:
         notify.buried(str((run.parameters or {}).get("model", "")), str(run.id), run.name, CRASHED)
 
 
-def is_cancelled(run: str) -> bool:
-    """Return whether a flow run was cancelled in Prefect; no, where its server does not say."""
-    with suppress(Exception), _client() as client:
-        state = client.read_flow_run(UUID(run)).state
-        return state is not None and (state.is_cancelling() or state.is_cancelled())
-    return False
-
-
 @contextmanager
 def cancellable(children: Children) -> Iterator[threading.Event]:
     """Look now and then whether the run of this context is cancelled in Prefect; then end the children.
@@ -139,7 +130,7 @@ def cancellable(children: Children) -> Iterator[threading.Event]:
 
     def look() -> None:
         seen: float | None = None
-        with _client() as client:
+        with server.client() as client:
             while not over.wait(LOOK_SECONDS):
                 with suppress(Exception):  # a server that is away is found by Prefect itself
                     state = client.read_flow_run(own).state
@@ -156,9 +147,3 @@ def cancellable(children: Children) -> Iterator[threading.Event]:
         yield cancelled
     finally:
         over.set()
-
-
-def _client() -> "SyncPrefectClient":
-    from prefect.client.orchestration import get_client
-
-    return get_client(sync_client=True)

@@ -10,8 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
+from uuid import UUID
 
 from components import SlipwayError, locks
 from components.files import write_json
@@ -19,6 +21,9 @@ from components.masking import address, mask
 from components.tracking import connection
 from flows.machinery import logs
 from flows.machinery.process import Running, guarded
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 # What `slipway ui` or `slipway up` serves, while it does: {"prefect": address, ..., "shared": those that others serve}.
 UI_FILE = Path(".prefect/ui.json")
@@ -166,6 +171,21 @@ def ours() -> bool:
     if "prefect" in _announced().get("shared", "").split():
         return temporary()
     return temporary() or os.environ.get("PREFECT_API_URL", "").removesuffix("/api") == served().get("prefect")
+
+
+def client() -> "SyncPrefectClient":
+    """Return a client of Prefect's server."""
+    from prefect.client.orchestration import get_client
+
+    return get_client(sync_client=True)
+
+
+def is_cancelled(run: str) -> bool:
+    """Return whether a flow run was cancelled in Prefect; no, where its server does not say."""
+    with contextlib.suppress(Exception), client() as asked:
+        state = asked.read_flow_run(UUID(run)).state
+        return state is not None and (state.is_cancelling() or state.is_cancelled())
+    return False
 
 
 def stop() -> None:
