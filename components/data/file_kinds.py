@@ -95,9 +95,24 @@ def content(file: Path) -> Path:
         if head[TAR_AT:].startswith(TAR):
             raise SlipwayError(f"{file}: is a tar archive: unpack it first")
         if not head.startswith((ZIP, *PACKED)):
-            return found
+            return found if _is_text(str(found)) else _named(found.absolute())
         status = found.stat()
         found = _unpacked(found.absolute(), status.st_mtime_ns, status.st_size)
+
+
+def _is_text(path: str) -> bool:
+    try:
+        return bool(path.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+@functools.cache
+def _named(file: Path) -> Path:
+    """Return a link to a file whose path is not UTF-8, which Arrow cannot open."""
+    place = Path(_folder(), f"{len(list(_folder().iterdir()))}{name(file).suffix.lower()}")
+    place.symlink_to(file)
+    return place
 
 
 @functools.lru_cache

@@ -88,12 +88,15 @@ def slug(name: str, joint: str = "-") -> str:
     name = unicodedata.normalize("NFKC", name).casefold()
     found = re.sub(r"[^a-z0-9]+", joint, unidecode(name).lower()).strip(joint)
     foreign = any(
-        not char.isascii() and unicodedata.category(char)[0] in "LNS" and "LATIN" not in unicodedata.name(char, "")
+        unicodedata.category(char) == "Cs"  # a byte of a file's name that is not UTF-8
+        or (not char.isascii() and unicodedata.category(char)[0] in "LNS" and "LATIN" not in unicodedata.name(char, ""))
         for char in name
     )
     if found and not foreign and len(found) <= MAX_NAME:
         return found
-    return f"{found[:MAX_NAME] or 'dataset'}{joint}{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+    return (
+        f"{found[:MAX_NAME] or 'dataset'}{joint}{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
+    )
 
 
 def commands() -> dict[str, Command]:

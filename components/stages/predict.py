@@ -232,12 +232,12 @@ def _write(out: Path, answers: "pa.Table") -> None:
 
     from components.files import replacing
 
-    with replacing(out) as aside:
+    with replacing(out) as aside, aside.open("wb") as sink:  # Arrow opens no path that is not UTF-8
         if out.suffix == ".parquet":
-            pq.write_table(answers, aside)
+            pq.write_table(answers, sink)
             return
         for at, name in enumerate(answers.column_names):
             if pa.types.is_list(answers.schema.field(name).type):
                 texts = [None if value is None else json.dumps(value) for value in answers[name].to_pylist()]
                 answers = answers.set_column(at, name, pa.array(texts, pa.string()))
-        pa.csv.write_csv(answers, aside)
+        pa.csv.write_csv(answers, sink)

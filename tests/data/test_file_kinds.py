@@ -73,9 +73,10 @@ READ: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.parametrize("prefix", [b"", b"caf\xe9-"], ids=["", "not UTF-8"])
 @pytest.mark.parametrize("name", READ)
-def test_tables_and_texts_are_read_whatever_the_file_is(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
+def test_tables_and_texts_are_read_whatever_the_file_is(tmp_path: Path, name: str, prefix: bytes) -> None:
+    path = tmp_path / os.fsdecode(prefix + name.encode())
     path.write_bytes(READ[name]())
     found = pa.concat_tables(tabular(path, ["y"]).tables)
     assert found["x"].to_pylist() == [row["x"] for row in ROWS]

@@ -72,6 +72,9 @@ SCRIPTS = [
     "sales 🐶",
     "sales",
     "-",
+    "tr\udce4in",  # a byte of a name that is not UTF-8
+    "tr\udce5in",
+    "tr-in",
     "x" * 101,
 ]
 

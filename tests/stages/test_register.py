@@ -1,5 +1,6 @@
 import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -628,8 +629,14 @@ def test_the_command_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     told, said = capsys.readouterr()
     assert "without a prediction: 1 of 4 examples (notes.txt)\n" in said
     assert rf"f\xfcnf.png  {images[1]['label']}" in told
-    assert main(["predict", str(folder), "--out", "names.parquet"]) == 1
-    assert pq.read_table("names.parquet")["example"].to_pylist() == ["0.png", "1.png", r"f\xfcnf.png", "notes.txt"]
+    names = os.fsdecode(b"n\xe4mes.parquet")
+    assert main(["predict", str(folder), "--out", names]) == 1
+    assert pq.read_table(io.BytesIO(Path(names).read_bytes()))["example"].to_pylist() == [
+        "0.png",
+        "1.png",
+        r"f\xfcnf.png",
+        "notes.txt",
+    ]
     assert f"0.png        {images[0]['label']}" in told
     assert "notes.txt    error: " in told
     assert main(["predict", str(folder), "--out", "some.csv"]) == 1
