@@ -4,6 +4,7 @@ Parses, imports the one stage that is asked for, and calls it.
 """
 
 import argparse
+import contextlib
 import errno
 import importlib
 import os
@@ -12,7 +13,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from components import SlipwayError, conflicts, masking, sources, surroundings
 
@@ -92,8 +93,9 @@ def run(stage: str, options: dict[str, Any]) -> int:
         if stage != "predict":  # that reads none of these files
             conflicts.must_be_solved()
         module = importlib.import_module(f"components.stages.{stage.replace('-', '_')}")
-        if stage == "update":
-            module.run(**options)
+        if stage in ("ingest", "update"):  # all or nothing, whether somebody reads on or not
+            with contextlib.redirect_stdout(cast("IO[str]", surroundings.Unheard(sys.stdout))):
+                module.run(**options)
             return 0
         if stage not in STAGES:
             return int(module.run(**options) or 0)

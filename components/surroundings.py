@@ -5,7 +5,9 @@ import getpass
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
 
 from components import SlipwayError
 
@@ -46,6 +48,31 @@ def settle() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+class Unheard:
+    """A stream of which nobody need read on (`| head`): what is being written to the disk comes to its end."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, as long as somebody reads."""
+        return self._tried(lambda: self._stream.write(text)) or len(text)
+
+    def flush(self) -> None:
+        """Flush, as long as somebody reads."""
+        self._tried(self._stream.flush)
+
+    def _tried(self, do: Callable[[], int | None]) -> int | None:
+        try:
+            return do()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            return None
 
 
 def proxies_set() -> list[str]:

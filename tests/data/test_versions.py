@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,18 @@ def test_junk_neither_changes_the_version_nor_stops_anything_and_stays(
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     with Repo() as found:
         assert found.status() == {}
+
+
+def test_an_ingest_ends_although_nobody_reads_on(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`slipway ingest ... | head -3` ended between the data and its version: the next ingest was refused."""
+    ours, given = os.pipe()
+    os.close(ours)
+    with os.fdopen(given, "w", buffering=1) as broken:
+        monkeypatch.setattr(sys, "stdout", broken)
+        assert main(WORDS) == 0
+        with Repo() as found:
+            assert found.status() == {} and versions.recorded(Path("data"))
+        assert main([*WORDS, "--replace"]) == 0
 
 
 MINE = ["notes.txt", "DS_Store", "a.parquet.bak", "nfs", "swp", "data.csv.swp", ".hidden"]
