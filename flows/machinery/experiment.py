@@ -93,7 +93,7 @@ def unknown(repo: "Repo", env: dict[str, str] | None = None) -> list[str]:
     needed += _imported(root, [*needed, *_named(repo, root)])
     found = {other for other in others if any((root / other).is_relative_to(path) for path in needed)}
     found |= {str(path.relative_to(root)) for path in needed for other in others if root / other in path.parents}
-    return sorted(found)
+    return sorted(path for path in found if not found & {f"{parent}/" for parent in Path(path).parents})
 
 
 def _named(repo: "Repo", root: Path) -> list[Path]:

@@ -239,7 +239,7 @@ def test_a_recipe_that_git_does_not_know_is_told_and_in_the_experiment(path: Pat
     (package / "points/__pycache__").mkdir()
     (package / "points/__pycache__/source.pyc").write_bytes(b"")
     cmd = "PYTHONPATH= python -m components.stage > out"
-    deps = ["expectations/[points].yaml"]
+    deps = ["expectations/[points].yaml", "components/mine/points"]
     (path / "dvc.yaml").write_text(json.dumps({"stages": {"new": {"cmd": cmd, "deps": deps, "outs": ["out"]}}}))
     command(path, "git", "add", "lib/deep.py")  # in the index, and in no commit yet
     out = finished(flows(path, "retrain", PREFECT_API_URL=prefect_server))
