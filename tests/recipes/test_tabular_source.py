@@ -40,6 +40,7 @@ INDEXED = {
     "an index": (text_of(frame()), "Unnamed: 0", "has no name"),
     "an index, written again": (again(text_of(frame())), "Unnamed: 0", "has no name"),
     "an index of shuffled rows": (text_of(SHUFFLED), "Unnamed: 0", "has no name"),
+    "another index": (text_of(SHUFFLED.rename_axis("Unnamed: 0.1")), "Unnamed: 0.1", "has no name"),  # as pandas has it
     "a reset index": (text_of(frame().reset_index(), index=False), "index", "counts the rows"),
     "an index with gaps": (text_of(frame()[::2].reset_index(), index=False), "index", "rises from row to row"),
     "a level": (text_of(frame().reset_index(names="level_0"), index=False), "level_0", "counts the rows"),

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from components.recipes.source import tell
 
 MIN_ROWS = 20  # rows that tell a counter, unless its name does
-NAMELESS = re.compile(r"Unnamed: ?\d+(_level_\d+)?|__index_level_\d+__|\.\.\.\d+")  # as pandas, Arrow and R call them
+NAMELESS = re.compile(r"Unnamed: ?\d+(\.\d+)*(_level_\d+)?|__index_level_\d+__|\.\.\.\d+")  # as pandas, Arrow and R call them
 INDEX = re.compile(rf"{NAMELESS.pattern}|index|level_\d+|(?i:row|row_?(id|nr|no|num|number)|no|nr|#)")
 
 
