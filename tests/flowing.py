@@ -1,5 +1,6 @@
 """Small real DVC repositories, with stages of shell and Python, for the tests of the flows."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -105,6 +106,14 @@ def command(path: Path, *arguments: str, env: dict[str, str] | None = None) -> s
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.strip()
+
+
+def dvc(path: Path, *words: str) -> None:
+    """Call DVC's command line in this process: to start another takes a second."""
+    from dvc.cli import main
+
+    with contextlib.chdir(path):
+        assert main([*words]) == 0
 
 
 def flows(path: Path, *arguments: str, **env: str) -> "subprocess.Popen[str]":

@@ -145,6 +145,7 @@ def test_the_report_says_what_each_side_trained(
     assert report["results"] == results
 
 
+@pytest.mark.e2e
 def test_a_year_of_nights_is_drawn(tmp_path: Path) -> None:
     from bench import year
 

@@ -176,7 +176,10 @@ def _double(number: int) -> int:
     return 2 * number
 
 
-@pytest.mark.parametrize("rows", [10, dataset.MIN_PARALLEL_ROWS])  # in this process, and in workers
+WORKERS = pytest.param(dataset.MIN_PARALLEL_ROWS, marks=pytest.mark.e2e)
+
+
+@pytest.mark.parametrize("rows", [10, WORKERS])  # in this process, and in workers
 def test_parallel_keeps_the_order_and_passes_errors_on(rows: int) -> None:
     assert list(dataset.parallel(_double, list(range(10)), rows)) == list(range(0, 20, 2))
     with pytest.raises(SlipwayError, match="thirteen"):

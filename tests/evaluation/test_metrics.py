@@ -267,6 +267,7 @@ def test_areas_get_fewer_resamples_where_they_cost_much(monkeypatch: pytest.Monk
     assert len(found["roc_auc"]) == bootstrap.MIN_RANKED
 
 
+@pytest.mark.e2e
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     """Of 95 % intervals for an accuracy of 0.8 from 200 examples, about 95 % hold 0.8 (here of 400 data sets)."""
     random = np.random.default_rng(5)

@@ -163,7 +163,10 @@ def test_blocks_are_drawn_as_one() -> None:
     assert alone.high - alone.low < 0.6 * (found.high - found.low)
 
 
-@pytest.mark.parametrize(("n", "worse"), [(150, 0.06), (1000, 0.04), pytest.param(10_000, 0.02, marks=pytest.mark.e2e)])
+@pytest.mark.parametrize(
+    ("n", "worse"),
+    [(150, 0.06), pytest.param(1000, 0.04, marks=pytest.mark.e2e), pytest.param(10_000, 0.02, marks=pytest.mark.e2e)],
+)
 def test_how_often_an_equal_a_better_and_a_worse_model_pass(n: int, worse: float) -> None:
     """The simulation of docs/evaluation.md in small: python -m bench.promotion."""
     from bench import promotion as simulation

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from flows import doctor
-from tests.flowing import command, repository
+from tests.flowing import command, dvc, repository
 
 PARAMS = "name: digits\nrecipe: images\n"
 
@@ -84,12 +84,12 @@ WRONG: dict[str, tuple[Callable[[pytest.MonkeyPatch], object], str, str]] = {
     "nobody": (called("git", "config", "user.email", ""), "git", "user.email is not set"),
     "no data": (lambda _: Path("data.dvc").unlink(), "data", "data.dvc: a model without data"),
     "a remote that is gone": (
-        called("dvc", "remote", "add", "--quiet", "team", "/nowhere/at/all"),
+        lambda _: dvc(Path(), "remote", "add", "--quiet", "team", "/nowhere/at/all"),
         "dvc remotes",
         "there is no folder /nowhere/at/all",
     ),
     "a remote without its package": (
-        called("dvc", "remote", "add", "--quiet", "team", "gs://bucket"),
+        lambda _: dvc(Path(), "remote", "add", "--quiet", "team", "gs://bucket"),
         "dvc remotes",
         "team (gs://bucket)",
     ),

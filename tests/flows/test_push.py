@@ -18,7 +18,7 @@ import pytest
 from flows.machinery import checkout, experiment, push, stages, upload
 from flows.machinery.process import Children
 from flows.machinery.stages import TaskError
-from tests.flowing import GIT, ROOT, command, repository
+from tests.flowing import GIT, ROOT, command, dvc, repository
 
 STAGES: dict[str, dict[str, Any]] = {
     "first": {"cmd": "mkdir -p build/out; cp data/* params.yaml build/out", "deps": ["data"], "outs": ["build/out"]},
@@ -227,13 +227,16 @@ def test_what_no_cache_has_is_told_and_no_commit_names_it(project: Path, tmp_pat
 )
 @pytest.mark.usefixtures("quick")
 def test_what_is_missing_to_push_is_said(project: Path, change: list[str], problem: str) -> None:
-    command(project, *change)
+    if change[0] == "dvc":
+        dvc(project, *change[1:])
+    else:
+        command(project, *change)
     state, note = pushed()
     assert (state, problem in note) == (push.NOT_PUSHED, True), note
 
 
 def test_nothing_is_pushed_where_nobody_asked_for_it(project: Path) -> None:
-    command(project, "dvc", "config", "exp.auto_push", "false")
+    dvc(project, "config", "exp.auto_push", "false")
     with checkout.opened() as work:
         assert push.run(work) == []
 

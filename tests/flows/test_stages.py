@@ -15,7 +15,7 @@ from dvc_objects.fs import utils
 
 from flows.machinery import aftermath, checkout, stages
 from flows.machinery.stages import Outcome
-from tests.flowing import DONE, GIT, command, end, flows, gone, repository, status, until
+from tests.flowing import DONE, GIT, command, dvc, end, flows, gone, repository, status, until
 
 Run = Callable[..., list[Outcome]]
 # Writes when it began and when it ended, a second and a half later.
@@ -72,7 +72,7 @@ def test_a_file_that_dvc_was_writing_when_it_was_killed_is_restored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(repository(tmp_path, READS, data="1"))
-    command(tmp_path, "dvc", "repro", "-q")
+    dvc(tmp_path, "repro", "-q")
     whole = {name: Path(name).read_text() for name in ("dvc.lock", "data.dvc")}
     with checkout.opened():
         pass
@@ -86,7 +86,7 @@ def test_a_file_that_dvc_was_writing_when_it_was_killed_is_restored(
 
 def test_what_a_killed_dvc_left_in_the_cache_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(repository(tmp_path, READS, data="1"))
-    command(tmp_path, "dvc", "add", "-q", "data")
+    dvc(tmp_path, "add", "-q", "data")
     cache = Path(".dvc/cache/files/md5")
     kept = {path for path in cache.glob("*/*") if path.is_file()}
     left, young = (cache / "ff" / utils.tmp_fname() for _ in range(2))
@@ -108,7 +108,7 @@ def test_a_list_of_files_in_use_that_was_cut_short_is_begun_anew(
     with checkout.opened():
         pass
     assert "cut short by a DVC that was killed" in capsys.readouterr().out
-    command(tmp_path, "dvc", "repro", "-q")
+    dvc(tmp_path, "repro", "-q")
 
 
 def test_what_holds_files_in_use_must_be_the_process_that_took_them(

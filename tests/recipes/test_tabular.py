@@ -244,7 +244,8 @@ def test_every_model_starts_from_what_is_common_and_names_its_layers(kind: str, 
     assert not [layer.name for layer in built.layers if layer.name[-1].isdigit() and "_" not in layer.name]
 
 
-@pytest.mark.parametrize("model", ["linear", *(pytest.param(n, marks=pytest.mark.e2e) for n in ("mlp", "transformer"))])
+@pytest.mark.e2e
+@pytest.mark.parametrize("model", ["linear", "mlp", "transformer"])
 def test_numbers_are_learned(model: str) -> None:
     import keras
 

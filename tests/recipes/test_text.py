@@ -243,6 +243,7 @@ for extra in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.e2e
 def test_what_is_fitted_is_the_same_bytes_in_each_process_and_with_any_number_of_threads() -> None:
     section, table = text.sample(600, 1)
     extras = [{"encoding": encoding, "vocabulary": 300} for encoding in ("ngrams", "pieces")]
