@@ -67,6 +67,14 @@ def test_a_counting_or_nameless_column_is_no_feature(
     assert "left out" not in capsys.readouterr().out
 
 
+def test_a_column_that_rises_from_row_to_row_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, _ = read(tmp_path, text_of(frame().assign(order=range(1000, 1060, 2)), index=False), ["label"])
+    assert source.settings["numeric"] == ["a", "order"]
+    said = capsys.readouterr().out
+    assert "order: rises from row to row, like a counter or an id; --drop order leaves it out" in said
+    assert "a: rises" not in said
+
+
 def test_excels_empty_columns_at_the_end_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, found = read(tmp_path, "a,label,,\n1.5,x,,\n2.5,y,,\n", ["label"])
     assert source.settings["numeric"] == ["a"]

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from components.recipes.source import tell
 
 MIN_ROWS = 20  # rows that tell a counter, unless its name does
-NAMELESS = re.compile(r"Unnamed: ?\d+(\.\d+)*(_level_\d+)?|__index_level_\d+__|\.\.\.\d+")  # as pandas, Arrow and R call them
+# as pandas, Arrow and R call them
+NAMELESS = re.compile(r"Unnamed: ?\d+(\.\d+)*(_level_\d+)?|__index_level_\d+__|\.\.\.\d+")
 INDEX = re.compile(rf"{NAMELESS.pattern}|index|level_\d+|(?i:row|row_?(id|nr|no|num|number)|no|nr|#)")
 
 
@@ -109,7 +110,7 @@ def tell_new(names: Iterable[str]) -> None:
 
 
 def tell_constant(seen: dict[str, Seen], names: Iterable[str]) -> None:
-    """Tell which columns say nothing: one value throughout, or none."""
+    """Tell which columns say nothing, or nothing of new rows: one value throughout, or none, or one that only rises."""
     lines = []
     for name in names:
         column = seen.get(name, Seen())
@@ -120,4 +121,6 @@ def tell_constant(seen: dict[str, Seen], names: Iterable[str]) -> None:
             lines.append(
                 f"{name}: has the same value in every row ({column.first.cast(pa.string()).as_py()[:50]!r}); {drop}"
             )
+        elif column.rises and column.rows >= MIN_ROWS:
+            lines.append(f"{name}: rises from row to row, like a counter or an id; {drop}")
     tell(lines, "columns without information")
