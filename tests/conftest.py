@@ -122,6 +122,7 @@ FRONT = (
     "reports/test_card.py",
     "test_bench_faults.py",
     "test_bench.py",
+    "serving/test_onnx_model.py",
 )
 BACK = (
     "test_files.py",

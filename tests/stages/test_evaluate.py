@@ -407,6 +407,7 @@ def test_text_of_strangers_is_no_markup(tmp_path: Path) -> None:
     assert "rgba(31,111,235,0.80)" in page
 
 
+@pytest.mark.e2e
 def test_names_are_drawn_as_they_are_and_long_ones_keep_their_bars(tmp_path: Path) -> None:
     """Price tiers such as $$ are no formulas."""
     names = ["$", "$$", "$$$", "$" * 40 + "b", "$" * 40 + "c"]

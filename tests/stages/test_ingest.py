@@ -1,3 +1,4 @@
+import functools
 import gzip
 import hashlib
 import json
@@ -5,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,22 @@ from ruamel.yaml import YAML
 from components import SlipwayError, files, params, recipes
 from components.__main__ import main
 from components.data import dataset
+from components.recipes.images.source import known
 from components.stages import ingest
 from tests.conftest import ROOT
 
 PARAMS = "# kept\nname: old\nrecipe: images\nimages:\n  height: 8  # kept too\n  width: 8\n"
 MNIST = ROOT.parent / "shared" / "datasets" / "mnist"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def pictures_once() -> Iterator[None]:
+    """Write each of the 1,797 digits as PNG once: ten tests ingest them."""
+    real = known._png
+    written = functools.cache(lambda shape, content: real(np.frombuffer(content, np.uint8).reshape(shape)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(known, "_png", lambda picture: written(picture.shape, picture.tobytes()))
+        yield
 
 
 def pictures(folder: Path, classes: dict[str, int], seed: int = 1, size: tuple[int, int] = (9, 7)) -> Path:
@@ -511,6 +524,7 @@ def test_a_dataset_that_cannot_be_put_in_place_leaves_params_as_they_were(
     assert state(repo) == before
 
 
+@pytest.mark.e2e
 def test_a_kill_before_the_data_is_in_place_does_not_block_the_next_ingest(repo: Path) -> None:
     ingest.run("images", folder=pictures(repo / "pets", {"cat": 3, "dog": 2}))
     Path("kunden.csv").write_text(ANSWERS)

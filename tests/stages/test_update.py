@@ -260,7 +260,8 @@ def test_a_full_disk_is_said_and_the_update_after_it_brings_all(capsys: Said, mo
     assert list(Path().glob(".*.tmp")) == []
 
 
-@pytest.mark.parametrize("moment", ["before", pytest.param("after", marks=pytest.mark.e2e)])
+@pytest.mark.e2e
+@pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.usefixtures("inbox")
 def test_killed_half_way_the_next_update_completes_it(moment: str, capsys: Said) -> None:
     before = version()

@@ -134,6 +134,7 @@ def test_a_notebook_in_another_checkout_gets_the_same_answers(
     assert json.loads(done.stdout) == [about(models[name][2]) for name in order]
 
 
+@pytest.mark.e2e
 def test_threads_load_and_ask_at_once(models: Saved) -> None:
     forget()
     wanted = [*models] * 6
