@@ -1,5 +1,6 @@
 """The examples: that each is whole, that its expectations catch its traps, and where its files come from."""
 
+import contextlib
 import datetime as dt
 import functools
 import gzip
@@ -185,7 +186,8 @@ def held(name: str, settings: params.Params, table: pa.Table, folder: Path, bad:
     (folder / "expectations.yaml").write_text(text, encoding="utf-8")
     write_dataset(folder / "data" / "a.parquet", settings, table)
     settings = settings.model_copy(update={"validate_": params.Validate(max_bad_fraction=bad)})
-    validate.run(settings, folder / "data", folder / "expectations.yaml", folder / "out")
+    with contextlib.chdir(folder):  # where what the stage keeps of files goes
+        validate.run(settings, folder / "data", folder / "expectations.yaml", folder / "out")
     found: dict[str, Any] = read_json(folder / "out" / "summary.json")
     return found
 
