@@ -18,7 +18,7 @@ def run(model: str, options: dict[str, Any]) -> None:
     if found.example:
         raise SlipwayError(f"{model} is an example: `slipway example {model}` brings its data")
     settings = (found.folder / "params.yaml").absolute()
-    with workspace.entered(model) as place, checkout.opened():
+    with workspace.entered(model, give_back=not options["dry_run"]) as place, checkout.opened():
         if found.name:
             options |= {"params": Path(os.path.relpath(settings, place)), "to_commit": str(found.folder)}
         update.run(**options)

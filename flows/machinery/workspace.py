@@ -5,7 +5,7 @@ the checkout is touched, what a stage has done once it never does again, and the
 from the checkout. It holds the checkout's files as they are now, or those of a revision.
 
 data.dvc and dvc.lock go on there, when new data comes or a stage runs; which ones they began from is noted. They stay
-until the model's own files say something new.
+until the model's own files say something new. Runs of a revision and runs of the checkout's files go on apart.
 """
 
 import filecmp
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from components import SlipwayError, conflicts, files, locks
 from components.files import read_json, write_json
@@ -25,7 +26,9 @@ from flows.machinery.models import Model
 
 WORKSPACES = Path(".workspaces")
 POINTERS = ("data.dvc", "dvc.lock")  # what goes on in a workspace
-BEGAN_FILE = Path(".dvc/tmp/slipway-began.json")  # in a workspace: the digests of the pointers that it began from
+BEGAN_FILE = Path(".dvc/tmp/slipway-began.json")  # in a workspace: what its pointers began from
+KEPT = ".dvc/tmp/slipway-revision-{}"  # in a workspace: the pointers of runs of a revision, while others work there
+REVISION, CHECKOUT = "revision", "checkout"  # kinds of runs
 WAITING = "another run is using the workspace of {model} ({{holder}}); waiting until it ends"
 PREPARING = "another workspace is being made ({holder}); waiting until it is"
 FILES_NAMED = 5  # uncommitted files that a run names
@@ -33,13 +36,13 @@ _entered: list[Path] = []  # of this process
 
 
 @contextmanager
-def entered(model: str = "", revision: str = "") -> Iterator[Path]:
+def entered(model: str = "", revision: str = "", *, give_back: bool = True) -> Iterator[Path]:
     """Work where a run of a model works: the current folder within the block, which is the project's root before it.
 
     The root's model without a revision works in the checkout as it lies; all others in their workspace, one run at a
     time, with the files of that revision or, without one, the checkout's as they are now. What then became of a
-    model's data.dvc and dvc.lock is copied to its folder; a run of a revision changes nothing in the checkout. Inside
-    a block, yields the same folder. Raises SlipwayError for an unknown model or revision.
+    model's data.dvc and dvc.lock is copied to its folder, if `give_back`; a run of a revision changes nothing in the
+    checkout. Inside a block, yields the same folder. Raises SlipwayError for an unknown model or revision.
     """
     home = Path.cwd()
     if _entered:
@@ -66,7 +69,7 @@ def entered(model: str = "", revision: str = "") -> Iterator[Path]:
             yield place
         finally:
             os.chdir(home)
-            if not revision and not found.example:
+            if give_back and not revision and not found.example:
                 _give_back(found, place)
 
 
@@ -172,7 +175,7 @@ def _clean(place: Path) -> None:
         _clear(place / "data")
     for path in (Path("data"), Path("build")):
         shutil.rmtree(place / path, ignore_errors=True)
-    for path in (*map(Path, POINTERS), BEGAN_FILE):
+    for path in (*map(Path, POINTERS), BEGAN_FILE, *(Path(KEPT.format(name)) for name in POINTERS)):
         (place / path).unlink(missing_ok=True)
     _mirror(place, set(POINTERS))
     _share_dvc(place)
@@ -268,19 +271,39 @@ def _write(path: Path, content: bytes | None) -> None:
 
 
 def _point(model: Model, place: Path, commit: str) -> None:
-    """Take a model's data.dvc and dvc.lock, unless the workspace has gone on from just these."""
-    began = _began(place)
+    """Lay a model's data.dvc and dvc.lock: what earlier runs went on to, while the model's own are as they were then.
+
+    Runs of a revision and runs of the checkout's files go on apart, so that what somebody tries gets into no run of a
+    schedule before it is committed, and takes nothing from one. The checkout's files begin from what the runs of a
+    revision went on to, for somebody to commit it, while they are as these began.
+    """
+    kind, began = (REVISION if commit else CHECKOUT), _began(place)
+    last = began.get("last", kind)
+    if (last, kind) == (REVISION, CHECKOUT):
+        for name in POINTERS:
+            _write(place / KEPT.format(name), _content(place / name, ""))
+        began.pop(CHECKOUT, None)
+        write_json(place / BEGAN_FILE, began | {"last": kind})  # before anything is laid: we may be killed
     for name in POINTERS:
         theirs, ours = _content(model.folder / name, commit), _content(place / name, "")
-        went_on = began.get(name, "") == _digest(theirs) and ours is not None
-        if theirs != ours and not went_on:
+        of_revision = ours if last == REVISION else _content(place / KEPT.format(name), "")
+        own = (kind, of_revision if kind == REVISION else ours if last == CHECKOUT else None)
+        before = {line: began.get(line, {}).get(name, "") for line in (REVISION, CHECKOUT)}
+        lines = [own] if kind == REVISION else [own, (REVISION, of_revision)]
+        went_on = [content for line, content in lines if before[line] == _digest(theirs) and content is not None]
+        wanted = went_on[0] if went_on else theirs
+        if wanted != ours:
             if name == "data.dvc":
-                if ours is not None:
+                if not went_on and own[1] not in (None, theirs):
                     print(f"{model.folder / name} is another one than this workspace went on from: it is used now")
                 _clear(place / "data")
-            _write(place / name, theirs)
-        began[name] = _digest(theirs)
-    write_json(place / BEGAN_FILE, began)
+            _write(place / name, wanted)
+        if kind == CHECKOUT and name == "data.dvc" and wanted not in (theirs, own[1]):
+            print(
+                f"{model.folder / name}: runs of a revision have brought newer data: this goes on from them", flush=True
+            )
+        began.setdefault(kind, {})[name] = _digest(theirs)
+    write_json(place / BEGAN_FILE, began | {"last": kind})
 
 
 def _clear(data: Path) -> None:
@@ -302,17 +325,19 @@ def _give_back(model: Model, place: Path) -> None:
         theirs, ours = _content(model.folder / name, ""), _content(place / name, "")
         if ours is None or theirs == ours:
             continue
-        if began.get(name, "") != _digest(theirs):
+        if began[CHECKOUT][name] != _digest(theirs):
             print(f"{model.folder / name} was changed while this run worked: it stays as it is", flush=True)
             continue
         _write(model.folder / name, ours)
-        began[name] = _digest(ours)
+        began[CHECKOUT][name] = _digest(ours)
     write_json(place / BEGAN_FILE, began)
 
 
-def _began(place: Path) -> dict[str, str]:
+def _began(place: Path) -> dict[str, Any]:
+    """Return what runs began from: `last`, the kind of the last one; of each kind, the digest of each pointer."""
     with suppress(OSError, ValueError):
-        return dict(read_json(place / BEGAN_FILE))
+        found = dict(read_json(place / BEGAN_FILE))
+        return {kind: dict(found) for kind in (REVISION, CHECKOUT)} if "data.dvc" in found else found  # of 0.1
     return {}
 
 

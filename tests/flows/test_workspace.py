@@ -132,12 +132,63 @@ def test_a_workspace_that_went_on_keeps_its_data_until_the_revision_says_somethi
         assert Path("data.dvc").read_bytes() == newer
     assert (home / "models/sales/data.dvc").read_bytes() == newer  # for the user to commit
     commit(home)
-    capsys.readouterr()
+    with workspace.entered("sales", "HEAD"):
+        assert Path("data.dvc").read_bytes() == newer
+    assert "is another one" not in capsys.readouterr().out
     (home / "models/sales/data.dvc").write_bytes(older)
     commit(home)
     with workspace.entered("sales", "HEAD"):
         assert Path("data.dvc").read_bytes() == older
         assert not Path("data").exists()  # the other version's: DVC brings these
+    assert "models/sales/data.dvc is another one than this workspace went on from" in capsys.readouterr().out
+
+
+def _killed(_: Path) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_somebody_does_by_hand_takes_nothing_from_the_runs_of_a_schedule(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It goes on from the data of these, and gets into them once it is committed."""
+    pointer = home / "models/sales/data.dvc"
+    with workspace.entered("sales") as place:
+        add(place, "2")
+    commit(home)
+    committed = pointer.read_bytes()
+    with workspace.entered("sales", "HEAD") as place:
+        add(place, "brought by an update")
+        brought = Path("data.dvc").read_bytes()
+    with workspace.entered("sales", give_back=False):
+        assert Path("data.dvc").read_bytes() == brought
+    assert pointer.read_bytes() == committed
+    with workspace.entered("sales", "HEAD"):
+        assert Path("data.dvc").read_bytes() == brought
+    capsys.readouterr()
+    with workspace.entered("sales"):
+        assert "runs of a revision have brought newer data" in capsys.readouterr().out
+        add(place, "tried by hand")
+    tried = pointer.read_bytes()
+    with workspace.entered("sales", "HEAD"):
+        assert Path("data.dvc").read_bytes() == brought
+        assert not Path("data").exists()  # DVC brings it
+        add(place, "brought by the next update")
+        newest = Path("data.dvc").read_bytes()
+    with pytest.raises(KeyboardInterrupt), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workspace, "_clear", _killed)
+        with workspace.entered("sales"):
+            pass
+    with workspace.entered("sales", "HEAD"):
+        assert Path("data.dvc").read_bytes() == newest
+    with workspace.entered("sales"):
+        assert Path("data.dvc").read_bytes() == tried
+    assert pointer.read_bytes() == tried
+    with workspace.entered("sales", "HEAD"):
+        assert Path("data.dvc").read_bytes() == newest
+    assert "is another one" not in capsys.readouterr().out
+    commit(home)
+    with workspace.entered("sales", "HEAD"):
+        assert Path("data.dvc").read_bytes() == tried
     assert "models/sales/data.dvc is another one than this workspace went on from" in capsys.readouterr().out
 
 
