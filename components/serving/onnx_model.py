@@ -44,10 +44,17 @@ class Model:
         return tuple(given.name for given in self.session.get_inputs())
 
 
-def load(model_dir: Path) -> Model:
-    """Open model.onnx and model.json of a folder such as build/model."""
+def runtime() -> Any:
+    """Import onnxruntime, whose wheels report to Microsoft since 1.29 unless this is set before the first import."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
+    return onnxruntime
+
+
+def load(model_dir: Path) -> Model:
+    """Open model.onnx and model.json of a folder such as build/model."""
+    onnxruntime = runtime()
     try:
         content = json.loads((model_dir / "model.json").read_text(encoding="utf-8"))
         options = onnxruntime.SessionOptions()

@@ -75,7 +75,13 @@ def test_a_library_works(name: str, code: str, tmp_path: Path, bare: dict[str, s
 def test_telemetry_is_off_in_every_process_of_the_environment() -> None:
     """no_telemetry.pth, which `make setup` puts into .venv, reaches what a user starts by hand."""
     line = (Path(__file__).parents[2] / "no_telemetry.pth").read_text()
-    for name in ("DO_NOT_TRACK", "DVC_NO_ANALYTICS", "GX_ANALYTICS_ENABLED", "MLFLOW_DISABLE_TELEMETRY"):
+    for name in (
+        "DO_NOT_TRACK",
+        "DVC_NO_ANALYTICS",
+        "GX_ANALYTICS_ENABLED",
+        "MLFLOW_DISABLE_TELEMETRY",
+        "ORT_DISABLE_TELEMETRY",
+    ):
         assert name in line
     import sysconfig
 

@@ -203,6 +203,13 @@ def test_predicts_process_tells_gaps_from_answers(
             assert row == (wrong if text == "two" else alone)
 
 
+def test_a_served_model_reports_to_nobody(tmp_path: Path) -> None:
+    """Where no_telemetry.pth is not installed, and no CI keeps onnxruntime quiet: no identifier, no queue of events."""
+    code = f"import sys; sys.path += {sys.path!r}; from components.serving import onnx_model; onnx_model.runtime()"
+    subprocess.run([sys.executable, "-S", "-c", code], env={"HOME": str(tmp_path)}, cwd=ROOT, check=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_column_that_is_only_kept_is_not_asked_for() -> None:
     """A recording answers for itself: its speaker is for the slices of the evaluation."""
     import onnxruntime
