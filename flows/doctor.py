@@ -132,7 +132,7 @@ def _data() -> str:
     if missing:
         raise SlipwayError(f"{', '.join(missing)}: a model without data; `slipway ingest --help` makes a dataset")
     if not Path("data").is_dir():
-        return "not here yet: a run pulls it, or `dvc pull data.dvc`"
+        return "the root's is not here yet: a run pulls it, or `dvc pull data.dvc`"
     from dvc.repo import Repo
 
     with Repo() as repo:
@@ -230,7 +230,7 @@ def _date(url: str) -> float | None:
 
 def _locks() -> str:
     held = []
-    for path in (Path(".dvc/tmp/slipway.lock"), Path(".dvc/tmp/lock")):
+    for path in (Path(".dvc/tmp/slipway.lock"), Path(".dvc/tmp/lock"), *sorted(Path(".workspaces").glob("[!.]*.lock"))):
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components import SlipwayError, nearest
+from components import SlipwayError, listed, nearest
 from components.masking import mask
 from components.surroundings import root as root  # noqa: PLC0414 - for those who ask here where the project is
 
@@ -206,9 +206,12 @@ def pinned(model: str) -> str:
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
-            known = [
-                n for m in client().search_registered_models() for n in [m.name, *(f"{m.name}@{a}" for a in m.aliases)]
-            ]
+            models = client().search_registered_models()
+            if version is not None and name in {found.name for found in models}:
+                versions = client().search_model_versions(f"name = '{name}'")
+                known = [str(number) for number in sorted(int(found.version) for found in versions)]
+                raise SlipwayError(f"{name} has no version {version}; there are: {listed(known)}") from None
+            known = [name for found in models for name in [found.name, *(f"{found.name}@{a}" for a in found.aliases)]]
             hint = nearest(f"{name}@{alias}" if alias else name, known) if known else "there are none yet"
             raise SlipwayError(
                 f"models:/{model.removeprefix('models:/')}: no such model in MLflow at {mask(uri())}; {hint}"

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from components import locks
 from flows import doctor
 from tests.flowing import command, dvc, repository
 
@@ -45,6 +46,14 @@ def test_a_sound_project(project: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert out.count("\nok ") == len(doctor.CHECKS) - 1 and out.endswith("nothing is wrong\n")
     after = sorted(path.name for path in project.rglob("*") if ".git" not in path.parts and ".dvc" not in path.parts)
     assert after == before
+
+
+@pytest.mark.usefixtures("project")
+def test_a_run_at_work_is_named() -> None:
+    assert doctor.CHECKS["locks"]() == "none is held"
+    with locks.alone(Path(".workspaces/sales.lock"), ""):
+        said = doctor.CHECKS["locks"]()
+    assert f".workspaces/sales.lock is held by process {os.getpid()}" in said
 
 
 def smi(text: str) -> Callable[[pytest.MonkeyPatch], None]:
