@@ -18,7 +18,7 @@ import psutil
 from components import SlipwayError, locks, temporary
 from components.tracking import runs as tracking
 from flows import schedule, ui
-from flows.machinery import cron, deployments, logs, runs, server, services, state
+from flows.machinery import approval, cron, deployments, logs, runs, server, services, state
 from flows.machinery.process import Children, guarded
 from flows.machinery.services import Service
 
@@ -361,11 +361,15 @@ def status() -> int:
 
 def _last(client: Any) -> str:
     lines = []
-    for deployment, run in sorted(deployments.last_runs(client).items()):
+    every = [(name, run) for name, own in sorted(deployments.last_runs(client).items()) for run in own]
+    for deployment, run in every:
         began = run.start_time or run.expected_start_time
         how = str(run.state.name).lower() if run.state else "unknown"
         when = cron.spelled(began, "UTC") if began else ""
         cause = _cause(run.state) if run.state and how != "running" else ""
+        if run.state and run.state.is_paused() and (waits := approval.asked(client, run)):
+            name, version = waits
+            cause = f"version {version} waits: `slipway approve {name} {version}`, or `slipway refuse {name} {version}`"
         lines.append(f"  {deployments.spoken(deployment)}: {how}, {when}{cause and f': {cause}'}")
     return "\n".join(lines) or "  none yet"
 

@@ -115,8 +115,14 @@ def _suspended(client: "SyncPrefectClient", name: str) -> "list[tuple[FlowRun, s
         flow_filter=FlowFilter.model_validate({"name": {"any_": [runs.FLOW]}}),
         flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": ["PAUSED"]}}}),
     )
-    asked = [(run, _read(client, run.id, ASKED)) for run in found]
-    return [(run, what["version"]) for run, what in asked if what and what["name"] == name]
+    waits = [(run, asked(client, run)) for run in found]
+    return [(run, what[1]) for run, what in waits if what and what[0] == name]
+
+
+def asked(client: "SyncPrefectClient", run: "FlowRun") -> tuple[str, str] | None:
+    """Return the model and the version that a flow run waits for an approval of; None where it does not."""
+    what = _read(client, run.id, ASKED)
+    return (what["name"], what["version"]) if what else None
 
 
 def _read(client: "SyncPrefectClient", run: UUID, key: str) -> dict[str, Any]:

@@ -283,25 +283,30 @@ def under_way(client: "SyncPrefectClient", deployment: str) -> bool:
     return bool(_runs(client, [deployment], {"state": {"type": {"any_": list(UNDER_WAY)}}}, limit=1))
 
 
-def last_runs(client: "SyncPrefectClient") -> dict[str, "FlowRun"]:
-    """Return the last run of each model's retraining, and of `clean`, by deployment, by whomever it was started."""
+def last_runs(client: "SyncPrefectClient") -> dict[str, list["FlowRun"]]:
+    """Return the runs of each model's retraining, and of `clean`, that have not ended, and the last that has.
+
+    By deployment, the newest first; by whomever they were started.
+    """
     from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
 
     begun = {"state": {"type": {"not_any_": ["SCHEDULED"]}}}
-    found: dict[str, FlowRun] = {}
+    found: dict[str, list[FlowRun]] = {}
     for run in client.read_flow_runs(
         flow_filter=FlowFilter.model_validate({"name": {"any_": [RETRAIN]}}),
         flow_run_filter=FlowRunFilter.model_validate(begun),
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         limit=200,
     ):
-        if not _joined(run):
-            found.setdefault(name(str(run.parameters.get("model") or "")), run)
+        own = found.setdefault(name(str(run.parameters.get("model") or "")), [])
+        ended = run.state is not None and run.state.is_final()
+        if not _joined(run) and not (ended and any(each.state and each.state.is_final() for each in own)):
+            own.append(run)
     for each in every(client):
         if each.name == CLEAN and (last := _runs(client, [each.name], begun, limit=1)):
-            found[each.name] = last[0]
-    return found
+            found[each.name] = last
+    return {deployment: own for deployment, own in found.items() if own}
 
 
 def next_run(client: "SyncPrefectClient", deployment: str) -> datetime | None:

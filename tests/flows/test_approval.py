@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 
 from components.tracking import connection, record
+from flows import up
 from flows.machinery import deployments
 from tests import fabricate
 from tests.conftest import ROOT
@@ -92,6 +93,9 @@ def test_a_run_is_suspended_and_goes_on_with_the_answer(path: Path, client: Any,
         # neither the lock nor the slot is held: another run goes through, and waits for nothing
         again = client.create_flow_run_from_deployment(deployment).id
         until(client, again, "Completed")
+        shown = up._last(client)
+        assert ": completed, " in shown and ": suspended, " in shown
+        assert ": version 1 waits: `slipway approve sides 1`" in shown
 
         # in Prefect's page
         answer = client.resume_flow_run(first, run_input={"decision": "approve", "comment": "looks right"})

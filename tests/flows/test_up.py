@@ -171,6 +171,8 @@ def test_a_killed_worker_comes_back_and_the_run_is_run_once_more(place: Place) -
     crashed, running = place.runs()[-2:]
     assert (crashed.state_name, running.state_name) == ("Crashed", "Running")
     assert running.tags == [deployments.AGAIN]
+    shown = place.call("status")
+    assert ": running, " in shown and ": crashed, " in shown
     assert "worker was killed by signal 9; it is started again in 1 s" in place.said()
     assert "crashed; it is run once more" in place.said()
     assert not gone(again[0], 0)
