@@ -60,13 +60,13 @@ def _command(cron: str | None, model: str, off: str | None, time_zone: str | Non
     if up and _is_other(model):
         state.use(up)
         return _reschedule(model, cron, zone)
+    crons.check(cron, zone)
     model = models.find(model).name
     committed(model)
     if not up:
         run(cron, force, zone, model)
         return 0
     state.use(up)
-    crons.check(cron, zone)
     from prefect.client.orchestration import get_client
 
     from flows.retrain import retrain

@@ -476,8 +476,11 @@ def _told(job: _Job, origin: Files | Dvc, came: Came, revision: str) -> int:
     if len(came.aside) > MAX_TOLD:
         print(f"warning: set aside: ... and {len(came.aside) - MAX_TOLD:,} more files")
     former = [name for name, file in job.known.files.items() if file.outcome == "aside" and name not in came.files]
+    for name in former[:MAX_TOLD]:
+        print(f"set aside before: {name}: {job.known.files[name].why}")
     if former:
-        print(f"set aside before: {_listed(former)}; --retry reads them once more")
+        more = f"... and {len(former) - MAX_TOLD:,} more; " if len(former) > MAX_TOLD else ""
+        print(f"set aside before: {more}`slipway update --retry` reads them once more")
     _tell_left(came)
     return new
 

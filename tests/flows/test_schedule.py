@@ -191,6 +191,8 @@ def test_without_up_nothing_is_listed_or_removed(tmp_path: Path, monkeypatch: py
     for off in (None, ""):
         with pytest.raises(SlipwayError, match="`slipway up` does not run"):
             schedule.command(None, "", off, None, force=False)
+    with pytest.raises(SlipwayError, match="whenever"):  # before what is to be committed is looked at
+        schedule.command("whenever", "", None, "UTC", force=False)
 
 
 @pytest.mark.e2e

@@ -169,7 +169,8 @@ def test_a_bad_file_is_set_aside_and_the_others_are_taken(capsys: Said) -> None:
     assert "slipway-" not in said
     assert main(["update"]) == 0
     said = capsys.readouterr().out
-    assert "update: nothing new\nset aside before: bad.csv, cut.csv; --retry reads them once more\n" in said
+    assert "update: nothing new\nset aside before: bad.csv: bad: column c is missing" in said
+    assert said.endswith("set aside before: `slipway update --retry` reads them once more\n")
     assert main(["update", "--retry"]) == 0
     assert "warning: set aside: bad.csv" in capsys.readouterr().out
     arrive("bad.csv", *some(30, 2))
