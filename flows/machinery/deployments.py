@@ -309,6 +309,18 @@ def last_runs(client: "SyncPrefectClient") -> dict[str, list["FlowRun"]]:
     return {deployment: own for deployment, own in found.items() if own}
 
 
+def failed(client: "SyncPrefectClient", after: datetime) -> list["FlowRun"]:
+    """Return the runs of retrainings and of `clean` that failed after a moment, the first to end first."""
+    from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+
+    ended = {"state": {"type": {"any_": ["FAILED"]}}, "end_time": {"after_": after + timedelta(microseconds=1)}}
+    found = client.read_flow_runs(
+        flow_filter=FlowFilter.model_validate({"name": {"any_": [RETRAIN, CLEAN]}}),
+        flow_run_filter=FlowRunFilter.model_validate(ended),
+    )
+    return sorted(found, key=lambda run: run.end_time or after)
+
+
 def next_run(client: "SyncPrefectClient", deployment: str) -> datetime | None:
     """Return when the next run of a deployment is due, as far as the server knows yet."""
     coming = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"after_": datetime.now(UTC)}}

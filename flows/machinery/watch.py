@@ -33,6 +33,7 @@ class Watch:
         self.due: dict[str, tuple[object, datetime]] = {}  # the schedule, and when a run of it must be there next
         self.late: dict[str, datetime] = {}  # since when a run that is due has been seen not to start
         self.told: dict[str, str] = {}
+        self.until = datetime.now(UTC)  # until when runs that failed were told
 
     def keep(self, over: threading.Event, ready: Callable[[], bool]) -> None:
         """Look until `over`, while Prefect's server is `ready`."""
@@ -48,6 +49,7 @@ class Watch:
                     tidy(client, self.say)
                     for deployment in deployments.every(client):
                         self.look(client, deployment)
+                    self.failed(client)
                 away = ""
             except Exception as error:  # noqa: BLE001 - nothing may end the watch
                 if ready() and away != type(error).__name__:
@@ -65,6 +67,18 @@ class Watch:
             self.told[deployment.name] = reason
         elif deployment.name in self.told and not deployments.overdue(client, deployment.name):
             del self.told[deployment.name]
+
+    def failed(self, client: "SyncPrefectClient") -> None:
+        """Tell once of each run that failed."""
+        for run in deployments.failed(client, self.until):
+            self.until = run.end_time or self.until
+            of = (
+                deployments.name(str(run.parameters.get("model") or ""))
+                if "model" in run.parameters
+                else deployments.CLEAN
+            )
+            why = next(iter((run.state.message or "").strip().splitlines()), "") if run.state else ""
+            self.say(f"{deployments.spoken(of)}: the run {run.name} failed: {why}")
 
     def _unscheduled(self, client: "SyncPrefectClient", deployment: "DeploymentResponse", now: datetime) -> str:
         """Say that Prefect's scheduler made no run for a moment of a schedule, if it is so."""

@@ -199,8 +199,9 @@ def test_without_up_nothing_is_listed_or_removed(tmp_path: Path, monkeypatch: py
 def test_a_schedule_is_replaced_and_what_crashed_is_run_once_more(prefect_server: str, tmp_path: Path) -> None:
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL, temporary_settings
-    from prefect.states import Crashed
+    from prefect.states import Crashed, Failed
 
+    from flows.machinery import watch
     from flows.retrain import retrain
 
     with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
@@ -220,6 +221,13 @@ def test_a_schedule_is_replaced_and_what_crashed_is_run_once_more(prefect_server
         (again,) = deployments.overdue(client, deployment.name)
         client.set_flow_run_state(again.id, Crashed(), force=True)
         assert deployments.run_again(client, deployment) == ""  # not a third time
+        said: list[str] = []
+        looks = watch.Watch(said.append)
+        broken = client.create_flow_run_from_deployment(deployment.id)
+        client.set_flow_run_state(broken.id, Failed(message="the disk is full\nmore"), force=True)
+        for _ in range(2):
+            looks.failed(client)
+        assert len(said) == 1 and said[0].endswith(f": the run {broken.name} failed: the disk is full")
         assert deployments.unschedule(client, "retrain") and not deployments.unschedule(client, "retrain")
         client.delete_deployment(deployment.id)
         client.delete_work_pool(deployments.POOL)
