@@ -103,7 +103,7 @@ def test_its_champion_or_challenger_answers_by_its_name_alone(made: Clone) -> No
     client.set_registered_model_alias("plants", "champion", "1")
     said = made.run(*SLIPWAY, "predict", "plants", "../plants.csv")
     assert re.search(r"^0 +(yes|no) ", said, re.MULTILINE)
-    assert "there are: plants" in made.run(*SLIPWAY, "predict", "plant", "../plants.csv", fails=True)
+    assert "did you mean plants@champion?" in made.run(*SLIPWAY, "predict", "plant", "../plants.csv", fails=True)
 
 
 def test_examples_are_added_to_a_model(made: Clone) -> None:
