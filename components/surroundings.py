@@ -44,6 +44,7 @@ def settle() -> None:
     pass_proxies_by()
     name_the_user()
     place_dvcs_state()
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime, whose wheels report to Microsoft since 1.29
     os.environ.setdefault("PYTHONUTF8", "1")  # https://peps.python.org/pep-0540/: whatever LANG and LC_ALL say
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

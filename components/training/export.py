@@ -13,7 +13,6 @@ import numpy as np
 from components import SlipwayError, shipped, targets
 from components.files import model_digest, replacing, sha256, write_json
 from components.params import Params
-from components.serving import onnx_model
 from components.training import thresholds
 
 if TYPE_CHECKING:
@@ -193,7 +192,9 @@ def _decision(params: Params, arrays: Path, manifest: dict[str, Any], onnx: Path
 
 def _answers(onnx: Path, sample: dict[str, np.ndarray]) -> np.ndarray:
     """Run the exported model on examples, 1,024 at a time."""
-    session = onnx_model.runtime().InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     rows = len(next(iter(sample.values())))
     parts = [
         session.run(None, {name: np.ascontiguousarray(array[at : at + 1024]) for name, array in sample.items()})[0]

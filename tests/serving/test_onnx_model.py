@@ -203,9 +203,16 @@ def test_predicts_process_tells_gaps_from_answers(
             assert row == (wrong if text == "two" else alone)
 
 
-def test_a_served_model_reports_to_nobody(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "how",
+    [
+        "from components.serving import onnx_model; onnx_model.runtime()",
+        "from components import surroundings; surroundings.settle(); import onnxruntime",
+    ],
+)
+def test_onnxruntime_reports_to_nobody(how: str, tmp_path: Path) -> None:
     """Where no_telemetry.pth is not installed, and no CI keeps onnxruntime quiet: no identifier, no queue of events."""
-    code = f"import sys; sys.path += {sys.path!r}; from components.serving import onnx_model; onnx_model.runtime()"
+    code = f"import sys; sys.path += {sys.path!r}; {how}"
     subprocess.run([sys.executable, "-S", "-c", code], env={"HOME": str(tmp_path)}, cwd=ROOT, check=True)
     assert not list(tmp_path.iterdir())
 
