@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 MAX_TURN_SECONDS = 60.0  # that a lock stays unchanged before its holder is taken for dead
+MAX_GONE = 20  # times that MLflow finds a lock and then does not find it, until its error is another one than that
 MAX_DESCRIPTION = 5000  # characters that MLflow's databases have room for
 OWNER_TAG = "slipway.owner"  # of a logged model: the process that makes it
 # What components/serving/onnx_model.py imports.
@@ -95,13 +96,14 @@ def turn(name: str) -> Iterator[None]:
 
     client, lock = connection.client(), f"{name}.lock"
     mine = f"held for a moment, while the aliases of {name} move: {socket.gethostname()} {temporary.owner()}"
-    seen, since = "", time.monotonic()
+    seen, since, gone = "", time.monotonic(), 0
     while True:
         try:
             client.create_registered_model(lock, description=mine)
             break
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            gone += error.error_code == "RESOURCE_DOES_NOT_EXIST"  # the other's, as MLflow looked whose it is
+            if gone > MAX_GONE or error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
                 raise
         there = next(iter(client.search_registered_models(f"name = '{lock}'")), None)
         if there is not None and there.description != seen:

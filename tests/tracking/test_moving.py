@@ -461,3 +461,24 @@ def test_a_turn_that_was_taken_over_leaves_the_lock_of_the_other(
     with registry.turn(NAME):
         pass
     assert client.search_registered_models(f"name = '{NAME}.lock'") == []
+
+
+def test_a_lock_may_go_while_mlflow_looks_whose_it_is(
+    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a name is taken, MLflow reads who has it before it says so: gone by then, it says that there is none."""
+    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
+
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    client, lock, read = connection.client(), f"{NAME}.lock", SqlAlchemyStore.get_registered_model
+    client.create_registered_model(lock, description="held by another")
+
+    def gone(self: SqlAlchemyStore, name: str) -> Any:
+        monkeypatch.setattr(SqlAlchemyStore, "get_registered_model", read)
+        self.delete_registered_model(name)
+        return read(self, name)
+
+    monkeypatch.setattr(SqlAlchemyStore, "get_registered_model", gone)
+    with registry.turn(NAME):
+        assert client.get_registered_model(lock).description != "held by another"
