@@ -26,7 +26,7 @@ from components import SlipwayError, conflicts, params, surroundings, temporary
 from components.masking import address, mask
 from components.params import Notify
 from components.tracking import connection
-from flows.machinery import cron, git, models, notify, packages, server, state
+from flows.machinery import cron, git, models, notify, packages, server, state, workspace
 
 FREE_BYTES = 2e9  # below which a training, its checkpoints and DVC's copies may not fit
 SKEW_SECONDS = 60.0  # between this clock and a server's: runs would be due, and locks old, at other times
@@ -230,7 +230,11 @@ def _date(url: str) -> float | None:
 
 def _locks() -> str:
     held = []
-    for path in (Path(".dvc/tmp/slipway.lock"), Path(".dvc/tmp/lock"), *sorted(Path(".workspaces").glob("[!.]*.lock"))):
+    for path in (
+        Path(".dvc/tmp/slipway.lock"),
+        Path(".dvc/tmp/lock"),
+        *sorted(workspace.WORKSPACES.glob("[!.]*.lock")),
+    ):
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

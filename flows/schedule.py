@@ -57,10 +57,10 @@ def _command(cron: str | None, model: str, off: str | None, time_zone: str | Non
         state.use(up)
         return _off(_deployment(off)) if off is not None else _list()
     zone = time_zone or crons.here()
+    crons.check(cron, zone)
     if up and _is_other(model):
         state.use(up)
         return _reschedule(model, cron, zone)
-    crons.check(cron, zone)
     model = models.find(model).name
     committed(model)
     if not up:
@@ -94,7 +94,6 @@ def _deployment(name: str) -> str:
 def _reschedule(name: str, cron: str, zone: str) -> int:
     from prefect.client.orchestration import get_client
 
-    crons.check(cron, zone)
     with get_client(sync_client=True) as client:
         deployments.prepare(client, Path.cwd())
         deployments.reschedule(client, name, cron, zone)

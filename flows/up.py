@@ -366,7 +366,7 @@ def _last(client: Any) -> str:
         began = run.start_time or run.expected_start_time
         how = str(run.state.name).lower() if run.state else "unknown"
         when = cron.spelled(began, "UTC") if began else ""
-        cause = _cause(run.state) if run.state and how != "running" else ""
+        cause = _cause(run) if run.state and how != "running" else ""
         if run.state and run.state.is_paused() and (waits := approval.asked(client, run)):
             name, version = waits
             cause = f"version {version} waits: `slipway approve {name} {version}`, or `slipway refuse {name} {version}`"
@@ -374,9 +374,9 @@ def _last(client: Any) -> str:
     return "\n".join(lines) or "  none yet"
 
 
-def _cause(ended: Any) -> str:
+def _cause(run: Any) -> str:
     """Return in a line why a run ended as it did; of a crash, of which Prefect may know nothing, where to look."""
-    said = next(iter((ended.message or "").strip().splitlines()), "")
-    if not ended.is_crashed():
+    said = deployments.said(run)
+    if not run.state.is_crashed():
         return said
     return f"{said.rstrip('.') or runs.CRASHED}; what it said last: {logs.path('runs')}"

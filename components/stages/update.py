@@ -463,33 +463,35 @@ def _told(job: _Job, origin: Files | Dvc, came: Came, revision: str) -> int:
         print(f"update: nothing new in {_counted(read + came.same, 'file')} that came or changed")
     else:
         print("update: nothing new")
-    for name in came.changed[:MAX_TOLD]:
+    changed = []
+    for name in came.changed:
         counts = came.origins.get(name, Counter())
-        print(
-            f"update: changed since it was taken: {name}"
-            + (f": {counts['new']:,} new rows, {counts['known']:,} as before" if job.words.per_file else "")
-        )
-    if len(came.changed) > MAX_TOLD:
-        print(f"update: ... and {len(came.changed) - MAX_TOLD:,} more changed files")
-    for name, why in list(came.aside.items())[:MAX_TOLD]:
-        print(f"warning: set aside: {name}: {why}", flush=True)
-    if len(came.aside) > MAX_TOLD:
-        print(f"warning: set aside: ... and {len(came.aside) - MAX_TOLD:,} more files")
-    former = [name for name, file in job.known.files.items() if file.outcome == "aside" and name not in came.files]
-    for name in former[:MAX_TOLD]:
-        print(f"set aside before: {name}: {job.known.files[name].why}")
+        how = f": {counts['new']:,} new rows, {counts['known']:,} as before" if job.words.per_file else ""
+        changed.append(f"update: changed since it was taken: {name}{how}")
+    if more := _tell(changed):
+        print(f"update: ... and {more:,} more changed files")
+    if more := _tell([f"warning: set aside: {name}: {why}" for name, why in came.aside.items()]):
+        print(f"warning: set aside: ... and {more:,} more files")
+    before = job.known.files
+    former = [name for name, file in before.items() if file.outcome == "aside" and name not in came.files]
+    more = _tell([f"set aside before: {name}: {before[name].why}" for name in former])
     if former:
-        more = f"... and {len(former) - MAX_TOLD:,} more; " if len(former) > MAX_TOLD else ""
-        print(f"set aside before: {more}`slipway update --retry` reads them once more")
+        rest = f"... and {more:,} more; " if more else ""
+        print(f"set aside before: {rest}`slipway update --retry` reads them once more")
     _tell_left(came)
     return new
 
 
 def _tell_left(came: Came) -> None:
-    for name, why in list(came.left.items())[:MAX_TOLD]:
-        print(f"left for the next time: {name}: {why}")
-    if len(came.left) > MAX_TOLD:
-        print(f"left for the next time: {len(came.left) - MAX_TOLD:,} more files")
+    if more := _tell([f"left for the next time: {name}: {why}" for name, why in came.left.items()]):
+        print(f"left for the next time: {more:,} more files")
+
+
+def _tell(lines: list[str]) -> int:
+    """Print the first lines; return how many more there are."""
+    for line in lines[:MAX_TOLD]:
+        print(line, flush=True)
+    return max(0, len(lines) - MAX_TOLD)
 
 
 def _counted(count: int, noun: str) -> str:

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components import SlipwayError, listed, nearest
+from components import SlipwayError, nearest
 from components.masking import mask
 from components.surroundings import root as root  # noqa: PLC0414 - for those who ask here where the project is
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 CLIENT_DEFAULTS = {  # for MLflow's client, where the user has set nothing else: a dead server is told in seconds
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -198,22 +199,30 @@ def pinned(model: str) -> str:
     found = re.fullmatch(r"(?:models:/)?([^/@:]+)(?:@([^/@]+)|/(\d+))", model)
     if not found:
         raise SlipwayError(f"{model}: expected models:/NAME@ALIAS or models:/NAME/VERSION")
-    name, alias, version = found.groups()
+    name, alias, number = found.groups()
     with plainly(f"find {model}"):
         try:
             entry = client().get_model_version_by_alias(name, alias) if alias else None
-            version = entry.version if entry else client().get_model_version(name, version).version
+            number = entry.version if entry else client().get_model_version(name, number).version
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
             models = client().search_registered_models()
-            if version is not None and name in {found.name for found in models}:
-                versions = client().search_model_versions(f"name = '{name}'")
-                known = [str(number) for number in sorted(int(found.version) for found in versions)]
-                raise SlipwayError(f"{name} has no version {version}; there are: {listed(known)}") from None
+            if number and name in {found.name for found in models}:
+                version(name, number)  # says which there are
             known = [name for found in models for name in [found.name, *(f"{found.name}@{a}" for a in found.aliases)]]
             hint = nearest(f"{name}@{alias}" if alias else name, known) if known else "there are none yet"
             raise SlipwayError(
                 f"models:/{model.removeprefix('models:/')}: no such model in MLflow at {mask(uri())}; {hint}"
             ) from None
-    return f"models:/{name}/{version}"
+    return f"models:/{name}/{number}"
+
+
+def version(name: str, number: str) -> "ModelVersion":
+    """Return a version; SlipwayError names those that there are."""
+    found = client().search_model_versions(f"name = '{name}'")
+    for entry in found:
+        if str(entry.version) == number:
+            return client().get_model_version(name, number)
+    known = ", ".join(str(n) for n in sorted(int(entry.version) for entry in found)[-20:])
+    raise SlipwayError(f"{name} has no version {number!r}; there are: {known or 'none'}")

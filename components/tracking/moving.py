@@ -46,7 +46,7 @@ def settle(name: str, moment: str = "") -> Record:
         elif entry.kind == "timed out" and entry.version:
             _unstage(found, entry.version, f"refused: {entry.why}")
         elif entry.kind == "moved outside Slipway" and entry.version:
-            written = replace(entry, model=version(name, entry.version).tags.get("slipway.model", ""))
+            written = replace(entry, model=connection.version(name, entry.version).tags.get("slipway.model", ""))
         print(record.told(name, record.write(name, written)), flush=True)
     if _left_staged(record.read(name)):
         connection.client().delete_registered_model_alias(name, found.names["staging"])
@@ -150,7 +150,7 @@ def promote(name: str, number: str, *, why: str, trust: bool = False) -> Entry |
     Raises SlipwayError where there is no such version, it does not work, or the champion changed meanwhile.
     """
     found = look(name)
-    version(name, number)
+    connection.version(name, number)
     if found.champion == number:
         return None
     entry = Entry("by hand", number, found.champion, who=record.who(), why=why)
@@ -176,7 +176,7 @@ def rollback(name: str, *, to: str | None = None, why: str, trust: bool = False)
                 f"rolled back from itself (see `slipway history {name}`); `slipway promote {name} VERSION` makes any "
                 "version the champion"
             )
-    version(name, to)
+    connection.version(name, to)
     if to == found.champion:
         raise SlipwayError(f"{name}: version {to} is the champion now")
     if to in standing.withdrawn:
@@ -210,9 +210,10 @@ def approve(name: str, number: str, *, why: str = "", who: str = "", trust: bool
             f"`slipway promote {name} {number}` makes it the champion without that"
         )
     done = _moved(found, replace(_again(asked), kind="approved", who=who or record.who(), why=why), trust=trust)
-    reason = version(name, number).tags.get("slipway.reason", "")
+    given = connection.version(name, number)
+    reason = given.tags.get("slipway.reason", "")
     registry.tag(
-        version(name, number),
+        given,
         {
             "slipway.reason": f"{reason}; approved {_by(done)}"[: record.MAX_TAG],
             "slipway.decision": "promoted",
@@ -248,7 +249,7 @@ def _again(asked: Entry) -> Entry:
 
 def _asked(found: Record, number: str) -> Entry:
     """Return since when a version waits; SlipwayError says what became of one that does not."""
-    version(found.name, number)
+    connection.version(found.name, number)
     if entry := found.standing().waiting.get(number):
         return entry
     if found.champion == number:
@@ -267,7 +268,7 @@ def _asked(found: Record, number: str) -> Entry:
 def _moved(found: Record, entry: Entry, *, trust: bool) -> Entry:
     """Prove a version, then move, unless another one was quicker meanwhile."""
     name, number = found.name, str(entry.version)
-    given = version(name, number)
+    given = connection.version(name, number)
     prove(given, trust=trust)
     entry = replace(entry, model=given.tags.get("slipway.model", ""))
     with registry.turn(name):
@@ -329,16 +330,6 @@ def _finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
-def version(name: str, number: str) -> "ModelVersion":
-    """Return a version; SlipwayError names those that there are."""
-    found = connection.client().search_model_versions(f"name = '{name}'")
-    for entry in found:
-        if str(entry.version) == number:
-            return connection.client().get_model_version(name, number)
-    known = ", ".join(str(n) for n in sorted(int(entry.version) for entry in found)[-20:])
-    raise SlipwayError(f"{name} has no version {number!r}; there are: {known or 'none'}")
-
-
 def _exists(name: str, number: str) -> bool:
     return bool(connection.client().search_model_versions(f"name = '{name}' and version_number = {int(number)}"))
 
@@ -353,9 +344,10 @@ def _unstage(found: Record, number: str, reason: str) -> None:
     if found.holders.get(found.names["staging"]) == number:
         connection.client().delete_registered_model_alias(found.name, found.names["staging"])
     if _exists(found.name, number):
-        before = version(found.name, number).tags.get("slipway.reason", "")
+        given = connection.version(found.name, number)
+        before = given.tags.get("slipway.reason", "")
         values = {"slipway.reason": f"{reason}; {before}"[: record.MAX_TAG], "slipway.decision": "kept"}
-        registry.tag(version(found.name, number), values)
+        registry.tag(given, values)
 
 
 def _spelled(number: str | None) -> str:

@@ -46,6 +46,17 @@ def model_of(deployment: str) -> str:
     return "" if deployment == RETRAIN else deployment.removeprefix(f"{RETRAIN}-")
 
 
+def of(run: "FlowRun") -> str:
+    """Return the name of the deployment that a run of a retraining or of `clean` is of, by whomever it was started."""
+    return CLEAN if "dry_run" in run.parameters else name(str(run.parameters.get("model") or ""))
+
+
+def said(run: "FlowRun") -> str:
+    """Return the first line of what a run's state says."""
+    message = (run.state.message or "") if run.state else ""
+    return next(iter(message.strip().splitlines()), "")
+
+
 def spoken(deployment: str) -> str:
     """Return how a deployment is called in messages: by its model, where it has one."""
     return model_of(deployment) or models.root_name() or "the model of this folder"
@@ -299,7 +310,7 @@ def last_runs(client: "SyncPrefectClient") -> dict[str, list["FlowRun"]]:
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         limit=200,
     ):
-        own = found.setdefault(name(str(run.parameters.get("model") or "")), [])
+        own = found.setdefault(of(run), [])
         ended = run.state is not None and run.state.is_final()
         if not _joined(run) and not (ended and any(each.state and each.state.is_final() for each in own)):
             own.append(run)

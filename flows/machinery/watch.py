@@ -72,13 +72,8 @@ class Watch:
         """Tell once of each run that failed."""
         for run in deployments.failed(client, self.until):
             self.until = run.end_time or self.until
-            of = (
-                deployments.name(str(run.parameters.get("model") or ""))
-                if "model" in run.parameters
-                else deployments.CLEAN
-            )
-            why = next(iter((run.state.message or "").strip().splitlines()), "") if run.state else ""
-            self.say(f"{deployments.spoken(of)}: the run {run.name} failed: {why}")
+            model = deployments.spoken(deployments.of(run))
+            self.say(f"{model}: the run {run.name} failed: {deployments.said(run)}")
 
     def _unscheduled(self, client: "SyncPrefectClient", deployment: "DeploymentResponse", now: datetime) -> str:
         """Say that Prefect's scheduler made no run for a moment of a schedule, if it is so."""

@@ -286,19 +286,19 @@ def _point(model: Model, place: Path, commit: str) -> None:
         write_json(place / BEGAN_FILE, began | {"last": kind})  # before anything is laid: we may be killed
     for name in POINTERS:
         theirs, ours = _content(model.folder / name, commit), _content(place / name, "")
-        of_revision = ours if last == REVISION else _content(place / KEPT.format(name), "")
-        own = (kind, of_revision if kind == REVISION else ours if last == CHECKOUT else None)
-        before = {line: began.get(line, {}).get(name, "") for line in (REVISION, CHECKOUT)}
-        lines = [own] if kind == REVISION else [own, (REVISION, of_revision)]
-        went_on = [content for line, content in lines if before[line] == _digest(theirs) and content is not None]
-        wanted = went_on[0] if went_on else theirs
+        lines = {REVISION: ours if last == REVISION else _content(place / KEPT.format(name), "")}
+        if kind == CHECKOUT:
+            lines = {CHECKOUT: ours if last == CHECKOUT else None, **lines}
+        began_alike = (line for line in lines if began.get(line, {}).get(name, "") == _digest(theirs))
+        went_on = next((lines[line] for line in began_alike if lines[line] is not None), None)
+        wanted = theirs if went_on is None else went_on
         if wanted != ours:
             if name == "data.dvc":
-                if not went_on and own[1] not in (None, theirs):
+                if went_on is None and lines[kind] not in (None, theirs):
                     print(f"{model.folder / name} is another one than this workspace went on from: it is used now")
                 _clear(place / "data")
             _write(place / name, wanted)
-        if kind == CHECKOUT and name == "data.dvc" and wanted not in (theirs, own[1]):
+        if kind == CHECKOUT and name == "data.dvc" and wanted not in (theirs, lines[kind]):
             print(
                 f"{model.folder / name}: runs of a revision have brought newer data: this goes on from them", flush=True
             )

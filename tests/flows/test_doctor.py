@@ -50,7 +50,7 @@ def test_a_sound_project(project: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.usefixtures("project")
 def test_a_run_at_work_is_named() -> None:
-    assert doctor.CHECKS["locks"]() == "none is held"
+    assert doctor.CHECKS["locks"]().startswith("none is held")  # of the folders of killed processes, others may leave
     with locks.alone(Path(".workspaces/sales.lock"), ""):
         said = doctor.CHECKS["locks"]()
     assert f".workspaces/sales.lock is held by process {os.getpid()}" in said
