@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -110,6 +111,9 @@ def test_the_status_of_a_crash_says_where_to_look() -> None:
 
     from flows import up
 
-    assert up._cause(Completed(message="All states completed.")) == "All states completed."
-    assert up._cause(Crashed()) == f"{runs.CRASHED}; what it said last: {logs.path('runs')}"
-    assert up._cause(Crashed(message="ended with -9.\nmore")).startswith("ended with -9; what it said last: ")
+    def cause(state: object) -> str:
+        return up._cause(SimpleNamespace(state=state))
+
+    assert cause(Completed(message="All states completed.")) == "All states completed."
+    assert cause(Crashed()) == f"{runs.CRASHED}; what it said last: {logs.path('runs')}"
+    assert cause(Crashed(message="ended with -9.\nmore")).startswith("ended with -9; what it said last: ")
