@@ -10,6 +10,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from components import surroundings
+
 PACKAGES = ("tensorflow", "keras", "onnxruntime", "numpy", "mlflow", "dvc", "prefect")
 
 
@@ -23,12 +25,17 @@ def git(*arguments: str) -> str:
 
 
 def commit() -> dict[str, str]:
-    """Return the commit, and whether files differ from it; not dvc.lock, the pipeline writes that."""
+    """Return the commit, and whether files differ from it; not data.dvc and dvc.lock: the version has those itself."""
     found = git("rev-parse", "HEAD")
     if not found:
         return {}
-    dirty = git("status", "--porcelain", "--", ".", ":(exclude)dvc.lock")
-    return {"mlflow.source.git.commit": found, "slipway.dirty": "true" if dirty else "false"}
+    own = ("-z", "--", ".", ":(exclude)data.dvc", ":(exclude)dvc.lock")
+    changed = git("diff", "--name-only", "HEAD", *own) + git("ls-files", "--others", "--exclude-standard", *own)
+    paths = list(filter(None, changed.split("\0")))
+    if paths and surroundings.root() != Path.cwd():  # a workspace: a model's own files lie at the root's places
+        held = {line.split()[2] for line in git("ls-tree", "-r", "HEAD").splitlines()}
+        paths = [path for path in paths if git("hash-object", "--", path) not in held]
+    return {"mlflow.source.git.commit": found, "slipway.dirty": "true" if paths else "false"}
 
 
 def _yaml(path: Path) -> dict[str, Any]:
