@@ -26,7 +26,7 @@ from components import SlipwayError, conflicts, params, surroundings, temporary
 from components.masking import address, mask
 from components.params import Notify
 from components.tracking import connection
-from flows.machinery import cron, git, models, notify, packages, server, state, workspace
+from flows.machinery import cron, deployments, git, logs, models, notify, packages, server, state, workspace
 
 FREE_BYTES = 2e9  # below which a training, its checkpoints and DVC's copies may not fit
 SKEW_SECONDS = 60.0  # between this clock and a server's: runs would be due, and locks old, at other times
@@ -201,10 +201,25 @@ def _schedules() -> str:
             )
         if lacking := found.get("waiting"):
             raise SlipwayError(f"`slipway up` still starts {', '.join(lacking)}: see .prefect/logs/up.log")
+        if failed := _failed():
+            raise SlipwayError(f"{'; '.join(failed)}; {logs.path('runs')} has all that it said")
         return f"`slipway up` runs since {found['since']}; `slipway status` lists them"
     if state.read().get("owner"):
         raise SlipwayError("`slipway up` was killed, or the machine was started anew: `slipway up` starts all again")
     return "`slipway up` does not run, so nothing is retrained by the clock"
+
+
+def _failed() -> list[str]:
+    """Return what is to be said of each model whose last run that ended, by whomever it was started, failed."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        return [
+            f"{deployments.spoken(name)}: the last run, {run.name}, {run.state.name.lower()}: {deployments.said(run)}"
+            for name, own in sorted(deployments.last_runs(client).items())
+            for run in own
+            if run.state and run.state.name and (run.state.is_failed() or run.state.is_crashed())
+        ]
 
 
 def _clock() -> str:

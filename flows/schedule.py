@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components import SlipwayError, locks
 from flows.machinery import cron as crons
@@ -73,11 +73,12 @@ def _command(cron: str | None, model: str, off: str | None, time_zone: str | Non
 
     with get_client(sync_client=True) as client:
         deployments.prepare(client, Path.cwd())
+        before = _replaced(client, deployments.name(model))
         deployments.deploy(client, retrain, model, cron, zone, force=force)
     due = crons.after(cron, zone, datetime.now(UTC))
     print(
         f"{deployments.spoken(deployments.name(model))}: retrained on the schedule {cron} ({_zone(zone)}), from what "
-        f"is committed\nthe next run is due at {crons.spelled(due, zone)}"
+        f"is committed{before}\nthe next run is due at {crons.spelled(due, zone)}"
     )
     return 0
 
@@ -96,9 +97,21 @@ def _reschedule(name: str, cron: str, zone: str) -> int:
 
     with get_client(sync_client=True) as client:
         deployments.prepare(client, Path.cwd())
+        before = _replaced(client, name)
         deployments.reschedule(client, name, cron, zone)
-    print(f"{name}: the next run is due at {crons.spelled(crons.after(cron, zone, datetime.now(UTC)), zone)}")
+    due = crons.spelled(crons.after(cron, zone, datetime.now(UTC)), zone)
+    print(f"{name}: runs on the schedule {cron} ({_zone(zone)}){before}\nthe next run is due at {due}")
     return 0
+
+
+def _replaced(client: "SyncPrefectClient", deployment: str) -> str:
+    """Return what is to be said of the schedule that a deployment has, and that another one is to replace."""
+    found = [_told(each.schedule) for one in deployments.schedules(client, deployment) for each in one.schedules]
+    return f"; it replaces {' and '.join(found)}" if found else ""
+
+
+def _told(schedule: Any) -> str:
+    return f"{getattr(schedule, 'cron', '') or schedule} ({getattr(schedule, 'timezone', None) or 'UTC'})"
 
 
 def _zone(zone: str) -> str:
@@ -152,15 +165,14 @@ def listed(client: "SyncPrefectClient") -> str:
     for deployment in deployments.schedules(client):
         for each in deployment.schedules:
             zone = getattr(each.schedule, "timezone", None) or "UTC"
-            expression = getattr(each.schedule, "cron", "") or str(each.schedule)
             due = deployments.next_run(client, deployment.name)
             if deployment.paused or not each.active:
                 coming = "paused in Prefect"
-            elif due is None and hasattr(each.schedule, "cron"):
+            elif due is None and (expression := getattr(each.schedule, "cron", "")):
                 coming = f"next: {crons.spelled(crons.after(expression, zone, datetime.now(UTC)), zone)}"
             else:
                 coming = f"next: {crons.spelled(due, zone)}" if due else "no run is planned yet"
-            lines.append(f"  {deployments.spoken(deployment.name)}: {expression} ({zone}), {coming}")
+            lines.append(f"  {deployments.spoken(deployment.name)}: {_told(each.schedule)}, {coming}")
     return "\n".join(lines) or '  none; `slipway schedule "0 3 * * 1"` makes one'
 
 

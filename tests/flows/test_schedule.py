@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from components import SlipwayError
-from flows import schedule
-from flows.machinery import deployments, logs, server
+from flows import doctor, schedule
+from flows.machinery import deployments, logs, server, state
 from tests.flowing import GIT, ROOT, command, end, flows, repository, serving, started, until
 
 STAGES: dict[str, dict[str, Any]] = {"first": {"cmd": "cat data/* > first", "deps": ["data"], "outs": ["first"]}}
@@ -196,7 +196,9 @@ def test_without_up_nothing_is_listed_or_removed(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.e2e
-def test_a_schedule_is_replaced_and_what_crashed_is_run_once_more(prefect_server: str, tmp_path: Path) -> None:
+def test_a_schedule_is_replaced_and_what_crashed_is_run_once_more(
+    prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL, temporary_settings
     from prefect.states import Crashed, Failed
@@ -228,6 +230,10 @@ def test_a_schedule_is_replaced_and_what_crashed_is_run_once_more(prefect_server
         for _ in range(2):
             looks.failed(client)
         assert len(said) == 1 and said[0].endswith(f": the run {broken.name} failed: the disk is full")
+        monkeypatch.setattr(state, "running", lambda: {"since": "then"})
+        monkeypatch.setattr(state, "use", lambda _: None)
+        with pytest.raises(SlipwayError, match=f"the last run, {broken.name}, failed: the disk is full; "):
+            doctor.CHECKS["schedules"]()
         assert deployments.unschedule(client, "retrain") and not deployments.unschedule(client, "retrain")
         client.delete_deployment(deployment.id)
         client.delete_work_pool(deployments.POOL)

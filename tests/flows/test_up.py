@@ -143,7 +143,7 @@ def test_a_run_comes_by_itself_and_others_wait_for_it(place: Place) -> None:
     assert first.start_time - first.expected_start_time < timedelta(seconds=60)
     assert first.parameters == {"model": "", "revision": "HEAD", "force": False}
 
-    assert "retrained on the schedule" in place.call("schedule", NIGHTLY)  # replaced, and the first goes on
+    assert "; it replaces * * * * * (UTC)" in place.call("schedule", NIGHTLY)  # and its run goes on
     with place.client() as client:
         assert len(deployments.schedules(client)) == 1
     place.trigger(3)
