@@ -11,7 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from components import SlipwayError
+from components import SlipwayError, surroundings
 from components.data import dataset
 
 FILES_NAMED = 3  # files that an error names
@@ -128,7 +128,9 @@ def record(data: Path, to_commit: str = "") -> None:
     except (DvcException, OSError) as error:
         print(f"not versioned yet; `dvc add {data}` failed: {error}")
     else:
-        print(f"versioned: {data}.dvc; to keep it: git add {to_commit or f'{data}.dvc params.yaml'} && git commit")
+        in_workspace = not to_commit and surroundings.root() != Path.cwd()  # a run's, which nobody commits
+        how = f"to keep it: git add {to_commit or f'{data}.dvc params.yaml'} && git commit"
+        print(f"versioned: {data}.dvc; {'the experiment of this run keeps it' if in_workspace else how}")
 
 
 def current(data: Path) -> bool:

@@ -167,6 +167,8 @@ def read(name: str) -> Record:
     if found is None:
         known = sorted(m.name for m in connection.client().search_registered_models() if not m.name.endswith(".lock"))
         hint = nearest(name, known) if known else "there are none yet: `slipway run` registers one"
+        if (connection.root() / "models" / name / "params.yaml").is_file():
+            hint = f"`slipway run {name}` registers the first version"
         raise SlipwayError(f"no registered model {name!r} in MLflow at {mask(connection.uri())}; {hint}")
     return found
 
