@@ -12,6 +12,7 @@ from typing import Any
 
 from components import SlipwayError, files, masking, params, recipes
 from components.data import versions
+from components.params import changes
 from components.stages import ingest
 from flows.machinery import models, workspace
 
@@ -113,9 +114,9 @@ def new(name: str, options: dict[str, Any]) -> int:
         expectations = Path(f"expectations/{settings.recipe}.yaml")
         with files.replacing(target) as aside:
             aside.mkdir()
-            for path in (Path("params.yaml"), expectations, Path("data.dvc")):
-                called = "expectations.yaml" if path == expectations else path.name
-                (aside / called).write_bytes(path.read_bytes())
+            (aside / "params.yaml").write_bytes(changes.own(Path("params.yaml")))
+            (aside / "expectations.yaml").write_bytes(expectations.read_bytes())
+            (aside / "data.dvc").write_bytes(Path("data.dvc").read_bytes())
             page = _page(settings, options["source"], masking.mask(command))
             (aside / "README.md").write_text(page, encoding="utf-8")
     print(

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import SlipwayError, params, recipes
+from components.params import changes
 from components.recipes import networks
 
 ROOT = Path(__file__).parent.parent
@@ -157,3 +158,13 @@ def test_any_text_is_read_or_refused_in_words(tmp_path_factory: pytest.TempPathF
     path.write_text(text, encoding="utf-8", errors="ignore")
     with pytest.raises(SlipwayError):
         params.load(path)
+
+
+def test_a_model_of_its_own_has_no_section_of_another_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    own = (ROOT / "params.yaml").read_text().replace("recipe: images", "recipe: tabular") + "\ntabular:\n  label: y\n"
+    path.write_text(own)
+    lines = changes.own(path).decode().splitlines()
+    section = own.splitlines()
+    at = section.index("images:")
+    assert lines == section[:at] + section[at + section[at:].index("") + 1 :]  # comments and all

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from ruamel.yaml import YAML
 
-from components import SlipwayError
+from components import SlipwayError, recipes
 from components.files import replacing
 from components.params.reading import check
 from components.recipes import networks
@@ -25,11 +25,7 @@ def merged(path: Path, settings: dict[str, Any], *, grow: bool) -> tuple[str, li
 
     Writes nothing. Raises SlipwayError where other settings do not go with these.
     """
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 110
-    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL, "null"))
-    yaml.representer.add_representer(str, _text)
+    yaml = _yaml()
     content = (yaml.load(path) if path.exists() else None) or {}
     before = content.get("recipe")
     changed = _merge(content, settings, grow=grow)
@@ -46,6 +42,26 @@ def merged(path: Path, settings: dict[str, Any], *, grow: bool) -> tuple[str, li
                 "change it to a value that fits, and ingest again"
             ) from None
     return text.getvalue(), changed
+
+
+def own(path: Path) -> bytes:
+    """Return params.yaml without the sections of recipes that it does not use, comments kept."""
+    yaml = _yaml()
+    content = yaml.load(path)
+    for recipe in set(recipes.names()) & content.keys() - {content["recipe"]}:
+        del content[recipe]
+    text = io.BytesIO()
+    yaml.dump(content, text)
+    return text.getvalue()
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 110
+    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL, "null"))
+    yaml.representer.add_representer(str, _text)
+    return yaml
 
 
 def _text(dumper: Any, text: str) -> Any:

@@ -53,6 +53,7 @@ def made(clone: Callable[[str], Clone]) -> Clone:
     page = (folder / "README.md").read_text()
     assert "new plants table ../plants.csv --label grows" in page and "300 examples" in page
     settings = folder / "params.yaml"
+    assert "images:" not in settings.read_text()  # the root's recipe
     text = re.sub(r"epochs: \d+", "epochs: 3", settings.read_text())
     settings.write_text(re.sub(r"resamples: \d+", "resamples: 100", text).replace("explain: 6", "explain: 0"))
     said = project.run(*SLIPWAY, "run", "plants")
