@@ -203,6 +203,8 @@ def run(flow: str, options: dict[str, Any]) -> int:
             f"error: {where}: {error.strerror}; {hint if where.is_relative_to(Path.cwd()) else 'check it'}",
             file=sys.stderr,
         )
+    except BrokenPipeError:  # `| head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if not (told := surroundings.full(error)):
             raise

@@ -201,7 +201,10 @@ def _run(cron: str, force: bool, time_zone: str, model: str) -> None:
     ready()
     url = get_current_settings().api.url
     if url is None:
-        raise SlipwayError("a schedule needs a Prefect server: run `make ui`, or set PREFECT_API_URL")
+        raise SlipwayError(
+            "a schedule needs a Prefect server: `slipway up` starts one and keeps the schedule; for one in this "
+            "terminal run `slipway ui` in another, or set PREFECT_API_URL"
+        )
     print(
         f"retrain runs on the schedule {cron} ({_zone(time_zone)}) until Ctrl-C, using the Prefect server at {url}",
         flush=True,

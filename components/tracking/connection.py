@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components import SlipwayError, nearest
+from components import SlipwayError, near, nearest
 from components.masking import mask
 from components.surroundings import root as root  # noqa: PLC0414 - for those who ask here where the project is
 
@@ -86,9 +86,11 @@ def _client(store: str, registry: str | None) -> "MlflowClient":
         _warn_of_old_store(root() / "mlruns")
     from mlflow import MlflowClient
 
-    for name in ("alembic", "urllib3", "mlflow"):
-        if name != "mlflow" or os.environ["MLFLOW_LOGGING_LEVEL"] == CLIENT_DEFAULTS["MLFLOW_LOGGING_LEVEL"]:
-            logging.getLogger(name).setLevel(logging.ERROR)
+    own = os.environ["MLFLOW_LOGGING_LEVEL"] == CLIENT_DEFAULTS["MLFLOW_LOGGING_LEVEL"]
+    for name in ("alembic", "urllib3", *(["mlflow"] if own else [])):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if own:  # that shows the traceback of what it raises, such as of a full disk, and we say it in a sentence
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     return MlflowClient(store, registry)
 
 
@@ -210,6 +212,12 @@ def pinned(model: str) -> str:
             models = client().search_registered_models()
             if number and name in {found.name for found in models}:
                 version(name, number)  # says which there are
+            holders = next((found.aliases for found in models if found.name == name), None)
+            if alias and holders is not None and not any(near(alias, [each]) for each in holders):
+                raise SlipwayError(
+                    f"{name} has no version with the alias {alias} yet; `slipway history {name}` says why, and "
+                    f"{name}/VERSION names one by its number"
+                ) from None
             known = [name for found in models for name in [found.name, *(f"{found.name}@{a}" for a in found.aliases)]]
             hint = nearest(f"{name}@{alias}" if alias else name, known) if known else "there are none yet"
             raise SlipwayError(

@@ -50,7 +50,7 @@ def compare(challenger: Challenger, holders: Holders, version: str) -> None:
 def _rival(challenger: Challenger, holder: "ModelVersion") -> Rival:
     """Ask a version anew; one that cannot answer is no error of ours, but a reason not to promote."""
     params, number = challenger.params, str(holder.version)
-    every, by_hand = len(challenger.predictions), "; to promote this version anyway, move the alias by hand in MLflow"
+    every, by_hand = len(challenger.predictions), f"; `slipway promote {params.name} VERSION` makes it champion anyway"
     try:
         both = _common(challenger, holder)
     except SlipwayError as error:

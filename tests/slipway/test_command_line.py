@@ -260,3 +260,17 @@ def test_the_environment_has_slipway_and_nothing_else_of_the_checkout(tmp_path: 
         [linked, "--version"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout == f"slipway {__version__}\n"
+
+
+def test_nobody_need_read_to_the_end() -> None:
+    """As with `slipway lineage NAME | head -3`."""
+    code = (
+        "import sys; import flows.__main__ as flows; flows.OTHERS['status'] = lambda _: print('x' * 99_999) or 0; "
+        "sys.exit(flows.run('status', {}))"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 1
