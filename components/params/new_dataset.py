@@ -113,6 +113,18 @@ def differs(source: Source, recipe: str, section: dict[str, Any]) -> str:
     return "" if set(columns) & set(here) else f"its columns are {_few(columns)}"
 
 
+def lacking(source: Source, section: dict[str, Any]) -> str:
+    """Name the columns that a registered model of the same recipe, by its section, asks for and a source lacks."""
+    module = recipes.load(source.recipe)
+    known = {name: value for name, value in section.items() if name in module.Params.model_fields}
+    try:
+        theirs, ours = (module.Params.model_validate(values) for values in (known, source.settings))
+    except ValidationError:
+        return ""
+    here = module.columns(ours).names
+    return _few([name for name in recipes.asked(module, theirs).names if name not in here])
+
+
 def _few(names: Iterable[str], most: int = 5) -> str:
     listed = list(names)
     return ", ".join(listed[:most]) + (f" and {len(listed) - most:,} more" if len(listed) > most else "")

@@ -49,7 +49,13 @@ def must_differ(name: str, source: Source) -> Namesake | None:
     model = f"the registered model {name} (version {there.version})"
     if difference := new_dataset.differs(source, there.recipe, there.params):
         raise SlipwayError(f"{model} predicts something else ({difference}): choose another name with --name")
-    print(f"{model} is of the same columns and labels, and gets its next version; for another problem, use --name")
+    if lacking := new_dataset.lacking(source, there.params):
+        print(
+            f"warning: {model} asks for {lacking}, which this dataset does not have: it cannot be compared with the "
+            f"next version, which only `slipway promote` makes champion; for another problem, use --name"
+        )
+    else:
+        print(f"{model} is of the same columns and labels, and gets its next version; for another problem, use --name")
     return there
 
 

@@ -71,6 +71,10 @@ def test_three_problems_of_one_file_name_do_not_share_a_model(
     assert ingest(TABLE + "9,9,yes\n") == 0  # retrained on more rows
     said = capsys.readouterr().out
     assert "train (version 1) is of the same columns and labels, and gets its next version; for another problem" in said
+    assert ingest(TABLE + "9,9,yes\n", "--drop", "z") == 0
+    said = capsys.readouterr().out
+    assert "warning: the registered model train (version 1) asks for z, which this dataset does not have" in said
+    assert "same columns" not in said
     assert ingest(TABLE + "9,9,perhaps\n") == 0  # a class more
     assert ingest(TABLE.replace("x,z", "p,q"), "--name", "other") == 0
     assert params.load().name == "other"
