@@ -99,12 +99,10 @@ def differs(source: Source, recipe: str, section: dict[str, Any]) -> str:
     """
     if recipe != source.recipe:
         return f"its recipe is {recipe}"
-    module = recipes.load(recipe)
-    known = {name: value for name, value in section.items() if name in module.Params.model_fields}
-    try:  # a version of other days may have had its network's settings there, or others than there are now
-        theirs, ours = (module.Params.model_validate(values) for values in (known, source.settings))
-    except ValidationError:
+    module, both = recipes.load(recipe), _both(source, section)
+    if both is None:
         return ""
+    theirs, ours = both
     answers, wanted = module.target(theirs), module.target(ours)
     names, own = set(answers.names), set(wanted.names)
     if answers.kind != wanted.kind or not (names == own or (answers.classes and (names <= own or own <= names))):
@@ -115,14 +113,22 @@ def differs(source: Source, recipe: str, section: dict[str, Any]) -> str:
 
 def lacking(source: Source, section: dict[str, Any]) -> str:
     """Name the columns that a registered model of the same recipe, by its section, asks for and a source lacks."""
-    module = recipes.load(source.recipe)
-    known = {name: value for name, value in section.items() if name in module.Params.model_fields}
-    try:
-        theirs, ours = (module.Params.model_validate(values) for values in (known, source.settings))
-    except ValidationError:
+    module, both = recipes.load(source.recipe), _both(source, section)
+    if both is None:
         return ""
+    theirs, ours = both
     here = module.columns(ours).names
     return _few([name for name in recipes.asked(module, theirs).names if name not in here])
+
+
+def _both(source: Source, section: dict[str, Any]) -> tuple[Any, Any] | None:
+    """Return the sections of a registered model and of a source of its recipe; None where one cannot be read now."""
+    module = recipes.load(source.recipe)
+    known = {name: value for name, value in section.items() if name in module.Params.model_fields}
+    try:  # a version of other days may have had its network's settings there, or others than there are now
+        return module.Params.model_validate(known), module.Params.model_validate(source.settings)
+    except ValidationError:
+        return None
 
 
 def _few(names: Iterable[str], most: int = 5) -> str:
