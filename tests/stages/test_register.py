@@ -278,7 +278,7 @@ def test_a_champion_that_cannot_answer_is_told_and_stays(project: Path) -> None:
     kept = run()
     assert not kept["promoted"]
     assert "cannot be evaluated again" in kept["reason"]
-    assert "by hand" in kept["reason"]
+    assert "`slipway promote sides VERSION`" in kept["reason"]
     assert alias("champion") == "1"
     # by hand, then
     connection.client().set_registered_model_alias("sides", "champion", "2")
