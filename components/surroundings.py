@@ -35,6 +35,12 @@ def root() -> Path:
     return here
 
 
+def shown(path: Path) -> Path:
+    """Return a path as a person finds it who stands in the project's root, though we may stand in a workspace."""
+    top, full = root(), path.absolute()
+    return full.relative_to(top) if top != Path.cwd() and full.is_relative_to(top) else path
+
+
 def settle() -> None:
     """Set what is lacking, for this process and those that it starts.
 

@@ -120,7 +120,8 @@ def new(name: str, options: dict[str, Any]) -> int:
             page = _page(settings, options["source"], masking.mask(command))
             (aside / "README.md").write_text(page, encoding="utf-8")
     print(
-        f"made {folder}: edit its expectations.yaml (a copy of {expectations}), params.yaml and README.md; then\n"
+        f"made {folder}, with the root's settings and the changes above: edit its params.yaml, README.md and "
+        f"expectations.yaml (a copy of {expectations}); then\n"
         f"  slipway run {name}\n  git add {folder} && git commit\n"
         f"a section `source` in {folder}/params.yaml says where new data comes from: docs/operations.md"
     )

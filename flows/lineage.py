@@ -12,6 +12,7 @@ from typing import Any
 
 from components import SlipwayError, masking
 from components.data import dataset
+from components.evaluation import promotion
 from components.files import replacing
 from components.reports import difference, lineage
 from components.reports.lineage import GONE, Block, Page
@@ -192,7 +193,7 @@ def _decision(made: Origin) -> Block:
     rows = [
         [
             str(gate["metric"]),
-            str(gate["limit"]),
+            promotion.asked(gate),
             lineage.number(gate["value"]),
             "turned off" if gate.get("off") else "passed" if gate["held"] else "NOT PASSED",
         ]

@@ -70,6 +70,8 @@ def run(
             return 0
         number = _number(name, version or to)
         if command == "promote":
+            tags = connection.version(name, number).tags
+            kept = tags.get("slipway.reason", "") if tags.get("slipway.decision") == "kept" else ""
             done = moving.promote(name, number, why=why, trust=trust)
         elif command == "rollback":
             done = moving.rollback(name, to=number or None, why=why, trust=trust)
@@ -81,6 +83,8 @@ def run(
         print(f"{name}: version {number} is the champion already")
         return 0
     print(mask(record.told(name, done)), flush=True)
+    if command == "promote" and kept:
+        print(f"note: the run had kept it back: {mask(kept)}", flush=True)
     if command != "rollback":
         _tell_prefect(name, number, done)
     return 0

@@ -80,7 +80,7 @@ def retrain(model: str = "", revision: str = "", force: bool = False) -> list[Ou
         print(f"\n{summary.text(parts)}", flush=True)
         create_markdown_artifact(summary.markdown(parts), key="retrain", description="summary of this run")
         if errors := [outcome.error for outcome in outcomes if outcome.error]:
-            raise TaskError("\n".join(errors))
+            raise TaskError("\n".join([*errors, *workspace.places()]))
         watched.registered = registered
     approval.wait(registered, evidence)
     return outcomes

@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 
+from components.data import spelling
 from components.data.dataset import KEY_DIGITS, SPLITS
 
 ALONE = repeat(None)  # in place of groups
 HAD, REPEATED = "already in the dataset", "identical to another with the same label"
+RARE = 0.2  # of the share that each label would have were all as frequent: one of two has less than 10 %
 SAME_ROW = "already there, of the same key (--key)"
 
 
@@ -41,6 +43,7 @@ class Known:
         self.contradictions = 0  # new examples whose content came first with another label
         self.corrected = 0  # new examples of the key of another one that has other content
         self.late = 0  # new examples that are older than the newest of the dataset
+        self.labels: Counter[str] = Counter()  # of the new examples, where they have one each
         self.origins: dict[str, Counter[str]] = {}  # where a source names the origin of its examples: counts of each
         self.tests = 0  # examples of the official test split that were skipped though new to the dataset
         self._held: Counter[tuple[str, str, str | None, object]] = Counter()  # examples that the dataset will have
@@ -133,3 +136,39 @@ class Known:
         self.copies += last > 0
         self.contradictions += label != first
         return own if last == 0 or not self.keep else f"{own}-{last + 1}"
+
+
+def told(known: Known, skipped: Counter[str]) -> list[str]:
+    """Say what became of the examples of a source; `skipped`: why it left some out itself."""
+    lines = [f"read {known.counts.total():,} examples; {known.counts['new']:,} are new"]
+    if known.keep and known.copies:
+        lines.append(
+            f"{known.copies:,} of these have the same content as another one: kept as examples of their own; "
+            "--copies drop keeps one of each label"
+        )
+    if known.contradictions:
+        what = "kept" if known.keep else "validate sets all of them aside; --copies keep keeps them"
+        lines.append(f"{known.contradictions:,} have the same content as another one with another label: {what}")
+    if known.late:
+        lines.append(f"{known.late:,} are late: older than the newest that the dataset had")
+    if known.corrected:
+        what = "rows of their key are there with other content, and stay there"
+        lines.append(f"{known.corrected:,} are corrections: {what}")
+    for reason, count in (*known.counts.items(), *skipped.items()):
+        if reason != "new":
+            hint = "; --copies keep keeps them" if reason == REPEATED else ""
+            if reason == REPEATED and known.tests:
+                hint = f" ({known.tests:,} of them in the official test split){hint}"
+            lines.append(f"skipped {count:,}: {reason}{hint}")
+    return lines
+
+
+def rare(known: Known) -> list[str]:
+    """Name the labels, the rarest first, that are so rare that a model may learn never to predict them."""
+    every, total = sum(n > 0 for n in known.labels.values()), known.labels.total()
+    return [
+        f"label {spelling.shown(label)}: {n:,} of {total:,} examples ({n / total:.1%}): a model may never predict it, "
+        "whatever its accuracy; train.class_weights or train.threshold help: docs/training.md"
+        for label, n in sorted(known.labels.items(), key=lambda item: (item[1], item[0]))
+        if 0 < n * every < RARE * total
+    ]

@@ -85,6 +85,39 @@ def replaceable(data: Path) -> None:
         raise SlipwayError(f"{data}: differs from {pointer}; run `dvc add {data}` first, or move the folder away")
 
 
+def whole(data: Path) -> None:
+    """Raise SlipwayError where files of the version that data.dvc lists are missing: what is added would go on without.
+
+    As by `rm data/FILE`, or by a `git pull` of a colleague's data.dvc without its `dvc pull`.
+    """
+    from dvc.exceptions import NotDvcRepoError
+
+    pointer, digest = data.with_name(data.name + ".dvc"), recorded(data)
+    if not digest:
+        return
+    on_purpose = f"`dvc add {data}` records that this is on purpose"
+    try:
+        with _repo() as repo:
+            listed = json.loads(Path(repo.cache.local.oid_to_path(digest)).read_bytes())
+    except NotDvcRepoError:
+        return
+    except FileNotFoundError:
+        if current(data):
+            return
+        raise SlipwayError(
+            f"{surroundings.shown(data)} differs from {pointer}, whose version is not in DVC's cache: `dvc pull "
+            f"{pointer}` there brings it, {on_purpose}"
+        ) from None
+    except (OSError, ValueError):  # a file: no dataset of ours
+        return
+    if gone := [str(entry["relpath"]) for entry in listed if not (data / str(entry["relpath"])).exists()]:
+        more = f" and {len(gone) - FILES_NAMED:,} more" if len(gone) > FILES_NAMED else ""
+        raise SlipwayError(
+            f"{surroundings.shown(data)}: {', '.join(gone[:FILES_NAMED])}{more}: missing, though listed in {pointer}; "
+            f"`dvc checkout {pointer}` there brings it back, {on_purpose}"
+        )
+
+
 def taken_over(old: Path, data: Path, new: Path) -> None:
     """Let a dataset go that `new` replaced: `old` is where it is now, `data` what it was called; junk moves along.
 
@@ -130,7 +163,20 @@ def record(data: Path, to_commit: str = "") -> None:
     else:
         in_workspace = not to_commit and surroundings.root() != Path.cwd()  # a run's, which nobody commits
         how = f"to keep it: git add {to_commit or f'{data}.dvc params.yaml'} && git commit"
-        print(f"versioned: {data}.dvc; {'the experiment of this run keeps it' if in_workspace else how}")
+        kept_by = "the experiment of this run keeps it" if in_workspace else how
+        print(f"versioned: {pointed(data, to_commit)}; {kept_by}")
+
+
+def tell_replaced(data: Path, before: str, to_commit: str = "") -> None:
+    """Say which version of a dataset another one has replaced, and how to get it back; `before`: its digest."""
+    if before and before != recorded(data):
+        pointer = pointed(data, to_commit)
+        print(f"it replaces version {before} of {data}, which DVC keeps: restore the old {pointer} to get it back")
+
+
+def pointed(data: Path, to_commit: str = "") -> Path:
+    """Return what data.dvc is called for a person: in a workspace, that of the model's folder `to_commit`."""
+    return Path(to_commit, f"{data}.dvc") if to_commit else Path(f"{data}.dvc")
 
 
 def current(data: Path) -> bool:

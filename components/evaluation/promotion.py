@@ -16,6 +16,7 @@ from components.params import Params, Register
 
 MIN_COMMON_ROWS = 30  # test examples of both versions under which a comparison says nothing
 BASELINE_GATES = {"above_trivial": ("trivial", "chance"), "not_below_classical": ("classical",)}
+ENDS = {"above_trivial": ("low", "> 0"), "not_below_classical": ("high", ">= 0")}  # of the interval: what is held
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def baseline_gates(settings: Register, rows: list[dict[str, str]], metric: str) 
     every = {row["baseline"]: row for row in rows if row["metric"] == metric}
     found = []
     for name, baselines in BASELINE_GATES.items():
-        end, limit = ("low", "> 0") if name == "above_trivial" else ("high", ">= 0")
+        end, limit = ENDS[name]
         gate: dict[str, Any] = {"metric": name, "limit": limit, "value": None}
         there = [every[baseline] for baseline in baselines if baseline in every]
         if not getattr(settings, name):
@@ -104,6 +105,12 @@ def baseline_gates(settings: Register, rows: list[dict[str, str]], metric: str) 
     return found
 
 
+def asked(gate: Mapping[str, Any]) -> str:
+    """Say in words what a gate asks for; of those against baselines, which end of the difference's interval."""
+    end = {"low": ", the interval's low end", "high": ", the interval's high end"}
+    return f"{gate['limit']}{end[ENDS[gate['metric']][0]] if gate['metric'] in ENDS else ''}"
+
+
 def beside(row: Mapping[str, str]) -> str:
     """Say in words how the model stands beside a baseline: `row` is one of baselines.csv."""
     value, better, low, high = (float(row[name]) for name in ("value", "better", "low", "high"))
@@ -111,7 +118,9 @@ def beside(row: Mapping[str, str]) -> str:
     verdict = "beats" if low > 0 else "IS WORSE THAN" if high < 0 else "DOES NOT BEAT"
     model = value - better if row["metric"] in metrics.LOWER else value + better
     rule = ", lower is better" if row["metric"] in metrics.LOWER else ""
-    if low <= 0 <= high:
+    if low == better == high == 0:
+        apart = "no example tells them apart"
+    elif low <= 0 <= high:
         apart = f"better by {better:+.4g} [{low:+.4g}, {high:+.4g}], which may be chance"
     else:
         ends = sorted((abs(low), abs(high)))
@@ -226,7 +235,7 @@ def today(gates: list[dict[str, Any]], reason: str) -> str:
         return reason
     return (
         f"it is already the champion, but fails the current gates ({', '.join(failed)}); "
-        "move the alias by hand if it should not stay"
+        "`slipway rollback` or `slipway promote` moves the alias if it should not stay"
     )
 
 
@@ -241,7 +250,7 @@ def evidence(
     for gate in gates:
         spread = f" (rounds differ by {gate['spread']:g})" if "spread" in gate else ""
         held = "**turned off**" if gate.get("off") else "passed" if gate["held"] else "**not passed**"
-        lines.append(f"- {gate['metric']} {gate['limit']}: {gate['value']}{spread}, {held}")
+        lines.append(f"- {gate['metric']} {asked(gate)}: {gate['value']}{spread}, {held}")
     for title, rival in zip(("", ", the best so far"), compared, strict=True):
         if rival and (apart := rival.get("difference")):
             ((metric, value),) = rival["metrics"].items()

@@ -76,8 +76,9 @@ def inherited(old: Params, source: Source, name: str) -> list[str]:
         default = type(settings)()
         chosen = [f"{key}: {_plain(v)}" for key, v in settings if key not in given and v != getattr(default, key)]
         if chosen and (section == "train" or old.recipe == source.recipe):  # the network of another recipe is gone
+            before, this = (old.name, name) if old.name != name else ("the dataset before", "this one")
             lines.append(
-                f"{section} keeps the settings chosen for {old.name} ({', '.join(chosen)}), which may not suit {name}: "
+                f"{section} keeps the settings chosen for {before} ({', '.join(chosen)}), which may not suit {this}: "
                 f"review them{where}"
             )
     return lines

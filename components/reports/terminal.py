@@ -7,6 +7,9 @@ from components.files import read_json
 from components.params import Params
 from components.reports import results
 
+MIN_MISSED = 5  # test examples of a label under which finding none of them says little
+MOST_MISSED = 5  # labels that are named
+
 
 def told(params: Params, evaluation: Path) -> list[str]:
     """Say how good a model is: a line of metrics with their intervals, one a baseline, one for the worst slice."""
@@ -19,7 +22,8 @@ def told(params: Params, evaluation: Path) -> list[str]:
         if name in rows
     )
     tests = read_json(evaluation / "metrics.json")["rows"]
-    return [f"{tests:,} test examples: {text}", *beside(params, evaluation), *_worst(params, evaluation)]
+    about = (beside, _missed, _worst)
+    return [f"{tests:,} test examples: {text}", *(line for tell in about for line in tell(params, evaluation))]
 
 
 def beside(params: Params, evaluation: Path) -> list[str]:
@@ -31,6 +35,24 @@ def beside(params: Params, evaluation: Path) -> list[str]:
         promotion.beside(row)
         for row in results.baselines(params, evaluation)
         if row["baseline"] != "chance" or float(row["low"]) <= 0
+    ]
+
+
+def _missed(params: Params, evaluation: Path) -> list[str]:
+    """Name the labels of which no test example was found: a good accuracy hides them."""
+    kind = metrics.of(params.target())
+    rows = [
+        row
+        for row in results.read_csv(evaluation / kind.TABLE)
+        if float(row.get("recall") or 1) == 0 and int(row["rows"]) >= MIN_MISSED
+    ]
+    if not rows:
+        return []
+    named = ", ".join(f"{row[kind.TITLE]} ({int(row['rows']):,} test examples)" for row in rows[:MOST_MISSED])
+    more = f" and {len(rows) - MOST_MISSED:,} more" if len(rows) > MOST_MISSED else ""
+    return [
+        f"THE MODEL FINDS NONE of {named}{more}: it answers as if there were no such label; train.class_weights or "
+        "train.threshold: docs/training.md"
     ]
 
 

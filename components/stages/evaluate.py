@@ -196,4 +196,4 @@ def _write_predictions(out: Path, arrays: Path, examples: Examples) -> None:
 def _tell(params: Params, out: Path, latency: float) -> None:
     from components.reports import terminal
 
-    print("\n".join(terminal.told(params, out)) + f"; {latency:g} ms per example", flush=True)
+    print("\n".join([*terminal.told(params, out), f"latency: {latency:g} ms per example"]), flush=True)

@@ -5,7 +5,6 @@ params.yaml.
 """
 
 import argparse
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -19,10 +18,11 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 from tqdm import tqdm
 
-from components import SlipwayError, recipes
+from components import SlipwayError, recipes, surroundings
 from components import params as params_module
+from components.data import copies as copies_module
 from components.data import dataset, folder, spelling, versions
-from components.data.copies import REPEATED, Known
+from components.data.copies import Known
 from components.params import changes, new_dataset
 from components.recipes import split_by as splitting
 from components.recipes.source import KEY, ORIGIN, Source, commands, slug, tell
@@ -146,10 +146,8 @@ def take(
     current = params_module.load(params) if params.exists() else None  # a mistake there stops us before anything
     versions.versionable(data)
     with folder.alone(data):
-        old = not replace and any(not dataset.is_junk(path.name) for path in data.glob("*.parquet"))
-        if old:
-            dataset.files(data)  # nothing else may lie there
-        else:
+        old = not replace and _may_grow(data, whole=state is None)
+        if not old:
             versions.replaceable(data)
         folder.must_lie_outside(data, files)
         found = read(current if old else None)
@@ -184,19 +182,31 @@ def take(
                     changes.put(params, text.encode())
                     undo.callback(changes.put, params, old_params)
             undo.pop_all()
-    _tell(known, found.skipped)
-    for piece in pieces:
-        print(f"wrote {data / piece.name}")
-    for line in (*changed, *(() if keep_params else inherited)):
-        print(f"{params}: {line}")
-    for line in () if old else found.groups:
-        print(line)
-    for line in () if old or state is not None else _stays(params, current):
-        print(line)
+    settings_of = Path(to_commit, params.name) if to_commit else params
+    _print(copies_module.told(known, found.skipped))
+    _print(f"wrote {surroundings.shown(data / piece.name)}" for piece in pieces)
+    _print(f"{settings_of}: {line}" for line in (*changed, *(() if keep_params else inherited)))
+    if not old:
+        tell(copies_module.rare(known), "rare labels")
+        _print([*found.groups, *(_stays(settings_of, current) if state is None else ())])
     versions.record(data, to_commit)
-    if before and before != versions.recorded(data):
-        print(f"it replaces version {before} of {data}, which DVC keeps: restore the old {data}.dvc to get it back")
+    versions.tell_replaced(data, before, to_commit)
     return known
+
+
+def _may_grow(data: Path, *, whole: bool) -> bool:
+    """Tell whether there is a dataset to add to; SlipwayError where something else lies there, or a file is gone."""
+    if all(dataset.is_junk(path.name) for path in data.glob("*.parquet")):
+        return False
+    dataset.files(data)
+    if whole:
+        versions.whole(data)
+    return True
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
 
 
 def _stays(params: Path, current: params_module.Params | None) -> list[str]:
@@ -330,29 +340,6 @@ def _groups(part: pa.Table, kept: list[str]) -> list[str | None]:
     return part[kept[0]].cast(pa.string()).to_pylist() if kept else [None] * len(part)
 
 
-def _tell(known: Known, skipped: Counter[str]) -> None:
-    """Print what became of the examples of a source."""
-    print(f"read {known.counts.total():,} examples; {known.counts['new']:,} are new")
-    if known.keep and known.copies:
-        print(
-            f"{known.copies:,} of these have the same content as another one: kept as examples of their own; "
-            "--copies drop keeps one of each label"
-        )
-    if known.contradictions:
-        what = "kept" if known.keep else "validate sets all of them aside; --copies keep keeps them"
-        print(f"{known.contradictions:,} have the same content as another one with another label: {what}")
-    if known.late:
-        print(f"{known.late:,} are late: older than the newest that the dataset had")
-    if known.corrected:
-        print(f"{known.corrected:,} are corrections: rows of their key are there with other content, and stay there")
-    for reason, count in (*known.counts.items(), *skipped.items()):
-        if reason != "new":
-            hint = "; --copies keep keeps them" if reason == REPEATED else ""
-            if reason == REPEATED and known.tests:
-                hint = f" ({known.tests:,} of them in the official test split){hint}"
-            print(f"skipped {count:,}: {reason}{hint}")
-
-
 def _new(
     source: Source,
     columns: pa.Schema,
@@ -383,6 +370,8 @@ def _new(
             ids = pa.array(known.ids(keys, labels, splits, _groups(part, kept), rows, origin), pa.string())
             found = part.select([*columns.names, *(["split"] if "split" in part.column_names else []), *kept, *key])
             found = found.add_column(0, "id", ids).filter(ids.is_valid()).replace_schema_metadata(None)
+            if pa.types.is_string(found.schema.field("label").type):
+                known.labels.update(found["label"].drop_null().to_pylist())
             if newest is not None and source.split_by is not None:
                 time = source.split_by.column
                 known.late += sum(value is not None and value < newest for value in found[time].to_pylist())

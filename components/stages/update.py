@@ -123,6 +123,7 @@ def run(
     if not replace:
         versions.fetched(data)
     if not (dry_run or replace or versions.current(data)):
+        versions.whole(data)
         print(f"{data} is not as {data}.dvc lists it (an update or ingest that was killed, or a change by hand):")
         versions.record(data, to_commit)
     known = Taken() if replace else taken.read(data, origin, retry=retry)

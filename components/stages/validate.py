@@ -40,6 +40,7 @@ COMMON_FACTS = ("copy", "conflict", "id_matches", "label_known")
 CLASSES_SCHEMA = pa.schema({"label": pa.string(), "rows": pa.int64(), "fraction": pa.float64()})
 DATASET_SCHEMA = pa.schema({"rows": pa.int64(), "files": pa.int64(), "classes": pa.int64(), "columns": pa.string()})
 ASIDE_SCHEMA = pa.schema({"file": pa.string(), "row": pa.int64(), "reasons": pa.string()})
+COLUMNS_NAMED = 5  # of a file, in a message
 ROWS_CHECKED = 500_000  # rows of a file that are held against the expectations at once
 Bad = dict[str, dict[str, np.ndarray]]  # name of a file -> what is wrong -> rows of the file
 
@@ -109,7 +110,7 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
     if told:
         print(told)
     if not found.passed:
-        raise SlipwayError(found.complaint(data, expectations))
+        raise SlipwayError("\n".join([found.complaint(data, expectations), *_other_columns(files, columns, results)]))
 
 
 def _examples_held(
@@ -289,6 +290,24 @@ def _bad(results: list[Result]) -> Bad:
             before = reasons.get(result.entry.reason, rows)
             reasons[result.entry.reason] = np.union1d(before, rows)
     return bad
+
+
+def _other_columns(files: list[Path], columns: pa.Schema, results: list[Result]) -> list[str]:
+    """Say where the ids of whole files are of other columns than params.yaml names now, and which these are."""
+    known = {*dataset.stored(columns).names, "row_key"}
+    broken = [result.rows for result in results if "id_matches" in result.entry.columns]
+    for path in files:
+        about, rows = pq.read_metadata(path), max((len(rows.get(path.name, ())) for rows in broken), default=0)
+        if (others := [name for name in about.schema.to_arrow_schema().names if name not in known]) and (
+            rows == about.num_rows > 0
+        ):
+            more = f" and {len(others) - COLUMNS_NAMED:,} more" if len(others) > COLUMNS_NAMED else ""
+            return [
+                f"{path} also has {', '.join(others[:COLUMNS_NAMED])}{more}, which params.yaml does not name: its ids "
+                "were made of all columns of an ingest. Name them again; to train without a column, ingest the files "
+                "anew with --replace and --drop COLUMN"
+            ]
+    return []
 
 
 def _rows(reasons: dict[str, np.ndarray]) -> np.ndarray:

@@ -101,6 +101,12 @@ def _data(repo: "Repo", stage: "Stage") -> str:
         print(f"{stage.outs[0]} is missing: run `dvc pull {stage.addressing}`", flush=True)
         repo.pull(targets=[stage.addressing])
         return "pulled"
+    for out in stage.outs:  # somebody's new version, of which only the pointer has come
+        if out.exists and out.hash_info and out.get_obj() is None and out.changed_checksum():
+            raise DvcException(
+                f"{out} differs from {stage.addressing}, whose version is not in DVC's cache: `dvc pull "
+                f"{stage.addressing}` brings it, `dvc add {out}` records that this is on purpose"
+            )
     if lost := [path for out in stage.outs for path in _lost(out)]:
         some = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
         raise DvcException(

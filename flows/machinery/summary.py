@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from components import params
+from components.evaluation import promotion
 from components.files import read_json
 from components.reports import results, terminal
 from components.tracking import connection
@@ -89,13 +90,12 @@ def _model(registered: dict[str, Any]) -> list[Block]:
     gates = {gate["metric"]: gate for gate in registered["gates"]}
     values = {name: gate["value"] for name, gate in gates.items()} | registered["metrics"]
     head = f"champion (version {champion['version']})" if champion["version"] else "champion (none)"
+    if champion.get("rows", 0) < champion.get("of", 0):
+        head += f", on {champion['rows']:,} of the {champion['of']:,} rows"
     table = [["test metric", "this model", head, "gate"]]
     for name, value in values.items():
         if isinstance(value, int | float):
-            held = (
-                f"{gates[name]['limit']} {'passed' if gates[name]['held'] else 'NOT PASSED'}" if name in gates else ""
-            )
-            table.append([name, _number(value), _number(champion["metrics"].get(name)), held])
+            table.append([name, _number(value), _number(champion["metrics"].get(name)), _gate(gates.get(name))])
     aliases = ", ".join(registered["aliases"]) or "no alias"
     version = f"{registered['name']} version {registered['version']}"
     parts: list[Block] = [table]
@@ -120,6 +120,13 @@ def _model(registered: dict[str, Any]) -> list[Block]:
     if registered["to_decide"]:
         parts.append(registered["to_decide"])
     return parts
+
+
+def _gate(gate: dict[str, Any] | None) -> str:
+    if gate is None:
+        return ""
+    verdict = "turned off" if gate.get("off") else "passed" if gate["held"] else "NOT PASSED"
+    return f"{promotion.asked(gate)}: {verdict}"
 
 
 def places(registered: dict[str, Any], served: dict[str, str]) -> str:

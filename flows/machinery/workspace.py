@@ -127,6 +127,20 @@ def _working(place: Path, name: str, prepare: Callable[[], None]) -> Iterator[No
             handmade.note(place)
 
 
+def places() -> list[str]:
+    """Say where the files are that an error names from within a model's workspace: those to change are elsewhere."""
+    home, here = connection.root(), Path.cwd()
+    folders = (each / here.name for each in (models.MODELS, models.EXAMPLES))
+    folder = next((each for each in folders if (home / each / "params.yaml").exists()), None)
+    if here.parent != home / WORKSPACES or folder is None:
+        return []
+    expectations = f"expectations/{models.setting(Path('params.yaml'), 'recipe')}.yaml"
+    return [
+        f"this was in {here.relative_to(home)}, whose params.yaml and {expectations} are those of {folder}: change "
+        "them there"
+    ]
+
+
 def must_have_data(model: str) -> None:
     """Raise SlipwayError where the current folder, a model's workspace, has no dataset yet."""
     if model and not Path("data.dvc").exists():

@@ -298,3 +298,11 @@ def test_a_score_that_is_no_metric_is_told_before_the_training(kind: str) -> Non
         content = {"name": "a", "recipe": recipe, recipe: section}
     with pytest.raises(SlipwayError, match=r"register\.score: no such metric 'f1_makro'"):
         promotion.check(params.check(content | {"register": {"score": "f1_makro"}}, Path("params.yaml")))
+
+
+def test_what_a_gate_asks_for_names_the_end_of_the_interval_and_equal_answers_are_said_so() -> None:
+    asked = {name: promotion.asked({"metric": name, "limit": limit}) for name, (_, limit) in promotion.ENDS.items()}
+    assert asked["above_trivial"] == "> 0, the interval's low end"
+    assert asked["not_below_classical"] == ">= 0, the interval's high end"
+    assert promotion.asked({"metric": "accuracy", "limit": ">= 0.9"}) == ">= 0.9"
+    assert promotion.beside(fabricate.beside("trivial", 0, 0)).endswith("no example tells them apart")

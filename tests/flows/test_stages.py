@@ -227,6 +227,11 @@ def test_lost_data_and_what_is_no_data_are_an_error_and_no_new_version(tmp_path:
     assert first.state == "failed" and "data/b.txt: missing" in first.error and "dvc checkout data.dvc" in first.error
     assert {outcome.state for outcome in others} == {"not run"}
     assert (path / "data.dvc").read_text() == before
+    md5 = next(word for word in before.split() if word.endswith(".dir"))
+    (path / "data.dvc").write_text(before.replace(md5[:32], "0" * 32))  # a colleague's: of its data nothing is here
+    strange = run(path)[0]
+    assert strange.state == "failed" and "is not in DVC's cache: `dvc pull data.dvc` brings it" in strange.error
+    (path / "data.dvc").write_text(before)
     (path / "data" / "b.txt").write_text("2")
     (path / "data" / "c.parquet").touch()
     strange = run(path)[0]

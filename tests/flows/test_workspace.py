@@ -370,3 +370,18 @@ def test_a_run_waits_for_another_of_the_same_model_alone(home: Path) -> None:
             with workspace.entered("", "HEAD"):
                 os._exit(7)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+
+
+def test_an_error_within_a_workspace_names_the_files_to_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".dvc").mkdir()
+    for folder in ("models/churn", ".workspaces/churn", ".workspaces/root"):
+        (tmp_path / folder).mkdir(parents=True)
+    for place in ("models/churn", ".workspaces/churn", "."):
+        (tmp_path / place / "params.yaml").write_text("name: churn\nrecipe: tabular\n")
+    said = []
+    for place in (".", ".workspaces/root", ".workspaces/churn"):
+        monkeypatch.chdir(tmp_path / place)
+        said.append(workspace.places())
+    assert said[:2] == [[], []]
+    (line,) = said[2]
+    assert "params.yaml and expectations/tabular.yaml are those of models/churn: change them there" in line

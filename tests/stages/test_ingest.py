@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 from components import SlipwayError, files, params, recipes
 from components.__main__ import main
-from components.data import dataset
+from components.data import dataset, versions
 from components.recipes.images.source import known
 from components.stages import ingest
 from tests.conftest import ROOT
@@ -201,6 +201,32 @@ def test_a_taken_name_and_another_kind_are_refused_and_nothing_changes(repo: Pat
         ingest.run("breast-cancer")
     assert (contents(Path("data")), Path("params.yaml").read_text()) == before
     assert not [path for path in repo.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_a_file_that_went_from_the_dataset_is_told_before_a_version_without_it(repo: Path) -> None:
+    ingest.run("images", folder=pictures(repo / "pets", {"cat": 3, "dog": 2}))
+    more = pictures(repo / "more", {"cat": 2}, seed=3)
+    before = Path("data.dvc").read_bytes()
+    Path("data/pets.parquet").rename("data/others.parquet")
+    with pytest.raises(SlipwayError, match=r"pets\.parquet: missing, though listed in data\.dvc; `dvc checkout data"):
+        ingest.run("images", folder=more)
+    # a colleague's data.dvc, of which DVC's cache has nothing
+    Path("data.dvc").write_bytes(before.replace(versions.recorded(Path("data"))[:32].encode(), b"0" * 32))
+    with pytest.raises(SlipwayError, match=r"is not in DVC's cache: `dvc pull data\.dvc`"):
+        ingest.run("images", folder=more)
+    assert list(contents(Path("data"))) == ["others.parquet"]
+    versions.record(Path("data"))  # on purpose, then
+    ingest.run("images", folder=more)
+    assert list(contents(Path("data"))) == ["more.parquet", "others.parquet"]
+
+
+def test_labels_that_are_rare_are_told(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "".join(f"{row / 7},{'yes' if row % 20 == 0 else 'no'}\n" for row in range(200))
+    (repo / "t.csv").write_text(f"x,left\n{rows}")
+    ingest.run("table", file=repo / "t.csv", label=["left"])
+    said = capsys.readouterr().out
+    assert "label 'yes': 10 of 200 examples (5.0%): a model may never predict it" in said
+    assert "label 'no'" not in said
 
 
 def test_replace_needs_what_was_there_to_be_kept_by_dvc(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:

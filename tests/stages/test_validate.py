@@ -282,6 +282,17 @@ def test_too_many_bad_rows_stop_the_run_with_a_table_and_a_report(
     assert "report.html" in capsys.readouterr().out
 
 
+def test_a_column_that_params_no_longer_name_is_what_no_id_fits(make: Make) -> None:
+    settings = make("tabular", 60)
+    validate.run(settings, Path("data"), SUITES / "tabular.yaml", Path("build"))
+    content = YAML(typ="safe").load(Path("params.yaml"))
+    gone = content["tabular"]["numeric"].pop()
+    YAML().dump(content, Path("params.yaml"))
+    with pytest.raises(SlipwayError, match=rf"a\.parquet also has {gone}, which params.yaml does not name") as raised:
+        validate.run(params.load(), Path("data"), SUITES / "tabular.yaml", Path("build"))
+    assert "--drop COLUMN" in str(raised.value)
+
+
 def test_a_limit_that_is_computed_is_shown_in_six_digits(tmp_path: Path) -> None:
     case = Case(tmp_path, "images")
     case.suite_of("""

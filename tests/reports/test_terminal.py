@@ -1,0 +1,21 @@
+from pathlib import Path
+
+from components.files import write_csv
+from components.reports import terminal
+from tests import fabricate
+
+
+def test_labels_that_are_never_found_are_named(tmp_path: Path) -> None:
+    settings = fabricate.project(tmp_path)
+    evaluation = tmp_path / "build" / "evaluation"
+
+    def said(**recalls: tuple[float, int]) -> str:
+        rows = [{"label": name, "recall": recall, "rows": n} for name, (recall, n) in recalls.items()]
+        write_csv(evaluation / "classes.csv", rows, ["label", "recall", "rows"])
+        return "\n".join(terminal.told(settings, evaluation))
+
+    assert "FINDS NONE" not in said(yes=(0.1, 20), no=(0.9, 80), few=(0.0, 4), absent=(0.0, 0))
+    told = said(yes=(0.0, 20), no=(1.0, 80), few=(0.0, 4))
+    assert "THE MODEL FINDS NONE of yes (20 test examples): it answers as if there were no such label" in told
+    many = {f"c{at}": (0.0, 9) for at in range(8)}
+    assert "c4 (9 test examples) and 3 more:" in said(**many)
