@@ -68,6 +68,7 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     help_text = "remove the schedule of a model (without NAME: of that of this folder)"
     schedule.add_argument("--off", nargs="?", const="", metavar="NAME", help=help_text)
     for command in (once, schedule):
+        _in_any_order(command)
         command.add_argument("--force", action="store_true", help="run every stage from nothing, changed or not")
     help_text = "run the code of a champion that is not as Slipway registered it, now and from now on"
     once.add_argument("--trust", action="store_true", help=help_text)
@@ -127,6 +128,23 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="open MLflow, Prefect and the data report in the browser",
         description="Serve MLflow, Prefect and the data report on loopback until Ctrl-C.",
     )
+
+
+def _in_any_order(parser: argparse.ArgumentParser) -> None:
+    """Let options stand between words that may be left out: argparse else takes all of these at the first, or none.
+
+    See https://github.com/python/cpython/issues/58399.
+    """
+    plain, own = parser.parse_known_args, vars(parser)
+
+    def parse(words: Any = None, found: Any = None) -> Any:
+        own["parse_known_args"] = plain  # which the next line calls
+        try:
+            return parser.parse_known_intermixed_args(words, found)
+        finally:
+            own["parse_known_args"] = parse
+
+    own["parse_known_args"] = parse
 
 
 def _service_arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from components import __main__, recipes
+from flows import __main__ as flows
 from slipway import __main__ as slipway
 from slipway import completion
 from tests.conftest import ROOT, Make
@@ -208,3 +209,21 @@ def test_every_stage_reports_its_cost(make: Make) -> None:
     assert cost["seconds"] >= 0
     assert cost["peak_memory_mb"] > 10
     assert cost["rows"] == 200
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["schedule", "0 3 * * *", "churn", "--time-zone", "UTC"],
+        ["schedule", "0 3 * * *", "--time-zone", "UTC", "churn"],
+        ["schedule", "--time-zone", "UTC", "0 3 * * *", "churn"],
+    ],
+)
+def test_options_stand_anywhere_between_words_that_may_be_left_out(words: list[str]) -> None:
+    found = vars(flows.parser().parse_args(words))
+    assert (found["cron"], found["model"], found["time_zone"]) == ("0 3 * * *", "churn", "UTC")
+    parser = flows.parser()
+    assert parser.parse_args(["run", "a", "--force", "b"]).models == ["a", "b"]
+    assert vars(parser.parse_args(["schedule"])) == vars(flows.parser().parse_args(["schedule"]))
+    with pytest.raises(SystemExit):
+        parser.parse_args([*words, "more"])
