@@ -123,11 +123,6 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     moves.arguments(commands)
     _service_arguments(commands)
     sources.arguments(commands, model=True)
-    commands.add_parser(
-        "ui",
-        help="open MLflow, Prefect and the data report in the browser",
-        description="Serve MLflow, Prefect and the data report on loopback until Ctrl-C.",
-    )
 
 
 def _in_any_order(parser: argparse.ArgumentParser) -> None:
@@ -148,6 +143,11 @@ def _in_any_order(parser: argparse.ArgumentParser) -> None:
 
 
 def _service_arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    commands.add_parser(
+        "ui",
+        help="open MLflow, Prefect and the data report in the browser",
+        description="Serve MLflow, Prefect and the data report on loopback until Ctrl-C.",
+    )
     text = (
         "Start a Prefect server, an MLflow server, the data report and a worker on loopback, and keep them alive in "
         "the background: what dies is started again. Logs: .prefect/logs/. Repeated, it says what runs."

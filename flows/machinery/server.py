@@ -4,13 +4,15 @@ import atexit
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 from uuid import UUID
@@ -95,17 +97,29 @@ def shared() -> dict[str, str]:
 
 
 def configured() -> bool:
-    """Return whether the user has said which server to use: by environment, .env or a profile.
+    """Return whether the user has said which server to use: by environment, .env, prefect.toml or a profile.
 
-    Only guesses, without importing Prefect (a second); where it says yes, Prefect decides.
+    Looks where Prefect does (prefect.settings.sources), without its import of a second. A profile without an address,
+    as anybody has who ever called `prefect profile`, says nothing: Prefect would start a server of its own for it.
     """
-    names = ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH", "PREFECT_HOME")
-    dotenv = connection.root() / ".env"
-    return (
-        any(os.environ.get(name) for name in names)
-        or (Path.home() / ".prefect" / "profiles.toml").exists()
-        or (dotenv.is_file() and "PREFECT_" in dotenv.read_text(encoding="utf-8", errors="replace"))
-    )
+    name = "PREFECT_API_URL"
+    if os.environ.get(name) or _read_toml(connection.root() / "prefect.toml").get("api", {}).get("url"):
+        return True
+    with contextlib.suppress(OSError):
+        lines = (connection.root() / ".env").read_text(encoding="utf-8", errors="replace").splitlines()
+        if any(re.match(rf"\s*(export\s+)?{name}\s*=\s*[^\s#]", line) for line in lines):
+            return True
+    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+    found = _read_toml(Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml"))
+    profile = os.environ.get("PREFECT_PROFILE") or found.get("active", "")
+    return bool(found.get("profiles", {}).get(profile, {}).get(name))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def api() -> Callable[[], None]:

@@ -1,6 +1,9 @@
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -10,6 +13,7 @@ import pytest
 
 from flows import ui
 from flows.machinery import server, summary
+from tests.conftest import ROOT
 from tests.flowing import DONE, end, flows, gone, repository, until
 
 
@@ -123,3 +127,53 @@ def test_one_that_dies_takes_the_others_along(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert "error: mlflow stopped unexpectedly, killed by signal 9" in out and "startup complete" in out
     assert all(gone(member.pid) for member in family)
+
+
+PROFILES = """active = "{}"
+[profiles.empty]
+PREFECT_LOGGING_LEVEL = "INFO"
+[profiles.team]
+PREFECT_API_URL = "http://127.0.0.1:9/api"
+"""
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("files", "environment", "expected"),
+    [
+        ({}, {}, False),
+        ({"home/.prefect/profiles.toml": PROFILES.format("empty")}, {}, False),
+        ({"home/.prefect/profiles.toml": PROFILES.format("team")}, {}, True),
+        ({"home/.prefect/profiles.toml": PROFILES.format("empty")}, {"PREFECT_PROFILE": "team"}, True),
+        ({"elsewhere.toml": PROFILES.format("team")}, {"PREFECT_PROFILES_PATH": "elsewhere.toml"}, True),
+        ({"own/profiles.toml": PROFILES.format("team")}, {"PREFECT_HOME": "own"}, True),
+        ({".env": "PREFECT_LOGGING_LEVEL=INFO\n#PREFECT_API_URL=http://x/api\n"}, {}, False),
+        ({".env": "export PREFECT_API_URL=http://127.0.0.1:9/api\n"}, {}, True),
+        ({"prefect.toml": 'home = ".prefect"\n[api]\nurl = "http://127.0.0.1:9/api"\n'}, {}, True),
+        ({}, {"PREFECT_API_URL": "http://127.0.0.1:9/api"}, True),
+    ],
+)
+def test_who_has_named_no_server_gets_that_of_the_project(
+    tmp_path: Path, files: dict[str, str], environment: dict[str, str], *, expected: bool
+) -> None:
+    """A profile without an address is no answer: Prefect would start a server of its own, and leave it behind."""
+    for name, text in {"prefect.toml": 'home = ".prefect"\n', **files}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    code = """
+import os
+from flows.machinery import server
+print(server.configured())
+from prefect.settings import get_current_settings
+print(get_current_settings().api.url is not None)
+"""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=kept | {"HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)} | environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert out.split() == [str(expected)] * 2
