@@ -1,5 +1,6 @@
 """A consistent project made in seconds without TensorFlow: data/, data.dvc, dvc.lock, params.yaml and build/."""
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
@@ -442,3 +444,13 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+def kill_postgres(server: Any) -> None:
+    """SIGKILL of all processes of a PostgreSQL."""
+    postmaster = psutil.Process(server.get_pid())
+    killed = [postmaster, *postmaster.children(recursive=True)]
+    for each in killed:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    assert not psutil.wait_procs(killed, timeout=60)[1]

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -491,6 +492,38 @@ def test_rows_come_from_a_real_postgresql(
     said = capsys.readouterr().err
     assert "hidden" not in said
     assert "127.0.0.1" in said
+
+
+@pytest.mark.e2e
+def test_a_postgresql_that_is_killed_while_rows_come_leaves_the_old_version(
+    repo: Path, postgres_server: Any, monkeypatch: pytest.MonkeyPatch, capsys: Said
+) -> None:
+    import psycopg
+
+    monkeypatch.setenv("SHOP", uri := str(postgres_server.get_uri()))
+    query = "SELECT id, x, y FROM orders WHERE pg_sleep(CASE WHEN id > 10 THEN 0.05 ELSE 0 END) IS NOT NULL"
+    source(kind="sql", database="$SHOP", query=query, watermark="id", ingest="table --label y --key id", chunk_rows=3)
+    with psycopg.connect(uri, autocommit=True) as base:
+        base.execute(
+            "CREATE TABLE orders AS SELECT n AS id, n / 3.0 AS x, n % 2 = 0 AS y FROM generate_series(1, 10) n"
+        )
+    assert update.run() == 10
+    before = {path: path.read_bytes() for path in (Path("data.dvc"), *sorted(Path("data").iterdir()))}
+    with psycopg.connect(uri, autocommit=True) as base:
+        base.execute("INSERT INTO orders SELECT n, n / 3.0, n % 2 = 0 FROM generate_series(11, 200) n")
+    capsys.readouterr()
+    killing = threading.Timer(2, lambda: fabricate.kill_postgres(postgres_server))  # of 10 seconds
+    killing.start()
+    try:
+        assert main(["update"]) == 1
+    finally:
+        killing.join()
+    said = capsys.readouterr()
+    assert said.err.startswith("error: ") and "Traceback" not in said.out + said.err
+    assert {path: path.read_bytes() for path in before} == before
+    assert sorted(Path("data").iterdir()) == sorted(before.keys() - {Path("data.dvc")})
+    postgres_server.ensure_postgres_running()
+    assert update.run() == 190
 
 
 @pytest.mark.skipif(not find_spec("duckdb_engine"), reason="duckdb-engine is not installed")
