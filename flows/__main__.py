@@ -195,6 +195,8 @@ def main(words: list[str] | None = None) -> int:
 def run(flow: str, options: dict[str, Any]) -> int:
     """Run a flow; return its exit code: see EXIT_CODES."""
     surroundings.settle()
+    # Where no server is named, Prefect would start one of its own, unasked, which outlives a kill.
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_ENABLED", "false")
     for name, value in () if flow == "up" else PREFECT.items():
         os.environ.setdefault(name, value)
     logging.raiseExceptions = False

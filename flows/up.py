@@ -18,7 +18,7 @@ import psutil
 from components import SlipwayError, locks, temporary
 from components.tracking import runs as tracking
 from flows import schedule, ui
-from flows.machinery import approval, cron, deployments, logs, runs, server, services, state
+from flows.machinery import cron, deployments, logs, runs, server, services, state
 from flows.machinery.process import Children, guarded
 from flows.machinery.services import Service
 
@@ -188,7 +188,7 @@ def _run(shared: dict[str, str], over: threading.Event, say: Say) -> None:
     ports = _ports(shared, say)
     addresses = {name: shared.get(name) or f"http://127.0.0.1:{ports[name]}" for name in ui.PORTS}
     if "prefect" in ports:
-        os.environ["PREFECT_API_URL"] = f"{addresses['prefect']}/api"
+        server.use(addresses["prefect"])
     content: dict[str, Any] = {
         "owner": temporary.owner(),
         "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}",
@@ -360,6 +360,8 @@ def status() -> int:
 
 
 def _last(client: Any) -> str:
+    from flows.machinery import approval  # imports Prefect
+
     lines = []
     every = [(name, run) for name, own in sorted(deployments.last_runs(client).items()) for run in own]
     for deployment, run in every:

@@ -42,6 +42,12 @@ def test_the_command_line_loads_nothing_heavy() -> None:
     assert loaded("from components import __main__\n__main__.parser()") == []
 
 
+def test_the_flows_commands_know_their_server_before_they_import_prefect() -> None:
+    """Prefect reads its settings once: a command that imported it before would start a server that nobody asked for."""
+    names = "__main__, doctor, example, ingest, lineage, moves, schedule, search, ui, units, up"
+    assert "prefect" not in loaded(f"from flows import {names}")
+
+
 # A child for each recipe: as fresh as a process, and cheaper.
 SERVE = """
 import os

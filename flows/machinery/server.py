@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import threading
 import time
 import tomllib
@@ -122,17 +123,30 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return {}
 
 
+def use(url: str = "") -> None:
+    """Let Prefect's client of this process use the server at an address; without one, that of the environment.
+
+    Prefect reads its settings once, when it is imported, which may have been before.
+    """
+    if url:
+        os.environ["PREFECT_API_URL"] = f"{url}/api"
+    if "prefect.context" in sys.modules:
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
+
+
 def api() -> Callable[[], None]:
     """Choose the server, start a temporary one if none is there; return what waits until it answers.
 
-    To be called before Prefect is imported: both then start at the same time. The temporary server has the
+    Best called before Prefect is imported: both then start at the same time. The temporary server has the
     same database as that of `make ui`, and ends with this process, after Prefect has sent it the last lines;
     what it says is in the log `server`. What is returned raises SlipwayError where the server does not answer.
     """
     if configured():
         return _check
     if url := served().get("prefect"):
-        os.environ["PREFECT_API_URL"] = f"{url}/api"
+        use(url)
         return _check
     starting = contextlib.ExitStack()  # two that make one database at once fail
     starting.enter_context(locks.alone(locks.place(connection.root(), "server"), STARTING))
@@ -150,7 +164,7 @@ def api() -> Callable[[], None]:
     _temporary.append(process)
     threading.Thread(target=_follow, args=(process, logs.teller("server")), daemon=True).start()
     atexit.register(stop)
-    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    use(f"http://127.0.0.1:{port}")
     health = f"http://127.0.0.1:{port}/api/health"
     waiting = threading.Thread(target=_started, args=(process, health, starting), daemon=True)
     waiting.start()

@@ -9,6 +9,7 @@ from typing import Any
 from components import temporary
 from components.files import write_json
 from components.tracking import connection
+from flows.machinery import server
 
 FILE = Path(".prefect/up.json")
 # Variables for what `slipway up` starts, NAME=VALUE a line: secrets, addresses. After a reboot none is set.
@@ -60,8 +61,7 @@ def load_environment() -> None:
 
 
 def use(content: dict[str, Any]) -> None:
-    """Let Prefect's client of this process use the server of `slipway up`; to be called before Prefect is imported."""
+    """Let Prefect's client of this process use the server of `slipway up`."""
     load_environment()
     os.environ["PREFECT_CLIENT_MAX_RETRIES"] = "5"  # a server that is started again, or busy
-    if "prefect" in content["ports"]:
-        os.environ["PREFECT_API_URL"] = f"{content['addresses']['prefect']}/api"
+    server.use(content["addresses"]["prefect"] if "prefect" in content["ports"] else "")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from components import SlipwayError
@@ -129,6 +130,18 @@ def test_a_schedule_that_never_runs_is_refused(path: Path, prefect_server: str, 
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert out.startswith(f'error: "{cron}" {said}') and out.count("\n") == 1
+
+
+@pytest.mark.e2e
+def test_where_no_server_is_there_a_schedule_brings_its_own_and_no_other(path: Path, tmp_path: Path) -> None:
+    """As in a fresh clone: Prefect, asked without an address, would start one that outlives us."""
+    process = flows(path, "schedule", "0 3 1 1 *", HOME=str(tmp_path))
+    said = until(process, "the next run is due at")
+    family = psutil.Process(process.pid).children(recursive=True)
+    listening = {c.laddr.port for each in family for c in each.net_connections() if c.status == psutil.CONN_LISTEN}
+    assert len(listening) == 1 and f"http://127.0.0.1:{listening.pop()}/api" in said
+    assert "Traceback" not in end(process, signal.SIGINT)
+    assert not psutil.wait_procs(family, timeout=20)[1]
 
 
 @pytest.mark.e2e

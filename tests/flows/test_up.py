@@ -125,6 +125,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def test_up_serves_on_loopback_and_says_so_once_more(place: Place) -> None:
     listening = [c for p in place.everything() for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
     assert len(listening) >= 3 and {c.laddr.ip for c in listening} == {"127.0.0.1"}
+    assert {c.laddr.port for c in listening} == set(place.state()["ports"].values())  # and no server of Prefect's own
     before = place.state()
     assert place.call("up").startswith(f"already running (process {state.pid(before)}")
     assert place.call("ui").startswith("already running")
@@ -158,6 +159,8 @@ def test_a_run_comes_by_itself_and_others_wait_for_it(place: Place) -> None:
     starts = sorted((run.start_time, run.end_time) for run in done if run.start_time and run.end_time)
     assert starts[0][1] <= starts[1][0]  # one after the other
     assert "completed" in place.call("status")
+    log = (place.path / ".prefect/logs/runs.log").read_text()
+    assert "| Task run 'first' - " in log and "\nfirst: " not in log  # each line once
     (place.path / "dvc.yaml").write_text((place.path / "dvc.yaml").read_text().replace("cat data/*", "cat  data/*"))
     command(place.path, "git", "commit", "-qam", "changed", env=GIT)  # so that the next run has something to train
 
