@@ -30,7 +30,8 @@ def look(name: str, moment: str = "") -> Record:
     record.now; else now.
     """
     found = record.read(name)
-    if not record.settled(found, moment or record.now()) and not _left_staged(found):
+    settled = record.settled(found, moment or record.now())
+    if not settled and not _left_staged(found) and not registry.left_behind(name):
         return found
     with registry.turn(name):
         return settle(name, moment)

@@ -122,6 +122,12 @@ def turn(name: str) -> Iterator[None]:
             client.delete_registered_model(lock)
 
 
+def left_behind(name: str) -> bool:
+    """Tell whether the turn of a model is held by a process that died: the next turn removes it."""
+    there = connection.client().search_registered_models(f"name = '{name}.lock'")
+    return any(temporary.is_dead(str(each.description).rpartition(" ")[2]) for each in there)
+
+
 def with_metrics(name: str, champion: dict[str, Any] | None, tags: dict[str, str]) -> dict[str, Any] | None:
     """Add to what is known of the champion the test metrics of its own evaluation, if that had the same test split."""
     from mlflow.exceptions import MlflowException

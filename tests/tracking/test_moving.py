@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components import SlipwayError, params, recipes
+from components import SlipwayError, params, recipes, temporary
 from components.tracking import connection, moving, record, registry
 from components.tracking.record import Entry
 from flows import moves
@@ -484,3 +484,17 @@ def test_a_lock_may_go_while_mlflow_looks_whose_it_is(
     monkeypatch.setattr(SqlAlchemyStore, "get_registered_model", gone)
     with registry.turn(NAME):
         assert client.get_registered_model(lock).description != "held by another"
+
+
+@pytest.mark.usefixtures("sqlite")
+def test_a_turn_that_a_killed_move_left_is_ended_by_the_next_look() -> None:
+    """Such as a `promote` killed after its move: the same one again finds nothing more to move."""
+    with registry.turn(NAME):
+        flow_promotes("1")
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        dead = pool.apply(temporary.owner)
+        pool.close()
+        pool.join()
+    connection.client().create_registered_model(f"{NAME}.lock", description=f"held: elsewhere {dead}")
+    assert moves.run("promote", NAME, "1") == 0
+    assert [found.name for found in connection.client().search_registered_models()] == [NAME]
