@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -11,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from components import SlipwayError
-from components.tracking import runs
+from components.tracking import connection, runs
 from flows.machinery import logs, models, server, workspace
 from flows.machinery.process import Children, Running, guarded
 
@@ -42,6 +44,7 @@ def main() -> int:
     addresses = {name: others.get(name) or f"http://127.0.0.1:{ports[name]}" for name in PORTS}
     try:
         with report(ports["report"]), Children() as children:
+            make_store(ports)
             _serve(children, commands(ports), addresses)
     except (KeyboardInterrupt, SystemExit):
         print("ended", flush=True)
@@ -58,6 +61,16 @@ def commands(ports: Mapping[str, int]) -> dict[str, list[str]]:
         "prefect": server.command(ports.get("prefect", 0)),
     }
     return {name: command for name, command in commands.items() if name in ports}
+
+
+def make_store(ports: Mapping[str, int]) -> None:
+    """Make MLflow's database where its server is to serve one of ours that is not there: killed, it would leave half.
+
+    In a process of its own, for MLflow is large and this one stays.
+    """
+    if "mlflow" in ports and connection.uri() == connection.default() and not Path(connection.FILE).exists():
+        code = "from components.tracking import connection; connection.client()"
+        subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)  # the server says what is wrong
 
 
 def _serve(children: Children, commands: Mapping[str, list[str]], addresses: Mapping[str, str]) -> None:

@@ -197,6 +197,7 @@ def _run(shared: dict[str, str], over: threading.Event, say: Say) -> None:
     }
     server.announce(addresses, shared)  # runs report to this server, and know it for ours
     with ui.report(ports["report"]), Children() as children:
+        ui.make_store(ports)
         kept = _services(ports, addresses, say)
         lock = threading.Lock()
 

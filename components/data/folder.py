@@ -11,7 +11,7 @@ from pathlib import Path
 
 from components import SlipwayError, locks
 from components.data import dataset, versions
-from components.files import beside, replacing, sync
+from components.files import beside, replacing, sweep, sync
 
 WAITING = "another ingest is working beside this dataset ({holder}); waiting until it ends"
 
@@ -20,6 +20,7 @@ WAITING = "another ingest is working beside this dataset ({holder}); waiting unt
 def alone(data: Path) -> Iterator[None]:
     """Let one ingest at a time work beside a dataset; others wait."""
     with locks.alone(locks.place(data.resolve().parent, "ingest"), WAITING):
+        sweep(data.resolve().parent)  # what killed ones left
         yield
 
 

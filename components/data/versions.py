@@ -88,9 +88,11 @@ def replaceable(data: Path) -> None:
 def whole(data: Path) -> None:
     """Raise SlipwayError where files of the version that data.dvc lists are missing: what is added would go on without.
 
-    As by `rm data/FILE`, or by a `git pull` of a colleague's data.dvc without its `dvc pull`.
+    As by `rm data/FILE`, or by a `git pull` of a colleague's data.dvc without its `dvc pull`. Tells which have other
+    content than it lists.
     """
     from dvc.exceptions import NotDvcRepoError
+    from dvc_data.hashfile.hash import hash_file
 
     pointer, digest = data.with_name(data.name + ".dvc"), recorded(data)
     if not digest:
@@ -99,6 +101,9 @@ def whole(data: Path) -> None:
     try:
         with _repo() as repo:
             listed = json.loads(Path(repo.cache.local.oid_to_path(digest)).read_bytes())
+            there = {path: str(entry["md5"]) for entry in listed if (path := data / str(entry["relpath"])).is_file()}
+            system, known = repo.cache.local.fs, repo.state
+            changed = [path for path in there if hash_file(str(path), system, "md5", known)[1].value != there[path]]
     except NotDvcRepoError:
         return
     except FileNotFoundError:
@@ -116,6 +121,8 @@ def whole(data: Path) -> None:
             f"{surroundings.shown(data)}: {', '.join(gone[:FILES_NAMED])}{more}: missing, though listed in {pointer}; "
             f"`dvc checkout {pointer}` there brings it back, {on_purpose}"
         )
+    for path in changed:
+        print(f"{path}: changed since {pointer} was written; the new version has it as it is, the old one as it was")
 
 
 def taken_over(old: Path, data: Path, new: Path) -> None:

@@ -21,7 +21,9 @@ from components.recipes.split_by import SplitBy
 
 BATCH_ROWS = 2000  # examples in memory at a time
 # What a folder of a split may be called.
-SPLIT_FOLDERS = {name: name for name in ("train", "validation", "test")} | dict.fromkeys(("valid", "val"), "validation")
+SPLIT_FOLDERS = {name: name for name in ("train", "validation", "test")} | dict.fromkeys(
+    ("valid", "val", "dev"), "validation"
+)
 MAX_NAME = 100  # characters of a name that is made of a file's
 MAX_LINES = 10  # lines of one kind that an ingest prints
 

@@ -18,14 +18,14 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 from tqdm import tqdm
 
-from components import SlipwayError, recipes, surroundings
+from components import SlipwayError, listed, recipes, surroundings
 from components import params as params_module
 from components.data import copies as copies_module
 from components.data import dataset, folder, spelling, versions
 from components.data.copies import Known
 from components.params import changes, new_dataset
 from components.recipes import split_by as splitting
-from components.recipes.source import KEY, ORIGIN, Source, commands, slug, tell
+from components.recipes.source import KEY, ORIGIN, SPLIT_FOLDERS, Source, commands, slug, tell
 from components.reports import results
 from components.tracking import namesake
 
@@ -292,6 +292,31 @@ def _with_labels(part: pa.Table, spell: Callable[[str], str]) -> pa.Table:
     return part.set_column(part.column_names.index("label"), "label", pa.array(labels, kind))
 
 
+def _with_splits(part: pa.Table, source: Source, told: set[str]) -> pa.Table:
+    """Return a table with the names of its official split as they are here; SlipwayError for one that is none.
+
+    `told` are spellings that have been told.
+    """
+    if "split" not in part.column_names:
+        return part
+    values = part["split"].to_pylist()
+    names = {text: SPLIT_FOLDERS.get(text.strip().lower()) for text in {*values} - {None}}
+    names |= {text: "" for text in names if not text.strip()}
+    if unknown := sorted(text for text, name in names.items() if name is None):
+        raise SlipwayError(
+            f"{source.name}: the column split has {listed(map(repr, unknown))} (the first in "
+            f"{values.count(unknown[0]):,} rows), but an official split is "
+            f"{', '.join(dict.fromkeys(SPLIT_FOLDERS.values()))} or empty; change it, "
+            "or give the column another name if it is no split"
+        )
+    for text, name in sorted(names.items()):
+        if name and text != name and text not in told:
+            print(f"split {text!r}: read as {name}")
+            told.add(text)
+    spelled = pa.array([(value and names[value]) or None for value in values], pa.string())
+    return part.set_column(part.column_names.index("split"), "split", spelled)
+
+
 def _columns(source: Source, current: params_module.Params | None) -> pa.Schema:
     """Return the columns of the dataset: those that it has, or those of the source for a new one."""
     recipe = recipes.load(source.recipe)
@@ -354,10 +379,11 @@ def _new(
     column of the dataset.
     """
     key = [KEY] if source.key else []
+    splits_told: set[str] = set()
     with tqdm(desc=f"ingest {source.name}", unit=" examples", disable=None) as progress:
         for part in source.tables:
             must_have(part, source, columns)
-            part = _with_labels(part, spell)  # noqa: PLW2901
+            part = _with_splits(_with_labels(part, spell), source, splits_told)  # noqa: PLW2901
             try:
                 keys = dataset.ids(part, columns)
             except UnicodeDecodeError as error:  # Parquet does not check its text

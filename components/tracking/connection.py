@@ -5,13 +5,14 @@ import functools
 import logging
 import os
 import re
+import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components import SlipwayError, near, nearest
+from components import SlipwayError, files, locks, near, nearest
 from components.masking import mask
 from components.surroundings import root as root  # noqa: PLC0414 - for those who ask here where the project is
 
@@ -41,6 +42,8 @@ RAISING_PACKAGES = (  # whose errors are of MLflow, its HTTP client, its databas
     "azure",
 )
 _ANNOUNCING = threading.RLock()
+FILE = "mlflow.db"  # in the project's root
+MAKING = "another process is making mlflow.db ({holder}); waiting until it is done"
 EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}  # else `mlflow ui` takes it for GenAI
 
 
@@ -51,7 +54,7 @@ def uri() -> str:
 
 def default() -> str:
     """Return the address of the file that plain `mlflow ui` opens in the project's root."""
-    return f"sqlite:///{(root() / 'mlflow.db').as_posix()}"
+    return f"sqlite:///{(root() / FILE).as_posix()}"
 
 
 def cause(error: BaseException) -> str:
@@ -89,9 +92,42 @@ def _client(store: str, registry: str | None) -> "MlflowClient":
     own = os.environ["MLFLOW_LOGGING_LEVEL"] == CLIENT_DEFAULTS["MLFLOW_LOGGING_LEVEL"]
     for name in ("alembic", "urllib3", *(["mlflow"] if own else [])):
         logging.getLogger(name).setLevel(logging.ERROR)
+    if store == default() and not (root() / FILE).exists():
+        _make(root() / FILE)
     if own:  # that shows the traceback of what it raises, such as of a full disk, and we say it in a sentence
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     return MlflowClient(store, registry)
+
+
+def _make(path: Path) -> None:
+    """Make MLflow's database whole or not at all.
+
+    MLflow does it in a hundred steps, and one that was killed in between can neither go on nor be upgraded.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with locks.alone(locks.place(path.parent, "mlflow"), MAKING):
+        if path.exists():
+            return
+        with files.replacing(path) as aside, files.beside(path) as room:  # SQLite has files of its own there
+            room.mkdir()
+            place = (path.parent / "mlartifacts").as_uri()
+            store = SqlAlchemyStore(f"sqlite:///{(room / FILE).as_posix()}", place)  # type: ignore[no-untyped-call]
+            store.engine.dispose()
+            (room / FILE).replace(aside)
+
+
+def _half_made(path: Path) -> bool:
+    """Tell whether a database of MLflow's was never finished: it has neither a run nor a model."""
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as base:
+            tables = {name for (name,) in base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            rows = {"runs": "SELECT 1 FROM runs", "registered_models": "SELECT 1 FROM registered_models"}
+            return "alembic_version" in tables and not any(
+                base.execute(rows[n]).fetchone() for n in tables & rows.keys()
+            )
+    except sqlite3.Error:
+        return False
 
 
 def _warn_of_old_store(folder: Path) -> None:
@@ -151,6 +187,8 @@ def check() -> None:
         hint = "start it, or unset MLFLOW_TRACKING_URI to use mlflow.db here"
         if "MLFLOW_TRACKING_URI" not in os.environ:
             hint = "move the file away, or run `mlflow db upgrade` on it if another version of MLflow made it"
+            if _half_made(root() / FILE):
+                hint = f"its making was cut short, and it has neither runs nor models: remove {FILE} and run this again"
         raise SlipwayError(f"MLflow at {mask(store)} does not respond ({cause(error)}); {hint}") from None
     finally:
         os.environ.update(before)

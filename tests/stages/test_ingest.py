@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from pyarrow.csv import write_csv
 from ruamel.yaml import YAML
 
 from components import SlipwayError, files, params, recipes
@@ -203,7 +204,9 @@ def test_a_taken_name_and_another_kind_are_refused_and_nothing_changes(repo: Pat
     assert not [path for path in repo.iterdir() if path.name.endswith(".tmp")]
 
 
-def test_a_file_that_went_from_the_dataset_is_told_before_a_version_without_it(repo: Path) -> None:
+def test_a_file_that_went_from_the_dataset_is_told_before_a_version_without_it(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ingest.run("images", folder=pictures(repo / "pets", {"cat": 3, "dog": 2}))
     more = pictures(repo / "more", {"cat": 2}, seed=3)
     before = Path("data.dvc").read_bytes()
@@ -216,8 +219,39 @@ def test_a_file_that_went_from_the_dataset_is_told_before_a_version_without_it(r
         ingest.run("images", folder=more)
     assert list(contents(Path("data"))) == ["others.parquet"]
     versions.record(Path("data"))  # on purpose, then
+    table = pq.read_table("data/others.parquet")
+    Path("data/others.parquet").unlink()  # DVC's cache may have the same file
+    pq.write_table(table.set_column(table.column_names.index("label"), "label", [["dog"] * 5]), "data/others.parquet")
+    capsys.readouterr()
     ingest.run("images", folder=more)
     assert list(contents(Path("data"))) == ["more.parquet", "others.parquet"]
+    assert "data/others.parquet: changed since data.dvc was written" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_the_names_of_an_official_split_are_those_of_slipway_or_an_error(
+    repo: Path, capsys: pytest.CaptureFixture[str], ending: str
+) -> None:
+    def made(name: str, splits: list[str | None]) -> Path:
+        rows = [{"x": n / 7, "y": "no" if n % 2 else "yes", "split": splits[n % len(splits)]} for n in range(40)]
+        table, path = pa.Table.from_pylist(rows), repo / f"{name}.{ending}"
+        (pq.write_table if ending == "parquet" else write_csv)(table, path)
+        return path
+
+    ingest.run("table", file=made("t", ["Train", "TEST ", "dev", None]), label=["y"])
+    said = capsys.readouterr().out
+    assert "split 'Train': read as train" in said and "split 'dev': read as validation" in said
+    assert set(pq.read_table("data/t.parquet")["split"].to_pylist()) == {"train", "test", "validation", None}
+    with pytest.raises(SlipwayError, match=r"the column split has 'holdout' \(the first in 20 rows\)"):
+        ingest.run("table", file=made("u", ["train", "holdout"]), label=["y"])
+
+
+def test_a_link_to_nothing_is_skipped_and_named(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = pictures(repo / "pets", {"cat": 3, "dog": 2})
+    (folder / "cat" / "gone.png").symlink_to("/nothing.png")
+    ingest.run("images", folder=folder)
+    said = capsys.readouterr().out
+    assert f"skipped 1: not a file: {folder}/cat/gone.png (a link to nothing)" in said and "read 5 examples" in said
 
 
 def test_labels_that_are_rare_are_told(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:

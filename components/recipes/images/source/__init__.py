@@ -173,7 +173,9 @@ def _pictures_in(folder: Path, skipped: Counter[str], but: Path | None = None) -
             continue
         if dataset.is_junk(path.relative_to(folder)):
             continue
-        if path.suffix.lower() in extensions and not path.name.startswith("."):
+        if not path.is_file():
+            skipped[f"not a file: {path}{' (a link to nothing)' if path.is_symlink() else ''}"] += 1
+        elif path.suffix.lower() in extensions and not path.name.startswith("."):
             found.append(path)
         else:
             skipped[f"not an image file ({path.suffix or path.name})"] += 1
