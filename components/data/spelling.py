@@ -11,6 +11,10 @@ from decimal import Decimal, InvalidOperation
 UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))  # soft hyphen, zero-width space and no-break, mark
 JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))  # letters of some scripts need them
 MINUS = "\u2212"
+# Letters of other scripts that have the shape of a Latin one (https://www.unicode.org/reports/tr39/, confusables.txt).
+SHAPES = str.maketrans("\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u04bb", "aeopcyxijsdh")
+SHAPES |= str.maketrans("\u043a\u043c\u0442\u0432\u043d", "kmtbh")  # so far Cyrillic ones, then Greek
+SHAPES |= str.maketrans("\u03b1\u03bf\u03c1\u03c4\u03c5\u03b9\u03ba\u03bd", "aoptuikv")
 WHOLE = re.compile(r"([+-]?\d+)(\.0*)?")
 
 
@@ -26,9 +30,9 @@ def whole(text: str) -> str:
 
 
 def looks(text: str) -> str | Decimal:
-    """Return what texts that look alike have in common: the number, or the letters whatever their case and width."""
+    """Return what texts that look alike have in common: the number, or the letters of any case, width and script."""
     wide = unicodedata.normalize("NFKC", plain(text)).translate(JOINERS)
-    folded = " ".join(wide.replace(MINUS, "-").casefold().split())
+    folded = " ".join(wide.replace(MINUS, "-").casefold().translate(SHAPES).split())
     try:
         number = Decimal(folded)  # exact, as a float is not: 9007199254740993
     except InvalidOperation:

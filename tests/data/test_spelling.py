@@ -55,6 +55,8 @@ def test_a_label_that_the_dataset_has_keeps_its_spelling(known: list[str], text:
         ["1", "1.0", "1.00", "01", "+1", "1e0", "\u0661", "\uff11"],
         ["-2", "\u22122", "-2.0"],
         ["nan", "NaN"],
+        ["no", "n\u043e"],  # Cyrillic
+        ["A", "\u0391"],  # Greek
     ],
 )
 def test_what_looks_alike_is_found(group: list[str]) -> None:

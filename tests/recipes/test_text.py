@@ -650,3 +650,12 @@ def test_the_real_data_sets_are_read(name: str, options: dict[str, Any], labels:
     assert len(rows) == count
     assert found == {"labels": labels}
     assert all("\ufffd" not in (row["text"] or "") for row in rows)
+
+
+def test_words_for_a_missing_value_are_told_where_they_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [("NA" if at % 4 == 0 else f"a text {at}", ("pos", "neg", "NULL")[at % 3]) for at in range(12)]
+    pd.DataFrame(rows, columns=["t", "l"]).to_csv(tmp_path / "f.csv", index=False)
+    assert source(tmp_path / "f.csv", "t", "l").settings["labels"] == ["NULL", "neg", "pos"]
+    said = capsys.readouterr().out
+    assert "label 'NULL': 4 examples have it, and keep it, though it often means a missing value" in said
+    assert "text 'NA': 3 examples have it" in said and said.count("\n") == 2

@@ -12,12 +12,13 @@ from typing import Literal
 import pyarrow as pa
 
 from components import SlipwayError
-from components.data import file_kinds
+from components.data import csv_options, file_kinds
 from components.recipes import split_by as splitting
 from components.recipes.source import BATCH_ROWS, Command, Source, slug
 from components.recipes.text.source import folders, tables
 from components.recipes.text.source.tables import Row, few
 
+NO_TEXTS = frozenset(csv_options.MISSING_WORDS) - {""}
 TAKEN = ("text",)  # columns of a dataset that is no group
 
 
@@ -62,7 +63,7 @@ def text(
         rows = read([text, label, "split", *([by.column] if by else [])])
     else:
         raise SlipwayError(f"{path}: no such file or folder")
-    counts = Counter(value for _, value, *_ in rows())  # a first reading: the labels, and all that may be wrong
+    counts = _counted(rows())  # a first reading: the labels, and all that may be wrong
     renamed = _renames(path, rename or [], {value for value in counts if value is not None})
     labels = sorted({renamed.get(value, value) for value in counts if value is not None})
     if not labels:
@@ -100,6 +101,23 @@ def text(
         names = tables.names(path, encoding, delimiter, no_quotes=no_quotes)
         source.groups = [] if "split" in names else _groups(read, text, label, names=names)
     return source
+
+
+def _counted(rows: Iterator[Row]) -> Counter[str | None]:
+    """Count the labels; tells which labels and texts would be missing values in a table."""
+    labels: Counter[str | None] = Counter()
+    texts: Counter[str | None] = Counter()
+    for text, label, *_ in rows:
+        labels[label] += 1
+        if text in NO_TEXTS:
+            texts[text] += 1
+    for which, there in (("label", labels), ("text", texts)):
+        for word in filter(NO_TEXTS.__contains__, there):
+            print(
+                f"{which} {word!r}: {there[word]:,} examples have it, and keep it, though it often means a missing "
+                "value; if it does, leave these out of the file"
+            )
+    return labels
 
 
 def _groups(read: Callable[[list[str]], Callable[[], Iterator[Row]]], *known: str, names: list[str]) -> list[str]:
