@@ -13,6 +13,7 @@ from components.data.dataset import KEY_DIGITS, SPLITS
 
 ALONE = repeat(None)  # in place of groups
 HAD, REPEATED = "already in the dataset", "identical to another with the same label"
+PAIRS_NAMED = 5  # contradictions that an ingest names
 RARE = 0.2  # of the share that each label would have were all as frequent: one of two has less than 10 %
 SAME_ROW = "already there, of the same key (--key)"
 
@@ -51,6 +52,8 @@ class Known:
         self._labelled: dict[tuple[str, str], bool] = {}  # key and label -> of the dataset; where copies are dropped
         self._rows: dict[str, set[tuple[str, str]]] = {}  # key of a row -> contents and labels that it has had
         self._first: dict[str, tuple[int, str]] = {}  # key -> highest number of a copy, label of the first
+        self._names: dict[str, str] = {}  # key -> what the source calls the first, where it has names, such as of files
+        self.pairs: list[str] = []  # contradictions by name, some of them
 
     def have(
         self,
@@ -82,20 +85,24 @@ class Known:
         groups: Iterable[object] = ALONE,
         rows: Iterable[str | None] = repeat(None),
         origin: str = "",
+        names: Iterable[str | None] = repeat(None),
     ) -> list[str | None]:
-        """Return the id of each example of the source that is new; None for one that the dataset shall not get."""
+        """Return the id of each example of the source that is new; None for one that the dataset shall not get.
+
+        `names`: what the source calls them, such as files.
+        """
         found = []
         if origin not in self.origins:  # a file of several is a source of its own
             self._found.clear()
         counts = self.origins.setdefault(origin, Counter())
-        for own, label, split, group, row in zip(keys, labels, splits, groups, rows, strict=False):
+        for own, label, split, group, row, name in zip(keys, labels, splits, groups, rows, names, strict=False):
             if row is not None:
                 skipped = self._same_row(row, own, label)
             else:
                 skipped = self._had(own, label, split, group) if self.keep else self._repeats(own, label, split)
             self.counts[skipped or "new"] += 1
             counts["new" if not skipped else "known"] += 1
-            found.append(None if skipped else self._new(own, label))
+            found.append(None if skipped else self._new(own, label, name))
         return found
 
     def _same_row(self, row: str, own: str, label: str) -> str:
@@ -129,12 +136,16 @@ class Known:
         self.tests += split == "test"
         return REPEATED
 
-    def _new(self, own: str, label: str) -> str:
+    def _new(self, own: str, label: str, name: str | None) -> str:
         """Number a new example; where copies are dropped, two labels of one content share an id: a conflict."""
         last, first = self._first.get(own, (0, label))
         self._first[own] = (last + 1, first)
         self.copies += last > 0
         self.contradictions += label != first
+        if name is not None:
+            before = self._names.setdefault(own, f"{name} ({first})")
+            if label != first and len(self.pairs) < PAIRS_NAMED:
+                self.pairs.append(f"{before} and {name} ({label})")
         return own if last == 0 or not self.keep else f"{own}-{last + 1}"
 
 
@@ -149,6 +160,9 @@ def told(known: Known, skipped: Counter[str]) -> list[str]:
     if known.contradictions:
         what = "kept" if known.keep else "validate sets all of them aside; --copies keep keeps them"
         lines.append(f"{known.contradictions:,} have the same content as another one with another label: {what}")
+        lines += [f"  {pair}" for pair in known.pairs]
+        if known.pairs and known.contradictions > len(known.pairs):
+            lines.append(f"  and {known.contradictions - len(known.pairs):,} more")
     if known.late:
         lines.append(f"{known.late:,} are late: older than the newest that the dataset had")
     if known.corrected:

@@ -29,6 +29,7 @@ MAX_LINES = 10  # lines of one kind that an ingest prints
 
 
 KEY = "row_key"  # the column of a dataset that tells rows apart
+NAMES = b"slipway.names"  # in the metadata of a table's schema: what its examples are called, such as files, as JSON
 ORIGIN = b"slipway.origin"  # in the metadata of a table's schema: where its examples come from, to count them apart
 
 

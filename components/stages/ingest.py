@@ -5,6 +5,7 @@ params.yaml.
 """
 
 import argparse
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -25,7 +26,7 @@ from components.data import dataset, folder, spelling, versions
 from components.data.copies import Known
 from components.params import changes, new_dataset
 from components.recipes import split_by as splitting
-from components.recipes.source import KEY, ORIGIN, SPLIT_FOLDERS, Source, commands, slug, tell
+from components.recipes.source import KEY, NAMES, ORIGIN, SPLIT_FOLDERS, Source, commands, slug, tell
 from components.reports import results
 from components.tracking import namesake
 
@@ -392,8 +393,10 @@ def _new(
             splits = part["split"].to_pylist() if "split" in part.column_names else [None] * len(part)
             labels = map(str, part["label"].to_pylist())
             rows = part[KEY].to_pylist() if key else repeat(None)
-            origin = (part.schema.metadata or {}).get(ORIGIN, b"").decode()
-            ids = pa.array(known.ids(keys, labels, splits, _groups(part, kept), rows, origin), pa.string())
+            about = part.schema.metadata or {}
+            origin = about.get(ORIGIN, b"").decode()
+            names = json.loads(about[NAMES]) if NAMES in about else repeat(None)
+            ids = pa.array(known.ids(keys, labels, splits, _groups(part, kept), rows, origin, names), pa.string())
             found = part.select([*columns.names, *(["split"] if "split" in part.column_names else []), *kept, *key])
             found = found.add_column(0, "id", ids).filter(ids.is_valid()).replace_schema_metadata(None)
             if pa.types.is_string(found.schema.field("label").type):

@@ -382,6 +382,15 @@ def test_class_folders_with_and_without_a_split(repo: Path, archived: bool, spli
     assert read.settings["seconds"] == 1.0
 
 
+def test_recordings_that_cannot_be_read_are_named(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    members = {f"{label}/{n}.wav": recording(n) for label in ("yes", "no") for n in range(2)}
+    members |= {"no/empty.wav": b"", "yes/silent.wav": sound(TONE[:0]), "no/cut.wav": recording(1)[:20]}
+    source.audio(unpacked(repo / "words", members), None, None, [])
+    said = capsys.readouterr().out
+    named = {line.partition(":")[0] for line in said.splitlines() if "cannot be read as a recording" in line}
+    assert named == {"no/empty.wav", "yes/silent.wav", "no/cut.wav"}
+
+
 def test_a_pattern_may_leave_the_label_to_the_folder(repo: Path) -> None:
     members = {
         f"{label}/{who}_nohash_{n}.wav": recording(n) for label in ("up_stairs", "down") for who in "ab" for n in (0, 1)
@@ -476,7 +485,7 @@ def test_a_name_made_of_fields_is_read_back(label: str, speaker: str, index: str
     fields = source._Fields("{label}_{speaker}_{index}", None, ["speaker", "index"])
     name = PurePosixPath(f"{label}_{speaker}_{index}.wav")
     found = fields.read(name, Counter())
-    assert found == source.Found(label, None, {"label": label, "speaker": speaker, "index": index})
+    assert found == source.Found(name.as_posix(), label, None, {"label": label, "speaker": speaker, "index": index})
 
 
 @pytest.mark.skipif(not DIGITS.exists(), reason="the spoken digits are not on this machine")

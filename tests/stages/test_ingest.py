@@ -254,6 +254,16 @@ def test_a_link_to_nothing_is_skipped_and_named(repo: Path, capsys: pytest.Captu
     assert f"skipped 1: not a file: {folder}/cat/gone.png (a link to nothing)" in said and "read 5 examples" in said
 
 
+def test_the_same_image_with_two_labels_is_named(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = pictures(repo / "pets", {"cat": 3, "dog": 2})
+    for number in range(7):
+        pictures(folder, {"cat": 1}, seed=50 + number)
+        shutil.copy(folder / "cat" / f"{50 + number}-0.png", folder / "dog" / f"same-{number}.png")
+    ingest.run("images", folder=folder)
+    said = capsys.readouterr().out
+    assert "  cat/51-0.png (cat) and dog/same-1.png (dog)\n" in said and "  and 2 more\n" in said
+
+
 def test_labels_that_are_rare_are_told(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = "".join(f"{row / 7},{'yes' if row % 20 == 0 else 'no'}\n" for row in range(200))
     (repo / "t.csv").write_text(f"x,left\n{rows}")

@@ -1,6 +1,7 @@
 """Recordings: class folders of WAV or FLAC files, or files whose names tell the label; from a folder or a tar."""
 
 import io
+import json
 import math
 import tarfile
 import zlib
@@ -17,7 +18,7 @@ from components import SlipwayError
 from components.data import dataset
 from components.files import printable
 from components.recipes import split_by as splitting
-from components.recipes.source import BATCH_ROWS, SPLIT_FOLDERS, Command, Source, slug
+from components.recipes.source import BATCH_ROWS, NAMES, SPLIT_FOLDERS, Command, Source, slug, tell
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au", ".w64", ".rf64")
 MAX_FILE_BYTES = 256 * 2**20  # bytes of a file
@@ -31,6 +32,7 @@ READ_ERRORS = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError)
 class Found:
     """A recording by its path, with what the path tells."""
 
+    name: str
     label: str
     split: str | None
     fields: dict[str, str]  # of the pattern
@@ -54,6 +56,7 @@ def audio(path: Path, pattern: str | None, test: str | None, keep: list[str], sp
     rates: Counter[int] = Counter()
     lengths: list[float] = []
     splits: Counter[str | None] = Counter()
+    unreadable: list[str] = []
     for name, content in _files(path, skipped):  # a first reading: the labels, and what the recordings are like
         found = fields.read(name, skipped)
         if found is not None:
@@ -62,7 +65,8 @@ def audio(path: Path, pattern: str | None, test: str | None, keep: list[str], sp
             values.update([found.fields[fields.test]] if fields.test else [])
             for field, counted in alike.items():
                 counted[found.fields[field]] += 1
-            _describe(content, rates, lengths)
+            if not _describe(content, rates, lengths):
+                unreadable.append(f"{found.name}: cannot be read as a recording; validate will set it aside")
     if not labels:
         reasons = "; ".join(f"skipped {count:,}: {reason}" for reason, count in skipped.items())
         raise SlipwayError(f"{path}: no usable recording; {reasons or 'it is empty'}")
@@ -76,6 +80,7 @@ def audio(path: Path, pattern: str | None, test: str | None, keep: list[str], sp
         raise SlipwayError(f"{path}: --test: all recordings would be in the test split; choose fewer values")
     if not rates:
         raise SlipwayError(f"{path}: none of the {splits.total():,} recordings can be read")
+    tell(unreadable, "recordings that cannot be read")
     settings: dict[str, Any] = {
         "labels": sorted(labels),
         "group": keep,
@@ -115,7 +120,7 @@ def _table(batch: list[tuple[bytes, Found]], keep: list[str], by: splitting.Spli
         )
     columns["label"] = pa.array([found.label for _, found in batch], pa.string())
     columns["split"] = pa.array([found.split for _, found in batch], pa.string())
-    return pa.table(columns)
+    return pa.table(columns, metadata={NAMES: json.dumps([found.name for _, found in batch])})
 
 
 class _Fields:
@@ -157,7 +162,7 @@ class _Fields:
         if self.test:
             split = "test" if values[self.test] in self.wanted else "train"
         label = values["label"] if self.labelled else folders[0]
-        return Found(label, split, values)
+        return Found(name.as_posix(), label, split, values)
 
 
 def _files(path: Path, skipped: Counter[str]) -> Iterator[tuple[PurePosixPath, bytes]]:
@@ -234,15 +239,17 @@ def _wanted(name: PurePosixPath, size: int, skipped: Counter[str]) -> bool:
     return True
 
 
-def _describe(content: bytes, rates: Counter[int], lengths: list[float]) -> None:
+def _describe(content: bytes, rates: Counter[int], lengths: list[float]) -> bool:
+    """Note the rate and length of a recording; return whether it can be read and holds a sound."""
     import soundfile
 
     try:
         info = soundfile.info(io.BytesIO(content))
     except Exception:  # noqa: BLE001 - validate sets such a file aside, with a reason
-        return
+        return False
     rates[int(info.samplerate)] += 1
     lengths.append(info.frames / info.samplerate)
+    return bool(info.frames)
 
 
 def _long_enough(lengths: list[float]) -> float:

@@ -1,5 +1,6 @@
 """Images: class folders, or a list of files and their labels; scikit-learn's digits and MNIST's files."""
 
+import json
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from components.data import csv_reader, dataset
 from components.files import printable
 from components.recipes import split_by as splitting
 from components.recipes.images.source.known import digits, mnist, mnist_arguments
-from components.recipes.source import BATCH_ROWS, SPLIT_FOLDERS, Command, Source, slug, tell
+from components.recipes.source import BATCH_ROWS, NAMES, SPLIT_FOLDERS, Command, Source, slug, tell
 
 MAX_SIDE = 224  # pixels: of the longer side of a model's input, unless params.yaml says otherwise
 Fields = dict[str, str]  # what the list, or the pattern of the names, tells of an image besides
@@ -60,7 +61,8 @@ def images(
             }
             if by is not None:
                 columns[by.column] = by.read(pa.array([more[by.column] for *_, more in part], pa.string()), folder)
-            yield pa.table(columns)
+            names = json.dumps([printable(path.relative_to(folder).as_posix()) for path, *_ in part])
+            yield pa.table(columns, metadata={NAMES: names})
 
     # an MLP that was chosen for small images would be huge on photographs
     source = Source(slug(folder.resolve().name), "images", settings, tables(), skipped, network={"model": "cnn"})
