@@ -104,7 +104,7 @@ def rows(
     *,
     quotes: bool = True,
     hint: str = "is a quote missing?",
-    odd: dict[int, str] | None = None,
+    odd: dict[int, list[str]] | None = None,
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield a CSV's rows as they stand there, each with the line that it ends in; first the header, without spaces.
 
@@ -131,7 +131,7 @@ def rows(
                     if row and len(row) == len(head):
                         yield line, row
                     elif odd is not None:
-                        odd[line] = mark.join(row)
+                        odd[line] = row
                     elif row:
                         raise SlipwayError(
                             f"{file}: line {line:,} has {len(row)} values, the header {len(head)}; is a "

@@ -413,9 +413,9 @@ def test_rows_that_are_wrong_are_told_by_their_line_or_put_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = "a,b\n" + '"1\n",2\n' * 100
-    odd: dict[int, str] = {}
+    odd: dict[int, list[str]] = {}
     assert len(list(csv_reader.rows(written(tmp_path, many + "\nx,y,z\n"), Reading(), odd=odd))) == 101
-    assert odd == {202: "", 203: "x,y,z"}
+    assert odd == {202: [], 203: ["x", "y", "z"]}
     for end, expected in (
         (b"x,y,z\n", r"t\.csv: line 202 has 3 values, the header 2; is a quote or a delimiter \(','\) missing"),
         (b'x,"y\n', "line 202: unexpected end of data; is a quote missing"),

@@ -167,8 +167,8 @@ def latest(
     """Cut the last window of each group, for a forecast of what the file does not know yet: its names, the windows.
 
     `params` are the model's: its columns, history and step, and what its files' times meant.
-    A window ends at the last step that has a value. Raises
-    SlipwayError as `series` does, and where a series is shorter than a history.
+    A window ends at the last step that has a value. Tells what it leaves out of the file. Raises SlipwayError as
+    `series` does, and where a series is shorter than a history.
     """
     if (group is None) == params.group:
         hint = (
@@ -177,7 +177,10 @@ def latest(
         raise SlipwayError(f"the model predicts {hint}")
     zone = time_zone or params.time_zone
     form = _form(form or params.format)
-    rows = reading.read(file, time, params.values, group, how, form, Counter(), zone)
+    skipped: Counter[str] = Counter()
+    rows = reading.read(file, time, params.values, group, how, form, skipped, zone)
+    for why, count in (+skipped).items():
+        print(f"{file}: skipped {count:,}: {why}", file=sys.stderr)
     rows = _like_the_model_s(rows, params.time_zone, time_zone)
     if params.time_zone and time_zone is None and np.isnat(times.read(rows.text[:1], form)[1][0]):
         told = f"{file}: times without a zone are read as those of {params.time_zone} (series.time_zone)"

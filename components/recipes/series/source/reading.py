@@ -14,7 +14,7 @@ import pyarrow as pa
 from components import SlipwayError, listed
 from components.data import csv_dates, csv_reader, file_kinds, times
 from components.data.csv_numbers import Style
-from components.recipes.series.source import numbers
+from components.recipes.series.source import footer, numbers
 from components.recipes.source import BATCH_ROWS
 
 FIRST = 100  # rows that are looked at for the format of their times
@@ -61,14 +61,13 @@ def read(
     `settled`. Raises SlipwayError by line, also for times with a zone among others.
     """
     names = [time, *value, *([group] if group is not None else [])]
-    odd: dict[int, str] = {}
+    odd: list[footer.Line] = []
     if csv_reader.is_typed(file):
         table, word = _typed(file, names), "row"
         line = np.arange(len(table))
     else:
-        table, line, found = _csv(file, names, how)
-        odd = {number: text for number, text in found.items() if text.strip()}
-        skipped["a blank line"] += len(found) - len(odd)
+        table, line, odd, blank = _csv(file, names, how)
+        skipped["a blank line"] += blank
         word = "line"
     empty = np.logical_and.reduce([_texts(table[name]) == "" for name in names])
     skipped["a blank line"] += int(empty.sum())
@@ -76,8 +75,7 @@ def read(
     when, offsets, stored = _times(table[time], form)
     timed = np.flatnonzero(~np.isnat(when))
     if odd and not len(timed):
-        number, text = next(iter(odd.items()))
-        raise SlipwayError(f"{file}: line {number} does not have the columns of the header: {text[:80]!r}")
+        raise _other_columns(file, odd[0])
     if not len(timed):
         first = repr(table[time][0].as_py()) if len(when) else "nothing"
         raise SlipwayError(
@@ -85,16 +83,15 @@ def read(
         )
     end = timed[-1] + 1  # a footer has no time, and none comes after it
     if end > len(timed):
-        bad = np.flatnonzero(np.isnat(when))[0]
-        text = table[time][int(bad)].as_py()
-        raise SlipwayError(
-            f"{file}: {word} {line[bad]}: {time} is {text!r}, which is not a time; "
-            f"{_tried(table[time].slice(int(bad), 1), form)}"
-        )
-    for number, text in odd.items():
-        if number < line[end - 1]:
-            raise SlipwayError(f"{file}: line {number} does not have the columns of the header: {text[:80]!r}")
-    skipped["a line at the end without a time"] += len(odd) + len(when) - end
+        bad = int(np.flatnonzero(np.isnat(when))[0])
+        raise _no_time(f"{file}: {word} {line[bad]}", table[time].slice(bad, 1), time, form, len(timed))
+    if odd and odd[0].number < line[end - 1]:
+        raise _other_columns(file, odd[0])
+    for bad, rest in enumerate(_behind(table.slice(end), line[end:], time, value), int(end)):
+        if footer.is_row(rest):
+            raise _no_time(f"{file}: {word} {line[bad]}", table[time].slice(bad, 1), time, form, len(timed))
+        odd.append(rest)
+    _leave_out(file, sorted(odd, key=lambda rest: rest.number), time, word, skipped)
     table, line = table.slice(0, end), line[:end]
     found_values = [
         numbers.read(file, table[name], name, line, word, how, guess=guess, settled=settled) for name in value
@@ -165,9 +162,12 @@ def _texts(column: pa.ChunkedArray) -> np.ndarray:
     return np.array([text.strip() for text in column.cast(pa.string()).fill_null("").to_pylist()], object)
 
 
-def _csv(file: Path, names: list[str], how: csv_reader.Reading) -> tuple[pa.Table, np.ndarray, dict[int, str]]:
-    """Read columns of a CSV as the text that they are, the line of each row, and the lines of other columns."""
-    odd: dict[int, str] = {}
+def _csv(file: Path, names: list[str], how: csv_reader.Reading) -> tuple[pa.Table, np.ndarray, list[footer.Line], int]:
+    """Read columns of a CSV, the time first, as the text that they are.
+
+    Returns them, the line of each row, the lines of other columns than the header's, and how many are blank.
+    """
+    odd: dict[int, list[str]] = {}
     rows = csv_reader.rows(file, how, odd=odd)
     _, header = next(rows, (0, []))
     _must_have(file, header, names)
@@ -175,7 +175,45 @@ def _csv(file: Path, names: list[str], how: csv_reader.Reading) -> tuple[pa.Tabl
     while some := list(islice(rows, BATCH_ROWS)):
         lines += [line for line, _ in some]
         parts.append(pa.table([pa.array([row[header.index(name)] for _, row in some]) for name in names], names))
-    return pa.concat_tables(parts), np.array(lines, np.int64), odd
+    at = header.index(names[0])
+    others = [
+        _other(number, [text.strip() for text in row], at) for number, row in odd.items() if any(map(str.strip, row))
+    ]
+    return pa.concat_tables(parts), np.array(lines, np.int64), others, len(odd) - len(others)
+
+
+def _other(number: int, row: list[str], at: int) -> footer.Line:
+    """Return a line of other columns than the header's; `at` is that of the time."""
+    return footer.Line(number, row[at] if at < len(row) else "", row[:at] + row[at + 1 :])
+
+
+def _behind(table: pa.Table, line: np.ndarray, time: str, value: list[str]) -> list[footer.Line]:
+    """Return the rows behind the last time as the text that they are."""
+    texts = zip(*(_texts(table[name]) for name in (time, *value)), strict=True)
+    return [footer.Line(int(number), first, others) for number, (first, *others) in zip(line, texts, strict=True)]
+
+
+def _leave_out(file: Path, lines: list[footer.Line], time: str, word: str, skipped: Counter[str]) -> None:
+    """Count the lines of a footer; SlipwayError for one that is rather a row of the series."""
+    for rest in lines:
+        if footer.is_row(rest):
+            raise _other_columns(file, rest)
+    footer.must_be_few(lines, f"{file}: {word}", time)
+    if lines:
+        first = f"the first is {word} {lines[0].number} ({str(lines[0])[:60]!r})"
+        skipped[f"a line at the end without a time; {first}"] += len(lines)
+
+
+def _other_columns(file: Path, line: footer.Line) -> SlipwayError:
+    return SlipwayError(f"{file}: line {line.number} does not have the columns of the header: {str(line)[:80]!r}")
+
+
+def _no_time(where: str, cell: pa.ChunkedArray, time: str, form: str | None, others: int) -> SlipwayError:
+    """Say that a cell is not a time, though `others` are."""
+    return SlipwayError(
+        f"{where}: {time} is {cell[0].as_py()!r}, which is not a time; {_tried(cell, form)}; as {others:,} others "
+        "were read so, write all of them in one format; if this is not a row of the series, remove it"
+    )
 
 
 def _typed(file: Path, names: list[str]) -> pa.Table:
