@@ -63,6 +63,7 @@ class Command:
     read: Callable[..., Source]
     arguments: Callable[[ArgumentParser], object] = lambda parser: parser
     known: str = ""  # the recipe whose section of params.yaml `read` takes as `known`, where a dataset is added to
+    groups: str = ""  # and the column of the dataset whose values it takes as `there`, if the dataset has it
 
 
 def tell(lines: list[str], rest: str) -> None:

@@ -113,7 +113,7 @@ def run(
     with other content, a dataset to be replaced that DVC does not keep, and settings that do not fit the new one.
     """
     take(
-        lambda current: found(source, current, options),
+        lambda current: found(source, current, options, data),
         data,
         params,
         name,
@@ -424,12 +424,21 @@ def must_have(part: pa.Table, source: Source, columns: pa.Schema) -> None:
         )
 
 
-def found(name: str, current: params_module.Params | None, options: dict[str, Any]) -> Source:
-    """Read a source; `current` is of the dataset that is added to: files are read as its own were."""
+def found(name: str, current: params_module.Params | None, options: dict[str, Any], data: Path) -> Source:
+    """Read a source; `current` is of the dataset in `data` that is added to: files are read as its own were."""
     command = commands()[name]
     if current is not None and command.known == current.recipe:
         options = options | {"known": current.task}
+        if command.groups:
+            options["there"] = _values(data, command.groups)
     return command.read(**options)
+
+
+def _values(data: Path, column: str) -> list[str]:
+    """Return the different texts in a column of a dataset, sorted; none where it does not have the column."""
+    files = [path for path in dataset.files(data) if column in pq.read_schema(path).names]
+    parts = [pq.read_table(path, columns=[column])[column].unique().cast(pa.string()) for path in files]
+    return sorted({text for part in parts for text in part.to_pylist() if text is not None})
 
 
 def _same_clock(task: Any, settings: dict[str, Any]) -> None:

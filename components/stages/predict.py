@@ -202,9 +202,9 @@ def _latest(version: str, path: Path, options: dict[str, Any], **given: Any) -> 
     # older versions were registered with the settings of their network among these
     params = {name: value for name, value in about["params"].items() if name in Params.model_fields}
     params.setdefault("time_zone", "UTC")  # what a zone became before it was a setting
-    return series.latest(
-        path, Params.model_validate(params), how=csv_reader.reading(options, params.get("reading")), **given
-    )
+    how = csv_reader.reading(options, params.get("reading"))
+    trained = connection.state(version).get("groups", []) if params.get("group") else []
+    return series.latest(path, Params.model_validate(params), how=how, trained=trained, **given)
 
 
 def _show(answers: "pa.Table") -> None:

@@ -167,7 +167,8 @@ class _Job:
 
     def read(self, path: Path, current: Params | None) -> Source:
         """Read a file or folder, as source.ingest says."""
-        return ingest.found(self.words.command, current, self.words.options | {PATHS[self.words.command]: path})
+        options = self.words.options | {PATHS[self.words.command]: path}
+        return ingest.found(self.words.command, current, options, self.data)
 
     def take(
         self,

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import logging
 import os
 import re
@@ -227,6 +228,22 @@ def about(version: str) -> dict[str, Any]:
     columns = model.signature.inputs.inputs if model.signature and model.signature.inputs else []
     inputs = {column.name: str(getattr(column.type, "name", "")) for column in columns}
     return dict(model.metadata or {}) | {"inputs": inputs}
+
+
+def state(version: str) -> dict[str, Any]:
+    """Return what the recipe of models:/NAME/VERSION learned of its training split, such as the names of groups."""
+    from mlflow.artifacts import download_artifacts
+    from mlflow.models import Model
+
+    with plainly(f"read {version}"), announced():
+        model = Model.load(download_artifacts(artifact_uri=f"{version}/MLmodel", tracking_uri=uri()))
+        data = model.flavors["python_function"]["data"]
+        path = download_artifacts(artifact_uri=f"{version}/{data}/model.json", tracking_uri=uri())
+    try:
+        found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8")).get("state", {})
+    except ValueError:  # its digest is then not that of the registered one, which trusted.fetch says
+        return {}
+    return found
 
 
 def pinned(model: str) -> str:

@@ -52,4 +52,5 @@ def test_a_recipe_goes_the_whole_way(recipe: str, clone: Callable[[str], Clone],
         predict = ("python", "-m", "components", "predict", "models:/trial@challenger", "now.csv")
         said = project.run(*predict, "--time", "when", "--group", "place")
         assert "NA after 2002-06 " in said and "north after 2002-06 " in said
+        assert "1 of 2 series are new to the model: 'NA'" in said
         assert "give their column with --group" in project.run(*predict, "--time", "when", fails=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -377,6 +378,23 @@ def test_more_rows_must_be_of_what_the_dataset_predicts(capsys: pytest.CaptureFi
     assert main([*series, "--history", "7", "--replace"]) == 0
     assert main([*series, "--history", "8"]) == 1
     assert "--history is 8 here, but the windows of the dataset have 7: give --history 7" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("repo")
+def test_more_rows_of_series_are_of_those_that_the_dataset_has(capsys: pytest.CaptureFixture[str]) -> None:
+    def ingested(first: int, *names: str) -> str:
+        days = [f"2024-01-{day:02},{name},{day}" for day in range(first, first + 14) for name in names]
+        Path("s.csv").write_text("\n".join(["t,g,v", *days]))
+        options = ["--time", "t", "--value", "v", "--group", "g", "--history", "7", "--horizon", "2"]
+        assert main(["ingest", "series", "s.csv", *options]) == 0
+        return capsys.readouterr().out
+
+    ingested(1, "1.0", "Nord")
+    said = ingested(15, "1", "nord")  # 1.0 may be a version where another series has a name
+    assert "series '1' and '1.0' look alike" in said and "series 'nord' and 'Nord' look alike" in said
+    assert "series 'Nord ': read as 'Nord'" in ingested(15, "Nord ")
+    found = pc.unique(pa.concat_tables(pq.read_table(path) for path in Path("data").glob("*.parquet"))["group"])
+    assert sorted(found.to_pylist()) == ["1", "1.0", "Nord", "nord"]
 
 
 @pytest.mark.usefixtures("repo")

@@ -1,5 +1,6 @@
 """A version's code runs only if it is ours, and where it runs there is no secret."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,6 +69,14 @@ def test_beside_a_project_no_folder_of_an_escaped_name_appears(
     assert connection.about("models:/sides/1")["recipe"] == "images"
     trusted.fetch("models:/sides/1", tmp_path / "fetched")
     assert list(template.parent.iterdir()) == [template]
+
+
+def test_what_a_version_has_learned_is_read_of_its_files(place: Path) -> None:
+    file = next(place.rglob("model.json"))
+    assert connection.state("models:/sides/1") == json.loads(file.read_text())["state"]
+    for text in ("{}", "spoiled"):  # fetch refuses it, and says why
+        file.write_text(text)
+        assert connection.state("models:/sides/1") == {}
 
 
 def loader(place: Path) -> None:

@@ -4,6 +4,8 @@ import re
 import sys
 from argparse import ArgumentParser
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from components import SlipwayError
+from components import SlipwayError, listed
 from components.data import csv_reader, file_kinds, times
 from components.data.csv_numbers import Style
 from components.recipes import split_by as splitting
@@ -47,12 +49,13 @@ def series(
     time_zone: str | None = None,
     split_by: str | None = None,
     known: Params | None = None,
+    there: Sequence[str] = (),
     **options: Any,
 ) -> Source:
     """Read a file and cut it into windows; `step` is found in the times where it is None.
 
     `time_zone` is that of times without one, and of the calendar: a day is one of its days. `known` is the section of
-    the dataset that is added to: what its words and numbers mean holds for this file, too.
+    the dataset that is added to: what its words and numbers mean holds for this file, too; `there` are its groups.
 
     Steps that a regular series leaves out, and empty values, are gaps: a gap in the history stays one, an origin
     without any value and a label with a gap make no example. Raises SlipwayError, naming the line, for a time or a
@@ -73,7 +76,11 @@ def series(
         form = form or known.format
         time_zone = time_zone or (known.time_zone if known.time_zone != "UTC" else None)
     form = _form(form)
-    rows = reading.read(file, time, value, group, how, form, skipped, time_zone, guess=True, settled=known is not None)
+    settled = known is not None
+    rows = reading.read(
+        file, time, value, group, how, form, skipped, time_zone, guess=True, settled=settled, known=there
+    )
+    tell([f"{file}: {line}" for line in rows.told], "such names")
     plain = Style(how.decimal or ".", how.thousands or "")
     how = replace(how, numbers={name: own for name, own in rows.styles.items() if own != plain})
     if step not in (None, "row"):
@@ -90,7 +97,8 @@ def series(
         raise SlipwayError(f"--season {season} is longer than the history of {history} steps; use a longer --history")
     origins = [windows.origins(part, history, horizon, every, skipped) for part in parts]
     skipped = +skipped  # without those that are 0
-    hints = _hints(rows, parts, step, skipped)
+    without = [part for part, found in zip(parts, origins, strict=True) if not len(found)]
+    hints = [*_without_windows(without, len(parts)), *_hints(rows, parts, step, skipped)]
     if not any(len(found) for found in origins):
         longest = max(len(part.values) for part in parts)
         raise SlipwayError(
@@ -155,6 +163,14 @@ def _hints(rows: reading.Rows, parts: list[windows.Part], step: str, skipped: Co
     return hints
 
 
+def _without_windows(none: list[windows.Part], of: int) -> list[str]:
+    """Name the series that a dataset gets nothing of."""
+    if len(none) in (0, of):  # if it is of all of them, there is an error
+        return []
+    names = listed(f"{part.group!r} (rows: {(part.row >= 0).sum():,})" for part in none)
+    return [f"{len(none):,} of {of:,} series have no window, so that the dataset gets nothing of them: {names}"]
+
+
 def latest(
     file: Path,
     params: Params,
@@ -163,10 +179,12 @@ def latest(
     how: csv_reader.Reading,
     form: str | None,
     time_zone: str | None = None,
+    trained: Sequence[str] = (),
 ) -> tuple[list[str], pa.Table]:
     """Cut the last window of each group, for a forecast of what the file does not know yet: its names, the windows.
 
-    `params` are the model's: its columns, history and step, and what its files' times meant.
+    `params` are the model's: its columns, history and step, and what its files' times meant; `trained` are the groups
+    that it was trained on.
     A window ends at the last step that has a value. Tells what it leaves out of the file. Raises SlipwayError as
     `series` does, and where a series is shorter than a history.
     """
@@ -178,9 +196,8 @@ def latest(
     zone = time_zone or params.time_zone
     form = _form(form or params.format)
     skipped: Counter[str] = Counter()
-    rows = reading.read(file, time, params.values, group, how, form, skipped, zone)
-    for why, count in (+skipped).items():
-        print(f"{file}: skipped {count:,}: {why}", file=sys.stderr)
+    rows = reading.read(file, time, params.values, group, how, form, skipped, zone, known=trained)
+    _tell_forecast(file, rows, skipped, trained)
     rows = _like_the_model_s(rows, params.time_zone, time_zone)
     if params.time_zone and time_zone is None and np.isnat(times.read(rows.text[:1], form)[1][0]):
         told = f"{file}: times without a zone are read as those of {params.time_zone} (series.time_zone)"
@@ -194,8 +211,19 @@ def latest(
             raise SlipwayError(f"{file}: {name}{known:,} steps; the model needs {params.history:,}")
     table = pa.concat_tables(windows.windows(parts, ends, params, labelled=False))
     after = [rows.text[part.row[end[0]]] for part, end in zip(parts, ends, strict=True)]
-    groups = table["group"].to_pylist() if params.group else [""] * len(after)
-    return [f"{name} after {time}".strip() for name, time in zip(groups, after, strict=True)], table
+    names = table["group"].to_pylist() if params.group else [""] * len(after)
+    return [f"{name} after {time}".strip() for name, time in zip(names, after, strict=True)], table
+
+
+def _tell_forecast(file: Path, rows: reading.Rows, skipped: Counter[str], trained: Sequence[str]) -> None:
+    """Say what a forecast leaves out of a file, and which of its series the model does not know."""
+    lines = [f"skipped {count:,}: {why}" for why, count in (+skipped).items()] + rows.told
+    if trained and (unseen := [name for name in rows.groups if name not in {*trained}]):
+        lines.append(
+            f"{len(unseen):,} of {len(rows.groups):,} series are new to the model: {listed(map(repr, unseen))}"
+        )
+    with redirect_stdout(sys.stderr):  # the forecast is on stdout
+        tell([f"{file}: {line}" for line in lines], "such lines")
 
 
 def _like_the_model_s(rows: reading.Rows, trained: str | None, asked: str | None) -> reading.Rows:
@@ -275,6 +303,10 @@ def _arguments(parser: ArgumentParser) -> None:
 
 SOURCES = {
     "series": Command(
-        "a time series: a CSV or Parquet file with a time and values in each row", series, _arguments, known="series"
+        "a time series: a CSV or Parquet file with a time and values in each row",
+        series,
+        _arguments,
+        known="series",
+        groups="group",
     ),
 }

@@ -2,6 +2,7 @@
 
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import islice
@@ -15,6 +16,7 @@ from components import SlipwayError, listed
 from components.data import csv_dates, csv_reader, file_kinds, times
 from components.data.csv_numbers import Style
 from components.recipes.series.source import footer, numbers
+from components.recipes.series.source import groups as naming
 from components.recipes.source import BATCH_ROWS
 
 FIRST = 100  # rows that are looked at for the format of their times
@@ -35,6 +37,7 @@ class Rows:
     groups: list[str]
     word: str  # what `line` counts
     styles: dict[str, Style]  # how the numbers of each column are written
+    told: list[str]  # of the names of groups: which were joined, which look alike
 
     def place(self, row: Any) -> str:
         """Name a row: where it stands, and what it is."""
@@ -54,11 +57,13 @@ def read(
     *,
     guess: bool = False,
     settled: bool = False,
+    known: Sequence[str] = (),
 ) -> Rows:
     """Read the rows of a CSV or Parquet file; `skipped` counts those without a value.
 
     `zone` is that of times that name none; `guess` how numbers are written where `how` does not say it, unless that is
-    `settled`. Raises SlipwayError by line, also for times with a zone among others.
+    `settled`; `known` the groups that the dataset or the model has. Raises SlipwayError by line, also for times with a
+    zone among others.
     """
     names = [time, *value, *([group] if group is not None else [])]
     odd: list[footer.Line] = []
@@ -99,13 +104,14 @@ def read(
     values = np.stack([column for column, _ in found_values], axis=1)
     styles = {name: own for name, (_, own) in zip(value, found_values, strict=True)}
     codes, groups = np.zeros(end, np.int64), [""]
+    told: list[str] = []
     if group is not None:
-        coded = table[group].cast(pa.string()).combine_chunks().dictionary_encode()
-        if table[group].null_count or "" in coded.dictionary.to_pylist():
-            empty = next(row for row, text in enumerate(table[group].to_pylist()) if not text)
-            raise SlipwayError(f"{file}: {word} {line[empty]}: {group} is empty")
-        codes, groups = coded.indices.to_numpy().astype(np.int64), coded.dictionary.to_pylist()
-    rows = Rows(file, line, _written(table[time]), when[:end], when[:end], None, values, codes, groups, word, styles)
+        if not (named := _texts(table[group]) != "").all():
+            raise SlipwayError(f"{file}: {word} {line[named.argmin()]}: {group} is empty")
+        codes, groups, told = naming.read(table[group], known)
+    rows = Rows(
+        file, line, _written(table[time]), when[:end], when[:end], None, values, codes, groups, word, styles, told
+    )
     return _placed(rows, offsets[:end], stored if zone is None else zone, skipped)
 
 

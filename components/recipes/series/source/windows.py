@@ -145,7 +145,7 @@ def parts(rows: Rows, position: np.ndarray, order: np.ndarray) -> list[Part]:
     step, first = np.unique(position[by_time], return_index=True)
     calendar = dict(zip(step.tolist(), rows.time[by_time][first], strict=True))  # a month has one time for all groups
     found = []
-    for code, mine in enumerate(np.split(order, np.flatnonzero(np.diff(rows.group[order])) + 1)):
+    for mine in np.split(order, np.flatnonzero(np.diff(rows.group[order])) + 1):
         start, size = int(position[mine[0]]), int(position[mine[-1]] - position[mine[0]]) + 1
         time = np.full(size, np.datetime64("NaT"), "datetime64[us]")
         row, values = np.full(size, -1), np.full((size, rows.values.shape[1]), np.nan)
@@ -153,7 +153,7 @@ def parts(rows: Rows, position: np.ndarray, order: np.ndarray) -> list[Part]:
         row[at] = mine
         time[at] = [calendar[step] for step in position[mine].tolist()]
         values[at] = rows.values[mine]
-        found.append(Part(rows.groups[code], start, row, time, values))
+        found.append(Part(rows.groups[rows.group[mine[0]]], start, row, time, values))
     return found
 
 
