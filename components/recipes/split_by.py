@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components import SlipwayError, listed
-from components.data import csv_dates, csv_reader, csv_values, dataset
+from components.data import csv_dates, csv_reader, csv_values, dataset, spelling, splits
 from components.files import printable
 
+MAX_LINES = 10  # that are told of groups
 MAX_ROWS = 10_000  # first rows in which a group is looked for
 SIDES = frozenset(("train", "validation", "test"))
 MIN_GROUPS = 10  # different values; fewer are categories
@@ -174,6 +175,34 @@ def divisible(tables: Iterable[pa.Table], own: SplitBy, name: str) -> Iterator[p
             f"{name}: --split-by {own.by}={own.column}: column {own.column} has only {len(values)} {what}{shown}; "
             f"{' and '.join(sorted(free))} need one each: name another column, or leave out --split-by"
         )
+
+
+def watched(tables: Iterable[pa.Table], own: SplitBy, name: str, there: Sequence[str]) -> Iterator[pa.Table]:
+    """Pass on the tables of a source that is split by group; tell after them what its groups may have wrong.
+
+    That is rows without one, and names that look alike, also like one of those that are `there`, in the dataset.
+    """
+    counted: Counter[str] = Counter()  # as the split compares them
+    for table in tables:
+        found = pc.value_counts(table[own.column])
+        names = splits.groups(pa.chunked_array([found.field("values")]))
+        for each, count in zip(names, found.field("counts").to_pylist(), strict=True):
+            counted[each] += count
+        yield table
+    rows, alone = counted.total(), counted.pop("", 0)
+    known = splits.groups(pa.chunked_array([pa.array(there, pa.string())]))
+    twins = [alike for alike in spelling.alike([*counted, *known]) if not counted.keys().isdisjoint(alike)]
+    lines = [
+        f"{own.column} {' and '.join(map(spelling.shown, alike))} look alike, and are {len(alike)} groups, which may "
+        "be on different sides; to join them, give them one name in the source"
+        for alike in twins
+    ]
+    if alone:
+        print(f"{name}: {alone:,} of {rows:,} rows have no {own.column}: each is split by its id, as a group of one")
+    for line in lines[:MAX_LINES]:
+        print(f"{name}: {line}")
+    if len(lines) > MAX_LINES:
+        print(f"... and {len(lines) - MAX_LINES:,} more groups that look alike")
 
 
 class Pattern:

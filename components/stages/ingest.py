@@ -168,8 +168,8 @@ def take(
         tables = _new(found, columns, known, kept, spell, newest)
         if there is not None and not given and not keep_params:
             tables = namesake.akin(tables, there, columns)
-        if not old and found.split_by is not None:
-            tables = splitting.divisible(tables, found.split_by, found.name)
+        if found.split_by is not None:
+            tables = _by_group_or_time(tables, found.split_by, found.name, data if old else None)
         with ExitStack() as undo:
             enter = folder.replaced if not old else folder.added if state is None else folder.grown
             with enter(data) as aside:
@@ -432,6 +432,15 @@ def found(name: str, current: params_module.Params | None, options: dict[str, An
         if command.groups:
             options["there"] = _values(data, command.groups)
     return command.read(**options)
+
+
+def _by_group_or_time(
+    tables: Iterable[pa.Table], own: splitting.SplitBy, name: str, data: Path | None
+) -> Iterator[pa.Table]:
+    """Watch over what a source is split by; `data` has the dataset that is added to, if there is one."""
+    if own.by == "group":
+        tables = splitting.watched(tables, own, name, _values(data, own.column) if data else ())
+    return iter(tables) if data else splitting.divisible(tables, own, name)
 
 
 def _values(data: Path, column: str) -> list[str]:

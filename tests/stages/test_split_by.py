@@ -99,6 +99,27 @@ def test_the_same_content_of_another_patient_is_another_row(repo: Path, capsys: 
     assert pq.read_table("data/two.parquet")["who"].to_pylist() == ["d"] * 40
 
 
+def test_groups_that_look_alike_and_rows_without_one_are_told(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pd.DataFrame({"who": ["P1", "p1", "P2", ""] * 20, "x": np.arange(80) * 7 % 80, "y": ["n", "m"] * 40})
+    table.to_csv("one.csv", index=False)
+    ingest("table", "one.csv", "--label", "y", "--split-by", "group=who")
+    out = capsys.readouterr().out
+    assert "one: 20 of 80 rows have no who: each is split by its id, as a group of one" in out
+    assert "one: who 'P1' and 'p1' look alike, and are 2 groups, which may be on different sides" in out
+    pd.DataFrame({"who": [" p2", "P3", " P1 ", " "], "x": [81, 82, 83, 84], "y": ["n", "m"] * 2}).to_parquet(
+        "two.parquet"
+    )
+    ingest("table", "two.parquet", "--label", "y", "--split-by", "group=who")
+    out = capsys.readouterr().out
+    assert "two: who 'p2' and 'P2' look alike, and are 2 groups" in out
+    assert "two: who 'P1' and 'p1' look alike" in out  # with P1 of the dataset, P1 with blanks is one group
+    assert "two: 1 of 4 rows have no who" in out and "P3" not in out
+    names = [f"{letter}{number}" for number in range(12) for letter in "pP"]
+    pd.DataFrame({"who": names, "x": np.arange(24) * 7 % 24, "y": ["n", "m"] * 12}).to_csv("many.csv", index=False)
+    ingest("table", "many.csv", "--label", "y", "--split-by", "group=who", "--replace")
+    assert "... and 2 more groups that look alike" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_time_is_kept_beside_the_features(repo: Path, kind: str) -> None:
     table = visits(40)
