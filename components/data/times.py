@@ -59,6 +59,7 @@ def read(texts: np.ndarray, form: str | None) -> tuple[np.ndarray, np.ndarray]:
         local = parts.fillna(local) if form is None else parts.fillna("")
         form = form and form.rstrip()[:-2].rstrip()
     clock = pd.to_datetime(local, format=form or "ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
+    clock = clock.mask(local.isin(["now", "today"]))  # which pandas reads off its own clock, in any format
     return np.asarray(clock.to_numpy(), "datetime64[us]"), offsets
 
 

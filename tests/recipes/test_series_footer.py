@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components import SlipwayError
-from components.data import csv_reader
+from components.data import csv_reader, times
 from components.recipes.series import example as series
 from components.recipes.series.source import footer, latest
 from tests.recipes.test_series import GOOD, csv, days, ingest, whole
@@ -77,6 +77,12 @@ def test_a_parquet_file_of_text_has_no_footer_of_dates(tmp_path: Path) -> None:
     pq.write_table(pa.table({"t": time, "v": pa.array(range(8))}), tmp_path / "s.parquet")
     with pytest.raises(SlipwayError, match=r"row 6: t is '07\.01\.2020', which is not a time"):
         ingest(tmp_path / "s.parquet")
+
+
+@pytest.mark.parametrize("form", [None, "%d.%m.%Y"])
+def test_no_time_is_read_off_the_clock_of_the_machine(form: str | None) -> None:
+    clock, _ = times.read(np.array(["now", "today", "NaT", ""], object), form)
+    assert np.isnat(clock).all()
 
 
 @pytest.mark.parametrize(
