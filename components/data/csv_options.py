@@ -11,10 +11,30 @@ from components.data import csv_numbers
 from components.data.csv_numbers import BLANKS, Style
 from components.files import file_or_text
 
+# What Excel writes for an error in other languages than English; a word of two stands in the first.
+EXCEL = {
+    "German": "#NV #WERT! #BEZUG! #ZAHL! #ÜBERLAUF! #KALK! #FELD!",
+    "French": "#NUL! #VALEUR! #NOM? #NOMBRE! #EPARS! #PROPAGATION! #CHAMP!",
+    "Spanish": "#¡NULO! #¡DIV/0! #¡VALOR! #¡REF! #¿NOMBRE? #¡NUM! #¡DESBORDAMIENTO! #¡CALC! #¡CAMPO!",
+    "Italian": "#N/D #NULLO! #VALORE! #RIF! #NOME?",
+    "Portuguese": "#NULO! #VALOR! #NÚM!",
+    "Dutch": "#N/B #LEEG! #DEEL/0! #WAARDE! #VERW! #NAAM? #GETAL!",
+    "Danish": "#I/T #DIVISION/0! #VÆRDI! #REFERENCE! #NAVN?",
+    "Norwegian": "#VERDI!",
+    "Swedish": "#SAKNAS! #SKÄRNING! #VÄRDEFEL! #REFERENS! #NAMN? #OGILTIGT!",
+    "Finnish": "#PUUTTUU! #TYHJÄ! #JAKO/0! #ARVO! #VIITTAUS! #NIMI? #LUKU!",
+    "Polish": "#N/D! #ZERO! #DZIEL/0! #ARG! #ADR! #NAZWA? #LICZBA!",
+    "Czech": "#NENÍ_K_DISPOZICI #HODNOTA! #ODKAZ! #NÁZEV? #ČÍSLO!",
+    "Hungarian": "#HIÁNYZIK #NULLA! #ZÉRÓOSZTÓ! #ÉRTÉK! #HIV! #NÉV? #SZÁM!",
+    "Turkish": "#YOK #BOŞ! #SAYI/0! #DEĞER! #BAŞV! #AD? #SAYI!",
+    "Russian": "#Н/Д #ПУСТО! #ДЕЛ/0! #ЗНАЧ! #ССЫЛКА! #ИМЯ? #ЧИСЛО!",  # noqa: RUF001
+}
 # What databases, spreadsheets and pandas write for a missing value.
 MISSING_WORDS = (
     *("", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "-nan", "null", "NULL", "Null", "(null)", "None", r"\N", "<NA>"),
     *("NaT", "#N/A", "#N/A N/A", "#NA", "#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "1.#QNAN"),
+    *("#SPILL!", "#CALC!", "#FIELD!"),
+    *" ".join(EXCEL.values()).split(),
 )
 # Signs of it only where all other values are numbers, dates or booleans; among words they are values.
 AMONG_NUMBERS = ("-", "--", "---", "\u2013", "\u2014", ".", "..", "...", "?", "na", "n.a.", "N.A.")
@@ -122,7 +142,7 @@ def reading(options: dict[str, Any], known: Mapping[str, Any] | None = None) -> 
     if odd := [word for word in kept if word not in MISSING_WORDS[1:]]:
         raise SlipwayError(
             f"--not-missing {odd[0]!r}: is not a word that means a missing value; these are: "
-            f"{', '.join(MISSING_WORDS[1:])}"
+            f"{', '.join(word for word in MISSING_WORDS[1:] if word[0] != '#')}, and Excel's errors, such as #N/A"
         )
     words = tuple(word for word in MISSING_WORDS if word not in {*kept, *known.get("not_missing", ())})
     # argparse takes `--missing=--` for no value at all: https://github.com/python/cpython/issues/59317
