@@ -159,6 +159,17 @@ def _add(written: Written, column: pa.ChunkedArray, pairs: list[Marks], start: i
         written.marked = None if pc.all(plain).as_py() is not False else values.filter(pc.invert(plain))[0].as_py()
 
 
+def among(values: pa.Array, pairs: Iterable[Marks]) -> pa.Array:
+    """Tell which of different values are numbers, though some are words: without a unit, or with one that is known."""
+    parts = pc.extract_regex(values, anything(pairs))
+    units = pc.binary_join_element_wise(pc.struct_field(parts, "before"), pc.struct_field(parts, "after"), "\0")
+    (most, _), *_ = [*Counter(units.drop_null().to_pylist()).most_common(1), ("\0", 0)]
+    before, after = most.split("\0")
+    if most != "\0" and not _is_known((before.strip(), after.strip())):  # 1a and 2a are codes
+        most = "\0"
+    return pc.equal(units, most).fill_null(fill_value=False)
+
+
 def cast(column: pa.ChunkedArray, own: Style) -> pa.ChunkedArray:
     """Turn text into float64; ValueError with the first value that is not a number of this style."""
     plain = own == Style()

@@ -18,7 +18,7 @@ from components.recipes import split_by as splitting
 from components.recipes.source import KEY, Command, Source, slug
 from components.recipes.tabular.example import Params
 from components.recipes.tabular.example import columns as columns_of
-from components.recipes.tabular.source import columns, guessing, left_out, telling
+from components.recipes.tabular.source import columns, guessing, left_out, mixed, telling
 from components.recipes.tabular.source.columns import Types
 
 SECTION_OF_TYPE = {pa.float64(): "numeric", pa.string(): "categorical", pa.bool_(): "boolean", DATE: "dates"}
@@ -93,7 +93,6 @@ def tabular(
     if known is not None:
         columns.must_agree(file, how, found, label, said)
     types, words, how = found.types, found.words, columns.with_zones(file, found, time_zone, how if known else None)
-    alike = splitting.alike(guessing.blocks(file, how), () if by or test or "split" in schema.names else types)
     source = Source(
         slug(file_kinds.name(file).stem),
         "tabular",
@@ -102,7 +101,7 @@ def tabular(
         copies="keep",
         split_by=by,
         key=keys[0] if keys else None,
-        groups=alike,
+        groups=splitting.alike(guessing.blocks(file, how), () if by or test or "split" in schema.names else types),
     )
     counted, tested = (
         guessing.label_values(file, how, label),
@@ -128,7 +127,9 @@ def tabular(
     if known is None:
         source.settings["reading"] = csv_reader.kept(how, [*types, *(label if renamed is None else ())])
     left_out.tell_constant(found.seen, (name for name in types if name not in said))
-    telling.tell_other(file, how, [name for name in types if name not in category], source.settings["categorical"])
+    # of what the user, or the dataset, says is categorical nothing is asked
+    apart |= {*category, *mixed.told(file, how, [name for name in found.mixed if name not in said])}
+    telling.tell_other(file, how, [name for name in types if name not in apart], source.settings["categorical"])
     files = [(file, "train" if test else None), *([(test, "test")] if test else [])]
     source.tables = _examples(source, files, how, types, label, renamed)
     return source

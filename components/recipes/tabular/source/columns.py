@@ -25,6 +25,7 @@ class Columns:
     words: csv_reader.Words = field(default_factory=dict)  # that stand for a missing value, by column
     seen: dict[str, left_out.Seen] = field(default_factory=dict)
     dates: dict[str, csv_values.Kind] = field(default_factory=dict)  # columns of dates that may name their zones
+    mixed: list[str] = field(default_factory=list)  # columns of text of which some values may be numbers
     no_class: tuple[str, ...] = ()  # words that mean a missing label beside `how.words`: it is of numbers
 
 
@@ -55,6 +56,7 @@ def find(
         for name in (name for name, kind in found.types.items() if kind == csv_values.DATE):
             zoned = getattr(schema.field(name).type, "tz", None) is not None
             found.dates[name] = csv_values.Kind(1, Counter(zoned=zoned), zoned=(0, str(schema.field(name).type)))
+        found.mixed = [name for name, kind in found.types.items() if kind == pa.string()]
         return found
     for line in csv_reader.told(file, how):
         print(line)
@@ -71,6 +73,8 @@ def find(
     found.types = {name: types.get(name) or guessing.guessed_type(file, name, found.how, kinds[name]) for name in own}
     telling.tell_padded({name: kinds[name] for name in own}, found.types)
     found.dates = {name: kinds[name] for name in own if found.types[name] == csv_values.DATE and name not in how.dates}
+    some = [name for name in own if 0 < kinds[name].matches["written"] < kinds[name].count]
+    found.mixed = [name for name in some if found.types[name] == pa.string()]
     if csv_values.is_plain(kinds[label[0]]) or label[0] in found.how.numbers:
         found.no_class = csv_reader.AMONG_NUMBERS
     return found
