@@ -53,6 +53,7 @@ class Source:
     key: str | None = None  # the column that tells rows apart, which its tables and the dataset have as KEY
     groups: list[str] = field(default_factory=list)  # what is told of columns that look like groups, if none is
     schema: pa.Schema | None = None  # of the dataset that is added to; set before the tables are read
+    values: Callable[[str], Iterator[pa.Array]] | None = None  # of a column of that dataset, part by part; set likewise
 
 
 @dataclass(frozen=True)

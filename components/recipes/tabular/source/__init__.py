@@ -11,11 +11,11 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from components import SlipwayError
-from components.data import csv_reader, dataset, file_kinds, spelling
+from components.data import csv_reader, dataset, file_kinds, lost_zeros, spelling
 from components.data.csv_reader import Reading
 from components.data.csv_values import DATE
 from components.recipes import split_by as splitting
-from components.recipes.source import KEY, Command, Source, slug
+from components.recipes.source import KEY, Command, Source, slug, tell
 from components.recipes.tabular.example import Params
 from components.recipes.tabular.example import columns as columns_of
 from components.recipes.tabular.source import columns, guessing, left_out, mixed, telling
@@ -198,12 +198,14 @@ def _examples(
                 f"use --task {'class' if renamed is None else 'number'}"
             )
     written: dict[str, set[str]] = {name: set() for name, kind in types.items() if kind == pa.string()}
+    codes: dict[str, lost_zeros.Codes] = {}
     for file, split in files:
         for block in guessing.blocks(file, how):
             has = set(block.column_names)
             read = {
                 name: guessing.cast(file, name, block[name], kind, how) for name, kind in types.items() if name in has
             }
+            read |= _with_zeros({name: read[name] for name in written if name in read}, source, codes)
             if renamed is None:
                 values = [guessing.cast(file, name, block[name], pa.float64(), how) for name in label]
                 read["label"] = values[0] if len(label) == 1 else _lists(values)
@@ -224,6 +226,20 @@ def _examples(
                         seen.update(read[name].unique().drop_null().to_pylist())
             yield pa.table(read)
     telling.tell_alike(written)
+    tell([line for name, known in codes.items() for line in known.told(name, "the dataset")], "columns of such codes")
+
+
+def _with_zeros(
+    read: dict[str, pa.ChunkedArray], source: Source, codes: dict[str, lost_zeros.Codes]
+) -> dict[str, pa.ChunkedArray]:
+    """Give categories the leading zeros back that the dataset has; `codes` keeps its own, read where one may lack."""
+    found = {}
+    for name, column in read.items():
+        if source.values is not None and lost_zeros.may_lack(column):
+            if name not in codes:
+                codes[name] = lost_zeros.known(source.values(name))
+            found[name] = codes[name].read(column)
+    return found
 
 
 def _lists(numbers: list[pa.ChunkedArray]) -> pa.Array:
