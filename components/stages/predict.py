@@ -69,7 +69,7 @@ def run(model: str | None, input: Path, out: Path | None, **options: Any) -> int
         from components import SlipwayError
 
         raise SlipwayError(f"--out {out}: expected a .csv or .parquet file")
-    found = answers(model, input, **options)
+    found, told = _predicted(model, input, **options)
     if out is None:
         _show(found)
     else:
@@ -77,6 +77,7 @@ def run(model: str | None, input: Path, out: Path | None, **options: Any) -> int
     failed = [at for at, error in enumerate(found["error"].to_pylist()) if error]
     if out is not None:
         print(f"wrote {len(found) - len(failed):,} predictions to {out}")
+    _tell(told)
     if failed:
         some = ", ".join(str(found["example"][at]) for at in failed[:5]) + ", ..." * (len(failed) > 5)
         why = "; the column error says why" if out is not None else ""
@@ -89,6 +90,20 @@ def answers(model: str | None, given: "Path | pa.Table", *, trust: bool = False,
 
     Returns a row per example; for a path, the column `example` comes first. Raises as `run` does.
     """
+    found, told = _predicted(model, given, trust=trust, **options)
+    _tell(told)
+    return found
+
+
+def _tell(lines: list[str]) -> None:
+    for line in lines:
+        print(f"note: {line}", file=sys.stderr)
+
+
+def _predicted(
+    model: str | None, given: "Path | pa.Table", *, trust: bool = False, **options: Any
+) -> "tuple[pa.Table, list[str]]":
+    """Predict as `answers` does; return also what is to be told of the examples."""
     import pyarrow.parquet as pq
 
     from components import params
@@ -97,18 +112,34 @@ def answers(model: str | None, given: "Path | pa.Table", *, trust: bool = False,
     connection.check()
     model = model or params.load().name
     version = connection.pinned(model if {*":@/"} & {*model} else f"{model}@{record.alias(model, 'champion')}")
+    about = connection.about(version)
     names, examples = None, given
     forecast = {name: options.pop(name, None) for name in ("time", "group", "form", "time_zone")}
     if isinstance(given, Path):
         if forecast["time"] is None:
-            names, examples = _read(given, connection.about(version), forecast["time_zone"], **options)
+            names, examples = _read(given, about, forecast["time_zone"], **options)
         else:
             names, examples = _latest(version, given, options, **forecast)
+    told: list[str] = []
+    if about.get("recipe") == "tabular":
+        examples, told = _as_known(examples, version, about)
     with temporary.folder() as folder:
         path = Path(folder, "examples.parquet")
         pq.write_table(examples, path)
         found = isolated.predict(version, path, trust=trust)
-    return found if names is None else found.add_column(0, "example", [names])
+    return found if names is None else found.add_column(0, "example", [names]), told
+
+
+def _as_known(examples: "pa.Table", version: str, about: dict[str, Any]) -> "tuple[pa.Table, list[str]]":
+    """Return examples of a table with the categories that the model knows, and what is to be told of the others."""
+    from components.serving import categories
+    from components.tracking import connection
+
+    known = connection.state(version, about["data"]).get("values", {})  # of a version that is not checked yet
+    values = {name: list(map(str, each)) for name, each in known.items()} if isinstance(known, dict) else {}
+    if examples.num_columns == len(about["inputs"]) == len(values) == 1:  # whatever it is called
+        values = dict.fromkeys(examples.column_names, *values.values())
+    return categories.as_known(examples, values, about.get("params", {}).get("rare", 1))
 
 
 def _read(path: Path, about: dict[str, Any], zone: str | None = None, **options: Any) -> "tuple[list[str], pa.Table]":

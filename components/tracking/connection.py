@@ -217,7 +217,7 @@ def experiment(name: str) -> str:
 def about(version: str) -> dict[str, Any]:
     """Return what models:/NAME/VERSION was registered with: `recipe`, and `params` of its section, where it is ours.
 
-    `inputs` are the columns of its signature, and MLflow's names of their types.
+    `inputs` are the columns of its signature, and MLflow's names of their types; `data` is the folder of its files.
     """
     from mlflow.artifacts import download_artifacts
     from mlflow.models import Model
@@ -227,7 +227,25 @@ def about(version: str) -> dict[str, Any]:
     model = Model.load(path)
     columns = model.signature.inputs.inputs if model.signature and model.signature.inputs else []
     inputs = {column.name: str(getattr(column.type, "name", "")) for column in columns}
-    return dict(model.metadata or {}) | {"inputs": inputs}
+    data = model.flavors.get("python_function", {}).get("data", "")
+    return dict(model.metadata or {}) | {"inputs": inputs, "data": data}
+
+
+def state(version: str, data: str) -> dict[str, Any]:
+    """Return what models:/NAME/VERSION learned of its training data, as `fit` of its recipe made it; {} if unknown.
+
+    `data` is the folder of its files. A version that is not ours has no such file.
+    """
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    with plainly(f"read {version}"), announced():
+        try:
+            path = download_artifacts(artifact_uri=f"{version}/{data}/model.json", tracking_uri=uri())
+            found = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (MlflowException, OSError, ValueError):
+            return {}
+    return dict(found.get("state") or {}) if isinstance(found, dict) else {}
 
 
 def state(version: str) -> dict[str, Any]:
