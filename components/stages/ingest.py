@@ -157,7 +157,7 @@ def take(
         name = folder.free(data, name) if state is not None and old else name
         spell = _spelled(found, current, old=old)
         columns = fits(found, current, data) if old and current is not None else _columns(found, None)
-        found.schema, found.values = (columns, partial(_values, data, columns)) if old else (None, None)
+        found.schema, found.values = (columns, partial(_parts, data, columns)) if old else (None, None)
         kept = splitting.apart(found.split_by, columns.names)
         there = None if old else namesake.must_differ(current.name if current and keep_params else name, found)
         settings, inherited = _settings(found, None if old else name, columns, current)
@@ -362,7 +362,7 @@ def _known(data: Path | None, source: Source, columns: pa.Schema, *, keep: bool)
     return known, newest
 
 
-def _values(data: Path, columns: pa.Schema, name: str) -> Iterator[pa.Array]:
+def _parts(data: Path, columns: pa.Schema, name: str) -> Iterator[pa.Array]:
     """Yield the different values of a column of the dataset, chunk by chunk."""
     for chunk in dataset.chunks(data, columns):
         yield dataset.read(chunk, columns, only=[name])[name].unique()

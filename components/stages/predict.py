@@ -167,7 +167,7 @@ def _read(path: Path, about: dict[str, Any], zone: str | None = None, **options:
             table = csv_reader.whole(path, csv_reader.Reading())
             if about.get("recipe") == "tabular":  # a text, or the name of a series, may be NA
                 table = csv_reader.without_words(table, how)
-            return [str(row) for row in range(len(table))], table
+            return [str(row) for row in range(len(table))], _by_clock(table, how, about, zone)
         table = csv_reader.whole(path, replace(how, words=("",)))
         return [str(row) for row in range(len(table))], _plain(table, how, about, zone)
     if path.suffix.lower() in file_kinds.SUFFIXES and path.is_file():
@@ -217,6 +217,21 @@ def _plain(table: "pa.Table", how: "Reading", about: dict[str, Any], zone: str |
     return pa.table(columns, table.column_names)
 
 
+def _by_clock(table: "pa.Table", how: "Reading", about: dict[str, Any], zone: str | None) -> "pa.Table":
+    """Read the dates of a typed file that name their zone as those of text are read: by the clock of the training's."""
+    import pyarrow as pa
+
+    from components.data import csv_values
+
+    dates = about.get("params", {}).get("dates", ()) if "reading" in about.get("params", {}) else ()
+    for at, field in enumerate(table.schema):
+        if field.name in dates and pa.types.is_timestamp(field.type) and field.type.tz is not None:
+            text = table[field.name].cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.string())
+            column = csv_values.by_clock(text, how.zones.get(field.name) or zone)
+            table = table.set_column(at, field.name, column)
+    return table
+
+
 def _latest(version: str, path: Path, options: dict[str, Any], **given: Any) -> "tuple[list[str], pa.Table]":
     """Read a series as it was ingested: the last window of each group, and what it is called."""
     from components import SlipwayError
@@ -234,7 +249,7 @@ def _latest(version: str, path: Path, options: dict[str, Any], **given: Any) -> 
     params = {name: value for name, value in about["params"].items() if name in Params.model_fields}
     params.setdefault("time_zone", "UTC")  # what a zone became before it was a setting
     how = csv_reader.reading(options, params.get("reading"))
-    trained = connection.state(version).get("groups", []) if params.get("group") else []
+    trained = connection.state(version, about["data"]).get("groups", []) if params.get("group") else []
     return series.latest(path, Params.model_validate(params), how=how, trained=trained, **given)
 
 

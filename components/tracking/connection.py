@@ -248,22 +248,6 @@ def state(version: str, data: str) -> dict[str, Any]:
     return dict(found.get("state") or {}) if isinstance(found, dict) else {}
 
 
-def state(version: str) -> dict[str, Any]:
-    """Return what the recipe of models:/NAME/VERSION learned of its training split, such as the names of groups."""
-    from mlflow.artifacts import download_artifacts
-    from mlflow.models import Model
-
-    with plainly(f"read {version}"), announced():
-        model = Model.load(download_artifacts(artifact_uri=f"{version}/MLmodel", tracking_uri=uri()))
-        data = model.flavors["python_function"]["data"]
-        path = download_artifacts(artifact_uri=f"{version}/{data}/model.json", tracking_uri=uri())
-    try:
-        found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8")).get("state", {})
-    except ValueError:  # its digest is then not that of the registered one, which trusted.fetch says
-        return {}
-    return found
-
-
 def pinned(model: str) -> str:
     """Return models:/NAME/VERSION for NAME@ALIAS or NAME/VERSION, with or without models:/ before it.
 

@@ -85,3 +85,18 @@ def test_what_a_zone_meant_holds_for_added_rows_and_for_predictions(tmp_path: Pa
     assert "name none: give --time-zone" in predicted(plain.model_dump())
     assert predicted(plain.model_dump(), BERLIN) == "2026-07-02T00:00:00.000000"
     assert predicted({}) == zoned[0]  # a model of before this was kept: UTC, as ever
+
+
+def test_in_a_typed_file_to_predict_zones_mean_what_they_mean_in_text(tmp_path: Path) -> None:
+    """Parquet's moments were taken for UTC, whatever the training's dates were."""
+    moment = pd.Series(pd.date_range("2026-07-02", periods=1, tz=BERLIN))
+    pq.write_table(pa.table({"when": pa.array(moment), "x": [1.0]}), tmp_path / "t.parquet")
+    bare = Params.model_validate(read(tmp_path, "2026-07-02 00:00", "2026-07-03 00:00").settings)
+
+    def predicted(params: dict[str, Any], zone: str | None = None) -> Any:
+        about = {"recipe": "tabular", "params": params, "inputs": {"when": "datetime", "x": "double"}}
+        return predict._read(tmp_path / "t.parquet", about, zone)[1]["when"].to_pylist()[0]
+
+    assert "name none: give --time-zone" in predicted(bare.model_dump())
+    assert predicted(bare.model_dump(), BERLIN) == "2026-07-02T00:00:00.000000"
+    assert predicted({}) == moment[0]  # a model of before the setting: UTC, as ever

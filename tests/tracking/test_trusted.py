@@ -73,10 +73,11 @@ def test_beside_a_project_no_folder_of_an_escaped_name_appears(
 
 def test_what_a_version_has_learned_is_read_of_its_files(place: Path) -> None:
     file = next(place.rglob("model.json"))
-    assert connection.state("models:/sides/1") == json.loads(file.read_text())["state"]
+    data = connection.about("models:/sides/1")["data"]
+    assert connection.state("models:/sides/1", data) == json.loads(file.read_text())["state"]
     for text in ("{}", "spoiled"):  # fetch refuses it, and says why
         file.write_text(text)
-        assert connection.state("models:/sides/1") == {}
+        assert connection.state("models:/sides/1", data) == {}
 
 
 def loader(place: Path) -> None:
