@@ -18,6 +18,7 @@ HOURS = r"[+-]\d{2}"  # a short offset; only behind a time of day
 ISO = rf"^{DAY}([T ]\d{{2}}:\d{{2}}(:\d{{2}}(\.\d+)?)?({HOURS})?)?({OFFSET})?$"
 ZONED = rf"^{DAY}(({OFFSET})|[T ][\d:.]+({HOURS}|{OFFSET}))$"
 PADDED = r"^0\d+$"
+CODED = r"^(\+\d+|\d+[eE]\d+)$"  # a number to a computer, but maybe a phone number, or a code such as 1E5
 NEARLY = 0.9  # of a column's values: that many numbers, and the others are mistakes or stand for missing
 
 
@@ -33,6 +34,8 @@ class Kind:
     dotted: bool = False  # some of them 23.456
     padded: int = 0  # whole numbers with a zero before them, such as 07387
     first_padded: str = ""
+    coded: bool = True  # all like CODED, so far
+    first_coded: str = ""
 
 
 def patterns(how: Reading) -> dict[str, str]:
@@ -83,6 +86,10 @@ def _digits(kind: Kind, column: pa.ChunkedArray) -> None:
     if count := pc.sum(zeros).as_py() or 0:
         kind.first_padded = kind.first_padded or column[pc.index(zeros, value=True).as_py()].as_py()
         kind.padded += count
+    if kind.coded:
+        parts = (column.slice(0, 100), column)  # a few spare most columns the rest
+        kind.coded = all(pc.all(pc.match_substring_regex(part, CODED)).as_py() is not False for part in parts)
+        kind.first_coded = kind.first_coded or next(iter(column.drop_null().slice(0, 1).to_pylist()), "")
     for part in (column.slice(0, 100), column) if kind.grouped else ():  # a few spare most columns the rest
         if pc.all(pc.match_substring_regex(part, csv_numbers.GROUPED)).as_py() is False:
             kind.grouped = False

@@ -95,6 +95,26 @@ def test_codes_with_leading_zeros_stay_text(tmp_path: Path, capsys: pytest.Captu
         assert read(tmp_path, rows(values))[0].settings["numeric"] == ["x", "n"]
 
 
+@pytest.mark.parametrize(
+    ("values", "read_as"), [([f"1E{at}" for at in range(10)], "1"), (["+4930123", "+4989456", "+4930123"], "4930123")]
+)
+def test_numbers_that_look_like_codes_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], values: list[str], read_as: str
+) -> None:
+    source, _ = read(tmp_path, rows(values))
+    assert source.settings["numeric"] == ["x", "n"]
+    said = capsys.readouterr().out
+    assert (
+        f"x: all values are written as {values[0]!r} is, like codes or phone numbers; read as numbers, {read_as}"
+        in said
+    )
+    assert read(tmp_path, rows(values), category=["x"])[1]["x"].to_pylist() == values
+    read(tmp_path, rows(values), number=["x"])  # the user has said so
+    read(tmp_path, rows(["+1", "-1", "+2"]))
+    read(tmp_path, rows(["1e5", "2.5e5", "7"]))
+    assert "like codes" not in capsys.readouterr().out
+
+
 def test_a_label_with_leading_zeros_is_a_class(tmp_path: Path) -> None:
     text = "x,y\n" + "".join(f"{at}.5,{at % 12:02}\n" for at in range(48))
     source, _ = read(tmp_path, text)

@@ -71,6 +71,8 @@ def find(
     settled = [name for name, kind in types.items() if grown and kind == pa.float64()]
     found.how = replace(how, numbers=numbers.styles(file, how, read, settled))
     found.types = {name: types.get(name) or guessing.guessed_type(file, name, found.how, kinds[name]) for name in own}
+    numeric = [name for name, kind in found.types.items() if kind == pa.float64() and name not in types]
+    telling.tell_coded({name: kinds[name] for name in numeric})
     telling.tell_padded({name: kinds[name] for name in own}, found.types)
     found.dates = {name: kinds[name] for name in own if found.types[name] == csv_values.DATE and name not in how.dates}
     some = [name for name in own if 0 < kinds[name].matches["written"] < kinds[name].count]

@@ -93,6 +93,18 @@ def tell_padded(columns: dict[str, csv_values.Kind], types: dict[str, pa.DataTyp
     tell(lines, "columns with leading zeros")
 
 
+def tell_coded(columns: dict[str, csv_values.Kind]) -> None:
+    """Tell which columns are read as numbers, though all values have a plus or an exponent, as codes have."""
+    lines = []
+    for name, kind in columns.items():
+        if kind.coded and kind.matches["number"] == kind.count > 0:
+            lines.append(
+                f"{name}: all values are written as {kind.first_coded!r} is, like codes or phone numbers; read as "
+                f"numbers, {float(kind.first_coded):.15g}: --category {shlex.quote(name)} keeps them as written"
+            )
+    tell(lines, "such columns")
+
+
 def tell_other(file: Path, how: Reading, names: list[str], categories: list[str]) -> None:
     """Tell which columns look like an id, and which categories like dates, by the first rows."""
     names = [name for name in names if name in categories or ID.search(name)]
