@@ -249,8 +249,9 @@ def evidence(
     lines = []
     for gate in gates:
         spread = f" (rounds differ by {gate['spread']:g})" if "spread" in gate else ""
-        held = "**turned off**" if gate.get("off") else "passed" if gate["held"] else "**not passed**"
-        lines.append(f"- {gate['metric']} {asked(gate)}: {gate['value']}{spread}, {held}")
+        held = "passed" if gate["held"] else "**not passed**"
+        shown = "**turned off**" if gate.get("off") else f"{gate['value']}{spread}, {held}"
+        lines.append(f"- {gate['metric']} {asked(gate)}: {shown}")
     for title, rival in zip(("", ", the best so far"), compared, strict=True):
         if rival and (apart := rival.get("difference")):
             ((metric, value),) = rival["metrics"].items()

@@ -248,7 +248,7 @@ def test_the_baselines_are_gates_that_a_user_may_turn_off_and_the_version_says_s
     assert let["promoted"]
     assert "it passes all gates (above_trivial, not_below_classical turned off) and there was no" in let["reason"]
     page = str(connection.client().get_model_version("sides", "1").description)
-    assert "- above_trivial > 0: None, **turned off**" in page
+    assert "- above_trivial > 0, the interval's low end: **turned off**" in page
 
 
 @pytest.mark.usefixtures("quick")
