@@ -19,14 +19,15 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 from tqdm import tqdm
 
-from components import SlipwayError, listed, recipes, surroundings
+from components import SlipwayError, recipes, surroundings
 from components import params as params_module
 from components.data import copies as copies_module
-from components.data import dataset, folder, spelling, versions
+from components.data import dataset, folder, versions
 from components.data.copies import Known
 from components.params import changes, new_dataset
+from components.recipes import spelled
 from components.recipes import split_by as splitting
-from components.recipes.source import KEY, NAMES, ORIGIN, SPLIT_FOLDERS, Source, commands, slug, tell
+from components.recipes.source import KEY, NAMES, ORIGIN, Source, commands, slug, tell
 from components.reports import results
 from components.tracking import namesake
 
@@ -155,7 +156,8 @@ def take(
         given = name is not None
         name = slug(name) if name else folder.free(data, found.name) if old else found.name
         name = folder.free(data, name) if state is not None and old else name
-        spell = _spelled(found, current, old=old)
+        own = getattr(current.task, "labels", []) if current and current.recipe == found.recipe else []
+        spell = spelled.labels(found, own, old=old)
         columns = fits(found, current, data) if old and current is not None else _columns(found, None)
         found.schema, found.values = (columns, partial(_parts, data, columns)) if old else (None, None)
         kept = splitting.apart(found.split_by, columns.names)
@@ -246,78 +248,6 @@ def _settings(
     return {"name": name, **own, **more[0], **more[1], **more[2]}, inherited
 
 
-def _spelled(source: Source, current: params_module.Params | None, *, old: bool) -> Callable[[str], str]:
-    """Settle the spelling of a source's labels, and their order; return what spells one. Tells what it changes.
-
-    Labels that can only be one are joined, to one of the dataset where it has such; those that look alike are told.
-    """
-    if not (labels := source.settings.get("labels")):
-        return str
-    there = getattr(current.task, "labels", []) if current is not None and current.recipe == source.recipe else []
-    joins = spelling.joined(labels, there if old else ())
-    tell(
-        [f"label {spelling.shown(text)}: read as {spelling.shown(name)}" for text, name in joins.items()], "such labels"
-    )
-    names = list(dict.fromkeys(joins.get(label, label) for label in labels))
-    if not old:
-        names = list(there) if set(there) == set(names) else spelling.ordered(names)
-    source.settings["labels"] = names
-    every = list(dict.fromkeys((*(there if old else ()), *names)))
-    for group in spelling.alike(every):
-        listed = " and ".join(map(spelling.shown, group))
-        print(f"labels {listed} look alike, and are {len(group)} classes; to join them, give them one name (--rename)")
-    seen: dict[str, str] = {label: label for label in every} | joins
-
-    def spell(label: str) -> str:
-        if label not in seen:  # of a test set
-            seen.update({label: label} | spelling.joined([label], every))
-            if seen[label] != label and seen[label] in every:
-                print(f"label {spelling.shown(label)}: read as {spelling.shown(seen[label])}")
-            else:
-                seen[label] = label
-        return seen[label]
-
-    return spell
-
-
-def _with_labels(part: pa.Table, spell: Callable[[str], str]) -> pa.Table:
-    """Return a table with its labels spelled; numbers stay."""
-    kind = part.schema.field("label").type
-    if not (pa.types.is_string(kind) or (pa.types.is_list(kind) and pa.types.is_string(kind.value_type))):
-        return part
-    labels = part["label"].to_pylist()
-    if pa.types.is_list(kind):
-        labels = [each and list(dict.fromkeys(name and spell(name) for name in each)) for each in labels]
-    else:
-        labels = [label and spell(label) for label in labels]
-    return part.set_column(part.column_names.index("label"), "label", pa.array(labels, kind))
-
-
-def _with_splits(part: pa.Table, source: Source, told: set[str]) -> pa.Table:
-    """Return a table with the names of its official split as they are here; SlipwayError for one that is none.
-
-    `told` are spellings that have been told.
-    """
-    if "split" not in part.column_names:
-        return part
-    values = part["split"].to_pylist()
-    names = {text: SPLIT_FOLDERS.get(text.strip().lower()) for text in {*values} - {None}}
-    names |= {text: "" for text in names if not text.strip()}
-    if unknown := sorted(text for text, name in names.items() if name is None):
-        raise SlipwayError(
-            f"{source.name}: the column split has {listed(map(repr, unknown))} (the first in "
-            f"{values.count(unknown[0]):,} rows), but an official split is "
-            f"{', '.join(dict.fromkeys(SPLIT_FOLDERS.values()))} or empty; change it, "
-            "or give the column another name if it is no split"
-        )
-    for text, name in sorted(names.items()):
-        if name and text != name and text not in told:
-            print(f"split {text!r}: read as {name}")
-            told.add(text)
-    spelled = pa.array([(value and names[value]) or None for value in values], pa.string())
-    return part.set_column(part.column_names.index("split"), "split", spelled)
-
-
 def _columns(source: Source, current: params_module.Params | None) -> pa.Schema:
     """Return the columns of the dataset: those that it has, or those of the source for a new one."""
     recipe = recipes.load(source.recipe)
@@ -390,7 +320,7 @@ def _new(
     with tqdm(desc=f"ingest {source.name}", unit=" examples", disable=None) as progress:
         for part in source.tables:
             must_have(part, source, columns)
-            part = _with_splits(_with_labels(part, spell), source, splits_told)  # noqa: PLW2901
+            part = spelled.with_splits(spelled.with_labels(part, spell), source, splits_told)  # noqa: PLW2901
             try:
                 keys = dataset.ids(part, columns)
             except UnicodeDecodeError as error:  # Parquet does not check its text
@@ -401,8 +331,8 @@ def _new(
             rows = part[KEY].to_pylist() if key else repeat(None)
             about = part.schema.metadata or {}
             origin = about.get(ORIGIN, b"").decode()
-            names = json.loads(about[NAMES]) if NAMES in about else repeat(None)
-            ids = pa.array(known.ids(keys, labels, splits, _groups(part, kept), rows, origin, names), pa.string())
+            called = json.loads(about[NAMES]) if NAMES in about else repeat(None)
+            ids = pa.array(known.ids(keys, labels, splits, _groups(part, kept), rows, origin, called), pa.string())
             found = part.select([*columns.names, *(["split"] if "split" in part.column_names else []), *kept, *key])
             found = found.add_column(0, "id", ids).filter(ids.is_valid()).replace_schema_metadata(None)
             if pa.types.is_string(found.schema.field("label").type):
