@@ -188,3 +188,12 @@ def test_more_rows_of_another_unit_are_refused_and_of_other_marks_read(tmp_path:
     comma, _ = read(tmp_path, "x;y\n0,5;a\n7,25;b\n")
     _, found = read(tmp_path, "x;y\n1,234;a\n2,345;b\n", known=settled(comma))  # no riddle: the dataset says it
     assert found["x"].to_pylist() == [1.234, 2.345]
+
+
+def test_durations_are_told_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "".join(f"{n % 5}:{n % 60:02}:{n * 7 % 60:02},{n % 2}\n" for n in range(120))
+    (tmp_path / "t.csv").write_text(f"took,y\n{rows}")
+    tabular(tmp_path / "t.csv", ["y"])
+    said = capsys.readouterr().out
+    assert "took: looks like durations or times of day, such as '0:00:00', read as categories" in said
+    assert "looks like an id" not in said

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from components.data import csv_dates, csv_reader, csv_values, dataset, spelling
 from components.data.csv_reader import Reading
@@ -18,6 +19,7 @@ MAX_ROWS = 10_000  # first rows that are looked at
 ID = re.compile(r"(?i)(^|[_ -])(id|uuid|guid|key|number|nr|no)$|[a-z]I[dD]$")  # of a column's name
 MIN_ID_ROWS = 50  # rows that tell an id from categories
 MAX_NAMES = 20  # of columns in a line
+DURATION = r"^\s*-?\d{1,4}:[0-5]\d(:[0-5]\d([.,]\d+)?)?\s*$"  # as in 2:15:41 or 08:30
 
 
 def tell_sections(columns: Iterable[str], settings: dict[str, list[str]], known: Sequence[str] = ()) -> None:
@@ -131,12 +133,23 @@ def tell_other(file: Path, how: Reading, names: list[str], categories: list[str]
             )
         elif csv_dates.share(different) >= NEARLY:
             lines.append(_several(name, csv_dates.several(different)))
+        elif (
+            len(different) and pc.mean(pc.match_substring_regex(different, DURATION).cast(pa.int8())).as_py() >= NEARLY
+        ):
+            lines.append(
+                f"{name}: looks like durations or times of day, such as {different[0].as_py()!r}, read as categories: "
+                f"write them as numbers, such as seconds, or {drop} leaves it out"
+            )
         elif len(values) >= MIN_ID_ROWS and len(different) > len(values) / 2:
             lines.append(
                 f"{name}: looks like an id or a date ({len(different):,} different values in {len(values):,} rows), "
                 f"read as categories: {drop} leaves it out, --date '{name}=FORM' reads it as dates"
             )
     tell(lines, "such columns")
+
+
+def _are_durations(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    return pc.match_substring_regex(values, DURATION).cast(pa.int8())
 
 
 def _several(name: str, found: dict[str, str]) -> str:
