@@ -9,7 +9,7 @@ import runpy
 import sys
 
 from components import masking, surroundings
-from flows.machinery import logs, runs
+from flows.machinery import logs, runs, stages
 
 NAME = "runs"  # of the log
 
@@ -26,6 +26,7 @@ def main() -> None:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
             os.dup2(log.fileno(), stream.fileno())
+    os.environ[stages.LOGGED] = "1"
     sys.argv = ["prefect.engine"]
     runpy.run_module("prefect.engine", run_name="__main__")
 

@@ -4,7 +4,7 @@ What is up to date is decided in this process (milliseconds a stage); what is no
 (step.py), whose lines reach the terminal and the log of the task as they come.
 """
 
-import logging
+import os
 import threading
 import time
 from collections import deque
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
 
 STATES = {code: state for state, code in CODES.items()}
+LOGGED = "SLIPWAY_LOGGED"  # set where Prefect writes what a run logs to the file that its output goes to, too
 LAST_LINES = 12  # of what a failing stage said, for the error of its task
 _deciding = threading.Lock()  # DVC's repository is one thread's at a time
 
@@ -127,32 +128,19 @@ def follow(name: str, running: Running, children: Children) -> int:
     from prefect import get_run_logger
 
     logger = get_run_logger()
-    shown = _on_console(logger)
     last: deque[str] = deque(maxlen=LAST_LINES)
 
     def line(text: str) -> None:
         text = text.removeprefix(f"{name}: ")  # a command's own, which it has without a flow
         last.append(text)
         logger.info(text)
-        if not shown:
+        if LOGGED not in os.environ:
             print(f"{name}: {text}" if text else "", flush=True)
 
     code = children.follow(running, line)
     if code not in STATES:
         raise TaskError(f"{name}: {_last_words(list(last)) or f'ended with exit code {code} and no output'}")
     return code
-
-
-def _on_console(told: "logging.Logger | logging.LoggerAdapter[logging.Logger]") -> bool:
-    """Return whether Prefect shows here what a run logs: what a worker starts does, a run at a terminal does not."""
-    from prefect.logging.handlers import PrefectConsoleHandler
-
-    logger: logging.Logger | None = told if isinstance(told, logging.Logger) else told.logger
-    while logger is not None:
-        if any(isinstance(each, PrefectConsoleHandler) and each.level <= logging.INFO for each in logger.handlers):
-            return True
-        logger = logger.parent if logger.propagate else None
-    return False
 
 
 def _last_words(lines: list[str]) -> str:
