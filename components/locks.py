@@ -57,6 +57,19 @@ def _locked(file: IO[str], path: Path, waiting: str, refusal: str) -> bool:
     return True
 
 
+def holder(path: Path) -> str:
+    """Say who holds a lock, as `alone` writes it; empty where nobody does, or the file system has no locks."""
+    try:
+        with path.open("r+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read().strip() or "another process"
+    except OSError:
+        pass
+    return ""
+
+
 def place(root: Path, name: str) -> Path:
     """Return the lock file of a name in a project: in .dvc/tmp, hidden in the folder itself where there is no DVC."""
     return root / ".dvc" / "tmp" / f"slipway-{name}.lock" if (root / ".dvc").is_dir() else root / f".{name}.lock"

@@ -26,6 +26,7 @@ from components import SlipwayError, conflicts, params, surroundings, temporary
 from components.masking import address, mask
 from components.params import Notify
 from components.tracking import connection
+from flows import schedule
 from flows.machinery import cron, deployments, git, logs, models, notify, packages, server, state, workspace
 
 FREE_BYTES = 2e9  # below which a training, its checkpoints and DVC's copies may not fit
@@ -206,7 +207,7 @@ def _schedules() -> str:
         return f"`slipway up` runs since {found['since']}; `slipway status` lists them"
     if state.read().get("owner"):
         raise SlipwayError("`slipway up` was killed, or the machine was started anew: `slipway up` starts all again")
-    return "`slipway up` does not run, so nothing is retrained by the clock"
+    return schedule.foreground() or "`slipway up` does not run, so nothing is retrained by the clock"
 
 
 def _failed() -> list[str]:

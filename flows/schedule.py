@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components import SlipwayError, locks
+from components.tracking import connection
 from flows.machinery import cron as crons
 from flows.machinery import deployments, git, logs, models, runs, server, state
 
@@ -51,9 +52,8 @@ def _command(cron: str | None, model: str, off: str | None, time_zone: str | Non
     up = state.running()
     if off is not None or cron is None:
         if not up:
-            raise SlipwayError(
-                "`slipway up` does not run, and with it no schedule does; one in the foreground ends with Ctrl-C"
-            )
+            told = f": {one}" if (one := foreground()) else ""
+            raise SlipwayError(f"`slipway up` does not run, and with it none of the schedules that it keeps{told}")
         state.use(up)
         return _off(_deployment(off)) if off is not None else _list()
     zone = time_zone or crons.here()
@@ -73,7 +73,7 @@ def _command(cron: str | None, model: str, off: str | None, time_zone: str | Non
 
     with get_client(sync_client=True) as client:
         deployments.prepare(client, Path.cwd())
-        before = _replaced(client, deployments.name(model))
+        before = _replaced(client, deployments.name(model), cron, zone)
         deployments.deploy(client, retrain, model, cron, zone, force=force)
     due = crons.after(cron, zone, datetime.now(UTC))
     print(
@@ -97,17 +97,17 @@ def _reschedule(name: str, cron: str, zone: str) -> int:
 
     with get_client(sync_client=True) as client:
         deployments.prepare(client, Path.cwd())
-        before = _replaced(client, name)
+        before = _replaced(client, name, cron, zone)
         deployments.reschedule(client, name, cron, zone)
     due = crons.spelled(crons.after(cron, zone, datetime.now(UTC)), zone)
     print(f"{name}: runs on the schedule {cron} ({_zone(zone)}){before}\nthe next run is due at {due}")
     return 0
 
 
-def _replaced(client: "SyncPrefectClient", deployment: str) -> str:
+def _replaced(client: "SyncPrefectClient", deployment: str, cron: str, zone: str) -> str:
     """Return what is to be said of the schedule that a deployment has, and that another one is to replace."""
     found = [_told(each.schedule) for one in deployments.schedules(client, deployment) for each in one.schedules]
-    return f"; it replaces {' and '.join(found)}" if found else ""
+    return f"; it replaces {' and '.join(found)}" if found and found != [f"{cron} ({zone})"] else ""
 
 
 def _told(schedule: Any) -> str:
@@ -174,6 +174,12 @@ def listed(client: "SyncPrefectClient") -> str:
                 coming = f"next: {crons.spelled(due, zone)}" if due else "no run is planned yet"
             lines.append(f"  {deployments.spoken(deployment.name)}: {_told(each.schedule)}, {coming}")
     return "\n".join(lines) or '  none; `slipway schedule "0 3 * * 1"` makes one'
+
+
+def foreground() -> str:
+    """Say that a schedule runs in the foreground of this project, if one does."""
+    holder = "" if state.running() else locks.holder(connection.root() / LOCK)
+    return f"a schedule runs in the foreground ({holder}); Ctrl-C there ends it" if holder else ""
 
 
 def run(cron: str, force: bool, time_zone: str = "UTC", model: str = "") -> None:

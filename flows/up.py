@@ -314,7 +314,7 @@ def down() -> int:
     """End what `up` started, and wait until it has ended."""
     found = state.running()
     if not found:
-        print("nothing runs: `slipway up` has not been started here, or has ended")
+        print(schedule.foreground() or "nothing runs: `slipway up` has not been started here, or has ended")
         return 0
     print("ending ...", flush=True)
     if _busy(found):
@@ -342,7 +342,7 @@ def status() -> int:
     """Print what runs, where, when the next runs are due, and how the last ones ended; return 1 where nothing runs."""
     found = state.running()
     if not found:
-        print("nothing runs here; `slipway up` starts it")
+        print(schedule.foreground() or "nothing runs here; `slipway up` starts it, and shows the schedules")
         return 1
     print(f"running (process {state.pid(found)}, since {found['since']})\n{_addresses(found)}")
     if lacking := found.get("waiting"):
@@ -366,7 +366,7 @@ def _last(client: Any) -> str:
     lines = []
     every = [(name, run) for name, own in sorted(deployments.last_runs(client).items()) for run in own]
     for deployment, run in every:
-        began = run.start_time or run.expected_start_time
+        began = run.expected_start_time or run.start_time  # as it was due, which is a moment after it may begin
         how = str(run.state.name).lower() if run.state else "unknown"
         when = cron.spelled(began, "UTC") if began else ""
         cause = _cause(run) if run.state and how != "running" else ""

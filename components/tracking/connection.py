@@ -257,7 +257,10 @@ def pinned(model: str) -> str:
 
     found = re.fullmatch(r"(?:models:/)?([^/@:]+)(?:@([^/@]+)|/(\d+))", model)
     if not found:
-        raise SlipwayError(f"{model}: expected models:/NAME@ALIAS or models:/NAME/VERSION")
+        raise SlipwayError(
+            f"{model}: expected models:/NAME@ALIAS or models:/NAME/VERSION, or these without models:/, such as "
+            f"{re.sub(r'[/@:].*', '', model.removeprefix('models:/')) or 'digits'}@champion"
+        )
     name, alias, number = found.groups()
     with plainly(f"find {model}"):
         try:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # What `slipway ui` or `slipway up` serves, while it does: {"prefect": address, ..., "shared": those that others serve}.
 UI_FILE = Path(".prefect/ui.json")
+TEMPORARY = "SLIPWAY_TEMPORARY_SERVER"  # for what we start: the address of a server that has no pages, and ends with us
 STARTUP_SECONDS = 180.0
 STARTING = "another run is starting Prefect's temporary server ({holder}); waiting until it answers"
 _temporary: list[Running] = []  # the server of this process
@@ -92,7 +93,7 @@ def shared() -> dict[str, str]:
     found = {}
     if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
         found["mlflow"] = address(os.environ["MLFLOW_TRACKING_URI"]).removesuffix("/")
-    if (url := os.environ.get("PREFECT_API_URL")) and not temporary():
+    if (url := os.environ.get("PREFECT_API_URL")) and not temporary() and url != os.environ.get(TEMPORARY):
         found["prefect"] = address(url).removesuffix("/").removesuffix("/api")
     return found
 
@@ -165,6 +166,7 @@ def api() -> Callable[[], None]:
     threading.Thread(target=_follow, args=(process, logs.teller("server")), daemon=True).start()
     atexit.register(stop)
     use(f"http://127.0.0.1:{port}")
+    os.environ[TEMPORARY] = os.environ["PREFECT_API_URL"]
     health = f"http://127.0.0.1:{port}/api/health"
     waiting = threading.Thread(target=_started, args=(process, health, starting), daemon=True)
     waiting.start()

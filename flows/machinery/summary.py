@@ -73,7 +73,8 @@ def _data(path: Path) -> list[Block]:
     if not path.exists():
         return []
     found = read_json(path)
-    text = f"data: {found['rows']} rows in {found['files']} files validated, {found['set_aside']} set aside"
+    files = "1 file" if found["files"] == 1 else f"{found['files']:,} files"
+    text = f"data: {found['rows']} rows in {files} validated, {found['set_aside']} set aside"
     reasons = ", ".join(f"{reason}: {rows}" for reason, rows in found.get("reasons", {}).items())
     return [f"{text} ({reasons})" if reasons else text]
 

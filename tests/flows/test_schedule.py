@@ -1,3 +1,4 @@
+import os
 import re
 import signal
 import sys
@@ -9,8 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
-from components import SlipwayError
-from flows import doctor, schedule
+from components import SlipwayError, locks
+from flows import doctor, schedule, up
 from flows.machinery import deployments, logs, server, state
 from tests.flowing import GIT, ROOT, command, end, flows, repository, serving, started, until
 
@@ -199,11 +200,22 @@ def test_a_schedule_refuses_what_is_not_committed(tmp_path: Path, monkeypatch: p
             schedule.committed(model)
 
 
-def test_without_up_nothing_is_listed_or_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_up_nothing_is_listed_or_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     for off in (None, ""):
         with pytest.raises(SlipwayError, match="`slipway up` does not run"):
             schedule.command(None, "", off, None, force=False)
+    with locks.alone(tmp_path / schedule.LOCK, ""):
+        said = rf"a schedule runs in the foreground \(process {os.getpid()}, since .*\); Ctrl-C there ends it"
+        with pytest.raises(SlipwayError, match=f"none of the schedules that it keeps: {said}"):
+            schedule.command(None, "", None, None, force=False)
+        for tell in (up.status, up.down):
+            tell()
+            assert re.fullmatch(f"{said}\n", capsys.readouterr().out)
+        assert re.fullmatch(said, doctor._schedules())
+    assert not schedule.foreground()
     with pytest.raises(SlipwayError, match="whenever"):  # before what is to be committed is looked at
         schedule.command("whenever", "", None, "UTC", force=False)
 

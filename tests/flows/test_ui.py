@@ -68,6 +68,16 @@ def test_what_others_serve_is_named_and_not_started(monkeypatch: pytest.MonkeyPa
     assert server.shared() == {"mlflow": "https://mlflow.example.org", "prefect": "https://prefect.example.org"}
 
 
+def test_a_temporary_server_has_no_pages_to_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor in a run that a schedule in the foreground starts, which only inherits its address."""
+    for name in ("PREFECT_API_URL", server.TEMPORARY):
+        monkeypatch.setenv(name, "http://127.0.0.1:9/api")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert server.shared() == {}
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:10/api")
+    assert server.shared() == {"prefect": "http://127.0.0.1:10"}
+
+
 def test_the_address_of_a_database_is_in_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:marker@db.example.org/mlflow")
     assert "marker" not in str(ui.commands({"mlflow": 5000, "prefect": 4200}))
