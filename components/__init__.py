@@ -22,8 +22,7 @@ def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     return near(name, every, prefix) or f"there are: {listed(every)}"
 
 
-def listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str], most: int = MAX_LISTED) -> str:
     """Return names in a line; of many, the first and how many more there are."""
     every = list(names)
-    more = f" and {len(every) - MAX_LISTED:,} more" if len(every) > MAX_LISTED else ""
-    return ", ".join(every[:MAX_LISTED]) + more
+    return ", ".join(every[:most]) + (f" and {len(every) - most:,} more" if len(every) > most else "")

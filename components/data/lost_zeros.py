@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.data import dataset, spelling
+from components.data import csv_values, dataset, spelling
 
-PADDED = r"^0\d+$"
 BARE = r"^(0|[1-9]\d*)(\.0*)?$"  # a whole number without zeros before it; 7.0 where a column of them had gaps
 
 
@@ -71,7 +70,7 @@ def known(parts: Iterable[pa.Array | pa.ChunkedArray]) -> Codes:
     """Find the codes with leading zeros among known values."""
     found, whole = Codes(), []
     for values in parts:
-        for code in values.filter(pc.match_substring_regex(values, PADDED)).unique().to_pylist():
+        for code in values.filter(pc.match_substring_regex(values, csv_values.PADDED)).unique().to_pylist():
             found.padded.setdefault(code.lstrip("0") or "0", set()).add(code)
         whole.append(values.filter(pc.match_substring_regex(values, BARE)).unique())
     for values in whole if found.padded else ():

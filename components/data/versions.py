@@ -11,7 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from components import SlipwayError, surroundings
+from components import SlipwayError, listed, surroundings
 from components.data import dataset
 
 FILES_NAMED = 3  # files that an error names
@@ -28,10 +28,9 @@ def removable(folder: Path, called: Path | None = None) -> None:
             f"{folder} is {'a link' if folder.is_symlink() else 'a file'}, but a folder must go there; move it away"
         )
     if found := sorted(_lost(folder)):
-        names = ", ".join(str(path.relative_to(folder)) for path in found[:FILES_NAMED])
-        more = f" and {len(found) - FILES_NAMED:,} more" if len(found) > FILES_NAMED else ""
+        names = listed((str(path.relative_to(folder)) for path in found), FILES_NAMED)
         raise SlipwayError(
-            f"{called or folder}: contains files that DVC does not keep ({names}{more}) and that would be lost; move "
+            f"{called or folder}: contains files that DVC does not keep ({names}) and that would be lost; move "
             "them away, or choose another folder (if they are earlier results of the stage, `dvc commit` keeps them)"
         )
 
@@ -85,6 +84,12 @@ def replaceable(data: Path) -> None:
         raise SlipwayError(f"{data}: differs from {pointer}; run `dvc add {data}` first, or move the folder away")
 
 
+def _listing(repo: Any, digest: str) -> dict[str, str]:
+    """Return what a version of a folder in DVC's cache holds: path in the folder -> digest of the file."""
+    entries = json.loads(Path(repo.cache.local.oid_to_path(digest)).read_bytes())
+    return {str(entry["relpath"]): str(entry["md5"]) for entry in entries}
+
+
 def whole(data: Path) -> None:
     """Raise SlipwayError where files of the version that data.dvc lists are missing: what is added would go on without.
 
@@ -100,8 +105,8 @@ def whole(data: Path) -> None:
     on_purpose = f"`dvc add {data}` records that this is on purpose"
     try:
         with _repo() as repo:
-            listed = json.loads(Path(repo.cache.local.oid_to_path(digest)).read_bytes())
-            there = {path: str(entry["md5"]) for entry in listed if (path := data / str(entry["relpath"])).is_file()}
+            wanted = {data / name: md5 for name, md5 in _listing(repo, digest).items()}
+            there = {path: md5 for path, md5 in wanted.items() if path.is_file()}
             system, known = repo.cache.local.fs, repo.state
             changed = [path for path in there if hash_file(str(path), system, "md5", known)[1].value != there[path]]
     except NotDvcRepoError:
@@ -115,10 +120,9 @@ def whole(data: Path) -> None:
         ) from None
     except (OSError, ValueError):  # a file: no dataset of ours
         return
-    if gone := [str(entry["relpath"]) for entry in listed if not (data / str(entry["relpath"])).exists()]:
-        more = f" and {len(gone) - FILES_NAMED:,} more" if len(gone) > FILES_NAMED else ""
+    if gone := [str(path.relative_to(data)) for path in wanted if not path.exists()]:
         raise SlipwayError(
-            f"{surroundings.shown(data)}: {', '.join(gone[:FILES_NAMED])}{more}: missing, though listed in {pointer}; "
+            f"{surroundings.shown(data)}: {listed(gone, FILES_NAMED)}: missing, though listed in {pointer}; "
             f"`dvc checkout {pointer}` there brings it back, {on_purpose}"
         )
     for path in changed:
@@ -152,8 +156,7 @@ def kept(digest: str) -> list[Path]:
     try:
         with _repo() as repo:
             cache = repo.cache.local
-            listed = json.loads(Path(cache.oid_to_path(digest)).read_bytes())
-            found = [Path(cache.oid_to_path(str(entry["md5"]))) for entry in listed]
+            found = [Path(cache.oid_to_path(md5)) for md5 in _listing(repo, digest).values()]
             return found if all(path.exists() for path in found) else []
     except (NotDvcRepoError, OSError, ValueError, KeyError, TypeError):
         return []

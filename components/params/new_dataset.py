@@ -5,11 +5,13 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from components import recipes
+from components import listed, recipes
 from components.params.changes import GATES
 from components.params.sections import Params, Register
 from components.recipes import networks
 from components.recipes.source import Source
+
+NAMED = 5  # columns or labels in a message
 
 
 def others(source: Source, old: Params | None, is_cost: Callable[[str], bool]) -> dict[str, Any]:
@@ -107,9 +109,9 @@ def differs(source: Source, recipe: str, section: dict[str, Any]) -> str:
     answers, wanted = module.target(theirs), module.target(ours)
     names, own = set(answers.names), set(wanted.names)
     if answers.kind != wanted.kind or not (names == own or (answers.classes and (names <= own or own <= names))):
-        return f"it predicts {_few(answers.names)}"
+        return f"it predicts {listed(answers.names, NAMED)}"
     columns, here = ([field.name for field in module.columns(each)] for each in (theirs, ours))
-    return "" if set(columns) & set(here) else f"its columns are {_few(columns)}"
+    return "" if set(columns) & set(here) else f"its columns are {listed(columns, NAMED)}"
 
 
 def lacking(source: Source, section: dict[str, Any]) -> str:
@@ -119,7 +121,7 @@ def lacking(source: Source, section: dict[str, Any]) -> str:
         return ""
     theirs, ours = both
     here = module.columns(ours).names
-    return _few([name for name in recipes.asked(module, theirs).names if name not in here])
+    return listed([name for name in recipes.asked(module, theirs).names if name not in here], NAMED)
 
 
 def _both(source: Source, section: dict[str, Any]) -> tuple[Any, Any] | None:
@@ -130,8 +132,3 @@ def _both(source: Source, section: dict[str, Any]) -> tuple[Any, Any] | None:
         return module.Params.model_validate(known), module.Params.model_validate(source.settings)
     except ValidationError:
         return None
-
-
-def _few(names: Iterable[str], most: int = 5) -> str:
-    listed = list(names)
-    return ", ".join(listed[:most]) + (f" and {len(listed) - most:,} more" if len(listed) > most else "")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from components import listed
 from components.evaluation import metrics, promotion, slices
 from components.files import read_json
 from components.params import Params
@@ -48,10 +49,9 @@ def _missed(params: Params, evaluation: Path) -> list[str]:
     ]
     if not rows:
         return []
-    named = ", ".join(f"{row[kind.TITLE]} ({int(row['rows']):,} test examples)" for row in rows[:MOST_MISSED])
-    more = f" and {len(rows) - MOST_MISSED:,} more" if len(rows) > MOST_MISSED else ""
+    named = listed((f"{row[kind.TITLE]} ({int(row['rows']):,} test examples)" for row in rows), MOST_MISSED)
     return [
-        f"THE MODEL FINDS NONE of {named}{more}: it answers as if there were no such label; train.class_weights or "
+        f"THE MODEL FINDS NONE of {named}: it answers as if there were no such label; train.class_weights or "
         "train.threshold: docs/training.md"
     ]
 

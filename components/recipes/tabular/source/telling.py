@@ -133,9 +133,7 @@ def tell_other(file: Path, how: Reading, names: list[str], categories: list[str]
             )
         elif csv_dates.share(different) >= NEARLY:
             lines.append(_several(name, csv_dates.several(different)))
-        elif (
-            len(different) and pc.mean(pc.match_substring_regex(different, DURATION).cast(pa.int8())).as_py() >= NEARLY
-        ):
+        elif len(different) and pc.mean(_are_durations(different)).as_py() >= NEARLY:
             lines.append(
                 f"{name}: looks like durations or times of day, such as {different[0].as_py()!r}, read as categories: "
                 f"write them as numbers, such as seconds, or {drop} leaves it out"
