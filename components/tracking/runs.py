@@ -23,7 +23,7 @@ from components.files import model_digest, read_json, sha256
 from components.masking import mask
 from components.params import Params
 from components.reports import card, results
-from components.tracking import live, provenance
+from components.tracking import live, provenance, registry
 from components.tracking.connection import check, client, experiment, plainly, uri
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def training(params: Params, key: str, manifest: dict[str, Any], device: dict[st
     it runs on. Raises SlipwayError where MLflow does not answer now; one that is lost later is no error.
     """
     check()
-    with plainly("start a run"):
+    with plainly("start a run"), registry.turn(params.name):  # MLflow lets no two log one parameter at once
         _bury(params.name)
         run = _find(params.name, training=key)
         if run is None:
@@ -163,19 +163,26 @@ def ensure_run(params: Params, build: Path) -> str:
     with plainly("find or make the run"):
         run = _find(params.name, model=digest)
         if run is None:
-            run = _find(params.name, training=key)
-            if run is None or "slipway.model" in run.data.tags:
-                run = _start(params, key)
-            _describe(run, params, read_json(build / "arrays" / "manifest.json"), {"slipway.training": key})
-            _complete(run, params, build)
-            client().set_tag(run.info.run_id, "slipway.model", digest)
-            client().set_terminated(run.info.run_id, "FINISHED")
+            with registry.turn(params.name):  # of two machines with this model, one makes the run
+                run = _find(params.name, model=digest) or _made(params, build, key, digest)
         cost = results.costs(build, digest).get("evaluate", {})
         if run.data.tags.get("slipway.evaluated") != _evaluation(build):
             _evaluate(run, params, build, cost)
         else:  # what the evaluation took is known when it has ended, and so not in `evaluated`
             _record(run, params, results.numbers(build, digest, cost))
     return str(run.info.run_id)
+
+
+def _made(params: Params, build: Path, key: str, digest: str) -> "Run":
+    """Make the run of a training, or complete the one that was cut short; the caller has the turn."""
+    run = _find(params.name, training=key)
+    if run is None or "slipway.model" in run.data.tags:
+        run = _start(params, key)
+    _describe(run, params, read_json(build / "arrays" / "manifest.json"), {"slipway.training": key})
+    _complete(run, params, build)
+    client().set_tag(run.info.run_id, "slipway.model", digest)
+    client().set_terminated(run.info.run_id, "FINISHED")
+    return run
 
 
 def _complete(run: "Run", params: Params, build: Path) -> None:
@@ -224,12 +231,15 @@ def _evaluate(run: "Run", params: Params, build: Path, cost: dict[str, Any]) -> 
     from components.reports import figures
 
     digest = model_digest(build / "model")
-    _record(run, params, results.numbers(build, digest, cost))
+    numbers, note = results.numbers(build, digest, cost), card.text(params, build, digest, cost, MAX_NOTE)
     table = build / "evaluation" / metrics.of(params.target()).TABLE
-    if table.exists():
-        client().log_artifact(run.info.run_id, str(table), "evaluation")
-    with figures.drawn(build) as folder:
+    with figures.drawn(build) as folder, registry.turn(params.name):
+        run = client().get_run(run.info.run_id)
+        _record(run, params, numbers)
+        if run.data.tags.get("slipway.evaluated") == _evaluation(build):  # another machine was first
+            return
+        if table.exists():
+            client().log_artifact(run.info.run_id, str(table), "evaluation")
         client().log_artifacts(run.info.run_id, str(folder), "figures")
-    note = card.text(params, build, digest, cost, MAX_NOTE)
-    client().set_tag(run.info.run_id, "mlflow.note.content", note)
-    client().set_tag(run.info.run_id, "slipway.evaluated", _evaluation(build))
+        client().set_tag(run.info.run_id, "mlflow.note.content", note)
+        client().set_tag(run.info.run_id, "slipway.evaluated", _evaluation(build))

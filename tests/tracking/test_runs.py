@@ -4,8 +4,10 @@ import shutil
 import signal
 import string
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -244,6 +246,42 @@ def test_an_empty_store_gets_the_run_again_from_the_files(project: Path) -> None
     assert run.inputs is not None
     assert run.inputs.dataset_inputs
     assert runs.ensure_run(params.load(), project / "build") == run_id
+
+
+def _at_once(work: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Do the same work on three "machines" that look for a run at the same moment."""
+    begin, find = Barrier(3), runs._find
+
+    def slowly(name: str, **tags: str) -> Any:
+        found = find(name, **tags)
+        time.sleep(0.3)
+        return found
+
+    def one(_: int) -> str:
+        begin.wait()
+        return work()
+
+    monkeypatch.setattr(runs, "_find", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        return list(pool.map(one, range(3)))
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_machines_that_complete_a_run_at_once_make_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = _at_once(lambda: runs.ensure_run(params.load(), project / "build"), monkeypatch)
+    assert {run.info.run_id for run in all_runs()} == set(made) and len(set(made)) == 1
+    history = connection.client().get_metric_history(made[0], "val_loss")
+    assert len(history) == 3  # one for each epoch
+
+
+@pytest.mark.usefixtures("project")
+def test_machines_that_start_a_training_at_once_share_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start() -> str:
+        with runs.training(params.load(), "d" * 32, manifest(), DEVICE) as run:
+            return run.run_id
+
+    made = _at_once(start, monkeypatch)
+    assert {run.info.run_id for run in all_runs()} == set(made) and len(set(made)) == 1
 
 
 def test_a_killed_training_goes_on_in_its_own_run(project: Path) -> None:
