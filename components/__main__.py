@@ -6,6 +6,7 @@ Parses, imports the one stage that is asked for, and calls it.
 import argparse
 import contextlib
 import errno
+import gc
 import importlib
 import os
 import resource
@@ -46,6 +47,7 @@ PATHS = {
     "history": "folder for the training history",
     "out": "folder for the results",
 }
+FEW_OBJECTS = 5_000  # new ones between two looks for garbage: at Python's 700 that takes a sixth of Keras' import
 FOLDER_STAGES = ("preprocess", "train", "baseline", "evaluate")  # --out is a folder that they make as a whole
 
 
@@ -86,6 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
 def run(stage: str, options: dict[str, Any]) -> int:
     """Run a stage or another command; return the exit code: 0 done, 1 a mistake of the user's, 130 interrupted."""
     started = time.perf_counter()
+    gc.set_threshold(FEW_OBJECTS)
     masking.tracebacks()
     surroundings.settle()
     signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's stop is a person's Ctrl-C

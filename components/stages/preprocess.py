@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from components.targets import Target
 
 Encoded = dict[str, tuple[recipes.Arrays, dict[str, int]]]  # split -> arrays, and how often each label is there
 SET_ASIDE = -2  # in place of a split: a row that was set aside
+SIZE_BYTES = 8  # in front of what is kept compressed: how long it is
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,10 @@ def _split(
     keys, kept = [], []
     for chunk in chunks:
         keys.append(dataset.read(chunk, columns, only=only))
+        keep = np.ones(chunk.rows, bool)
         dropped = np.array(aside.get(chunk.path.name, []), np.int64) - chunk.start
-        kept.append(~np.isin(np.arange(chunk.rows), dropped))
+        keep[dropped[(dropped >= 0) & (dropped < chunk.rows)]] = False
+        kept.append(keep)
     used = [part.filter(pa.array(keep)) for part, keep in zip(keys, kept, strict=True)]
     rule = splits.make(by, column, (params.split.test, params.split.validation), params.split.seed, used, gap)
     sides = [
@@ -250,24 +254,34 @@ def _slot(kept: reuse.Store, sources: dict[Path, reuse.Source], part: Part) -> S
     return reuse.slot(kept, sources.get(chunk.path), chunk.group, chunk.skip, chunk.rows, part.splits)
 
 
-def _packed(encoded: Encoded) -> pa.Buffer:
-    """Write arrays and counts as compressed .npy, one after another: first their names, as JSON."""
+def _packed(encoded: Encoded) -> bytes:
+    """Write arrays and counts as .npy, one after another: first their names, as JSON; compressed, behind its size."""
     names = {name: [list(arrays), counted] for name, (arrays, counted) in encoded.items()}
-    sink = pa.BufferOutputStream()
-    with pa.CompressedOutputStream(sink, "zstd") as stream:
-        for array in (
-            np.frombuffer(json.dumps(names).encode(), np.uint8),
-            *(array for arrays, _ in encoded.values() for array in arrays.values()),
-        ):
-            np.lib.format.write_array(stream, array, allow_pickle=False)
-    return sink.getvalue()
+    file = BytesIO()
+    for array in (
+        np.frombuffer(json.dumps(names).encode(), np.uint8),
+        *(array for arrays, _ in encoded.values() for array in arrays.values()),
+    ):
+        np.lib.format.write_array(file, np.ascontiguousarray(array), (1, 0), allow_pickle=False)
+    whole = file.getbuffer()
+    compressed: bytes = pa.compress(whole, "zstd", asbytes=True)
+    return whole.nbytes.to_bytes(SIZE_BYTES) + compressed
 
 
 def _unpacked(content: bytes) -> Encoded:
-    with pa.CompressedInputStream(pa.BufferReader(content), "zstd") as stream:
-        array = partial(np.lib.format.read_array, stream, allow_pickle=False)
-        names = json.loads(array().tobytes())
-        return {name: ({key: array() for key in keys}, counted) for name, (keys, counted) in names.items()}
+    size = int.from_bytes(content[:SIZE_BYTES])
+    whole = pa.decompress(memoryview(content)[SIZE_BYTES:], size, "zstd", asbytes=True)
+    file = BytesIO(whole)  # shares the bytes; its arrays are views of them, where read_array copies twice
+
+    def array() -> np.ndarray:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        found = np.ndarray(shape, dtype, whole, file.tell())
+        file.seek(found.nbytes, os.SEEK_CUR)
+        return found
+
+    names = json.loads(array().tobytes())
+    return {name: ({key: array() for key in keys}, counted) for name, (keys, counted) in names.items()}
 
 
 def _labels(recipe_name: str, target: Target, labels: list[Any], chunk: dataset.Chunk, rows: np.ndarray) -> np.ndarray:
@@ -308,7 +322,7 @@ def _write(path: Path, at: int, array: np.ndarray) -> None:
         np.lib.format.read_magic(file)
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         file.seek(at * int(np.prod(shape[1:])) * dtype.itemsize, os.SEEK_CUR)
-        file.write(array.astype(dtype, order="C").tobytes())
+        file.write(np.ascontiguousarray(array, dtype).data)
 
 
 def _checked(
