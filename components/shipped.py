@@ -23,8 +23,12 @@ def files(recipe: str) -> list[Path]:
 
 
 def code(recipe: str) -> list[Path]:
-    """Return the files of components/ that a recipe's examples and networks are made of."""
-    return _closure([_example(recipe), PACKAGE / "recipes" / recipe / "networks.py"])
+    """Return the files of components/ that a recipe's examples and networks are made of.
+
+    All of them are dependencies of `train`: components/__init__.py, errors and words, shapes nothing of a model.
+    """
+    found = _closure([_example(recipe), PACKAGE / "recipes" / recipe / "networks.py"])
+    return [path for path in found if path != PACKAGE / "__init__.py"]
 
 
 def stage(name: str, recipe: str) -> list[Path]:

@@ -56,6 +56,8 @@ def _command(cron: str | None, model: str, off: str | None, time_zone: str | Non
             raise SlipwayError(f"`slipway up` does not run, and with it none of the schedules that it keeps{told}")
         state.use(up)
         return _off(_deployment(off)) if off is not None else _list()
+    if model and cron in models.names() and model not in models.names():  # in the order that other commands have
+        cron, model = model, cron
     zone = time_zone or crons.here()
     crons.check(cron, zone)
     if up and _is_other(model):
@@ -212,7 +214,8 @@ def _run(cron: str, force: bool, time_zone: str, model: str) -> None:
             "terminal run `slipway ui` in another, or set PREFECT_API_URL"
         )
     print(
-        f"retrain runs on the schedule {cron} ({_zone(time_zone)}) until Ctrl-C, using the Prefect server at {url}",
+        f"{deployments.spoken(deployments.name(model))}: retrained on the schedule {cron} ({_zone(time_zone)}) until "
+        f"Ctrl-C, using the Prefect server at {url}",
         flush=True,
     )
     os.environ[runs.STARTER] = str(os.getpid())

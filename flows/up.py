@@ -37,6 +37,7 @@ ENVIRONMENT = {
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
 BUSY = "a run is in progress: it is ended as Ctrl-C would; the next `slipway up` runs it once more, and it resumes"
+SCHEDULED = "a schedule runs in the foreground ({holder}): stop it with Ctrl-C; `slipway up` keeps schedules itself"
 Say = Callable[[str], None]
 
 
@@ -55,6 +56,8 @@ def up(*, foreground: bool = False) -> int:
         )
     if foreground:
         return _supervise(shown=True)
+    if holder := locks.holder(schedule.LOCK):
+        raise SlipwayError(SCHEDULED.format(holder=holder))
     logs.FOLDER.mkdir(parents=True, exist_ok=True)
     log = logs.path(NAME)
     start = log.stat().st_size if log.exists() else 0
@@ -152,8 +155,7 @@ def _supervise(*, shown: bool) -> int:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     refusal = "`slipway up` is running in this project ({holder})"
-    scheduled = "a schedule runs in the foreground ({holder}): stop it with Ctrl-C; `slipway schedule` is kept by `up`"
-    with locks.alone(LOCK, "", refusal), locks.alone(schedule.LOCK, "", scheduled):
+    with locks.alone(LOCK, "", refusal), locks.alone(schedule.LOCK, "", SCHEDULED):
         say = _teller(shown=shown)
         try:
             shared = server.shared()
@@ -288,8 +290,8 @@ def _stay(
                 over.set()
         well = [each.well() for each in kept]
         if well != before:
-            if all(well) and not content.get("ready"):
-                say("all run")
+            if all(well):
+                say("all run again" if content.get("ready") else "all run")
             content["ready"] = content.get("ready") or all(well)
             changed()
         before = well

@@ -215,9 +215,16 @@ def test_without_up_nothing_is_listed_or_removed(
             tell()
             assert re.fullmatch(f"{said}\n", capsys.readouterr().out)
         assert re.fullmatch(said, doctor._schedules())
+        with pytest.raises(SlipwayError, match="a schedule runs in the foreground"):
+            up.up()
     assert not schedule.foreground()
     with pytest.raises(SlipwayError, match="whenever"):  # before what is to be committed is looked at
         schedule.command("whenever", "", None, "UTC", force=False)
+    (tmp_path / "models/income").mkdir(parents=True)
+    (tmp_path / "models/income/params.yaml").write_text("name: income\nrecipe: tabular\n")
+    for words in (("income", "* * * * 9"), ("* * * * 9", "income")):  # the order of the words does not matter
+        with pytest.raises(SlipwayError, match=r'"\* \* \* \* 9" is not a valid cron'):
+            schedule.command(*words, None, "UTC", force=False)
 
 
 @pytest.mark.e2e
