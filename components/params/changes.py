@@ -2,10 +2,12 @@
 
 import io
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 
 from components import SlipwayError, recipes
 from components.files import replacing
@@ -20,15 +22,20 @@ WORDS = re.compile(r"(?i)yes|no|on|off|true|false|null|~|[-+]?\d+(:[0-5]?\d)+(\.
 WHOLE = (*GATES, "network", "by", "reading")  # what is replaced as a whole
 
 
-def merged(path: Path, settings: dict[str, Any], *, grow: bool) -> tuple[str, list[str]]:
+def merged(
+    path: Path, settings: dict[str, Any], *, grow: bool, why: Mapping[str, str] | None = None
+) -> tuple[str, list[str]]:
     """Return params.yaml with settings in it, comments kept, and each change in words; `grow` only adds labels.
 
+    The section `train` is replaced by the one of `settings`, if that has one; `why` are the comments on its settings.
     Writes nothing. Raises SlipwayError where other settings do not go with these.
     """
     yaml = _yaml()
     content = (yaml.load(path) if path.exists() else None) or {}
     before = content.get("recipe")
-    changed = _merge(content, settings, grow=grow)
+    changed = _merge(content, {name: value for name, value in settings.items() if name != "train"}, grow=grow)
+    if values := settings.get("train"):
+        changed += _trained(content, values, why or {})
     if content.get("recipe") != before:
         _describe_network(content)
     text = io.StringIO()
@@ -117,6 +124,39 @@ def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = 
             else:
                 content[key] = value
     return changed
+
+
+def _trained(content: Any, values: Mapping[str, Any], why: Mapping[str, str]) -> list[str]:
+    """Put a section `train` in the place of the one that there is; what stays in it keeps its comment."""
+    old: Any = content.get("train") or {}
+    new = CommentedMap({name: _flow(value) for name, value in values.items()})
+    width = max(len(f"{name}: {_short(value)}") for name, value in values.items() if not isinstance(value, dict)) + 4
+    for name in values:
+        there = old.ca.items.get(name, [None] * 3)[2] if hasattr(old, "ca") else None
+        if comment := why.get(name) or (there.value.strip().removeprefix("#").strip() if there else ""):
+            new.yaml_add_eol_comment(comment, name, column=width)
+    if last := new.ca.items.get(list(new)[-1]):  # an empty line between sections
+        last[2].value = f"{last[2].value.rstrip()}\n\n"
+    if "train" not in content and hasattr(content, "ca"):
+        content["train"] = new
+        content.yaml_set_comment_before_after_key("train", before="\n")
+    content["train"] = new
+    changed = [
+        f"train.{name}: {f'{_short(old[name])} -> ' if name in old else ''}{_short(value)}"
+        + (f"  # {why[name]}" if name in why else "")
+        for name, value in values.items()
+        if name not in old or old[name] != value
+    ]
+    return changed + [f"train.{name}: {_short(value)} -> the default" for name, value in old.items() if name not in new]
+
+
+def _flow(value: Any) -> Any:
+    """Return a value that is written in a line, such as {name: cosine}."""
+    if not isinstance(value, dict):
+        return value
+    found = CommentedMap(value)
+    found.fa.set_flow_style()
+    return found
 
 
 def _short(value: Any) -> str:

@@ -1,17 +1,19 @@
-"""What a new dataset changes in params.yaml: its gates and its network, and what it takes over from another one."""
+"""What a new dataset changes in params.yaml: its gates, its network and its training, and what it takes over."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from components import listed, recipes
 from components.params.changes import GATES
-from components.params.sections import Params, Register
-from components.recipes import networks
+from components.params.sections import Params, Register, Split
+from components.recipes import defaults, networks
 from components.recipes.source import Source
 
 NAMED = 5  # columns or labels in a message
+OF_THE_MACHINE = ("device", "mixed_precision", "log_every")  # settings of `train` that say nothing of the data
+UNEVEN = 0.5  # of the share that each label would have if all were as frequent: one that has less is rare
 
 
 def others(source: Source, old: Params | None, is_cost: Callable[[str], bool]) -> dict[str, Any]:
@@ -70,10 +72,37 @@ def network(source: Source, old: Params | None) -> dict[str, Any]:
     return {"network": old.network.model_dump(mode="json", exclude_unset=True) | source.network}
 
 
+def training(
+    source: Source, old: Params | None, rows: int, labels: Mapping[str, int]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the section `train` of a new dataset, empty where the old one stays, and of each setting a word why.
+
+    `rows` are all of its examples, `labels` how many have each label, where they have one each. A dataset of the same
+    problem keeps its settings; so does one of a recipe that has no defaults (components/recipes/defaults.py).
+    """
+    module = defaults.load(source.recipe)
+    if module is None or (old is not None and same(source, old)):
+        return {}, {}
+    recipe = recipes.load(source.recipe)
+    target = recipe.target(recipe.Params.model_validate(source.settings))
+    shares = old.split if old is not None else Split()
+    train = max(1, round(rows * (1 - shares.test) * (1 - shares.validation)))
+    chosen = module.training(train, target.kind)
+    if target.exclusive and labels and min(labels.values()) * len(labels) < UNEVEN * sum(labels.values()):
+        rarest = min(labels, key=lambda name: (labels[name], name))
+        share = labels[rarest] / sum(labels.values())
+        chosen["threshold"] = ("f1", f"{share:.1%} of the examples are {rarest}: predict it before it is likelier")
+    stays = old.train.model_dump(mode="json", include={*OF_THE_MACHINE}, exclude_unset=True) if old else {}
+    values = {name: value for name, (value, _) in chosen.items()}
+    return values | stays, {name: why for name, (_, why) in chosen.items()}
+
+
 def inherited(old: Params, source: Source, name: str) -> list[str]:
     """Tell the settings of network and training that a new dataset takes over from another one, if any were chosen."""
     lines = []
     for section, where, given in (("network", "", source.network), ("train", ", docs/training.md", {})):
+        if section == "train" and defaults.load(source.recipe) is not None:  # they are chosen anew
+            continue
         settings = getattr(old, section)
         default = type(settings)()
         chosen = [f"{key}: {_plain(v)}" for key, v in settings if key not in given and v != getattr(default, key)]

@@ -6,7 +6,7 @@ params.yaml.
 
 import argparse
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from itertools import repeat
@@ -154,16 +154,15 @@ def take(
         folder.must_lie_outside(data, files)
         found = read(current if old else None)
         given = name is not None
-        name = slug(name) if name else folder.free(data, found.name) if old else found.name
-        name = folder.free(data, name) if state is not None and old else name
+        name = _named(name, found, data, old=old, whole=state is None)
         own = getattr(current.task, "labels", []) if current and current.recipe == found.recipe else []
         spell = spelled.labels(found, own, old=old)
         columns = fits(found, current, data) if old and current is not None else _columns(found, None)
         found.schema, found.values = (columns, partial(_parts, data, columns)) if old else (None, None)
         kept = splitting.apart(found.split_by, columns.names)
         there = None if old else namesake.must_differ(current.name if current and keep_params else name, found)
-        settings, inherited = _settings(found, None if old else name, columns, current)
-        settle = partial(changes.merged, params, {} if keep_params else settings, grow=old)
+        settings, inherited, why = _settings(found, None if old else name, columns, current)
+        settle = partial(changes.merged, params, {} if keep_params else settings, grow=old, why=why)
         settle()  # what does not fit stops us before the data is read
         known, newest = _known(data if old else None, found, columns, keep=(copies or found.copies) == "keep")
         before = versions.recorded(data) if not old else ""
@@ -179,6 +178,8 @@ def take(
                 if pieces and state is not None:
                     told = state(settings.get(found.recipe, {}).get("labels", []))
                     (aside / f".{name}{dataset.SOURCE}").write_text(told, encoding="utf-8")
+                if not old:
+                    _train(settings, why, found, current, pieces, known.labels)
                 text, changed = settle() if pieces or state is None else ("", [])
                 if changed:  # params.yaml first: killed before the data is renamed, DVC still keeps all of data/
                     old_params = params.read_bytes() if params.exists() else None
@@ -190,8 +191,7 @@ def take(
     _print(f"wrote {surroundings.shown(data / piece.name)}" for piece in pieces)
     _print(f"{settings_of}: {line}" for line in (*changed, *(() if keep_params else inherited)))
     if not old:
-        tell(copies_module.rare(known), "rare labels")
-        _print([*found.groups, *(_stays(settings_of, current) if state is None else ())])
+        _tell_new(found, known, _stays(settings_of, current) if state is None else ())
     versions.record(data, to_commit)
     versions.tell_replaced(data, before, to_commit)
     return known
@@ -207,9 +207,20 @@ def _may_grow(data: Path, *, whole: bool) -> bool:
     return True
 
 
+def _named(name: str | None, source: Source, data: Path, *, old: bool, whole: bool) -> str:
+    """Return the name of a new file and of a new dataset: as the user says, but for files that come by themselves."""
+    found = slug(name) if name else source.name
+    return folder.free(data, found) if old and not (name and whole) else found
+
+
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
         print(line)
+
+
+def _tell_new(source: Source, known: Known, more: Iterable[str]) -> None:
+    tell(copies_module.rare(known), "rare labels")
+    _print([*source.groups, *more])
 
 
 def _stays(params: Path, current: params_module.Params | None) -> list[str]:
@@ -230,14 +241,15 @@ def fits(found: Source, current: params_module.Params, data: Path) -> pa.Schema:
 
 def _settings(
     source: Source, name: str | None, columns: pa.Schema, current: params_module.Params | None
-) -> tuple[dict[str, Any], list[str]]:
-    """Return what params.yaml has to say of a source, and what to tell of settings that a new dataset takes over.
+) -> tuple[dict[str, Any], list[str], dict[str, str]]:
+    """Return what params.yaml has to say of a source, what to tell of settings that a new dataset takes over, and why.
 
-    `name` is that of a new dataset; None where there is one.
+    `name` is that of a new dataset; None where there is one. Why settings of `train` are what they are is said of each.
     """
-    own = {"recipe": source.recipe, source.recipe: source.settings}
+    own: dict[str, Any] = {"recipe": source.recipe, source.recipe: source.settings}
+    why: dict[str, str] = {}
     if name is None:
-        return own, []
+        return own, [], why
     more = [
         new_dataset.network(source, current),
         new_dataset.split(source, columns.names, current),
@@ -245,7 +257,26 @@ def _settings(
     ]
     is_other = current is not None and not new_dataset.same(source, current)
     inherited = new_dataset.inherited(current, source, name) if current is not None and is_other else []
-    return {"name": name, **own, **more[0], **more[1], **more[2]}, inherited
+    _train(own, why, source, current)
+    return {"name": name, **own, **more[0], **more[1], **more[2]}, inherited, why
+
+
+def _train(
+    settings: dict[str, Any],
+    why: dict[str, str],
+    source: Source,
+    current: params_module.Params | None,
+    pieces: Iterable[Path] = (),
+    labels: Mapping[str, int] | None = None,
+) -> None:
+    """Add the section `train` of a new dataset to its settings, and why each is what it is.
+
+    Before it is read, `pieces` and `labels`, what was read, are unknown: the section is of the same keys then.
+    """
+    rows = sum(int(pq.read_metadata(piece).num_rows) for piece in pieces)
+    chosen, told = new_dataset.training(source, current, rows, labels or {})
+    settings |= {"train": chosen} if chosen else {}
+    why |= told
 
 
 def _columns(source: Source, current: params_module.Params | None) -> pa.Schema:

@@ -22,6 +22,8 @@ from ruamel.yaml import YAML
 from components import SlipwayError, files, params, recipes
 from components.__main__ import main
 from components.data import dataset, versions
+from components.params.train import Train
+from components.recipes import defaults
 from components.recipes.images.source import known
 from components.stages import ingest
 from tests.conftest import ROOT
@@ -557,10 +559,10 @@ ANSWERS = "age,kauft\n30,ja\n31,nein\n33,ja\n"
 
 @pytest.fixture
 def weighted(repo: Path) -> Path:
-    """A dataset of yes and no whose params.yaml weighs them, and kunden.csv with other labels."""
+    """A dataset of yes and no whose params.yaml says what mistakes cost, and kunden.csv with other labels."""
     csv("customers", "age,target\n30,yes\n31,no\n")
     with Path("params.yaml").open("a") as file:
-        file.write('train:\n  class_weights: {"yes": 2.0}\n')
+        file.write('costs: {"yes": {"no": 2.0}}\n')
     Path("kunden.csv").write_text(ANSWERS)
     return repo
 
@@ -574,10 +576,10 @@ def test_settings_that_do_not_go_with_new_data_stop_before_anything_is_changed(
     for _ in range(2):  # the second time is no other
         assert main(words) == 1
         said = capsys.readouterr().err
-        assert said.startswith("error: params.yaml: train.class_weights: no label 'yes'; there are: ja, nein\n")
+        assert said.startswith("error: params.yaml: costs: no label 'yes'; there are: ja, nein\n")
         assert "nothing was changed: remove it from params.yaml, or change it to a value that fits, and ingest" in said
         assert state(weighted) == before
-    Path("params.yaml").write_text(Path("params.yaml").read_text().replace('{"yes": 2.0}', "balanced"))
+    Path("params.yaml").write_text(Path("params.yaml").read_text().replace('{"yes": {"no": 2.0}}', "null"))
     assert main(words) == 0
     assert list(contents(Path("data"))) == ["kunden.parquet"]
     assert params.load().task.labels == ["ja", "nein"]
@@ -697,23 +699,44 @@ def test_params_that_are_kept_keep_their_gates(repo: Path) -> None:
     assert Path("params.yaml").read_bytes() == before
 
 
-def test_training_settings_of_another_problem_do_not_pass_silently(
+def test_a_new_problem_gets_training_settings_by_its_own_size_and_each_is_told(
     repo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ingest.run("digits", replace=True)
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
     yaml = YAML()
     content = yaml.load(Path("params.yaml"))
-    content["train"] = {"epochs": 7, "batch_size": 128, "schedule": {"name": "cosine", "warmup": 1.0}}
+    content["train"] |= {"epochs": 7, "device": "cpu", "ema": 0.9}
     yaml.dump(content, Path("params.yaml"))
-    capsys.readouterr()
-    ingest.run("digits", replace=True)
-    assert "train stays" not in capsys.readouterr().out
-    Path("kunden.csv").write_text(ANSWERS)
-    assert main(["ingest", *GERMAN, "--replace"]) == 0
+    ingest.run("digits", replace=True)  # the same problem
+    assert "train" not in capsys.readouterr().out
+    rows = [f"{n * n % 997},{'often' if n % 10 else 'seldom'}" for n in range(5000)]
+    Path("visits.csv").write_text("\n".join(["age,target", *rows]) + "\n")
+    assert main(["ingest", "table", "visits.csv", "--label", "target", "--replace"]) == 0
     said = capsys.readouterr().out
-    assert "train keeps the settings chosen for digits (epochs: 7, schedule: {" in said
-    assert "which may not suit kunden" in said
-    assert "batch_size" not in said  # a default, nobody chose it
+    assert "train.epochs: 7 -> 100  # at most: early_stopping ends it\n" in said
+    assert "train.schedule: {'name': 'cosine', 'warmup': 1.0} -> the default\n" in said
+    assert "train.ema: 0.9 -> the default\n" in said
+    assert "train.threshold: f1  # 10.0% of the examples are seldom" in said
+    text = Path("params.yaml").read_text()
+    assert "  batch_size: 64         # 50 batches in an epoch of about 3,200 training examples\n" in text
+    assert "  device: cpu            # auto, cpu or gpu\n" in text  # of the machine: stays, with its comment
+    assert "    # steps between live metrics\n\nevaluate:\n" in text
+    chosen = params.load().train
+    assert (chosen.early_stopping, chosen.ema, chosen.schedule.name) == (10, None, "constant")
+    Path("numbers.csv").write_text("age,target\n30,1.5\n31,2.5\n33,4.5\n")
+    assert main(["ingest", "table", "numbers.csv", "--label", "target", "--replace"]) == 0
+    assert params.load().train.threshold is None
+
+
+def test_defaults_of_every_recipe_suit_any_size() -> None:
+    for recipe in recipes.names():
+        module = defaults.load(recipe)
+        assert module is not None, recipe
+        for rows in (0, 1, 100, 10_000, 10_000_000):
+            chosen = module.training(rows, "regression" if recipe == "series" else "single_label")
+            settings = Train.model_validate({name: value for name, (value, _) in chosen.items()})
+            assert settings.early_stopping and settings.epochs > 1
+            assert all(why for _, why in chosen.values())
 
 
 def _chosen(network: dict[str, Any]) -> None:
@@ -851,7 +874,9 @@ def test_params_keep_their_lines_and_new_settings_are_no_changes_of_none(
     assert "costs: null " in after
     assert "\n\ntabular:\n" in after
     lost = set(before.splitlines()) - set(after.splitlines())
-    assert {line.split(":")[0].strip() for line in lost} <= {"name", "recipe", "model", "minimum", "accuracy"}
+    chosen = {name for name, _ in params.load().train}
+    own = {"name", "recipe", "model", "minimum", "accuracy"}
+    assert {line.split(":")[0].strip() for line in lost} <= own | chosen - {"device", "mixed_precision", "log_every"}
 
 
 def test_a_file_that_has_grown_is_ingested_again_and_adds_what_is_new(
