@@ -14,6 +14,7 @@ from components.evaluation.examples import Examples
 from components.evaluation.slices import MIN_SLICE_ROWS
 from components.params import Params, Register
 
+MAX_KNOWN = 0.1  # share of test examples that training may know, beyond what repeats within training
 MIN_COMMON_ROWS = 30  # test examples of both versions under which a comparison says nothing
 BASELINE_GATES = {"above_trivial": ("trivial", "chance"), "not_below_classical": ("classical",)}
 ENDS = {"above_trivial": ("low", "> 0"), "not_below_classical": ("high", ">= 0")}  # of the interval: what is held
@@ -105,6 +106,29 @@ def baseline_gates(settings: Register, rows: list[dict[str, str]], metric: str) 
     return found
 
 
+def unseen_gate(settings: Register, test: np.ndarray, others: np.ndarray) -> dict[str, Any]:
+    """Hold against register.unseen_test how many test examples have the content of one of training or validation.
+
+    `test` and `others` are the digests of the examples' contents, `(n,)` bytes. Where contents repeat within `others`
+    too, as rows of a few categories do, as many of the test examples may be known.
+    """
+    gate: dict[str, Any] = {"metric": "unseen_test", "limit": f"<= {MAX_KNOWN:g}", "value": None}
+    if not settings.unseen_test:
+        return gate | {"held": True, "off": True}
+    known = int(np.isin(test, others).sum())
+    counts = np.unique(others, return_counts=True)[1]
+    repeated = float(counts[counts > 1].sum() / max(len(others), 1))
+    share = known / max(len(test), 1)
+    gate |= {"value": round(share, 6), "limit": f"<= {repeated + MAX_KNOWN:.3g}"}
+    if share <= repeated + MAX_KNOWN:
+        return gate | {"held": True}
+    reason = (
+        f"{known:,} of {len(test):,} test examples have the same content as one of training or validation: what the "
+        "model scores there says little of new data; look at the official split, the groups or the times"
+    )
+    return gate | {"held": False, "reason": reason}
+
+
 def asked(gate: Mapping[str, Any]) -> str:
     """Say in words what a gate asks for; of those against baselines, which end of the difference's interval."""
     end = {"low": ", the interval's low end", "high": ", the interval's high end"}
@@ -168,11 +192,26 @@ def verdict(
     off = ", ".join(g["metric"] for g in held if g.get("off"))
     passed = f"it passes all gates{f' ({off} turned off)' if off else ''}"
     if champion is None:
-        return True, f"{passed} and there was no champion"
+        promoted, found = _without_champion(reference, settings)
+        return promoted, f"{passed} and {found}" if promoted else found
     if champion.difference is None:
         return False, champion.problem
     promoted, reason = _against(champion, champion.difference, reference, settings, newer=newer)
     return promoted, f"{passed}, {reason}" if promoted else reason
+
+
+def _without_champion(reference: Rival | None, settings: Register) -> tuple[bool, str]:
+    """Decide where there is no champion: where its alias was removed, the best version so far is still there."""
+    if reference is None or (apart := reference.difference) is None:
+        return True, "there was no champion"
+    limit = margin(settings, apart)
+    text = f"against version {reference.version}, the best so far: {_words(reference, apart, limit)}"
+    if apart.better < -limit or (apart.high < 0 and apart.low < -limit):
+        return False, (
+            f"there is no champion, but it is worse than the best version so far: {text}. If version "
+            f"{reference.version} should count no more, remove its alias `reference`"
+        )
+    return True, f"there was no champion; {text}"
 
 
 def _against(

@@ -85,6 +85,7 @@ class Register(Section):
     score: str | None = None  # the metric that is compared; null: the one that suits the target (metrics.score)
     above_trivial: bool = True  # the model has to beat the trivial baseline, and its own answers dealt at random
     not_below_classical: bool = True  # the model must not be surely worse than the classical baseline
+    unseen_test: bool = True  # the test examples must not be ones that training knows
     minimum: dict[str, float] = Field(default={})  # a metric of evaluate: at least
     maximum: dict[str, float] = Field(default={"latency_ms": 50.0, "size_mb": 100.0})  # at most
     margin: Annotated[float, Field(ge=0)] = 0.02  # that a challenger may lose; of an error or a cost, a share of it

@@ -220,6 +220,35 @@ def test_a_model_is_held_against_its_baselines(wrong: tuple[str, float, float] |
     )
 
 
+def test_test_examples_that_training_knows_are_a_gate_but_not_where_contents_repeat_anyway() -> None:
+    settings = params.Register()
+    ids = np.array([f"{number:032x}" for number in range(1000)], "S32")
+    apart = promotion.unseen_gate(settings, ids[:200], ids[200:])
+    assert (apart["held"], apart["value"], apart["limit"]) == (True, 0.0, "<= 0.1")
+    leak = promotion.unseen_gate(settings, ids[:70], np.concatenate([ids[50:70], ids[200:]]))
+    assert not leak["held"]
+    said = "20 of 70 test examples have the same content as one of training or validation"
+    assert leak["reason"].startswith(said)
+    assert promotion.verdict([leak], None, None, settings) == (False, leak["reason"])
+    few = np.repeat(
+        ids[:20], 50
+    )  # rows of a few categories: each content is on both sides, by time or by an official split
+    assert promotion.unseen_gate(settings, few[:200], few)["held"]
+    off = promotion.unseen_gate(settings.model_copy(update={"unseen_test": False}), ids, ids)
+    assert off["held"] and off["off"]
+
+
+def test_without_a_champion_the_best_version_so_far_still_counts() -> None:
+    settings = params.Register()
+    assert promotion.verdict([], None, rival(-0.01, 0.005), settings)[0]  # within the margin
+    promoted, reason = promotion.verdict([], None, rival(-0.3, 0.05), settings)
+    assert not promoted
+    assert reason.startswith("there is no champion, but it is worse than the best version so far: against version 3")
+    assert "remove its alias `reference`" in reason
+    unlike = promotion.Rival("3", problem="its columns are others")
+    assert promotion.verdict([], None, unlike, settings) == (True, "it passes all gates and there was no champion")
+
+
 def held(settings: params.Register, rows: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return promotion.baseline_gates(settings, [*rows.values()], "f1_macro")
 

@@ -98,8 +98,12 @@ def test_the_first_model_becomes_champion_and_again_changes_nothing(
     assert first["changed"]
     assert first["aliases"] == ["challenger", "champion", "reference"]
     assert first["reason"] == "it passes all gates and there was no champion"
-    assert [gate["held"] for gate in first["gates"]] == [True] * 5
-    assert [gate["metric"] for gate in first["gates"]][3:] == ["above_trivial", "not_below_classical"]
+    assert [gate["held"] for gate in first["gates"]] == [True] * 6
+    assert [gate["metric"] for gate in first["gates"]][3:] == [
+        "above_trivial",
+        "not_below_classical",
+        "unseen_test",
+    ]
     version = connection.client().get_model_version("sides", "1")
     tags = version.tags
     assert tags["slipway.model"] == first["model_digest"] == fabricate.digest(project)
