@@ -37,6 +37,14 @@ def test_the_projects_own_params_load_and_short_sections_are_written_out() -> No
     [
         ("name: a\nrecipe: images\ntrain: {epoch: 3}", "train.epoch: unknown key; did you mean train.epochs?"),
         ("name: a\nrecipe: images\nimages: {heigth: 3}", "images.heigth: unknown key; did you mean images.height?"),
+        (
+            "name: a\nrecipe: images\nregister: {margin: .inf}",
+            "register.margin: input should be a finite number (got inf)",
+        ),
+        (
+            "name: a\nrecipe: images\ncosts: {a: {b: .nan}}",
+            "costs.a.b: input should be a finite number (got nan)",
+        ),
         ("name: a\nrecipe: images\ntrian: {}", "trian: unknown key; did you mean train?"),
         (
             "name: a\nrecipe: images\ntabular: {numerics: []}",

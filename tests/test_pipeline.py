@@ -15,6 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from components import __main__, params, recipes, reuse, shipped
+from components.data import versions
 from components.recipes import networks, source
 from tests.conftest import BACK, FRONT, LONGEST, ROOT
 from tests.flowing import initialised, status
@@ -140,6 +141,10 @@ def imported(path: Path) -> list[Path]:
                 place = ROOT.joinpath(*name.split("."))
                 found += [file for file in (place / "__init__.py", place.with_suffix(".py")) if file.exists()]
     return found
+
+
+def test_the_starters_dataset_is_known_as_such() -> None:
+    assert versions.recorded(ROOT / "data") == versions.STARTER
 
 
 def test_every_recipe_has_expectations_and_a_section() -> None:

@@ -4,15 +4,18 @@ The key of an example is the hash of its content (dataset.ids); it decides the s
 repetition is information, each further copy is an example of its own: its id is the key and its number, KEY-2.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 
+from components import SlipwayError, listed
 from components.data import spelling
 from components.data.dataset import KEY_DIGITS, SPLITS
 
 ALONE = repeat(None)  # in place of groups
 HAD, REPEATED = "already in the dataset", "identical to another with the same label"
+NUMBER = re.compile(r"\d+(\.0+)?")  # a key that a spreadsheet may write otherwise
 PAIRS_NAMED = 5  # contradictions that an ingest names
 RARE = 0.2  # of the share that each label would have were all as frequent: one of two has less than 10 %
 SAME_ROW = "already there, of the same key (--key)"
@@ -37,8 +40,8 @@ class Known:
     Where rows have keys of their own (`rows`), the key tells which row is known; other content is a correction.
     """
 
-    def __init__(self, *, keep: bool) -> None:
-        self.keep = keep
+    def __init__(self, *, keep: bool, fresh: bool = False) -> None:
+        self.keep, self.fresh = keep, fresh  # fresh: there is no dataset yet
         self.counts: Counter[str] = Counter()  # new, or why an example is skipped
         self.copies = 0  # new examples with the content of another one
         self.contradictions = 0  # new examples whose content came first with another label
@@ -51,6 +54,9 @@ class Known:
         self._found: Counter[tuple[str, str, str | None, object]] = Counter()  # of these, in this source (or origin)
         self._labelled: dict[tuple[str, str], bool] = {}  # key and label -> of the dataset; where copies are dropped
         self._rows: dict[str, set[tuple[str, str]]] = {}  # key of a row -> contents and labels that it has had
+        self._numbers: dict[str, str] = {}  # key of a row that is a number -> as it was written first
+        self.respelled: list[str] = []  # keys that are there, but for zeros in front or a point behind: each pair
+        self.keyless = 0  # examples without a key, where others have one
         self._first: dict[str, tuple[int, str]] = {}  # key -> highest number of a copy, label of the first
         self._names: dict[str, str] = {}  # key -> what the source calls the first, where it has names, such as of files
         self.pairs: list[str] = []  # contradictions by name, some of them
@@ -70,6 +76,7 @@ class Known:
             own = key(example)
             if row is not None:
                 self._rows.setdefault(row, set()).add((own, label))
+                self._spelled(row)
             last, first = self._first.get(own, (0, label))
             self._first[own] = (max(last, number(example)), first)
             if self.keep:
@@ -97,6 +104,7 @@ class Known:
         counts = self.origins.setdefault(origin, Counter())
         for own, label, split, group, row, name in zip(keys, labels, splits, groups, rows, names, strict=False):
             if row is not None:
+                self._spelled(row)
                 skipped = self._same_row(row, own, label)
             else:
                 skipped = self._had(own, label, split, group) if self.keep else self._repeats(own, label, split)
@@ -104,6 +112,13 @@ class Known:
             counts["new" if not skipped else "known"] += 1
             found.append(None if skipped else self._new(own, label, name))
         return found
+
+    def _spelled(self, row: str) -> None:
+        """Note a key that is written otherwise than one that is there: spreadsheets turn 00017 into 17, or 17.0."""
+        if NUMBER.fullmatch(row):
+            first = self._numbers.setdefault(row.partition(".")[0].lstrip("0"), row)
+            if first != row:
+                self.respelled.append(f"{row} and {first}")
 
     def _same_row(self, row: str, own: str, label: str) -> str:
         """Find a row of this key with the same content, whatever other contents it has had."""
@@ -149,6 +164,25 @@ class Known:
         return own if last == 0 or not self.keep else f"{own}-{last + 1}"
 
 
+def check_keys(known: Known, column: str | None) -> None:
+    """Raise SlipwayError where the column of --key does not tell the rows apart, or a row is there in other spelling.
+
+    Of a dataset that is added to, all rows may have been corrected.
+    """
+    if known.respelled:
+        raise SlipwayError(
+            f"--key {column}: {len(known.respelled):,} keys are there already in another spelling "
+            f"({listed(known.respelled, PAIRS_NAMED)}): as they are, their rows would be in the dataset twice. A "
+            "spreadsheet may have taken the zeros in front for nothing; write the keys as they were"
+        )
+    if known.fresh and known.corrected * 2 > known.counts.total():
+        raise SlipwayError(
+            f"--key {column}: the column does not tell rows apart: {known.corrected:,} of {known.counts.total():,} "
+            "have the value of a row before them and other content; name the column in which each row differs, or "
+            "leave it out"
+        )
+
+
 def told(known: Known, skipped: Counter[str]) -> list[str]:
     """Say what became of the examples of a source; `skipped`: why it left some out itself."""
     lines = [f"read {known.counts.total():,} examples; {known.counts['new']:,} are new"]
@@ -165,6 +199,8 @@ def told(known: Known, skipped: Counter[str]) -> list[str]:
             lines.append(f"  and {known.contradictions - len(known.pairs):,} more")
     if known.late:
         lines.append(f"{known.late:,} are late: older than the newest that the dataset had")
+    if known.keyless:
+        lines.append(f"{known.keyless:,} have no value in the column of --key: they are known again by their content")
     if known.corrected:
         what = "rows of their key are there with other content, and stay there"
         lines.append(f"{known.corrected:,} are corrections: {what}")

@@ -15,6 +15,7 @@ from components import SlipwayError, listed, surroundings
 from components.data import dataset
 
 FILES_NAMED = 3  # files that an error names
+STARTER = "c044a8d60440561993aab2f40b9d1627.dir"  # digest of the dataset that comes with the project
 
 
 def removable(folder: Path, called: Path | None = None) -> None:
@@ -129,6 +130,19 @@ def whole(data: Path) -> None:
         print(f"{path}: changed since {pointer} was written; the new version has it as it is, the old one as it was")
 
 
+def must_be_here(data: Path) -> None:
+    """Raise SlipwayError where data.dvc lists a dataset and none lies there: a new one would take its place unseen.
+
+    The starter's does not count: everybody's first ingest in a fresh clone replaces it.
+    """
+    pointer, digest = data.with_name(data.name + ".dvc"), recorded(data)
+    if digest and digest != STARTER:
+        raise SlipwayError(
+            f"{surroundings.shown(data)}: {pointer} lists a dataset that is not here; `dvc pull {pointer}` brings it, "
+            "to add to it; --replace starts a new one"
+        )
+
+
 def taken_over(old: Path, data: Path, new: Path) -> None:
     """Let a dataset go that `new` replaced: `old` is where it is now, `data` what it was called; junk moves along.
 
@@ -181,7 +195,8 @@ def tell_replaced(data: Path, before: str, to_commit: str = "") -> None:
     """Say which version of a dataset another one has replaced, and how to get it back; `before`: its digest."""
     if before and before != recorded(data):
         pointer = pointed(data, to_commit)
-        print(f"it replaces version {before} of {data}, which DVC keeps: restore the old {pointer} to get it back")
+        where = "which DVC keeps" if kept(before) else "which is in no cache of this machine: only a remote may have it"
+        print(f"it replaces version {before} of {data}, {where}: restore the old {pointer} to get it back")
 
 
 def pointed(data: Path, to_commit: str = "") -> Path:

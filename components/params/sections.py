@@ -130,7 +130,8 @@ class Params(Section):
     @model_validator(mode="after")
     def _costs(self) -> "Params":
         names = self.target().names if self.costs is not None else ()
-        for label in {*(self.costs or {}), *(key for row in (self.costs or {}).values() for key in row)}:
+        costs = self.costs or {}
+        for label in dict.fromkeys([*costs, *(key for row in costs.values() for key in row)]):  # in the file's order
             if label not in names:
                 raise ValueError(f"costs: no label {label!r}; {nearest(label, names)}")
         return self

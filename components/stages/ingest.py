@@ -200,6 +200,8 @@ def take(
 def _may_grow(data: Path, *, whole: bool) -> bool:
     """Tell whether there is a dataset to add to; SlipwayError where something else lies there, or a file is gone."""
     if all(dataset.is_junk(path.name) for path in data.glob("*.parquet")):
+        if whole:
+            versions.must_be_here(data)
         return False
     dataset.files(data)
     if whole:
@@ -304,7 +306,7 @@ def _known(data: Path | None, source: Source, columns: pa.Schema, *, keep: bool)
 
     Returns them, and the newest time where examples are split by one.
     """
-    known, newest = Known(keep=keep), None
+    known, newest = Known(keep=keep, fresh=data is None), None
     kept, key = splitting.apart(source.split_by, columns.names), [KEY] if source.key else []
     time = source.split_by.column if source.split_by and source.split_by.by == "time" else None
     if data and key and any(KEY not in pq.read_schema(path).names for path in dataset.files(data)):
@@ -344,7 +346,7 @@ def _new(
     """Give examples their id and labels their spelling; leave out those that the dataset has already.
 
     `newest` is the newest time of the dataset, where it is split by one. Raises SlipwayError for a source that lacks a
-    column of the dataset.
+    column of the dataset, and for a key that does not tell its rows apart.
     """
     key = [KEY] if source.key else []
     splits_told: set[str] = set()
@@ -360,6 +362,7 @@ def _new(
             splits = part["split"].to_pylist() if "split" in part.column_names else [None] * len(part)
             labels = map(str, part["label"].to_pylist())
             rows = part[KEY].to_pylist() if key else repeat(None)
+            known.keyless += part[KEY].null_count if key else 0
             about = part.schema.metadata or {}
             origin = about.get(ORIGIN, b"").decode()
             called = json.loads(about[NAMES]) if NAMES in about else repeat(None)
@@ -373,6 +376,7 @@ def _new(
                 known.late += sum(value is not None and value < newest for value in found[time].to_pylist())
             yield found
             progress.update(len(part))
+    copies_module.check_keys(known, source.key)
 
 
 def must_have(part: pa.Table, source: Source, columns: pa.Schema) -> None:

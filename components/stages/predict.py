@@ -65,10 +65,8 @@ def run(model: str | None, input: Path, out: Path | None, **options: Any) -> int
     Returns 1 where an example has no prediction: a script must not take a part for all. Raises SlipwayError for an
     input that cannot be read, a model that does not exist, and no MLflow.
     """
-    if out is not None and out.suffix not in (".csv", ".parquet"):
-        from components import SlipwayError
-
-        raise SlipwayError(f"--out {out}: expected a .csv or .parquet file")
+    if out is not None:
+        _writable(out, input)
     found, told = _predicted(model, input, **options)
     if out is None:
         _show(found)
@@ -83,6 +81,19 @@ def run(model: str | None, input: Path, out: Path | None, **options: Any) -> int
         why = "; the column error says why" if out is not None else ""
         print(f"without a prediction: {len(failed):,} of {len(found):,} examples ({some}){why}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _writable(out: Path, given: Path) -> None:
+    """Raise SlipwayError for a file that is no table, or whose writing would cost the user's data."""
+    from components import SlipwayError
+
+    if out.suffix not in (".csv", ".parquet"):
+        raise SlipwayError(f"--out {out}: expected a .csv or .parquet file")
+    if out.exists() and (out.samefile(given) if given.exists() else False):
+        raise SlipwayError(f"--out {out}: is the file with the examples, which would be lost; choose another one")
+    for folder in out.absolute().parents[:-1]:
+        if (pointer := folder.with_name(f"{folder.name}.dvc")).is_file():
+            raise SlipwayError(f"--out {out}: {folder.name}/ is the dataset of {pointer.name}; choose another place")
 
 
 def answers(model: str | None, given: "Path | pa.Table", *, trust: bool = False, **options: Any) -> "pa.Table":

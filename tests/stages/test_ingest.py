@@ -879,6 +879,51 @@ def test_params_keep_their_lines_and_new_settings_are_no_changes_of_none(
     assert {line.split(":")[0].strip() for line in lost} <= own | chosen - {"device", "mixed_precision", "log_every"}
 
 
+KEYED = ["table", "shop.csv", "--label", "target", "--key", "order"]
+
+
+def test_a_key_that_has_lost_its_zeros_stops_the_ingest(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("shop.csv").write_text("order,x,target\n00001,3,yes\n00002,1,no\n00010,2,no\n,7,yes\n")
+    assert main(["ingest", *KEYED]) == 0
+    assert "1 have no value in the column of --key" in capsys.readouterr().out
+    before = state(repo)
+    for rows in ("1,3,yes\n2,1,no\n3,9,no\n", "2.0,1,no\n"):
+        Path("shop.csv").write_text(f"order,x,target\n{rows}")
+        assert main(["ingest", *KEYED]) == 1
+        said = capsys.readouterr().err
+        assert "keys are there already in another spelling" in said and "and 00002" in said
+        assert {name: content for name, content in state(repo).items() if name != "shop.csv"} == {
+            name: content for name, content in before.items() if name != "shop.csv"
+        }
+    Path("shop.csv").write_text("order,x,target\n00001,3,yes\n00100,2,no\n")
+    assert main(["ingest", *KEYED]) == 0
+    assert "1 are new" in capsys.readouterr().out
+
+
+def test_a_key_that_tells_no_rows_apart_is_none(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "".join(f"{n % 5},{n * n % 83},{'yes' if n % 3 else 'no'}\n" for n in range(40))
+    Path("shop.csv").write_text(f"order,x,target\n{rows}")
+    assert main(["ingest", *KEYED]) == 1
+    assert "--key order: the column does not tell rows apart: 35 of 40 have" in capsys.readouterr().err
+    assert not Path("data").exists() and not Path("data.dvc").exists()
+
+
+def test_a_dataset_that_was_not_pulled_is_not_replaced_unseen(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("one.csv").write_text("age,target\n30,yes\n31,no\n")
+    words = ["ingest", "table", "one.csv", "--label", "target"]
+    assert main(words) == 0
+    shutil.rmtree("data")
+    before = state(repo)
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert "data.dvc lists a dataset that is not here; `dvc pull data.dvc` brings it" in said
+    assert state(repo) == before
+    Path("data.dvc").write_text(Path("data.dvc").read_text().replace(versions.recorded(Path("data")), versions.STARTER))
+    assert main(words) == 0  # the starter's may go
+    shutil.rmtree("data")
+    assert main([*words, "--replace"]) == 0
+
+
 def test_a_file_that_has_grown_is_ingested_again_and_adds_what_is_new(
     repo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
