@@ -8,8 +8,9 @@ from pydantic import BaseModel, ValidationError
 from components import listed, recipes
 from components.params.changes import GATES
 from components.params.sections import Params, Register, Split
-from components.recipes import defaults, networks
+from components.recipes import defaults
 from components.recipes.source import Source
+from components.targets import Target
 
 NAMED = 5  # columns or labels in a message
 OF_THE_MACHINE = ("device", "mixed_precision", "log_every")  # settings of `train` that say nothing of the data
@@ -60,13 +61,12 @@ def same(source: Source, old: Params) -> bool:
 def network(source: Source, old: Params | None) -> dict[str, Any]:
     """Return the section `network` of a new dataset, as far as it changes.
 
-    Another recipe has other settings: its network starts from the defaults, the model's name written out, so that
-    there is something to change. One of the same recipe is kept, and for another problem the source's own settings
+    Another recipe has other settings: its network starts from those that new data begins with, so that there is
+    something to change. One of the same recipe is kept, and for another problem the source's own settings
     come on top.
     """
     if old is None or old.recipe != source.recipe:
-        model = networks.load(source.recipe).Network.model_fields.get("model")
-        return {"network": source.network or ({"model": model.default} if model else {})}
+        return {"network": source.network or defaults.network(source.recipe, _target(source).kind)}
     if same(source, old) or not source.network:
         return {}
     return {"network": old.network.model_dump(mode="json", exclude_unset=True) | source.network}
@@ -83,8 +83,7 @@ def training(
     module = defaults.load(source.recipe)
     if module is None or (old is not None and same(source, old)):
         return {}, {}
-    recipe = recipes.load(source.recipe)
-    target = recipe.target(recipe.Params.model_validate(source.settings))
+    target = _target(source)
     shares = old.split if old is not None else Split()
     train = max(1, round(rows * (1 - shares.test) * (1 - shares.validation)))
     chosen = module.training(train, target.kind)
@@ -95,6 +94,11 @@ def training(
     stays = old.train.model_dump(mode="json", include={*OF_THE_MACHINE}, exclude_unset=True) if old else {}
     values = {name: value for name, (value, _) in chosen.items()}
     return values | stays, {name: why for name, (_, why) in chosen.items()}
+
+
+def _target(source: Source) -> Target:
+    recipe = recipes.load(source.recipe)
+    return recipe.target(recipe.Params.model_validate(source.settings))
 
 
 def inherited(old: Params, source: Source, name: str) -> list[str]:

@@ -1,6 +1,19 @@
 """What a training on a new table begins with: tried on six tables that were not among the examples."""
 
+from typing import Any
+
 from components.recipes.defaults import AT_MOST, STOPPING, Chosen, batch_size
+
+
+def network(answer: str) -> dict[str, Any]:
+    """Return the section `network`: for labels an MLP on periodic embeddings of numbers, for numbers on piecewise ones.
+
+    Gorishniy, Rubachev and Babenko (2022), "On Embeddings for Numerical Features in Tabular Deep Learning",
+    https://arxiv.org/abs/2203.05556.
+    """
+    if answer == "regression":
+        return {"model": "mlp", "numeric_embedding": "piecewise", "hidden": [256, 128]}
+    return {"model": "mlp", "numeric_embedding": "periodic", "sigma": 0.05, "hidden": [512, 256]}
 
 
 def training(rows: int, answer: str) -> Chosen:
@@ -17,5 +30,5 @@ def training(rows: int, answer: str) -> Chosen:
         "learning_rate": (0.001, "`slipway find-lr` looks for the one of this dataset"),
         "weight_decay": (0.05, "tables are small: what is not needed stays near zero"),
         "dropout": (0.1, "little: it adds noise to numbers") if answer == "regression" else (0.3, "of hidden units"),
-        "early_stopping": (10, STOPPING),
+        "early_stopping": (16, STOPPING),
     }
