@@ -381,6 +381,7 @@ def _joined(job: _Job, staged: list[Staged], current: Params) -> Source:
     skipped: Counter[str] = Counter()
     for each in staged:
         skipped.update(each.source.skipped)
+        _tell_labels(job, each, getattr(current.task, "labels", []))
         if "labels" in settings:
             settings["labels"] = list(dict.fromkeys((*settings["labels"], *each.source.settings["labels"])))
     own = [*splitting.apart(first.split_by, columns.names), *([KEY] if first.key else [])]
@@ -398,6 +399,22 @@ def _joined(job: _Job, staged: list[Staged], current: Params) -> Source:
                     yield part.cast(schema).replace_schema_metadata({ORIGIN: each.name.encode()})
 
     return replace(first, name=job.name, settings=settings, skipped=skipped, tables=tables())
+
+
+def _tell_labels(job: _Job, staged: Staged, known: list[str]) -> None:
+    """Warn of labels that the model did not have: one row with a misspelt one would be a class of its own."""
+    if new := [label for label in staged.source.settings.get("labels", ()) if label not in known]:
+        print(
+            f"warning: {staged.name or job.name}: new label {_listed(new)}: the model is to predict it from now on. If "
+            f"it is a mistake, correct or remove the file, then `{_command(job.settings)} --replace`",
+            flush=True,
+        )
+
+
+def _command(settings: Params) -> str:
+    """Return the command by which a person updates this model: that of models/ by its name."""
+    own = (connection.root() / "models" / settings.name).is_dir()
+    return f"slipway update {settings.name}" if own else "slipway update"
 
 
 def _rows_of(staged: Staged) -> int:
@@ -479,7 +496,7 @@ def _told(job: _Job, origin: Files | Dvc, came: Came, revision: str) -> int:
     more = _tell([f"set aside before: {name}: {before[name].why}" for name in former])
     if former:
         rest = f"... and {more:,} more; " if more else ""
-        print(f"set aside before: {rest}`slipway update --retry` reads them once more")
+        print(f"set aside before: {rest}`{_command(job.settings)} --retry` reads them once more")
     _tell_left(came)
     return new
 

@@ -62,12 +62,24 @@ def main(name: str, *options: str) -> int:
                     print(told, flush=True)
                 time.sleep(1)
             else:
-                if not isinstance(cause, StageCmdFailedError):  # the command has said itself what is wrong
-                    print(f"error: {cause}", flush=True)
+                told = _killed(str(cause)) if isinstance(cause, StageCmdFailedError) else f"error: {cause}"
+                if told:  # else the command has said itself what is wrong
+                    print(told, flush=True)
                 return 1
         except OSError as error:  # such as a disk that is full
             print(f"error: {error.filename or name}: {error.strerror or error}", flush=True)
             return 1
+
+
+def _killed(failure: str) -> str:
+    """Say which signal ended a stage's command, of which DVC says `exited with CODE`; nothing where none did."""
+    code = int(failure.rpartition("exited with ")[2]) if "exited with " in failure else 0
+    number = -code if code < 0 else code - 128  # a shell's word for it
+    names = {each.value: each.name for each in signal.Signals if each not in (signal.SIGINT, signal.SIGTERM)}
+    if number not in names:  # of the two that are left out, the command has spoken itself
+        return ""
+    why = ": by the system where memory runs out, or by hand" if number == signal.SIGKILL else ""
+    return f"error: it was killed by signal {number} ({names[number]}){why}"
 
 
 def _leave(number: int, _: object) -> NoReturn:

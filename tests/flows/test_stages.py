@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from dvc_objects.fs import utils
 
-from flows.machinery import aftermath, checkout, stages
+from flows.machinery import aftermath, checkout, stages, step
 from flows.machinery.stages import Outcome
 from tests.flowing import DONE, GIT, command, dvc, end, flows, gone, repository, status, until
 
@@ -174,14 +174,18 @@ def test_a_failing_stage_says_why_and_stops_what_depends_on_it(
             "aside": {"cmd": "echo 1 > aside", "outs": ["aside"]},
             "silent": {"cmd": "false", "outs": ["silent"]},
             "unkept": {"cmd": "true", "outs": ["unkept"]},
+            "killed": {"cmd": "echo epoch 1; kill -9 $$", "outs": ["killed"]},
         },
     )
     outcomes = {outcome.name: outcome for outcome in run(path)}
     assert states(list(outcomes.values())) == {
         "bad": "failed", "after": "not run", "later": "not run", "aside": "ran",
-        "silent": "failed", "unkept": "failed",
+        "silent": "failed", "unkept": "failed", "killed": "failed",
     }  # fmt: skip
     assert outcomes["bad"].error == "bad: error: data/x.parquet: not a Parquet file\nmake it anew"
+    assert outcomes["killed"].error.startswith(
+        "killed: error: it was killed by signal 9 (SIGKILL): by the system where "
+    )
     assert outcomes["bad"].seconds > 0.3  # until it failed
     assert outcomes["after"].seconds == 0
     assert outcomes["silent"].error.startswith("silent: > false")
@@ -307,6 +311,21 @@ def test_what_a_stage_leaves_running_holds_nothing_up(tmp_path: Path, run: Run) 
     path = repository(tmp_path, {"a": {"cmd": "sleep 600 & echo $! > pid; echo 1 > a", "outs": ["a"]}})
     assert states(run(path)) == {"a": "ran"}
     assert gone(int((path / "pid").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("-9", "signal 9 (SIGKILL): by the system"),
+        ("137", "signal 9"),
+        ("-11", "signal 11 (SIGSEGV)"),
+        ("1", ""),
+        ("143", ""),
+    ],
+)
+def test_a_signal_that_ended_a_stage_is_named(code: str, said: str) -> None:
+    found = step._killed(f"failed to run: x, exited with {code}")
+    assert found.startswith(f"error: it was killed by {said}") if said else not found
 
 
 def test_what_a_command_says_of_itself_is_not_said_twice(

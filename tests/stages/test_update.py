@@ -307,7 +307,10 @@ def test_new_pictures_of_a_bucket_come_with_their_classes(repo: Path, capsys: Sa
         put("cow", 8)
         capsys.readouterr()
         assert update.run() == 2
-        assert "update: 2 new rows from 2 files" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "update: 2 new rows from 2 files" in said
+        assert ": new label cow: the model is to predict it from now on. If it is a mistake, correct or remove" in said
+        assert "then `slipway update --replace`" in said
         assert params.load().task.labels == ["cat", "dog", "cow"]
         assert update.run() == 0
     finally:
