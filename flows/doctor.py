@@ -220,6 +220,7 @@ def _failed() -> list[str]:
             for name, own in sorted(deployments.last_runs(client).items())
             for run in own
             if run.state and run.state.name and (run.state.is_failed() or run.state.is_crashed())
+            if not deployments.is_interrupted(run)
         ]
 
 

@@ -382,6 +382,8 @@ def _last(client: Any) -> str:
 def _cause(run: Any) -> str:
     """Return in a line why a run ended as it did; of a crash, of which Prefect may know nothing, where to look."""
     said = deployments.said(run)
+    if deployments.is_interrupted(run):
+        return "interrupted, as by Ctrl-C or `slipway down`; the next run resumes"
     if not run.state.is_crashed():
         return said
     return f"{said.rstrip('.') or runs.CRASHED}; what it said last: {logs.path('runs')}"

@@ -200,6 +200,24 @@ def verdict(
     return promoted, f"{passed}, {reason}" if promoted else reason
 
 
+def fallen(champion: Rival | None, rows: list[dict[str, str]]) -> str:
+    """Say that a champion is worse on today's test split than the trivial baseline; nothing where it is not.
+
+    `rows` are those of baselines.csv. It was better once: what labels or columns mean may have been turned round.
+    """
+    if champion is None or (apart := champion.difference) is None:
+        return ""
+    trivial = (row["value"] for row in rows if (row["baseline"], row["metric"]) == ("trivial", apart.metric))
+    if (value := next((float(found) for found in trivial), None)) is None:
+        return ""
+    if apart.other <= value if apart.metric in metrics.LOWER else apart.other >= value:
+        return ""
+    return (
+        f"the champion is worse than the trivial baseline there ({apart.metric} {apart.other:.4g} to {value:.4g}): "
+        "have labels or columns changed their meaning since?"
+    )
+
+
 def _without_champion(reference: Rival | None, settings: Register) -> tuple[bool, str]:
     """Decide where there is no champion: where its alias was removed, the best version so far is still there."""
     if reference is None or (apart := reference.difference) is None:

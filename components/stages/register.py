@@ -202,6 +202,8 @@ def _decide(
         promoted, reason = promotion.verdict(gates, rival, best, params.register_, newer=newer)
         if best is not None and best.difference is None:
             reason += f"; the best version so far was left out: {best.problem}"
+        rows = results.read_csv(build / "evaluation" / "baselines.csv")
+        reason = "; ".join(filter(None, (reason, promotion.fallen(rival, rows))))
         if promoted and (objection := moving.objection(there, own, digest, began)):
             promoted, reason = False, f"{objection}. The comparison: {reason}"
         written = {

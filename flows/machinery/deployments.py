@@ -57,6 +57,11 @@ def said(run: "FlowRun") -> str:
     return next(iter(message.strip().splitlines()), "")
 
 
+def is_interrupted(run: "FlowRun") -> bool:
+    """Return whether Ctrl-C or `slipway down` ended a run, which Prefect calls crashed."""
+    return run.state is not None and run.state.is_crashed() and "interrupt signal" in said(run)
+
+
 def spoken(deployment: str) -> str:
     """Return how a deployment is called in messages: by its model, where it has one."""
     return model_of(deployment) or models.root_name() or "the model of this folder"

@@ -238,6 +238,18 @@ def test_test_examples_that_training_knows_are_a_gate_but_not_where_contents_rep
     assert off["held"] and off["off"]
 
 
+def test_a_champion_that_guesses_worse_than_chance_is_told() -> None:
+    rows = [fabricate.beside("trivial", 0.1, 0.2), fabricate.beside("classical", 0.1, 0.2)]
+    trivial = float(rows[0]["value"])
+    told = promotion.fallen(rival(0.7, 0.05, other=trivial - 0.2), rows)
+    assert told.startswith("the champion is worse than the trivial baseline there (f1_macro ")
+    assert not promotion.fallen(rival(0.01, 0.05, other=trivial + 0.01), rows)
+    assert not promotion.fallen(None, rows) and not promotion.fallen(promotion.Rival("3", problem="x"), rows)
+    error = [row | {"metric": "mae", "value": "2.0"} for row in rows]
+    assert promotion.fallen(rival(0.1, 0.05, other=3.0, metric="mae"), error)
+    assert not promotion.fallen(rival(0.1, 0.05, other=1.0, metric="mae"), error)
+
+
 def test_without_a_champion_the_best_version_so_far_still_counts() -> None:
     settings = params.Register()
     assert promotion.verdict([], None, rival(-0.01, 0.005), settings)[0]  # within the margin
