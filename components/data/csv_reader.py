@@ -5,7 +5,6 @@ file: `blocks` of Arrow for tables, `rows` as they stand there for texts of many
 """
 
 import csv
-import io
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from components import SlipwayError
-from components.data import csv_start, file_kinds
+from components.data import csv_quotes, csv_start, file_kinds
 from components.data.csv_options import (
     AMONG_NUMBERS,
     MAY_BE_MISSING,
@@ -69,17 +68,15 @@ def blocks(file: Path, how: Reading, words: Words | None = None) -> Iterator[pa.
     """Yield a CSV's rows as text, block by block: spaces around values taken off, what stands for missing null.
 
     `words` counts, by column, what stood for missing, and words that may. Raises SlipwayError, naming the line, for a
-    row of too few or too many values and for a byte that is not of the encoding.
+    row of too few or too many values, for a quote that does not close, and for a byte that is not of the encoding.
     """
     columns = names(file, how)
     skipped = before(file, how) if how.columns else header(file, how)[1]
     try:
-        source: Any = file_kinds.content(file)
-        if how.footer:
-            lines = source.read_bytes().rstrip().splitlines(keepends=True)
-            source = io.BytesIO(b"".join(lines[: -how.footer]))
+        source, mark, checked = file_kinds.content(file), delimiter(file, how), False
+        given: Any = csv_start.without_footer(source, how.footer) if how.footer else source
         reader = pa.csv.open_csv(
-            source,
+            given,
             pa.csv.ReadOptions(
                 column_names=columns,
                 skip_rows=skipped,
@@ -87,10 +84,13 @@ def blocks(file: Path, how: Reading, words: Words | None = None) -> Iterator[pa.
                 encoding=how.encoding,
                 use_threads=False,
             ),
-            pa.csv.ParseOptions(delimiter=delimiter(file, how), newlines_in_values=True),
+            pa.csv.ParseOptions(delimiter=mark, newlines_in_values=True),
             pa.csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), null_values=[]),
         )
         for batch in reader:
+            if not checked and csv_quotes.has_breaks(batch):
+                csv_quotes.must_close(file, source, how, mark, skipped)
+                checked = True
             yield without_words(pa.table(batch), how, words, trim=True)
     except (pa.ArrowException, UnicodeError, OSError) as error:
         if "Empty CSV" in str(error):

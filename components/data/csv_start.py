@@ -2,9 +2,11 @@
 
 import codecs
 import csv
+import io
 import re
 from collections import Counter
 from pathlib import Path
+from typing import IO
 
 from components import SlipwayError
 from components.data import file_kinds, spelling
@@ -54,6 +56,13 @@ def separator(file: Path, how: Reading) -> str | None:
 def without_mark(encoding: str) -> str:
     """Return the same encoding, a byte-order mark at the start left out."""
     return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+
+
+def without_footer(source: Path, lines: int) -> IO[bytes]:
+    """Open a file's content, so many of its last lines left out."""
+    if not lines:
+        return source.open("rb")
+    return io.BytesIO(b"".join(source.read_bytes().rstrip().splitlines(keepends=True)[:-lines]))
 
 
 def start(file: Path, how: Reading) -> list[str]:

@@ -1,0 +1,57 @@
+"""Stray quotes in a CSV, which make one value of all rows between; line breaks that are quoted well."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from components import SlipwayError
+from components.data import csv_reader
+from components.data.csv_reader import Reading
+from components.recipes.tabular.source import tabular
+
+ROWS = [f"item {row},{row % 7},{'ab'[row % 2]}" for row in range(300)]
+
+
+def table(folder: Path, changed: dict[int, str], end: str = "\n") -> Path:
+    file = folder / "t.csv"
+    lines = [changed.get(at, row) for at, row in enumerate(ROWS)]
+    file.write_text(end.join(["name,x,label", *lines, ""]), newline="")
+    return file
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {20: '"item 20,5,a', 280: '"item 280,5,a'},
+            r"line 282: ',' expected after '\"'.* begins in line 22: .*doub",
+        ),
+        ({20: 'item 20,5,"a', 280: 'item 280,5,"a'}, r"line 282: ',' expected after '\"'.* begins in line 22"),
+        ({20: 'item 20,5,"a'}, r"line 30.: unexpected end of data, in a row that begins in line 22"),
+    ],
+    ids=["first column", "label", "never closed"],
+)
+def test_a_stray_quote_swallows_no_rows(tmp_path: Path, changed: dict[int, str], message: str, end: str) -> None:
+    """Arrow reads all rows up to the next quote as one value, and 300 rows became 40."""
+    file = table(tmp_path, changed, end)
+    with pytest.raises(SlipwayError, match=message):
+        tabular(file, ["label"])
+    with pytest.raises(SlipwayError, match=message):
+        csv_reader.whole(file, Reading())  # as `predict` does
+
+
+def test_line_breaks_in_quotes_are_part_of_a_value(tmp_path: Path) -> None:
+    file = table(tmp_path, {3: '"item\n""3"", of two\r\nlines",3,b', 4: '"a","4"," b"', 5: 'say "hi",5,a'})
+    assert csv_reader.whole(file, Reading())["name"][3].as_py() == 'item\n"3", of two\r\nlines'
+    found = pa.concat_tables(tabular(file, ["label"]).tables)
+    assert len(found) == 300 and found["name"][5].as_py() == 'say "hi"'
+
+
+def test_a_footer_and_lines_before_the_header_are_not_looked_at(tmp_path: Path) -> None:
+    file = table(tmp_path, {3: '"item\n3",3,b'})
+    file.write_text('made by "x\n' + file.read_text() + 'total,300,"of x\n')
+    assert len(csv_reader.whole(file, Reading(skip=1, footer=1))) == 300
+    with pytest.raises(SlipwayError, match=r"line 304: .* begins in line 304"):
+        csv_reader.whole(file, Reading(skip=1))
