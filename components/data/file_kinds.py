@@ -5,7 +5,6 @@ import bz2
 import contextlib
 import functools
 import gzip
-import json
 import lzma
 import re
 import shutil
@@ -15,10 +14,10 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 import pyarrow as pa
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from components import SlipwayError, temporary
+from components.data import json_records
 
 Kind = Literal["text", "parquet", "feather", "json lines", "json"]
 PACKED: dict[bytes, Callable[[Any], Any]] = {
@@ -185,11 +184,8 @@ def tables(file: Path) -> Iterator[pa.Table]:
                 yield blocks.schema.empty_table()
                 yield from (pa.table(blocks.get_batch(at)) for at in range(blocks.num_record_batches))
             return
-        elif what == "json lines":
-            whole = pa.json.read_json(source)
-        else:
-            whole = pa.Table.from_pylist(json.loads(source.read_bytes()))
-    except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
+        whole = json_records.table(file, source, array=what == "json")
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise SlipwayError(f"{file}: cannot be read: {(str(error).splitlines() or ['not a table'])[0]}") from None
     yield whole.schema.empty_table()
     yield whole

@@ -178,7 +178,8 @@ def _read(path: Path, about: dict[str, Any], zone: str | None = None, **options:
             table = csv_reader.whole(path, csv_reader.Reading())
             if about.get("recipe") == "tabular":  # a text, or the name of a series, may be NA
                 table = csv_reader.without_words(table, how)
-            return [str(row) for row in range(len(table))], _by_clock(table, how, about, zone)
+            plain = _plain(table, how, about, zone)  # the text in it, such as JSON's dates
+            return [str(row) for row in range(len(table))], _by_clock(plain, how, about, zone)
         table = csv_reader.whole(path, replace(how, words=("",)))
         return [str(row) for row in range(len(table))], _plain(table, how, about, zone)
     if path.suffix.lower() in file_kinds.SUFFIXES and path.is_file():
@@ -213,7 +214,8 @@ def _plain(table: "pa.Table", how: "Reading", about: dict[str, Any], zone: str |
     every = (*csv_reader.MISSING_WORDS, *csv_reader.AMONG_NUMBERS)
     columns = []
     for name in table.column_names:
-        column, kind = table[name], kinds.get(name)
+        column = table[name]
+        kind = kinds.get(name) if pa.types.is_string(column.type) else None
         if kind in ("double", "boolean", "datetime"):
             column = pc.if_else(pc.is_in(column, pa.array(every)), none, column)
         elif kind == "string" and about.get("recipe") == "tabular":  # a text, or the name of a series, may be NA

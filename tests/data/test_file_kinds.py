@@ -124,8 +124,8 @@ REFUSED = {
     "old.feather": (b"FEA1", "is a Feather file of the old version 1"),
     "a.zst": (b"\x28\xb5\x2f\xfd", "is compressed with Zstandard"),
     "bad.parquet": (b"PAR1 and no more", "bad.parquet: cannot be read"),
-    "bad.jsonl": (b"{", "bad.jsonl: cannot be read"),
-    "bad.json": (b"[1, 2]", "bad.json: cannot be read"),
+    "bad.jsonl": (b"{", "bad.jsonl: line 1, column 2: is not JSON"),
+    "bad.json": (b"[1, 2]", "bad.json: record 1: expected an object such as"),
 }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from components import SlipwayError
-from components.data import csv_reader, csv_values, times
+from components.data import csv_reader, csv_values, file_kinds, times
 from components.data.csv_reader import Reading
 from components.recipes.source import tell
 from components.recipes.tabular.source import guessing, left_out, numbers, telling
@@ -47,13 +47,22 @@ def find(
     """
     found = Columns(types, how)
     if csv_reader.is_typed(file):
-        found.types = {name: types.get(name) or guessing.stored_type(file, schema.field(name)) for name in own}
+        texts = _dates_in_text(file, how, schema, own, types)
+        found.types = {
+            name: types.get(name)
+            or (guessing.date_or_text(file, name, how, texts[name]) if name in texts else None)
+            or guessing.stored_type(file, schema.field(name))
+            for name in own
+        }
         blocks = csv_reader.typed(file, how, found.words)
         for _ in left_out.watched((block.select(own) for block in blocks), found.seen):
             pass
         gone = left_out.chosen(found.seen, own, keep)
         found.types = {name: kind for name, kind in found.types.items() if name not in gone}
         for name in (name for name, kind in found.types.items() if kind == csv_values.DATE):
+            if name in texts:
+                found.dates |= {} if name in how.dates else {name: texts[name]}
+                continue
             zoned = getattr(schema.field(name).type, "tz", None) is not None
             found.dates[name] = csv_values.Kind(1, Counter(zoned=zoned), zoned=(0, str(schema.field(name).type)))
         found.mixed = [name for name, kind in found.types.items() if kind == pa.string()]
@@ -80,6 +89,21 @@ def find(
     if csv_values.is_plain(kinds[label[0]]) or label[0] in found.how.numbers:
         found.no_class = csv_reader.AMONG_NUMBERS
     return found
+
+
+def _dates_in_text(
+    file: Path, how: Reading, schema: pa.Schema, own: list[str], types: Types
+) -> dict[str, csv_values.Kind]:
+    """Look at the text of a typed file that may be dates: what the user says is, and of JSON all of it, by its values.
+
+    JSON has no type for dates; that of Parquet is what its writer chose.
+    """
+    is_json = file_kinds.kind(file) in ("json", "json lines")
+    likely = [name for name in own if types.get(name) == csv_values.DATE or (is_json and name not in types)]
+    chosen = [name for name in likely if guessing.is_text(schema.field(name).type)]
+    every = replace(how, words=(*csv_reader.MISSING_WORDS, *csv_reader.AMONG_NUMBERS))
+    blocks = (block.select(chosen) for block in csv_reader.typed(file, every)) if chosen else iter(())
+    return csv_values.look(blocks, how)
 
 
 def must_agree(file: Path, known: Reading, found: Columns, label: Iterable[str], features: Container[str]) -> None:

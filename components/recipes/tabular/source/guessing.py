@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -64,6 +65,17 @@ def stored_type(file: Path, column: pa.Field) -> pa.DataType:
         f"{file}: column {column.name} is {column.type}, which is not a number, text, boolean or date; "
         f"leave it out with --drop {column.name}"
     )
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Tell whether a column of a typed file is of text."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def date_or_text(file: Path, name: str, how: Reading, kind: Kind) -> pa.DataType:
+    """Return the type of a column of text that may be one of dates, as `guessed_type`; JSON has numbers of its own."""
+    return guessed_type(file, name, how, replace(kind, matches=Counter(date=kind.matches["date"])))
 
 
 def guessed_type(file: Path, name: str, how: Reading, kind: Kind) -> pa.DataType:
