@@ -9,6 +9,7 @@ import lzma
 import re
 import shutil
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -176,12 +177,12 @@ def tables(file: Path) -> Iterator[pa.Table]:
     try:
         if what == "parquet":
             with pq.ParquetFile(source) as found:
-                yield found.schema_arrow.empty_table()
+                yield _start(file, found.schema_arrow)
                 yield from (pa.table(batch) for batch in found.iter_batches(65_536))
             return
         if what == "feather":
             with pa.ipc.open_file(source) as blocks:
-                yield blocks.schema.empty_table()
+                yield _start(file, blocks.schema)
                 yield from (pa.table(blocks.get_batch(at)) for at in range(blocks.num_record_batches))
             return
         whole = json_records.table(file, source, array=what == "json")
@@ -189,3 +190,10 @@ def tables(file: Path) -> Iterator[pa.Table]:
         raise SlipwayError(f"{file}: cannot be read: {(str(error).splitlines() or ['not a table'])[0]}") from None
     yield whole.schema.empty_table()
     yield whole
+
+
+def _start(file: Path, schema: pa.Schema) -> pa.Table:
+    """Return a table of no rows; SlipwayError where a name does not say which column is meant."""
+    if twice := next((name for name, count in Counter(schema.names).items() if count > 1), None):
+        raise SlipwayError(f"{file}: two columns are named {twice!r}; rename one of them")
+    return schema.empty_table()

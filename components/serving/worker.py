@@ -93,7 +93,7 @@ def _asked(
         if is_bytes and kind == pa.string():
             batch = batch.set_column(at, column.name, _decoded(batch.column(at), column.name, problems))
         elif at >= 0 and kind is not None and not pa.types.is_string(batch.column(at).type):
-            batch = batch.set_column(at, column.name, batch.column(at).cast(kind))
+            batch = batch.set_column(at, column.name, _cast(batch.column(at), column, kind))
     frame = batch.to_pandas()
     for column in columns:
         given, parse = frame.get(column.name), PARSERS.get(_kind(column))
@@ -106,6 +106,19 @@ def _asked(
         if _kind(column).startswith("Array"):  # MLflow would refuse the whole table for a row without a list
             frame[column.name] = [[] if item is None else item for item in frame[column.name]]
     return frame, problems
+
+
+def _cast(values: "pa.Array", column: Any, kind: "pa.DataType") -> "pa.Array":
+    """Cast a column of a typed file; end with a word about its type, or the value, that is not what is asked for."""
+    import pyarrow as pa
+
+    noun = "text" if _kind(column) == "string" else PARSERS[_kind(column)][0]
+    try:
+        return values.cast(kind)
+    except pa.ArrowNotImplementedError:
+        sys.exit(f"column {column.name} is {values.type}, not {noun}")
+    except pa.ArrowException as error:
+        sys.exit(f"column {column.name} is {values.type}, but not all values are {noun}: {str(error).splitlines()[0]}")
 
 
 def _without_hints(batch: "pa.RecordBatch", problems: dict[int, str]) -> "pa.RecordBatch":

@@ -24,6 +24,7 @@ from components.recipes.images.source import SOURCES as IMAGES
 from components.recipes.series.source import series
 from components.recipes.tabular.source import tabular
 from components.recipes.text.source import text
+from components.stages import predict
 
 ROWS = [{"x": number + 0.5, "t": f"word {number}", "y": "ab"[number % 2]} for number in range(6)]
 TEXT = "x,t,y\n" + "".join(f"{row['x']},{row['t']},{row['y']}\n" for row in ROWS)
@@ -205,3 +206,20 @@ def test_what_is_unpacked_is_read_anew_when_the_file_changes(tmp_path: Path) -> 
     path.write_bytes(gzip.compress(b"x,y\n1,a\n22,b\n"))
     assert csv_reader.whole(path, Reading()).num_rows == 2
     assert file_kinds.content(path) == file_kinds.content(path)
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.feather"])
+def test_two_columns_of_one_name_are_refused_by_all_that_read_the_file(tmp_path: Path, name: str) -> None:
+    table = pa.table([["a", "b"], [1.0, 2.0], [3.0, 4.0], ["2024", "2025"]], ["y", "x", "x", "t"])
+    file = tmp_path / name
+    pq.write_table(table, file) if name == "t.parquet" else pa.feather.write_feather(table, file)
+    message = r"t\.\w+: two columns are named 'x'; rename one of them"
+    given: dict[str, Any] = dict.fromkeys(("group", "season", "step", "form"))
+    with pytest.raises(SlipwayError, match=message):
+        tabular(file, ["y"])
+    with pytest.raises(SlipwayError, match=message):
+        text(file, "t", "y")
+    with pytest.raises(SlipwayError, match=message):
+        series(file, time="t", value=["x"], history=1, horizon=1, every=1, **given)
+    with pytest.raises(SlipwayError, match=message):
+        predict._read(file, {"recipe": "tabular", "params": {}, "inputs": {"x": "double"}})

@@ -265,6 +265,19 @@ def test_why_a_value_cannot_be_read_is_not_part_of_it(tmp_path: Path) -> None:
     assert worker._asked(batch, inputs, "tabular")[1] == {1: "d: '2024-12-31' is not a date of the form %d.%m.%Y"}
 
 
+def test_a_column_to_predict_of_another_type_is_named() -> None:
+    """Arrow's own words reached the user."""
+    from mlflow.types import ColSpec, DataType, Schema
+
+    inputs = Schema([ColSpec(DataType.double, "x")])
+    objects = pa.array([{"a": 1}])
+    with pytest.raises(SystemExit, match="column x is struct<a: int64>, not a number"):
+        worker._asked(pa.record_batch({"x": objects, "y": objects}), inputs, "tabular")
+    with pytest.raises(SystemExit, match=rf"column x is int64, but not all .* a number: .*{2**60 + 1}"):
+        worker._asked(pa.record_batch({"x": pa.array([2**60 + 1])}), inputs, "tabular")
+    assert worker._asked(pa.record_batch({"x": pa.array([5]), "y": objects}), inputs, "tabular")[1] == {}
+
+
 @pytest.mark.parametrize("how", ["group", "time"])
 def test_a_single_group_or_time_is_refused_at_the_ingest(
     repo: Path, capsys: pytest.CaptureFixture[str], how: str
