@@ -37,6 +37,7 @@ REFUSED = {
     b"7z\xbc\xaf": "is a 7z archive: unpack it first",
     b"Rar!": "is a RAR archive: unpack it first",
     b"<stata_dta>": "is a Stata file: write it as CSV or Parquet, such as with pandas",
+    b"version https://git-lfs.github.com/spec/": "is a pointer of Git LFS, not the data: get that with git lfs pull",
     b"$FL2": "is an SPSS file: write it as CSV or Parquet, such as with pandas",
 }
 MARKUP = re.compile(rb"\s*<(!doctype|html|\?xml)", re.IGNORECASE)

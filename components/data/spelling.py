@@ -75,6 +75,17 @@ def alike(texts: Iterable[str]) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
+def twin(name: str, names: Iterable[str]) -> str:
+    """Return a hint for a name that is not there: that another one looks the same; empty if none does."""
+    found = next((other for other in names if other != name and looks(other) == looks(name)), None)
+    if found is None:
+        return ""
+    return (
+        f"; {shown(found)} looks the same, but has other characters: rename the column in the file, or copy the name "
+        "from there"
+    )
+
+
 def shown(text: str) -> str:
     """Return a text in quotes, and where that may not tell it from another one, its characters as ASCII."""
     return repr(text) if repr(text) == ascii(text) else f"{text!r} ({ascii(text)[1:-1]})"
@@ -87,3 +98,13 @@ def ordered(texts: Iterable[str]) -> list[str]:
         return sorted(listed, key=lambda text: (float(text), text))
     except ValueError:
         return sorted(listed)
+
+
+def untypable(shown: str) -> str:
+    """Say what to do with a value, or a message that shows it, where no option can name it; else empty."""
+    if "\0" not in shown and r"\x00" not in shown:
+        return ""
+    return (
+        "it has NUL bytes, which cannot be typed: give the right --encoding, or remove them from the file, "
+        "such as with tr -d '\\000' < OLD > NEW"
+    )

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components import SlipwayError
-from components.data import csv_numbers, csv_reader
+from components.data import csv_numbers, csv_reader, spelling
 from components.data.csv_numbers import Style
 from components.data.csv_reader import AMONG_NUMBERS, Reading
 from components.recipes.source import told_missing
@@ -100,5 +100,6 @@ def _must_be(
         return
     at = int(np.flatnonzero(~good)[0])
     text = texts[at] if texts else str(found[at]) if found is not None else ""
-    hint = hint or (f"; use --missing '{text}' to read it as a gap" if texts else "")
+    mended = spelling.untypable(text) or f"use --missing '{text}' to read it as a gap"
+    hint = hint or (f"; {mended}" if texts else "")
     raise SlipwayError(f"{where} {line[at]}: {name} is {text!r}, which is not a finite number{hint}")

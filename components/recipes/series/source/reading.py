@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from components import SlipwayError, listed
-from components.data import csv_dates, csv_reader, file_kinds, times
+from components.data import csv_dates, csv_reader, file_kinds, spelling, times
 from components.data.csv_numbers import Style
 from components.recipes.series.source import footer, numbers
 from components.recipes.series.source import groups as naming
@@ -232,7 +232,9 @@ def _must_have(file: Path, has: list[str], names: list[str]) -> None:
     for name in names:
         if name not in has:
             one = " (there is only one column: give the column delimiter with --delimiter)" if len(has) == 1 else ""
-            raise SlipwayError(f"{file}: no column {name!r} (there are: {listed(has)}){one}")
+            raise SlipwayError(
+                f"{file}: no column {name!r} (there are: {listed(has)}){spelling.twin(name, has) or one}"
+            )
 
 
 def _times(column: pa.ChunkedArray, form: str | None) -> tuple[np.ndarray, np.ndarray, str | None]:

@@ -148,6 +148,16 @@ def _classes(
     labels = sorted({new for value in counted if (new := renamed.get(value, value)) is not None})
     if least <= len(labels) <= max(50, counted.total() // 10):
         return labels
+    if len(labels) >= least:
+        count = f"{len(labels):,} different values in {counted.total():,} rows"
+        if len(counted) == guessing.MAX_VALUES_READ:  # of which there may be more
+            count = f"{len(labels):,} different values or more"
+        why = "too many to be classes (at most 50, or a tenth of the rows)"
+        why = "each of them once" if len(labels) == counted.total() < guessing.MAX_VALUES_READ else why
+        raise SlipwayError(
+            f"{file}: column {label} has {count}, {why}, like an id or a text: give the column of the classes as "
+            "--label; to predict a number, use --task number"
+        )
     raise SlipwayError(
         f"{file}: column {label} has {len(labels)} distinct value{'s' * (len(labels) != 1)}, but a label needs at "
         "least 2 classes; to predict a number, use --task number"

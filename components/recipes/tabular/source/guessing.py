@@ -31,9 +31,8 @@ def schema(file: Path, how: Reading, asked: Iterable[str]) -> pa.Schema:
         schema = pa.schema([(name, pa.string()) for name in csv_reader.names(file, how)])
     for name in asked:
         if name not in schema.names:
-            raise SlipwayError(
-                f"{file}: no column {name!r} (there are: {listed(schema.names)}){_header(file, how, name)}"
-            )
+            hint = spelling.twin(name, schema.names) or _header(file, how, name)
+            raise SlipwayError(f"{file}: no column {name!r} (there are: {listed(schema.names)}){hint}")
     if len(schema.names) == 1:
         raise SlipwayError(
             f"{file}: there is only one column, {schema.names[0]!r}: give the column delimiter, such as --delimiter ';'"
@@ -96,10 +95,10 @@ def guessed_type(file: Path, name: str, how: Reading, kind: Kind) -> pa.DataType
             return wanted
         if NEARLY <= share < 1 and pattern != "truth":
             row, text = kind.odd[pattern]
+            mended = spelling.untypable(text) or f"if that means a missing value, use --missing={text[:50]!r}"
             raise SlipwayError(
                 f"{file}: column {name}: {kind.matches[pattern]:,} of {kind.count:,} values are {noun}, but row {row} "
-                f"has {text[:50]!r}; if that means a missing value, use --missing={text[:50]!r}; if the column is "
-                f"categorical, use --category {name}"
+                f"has {text[:50]!r}; {mended}; if the column is categorical, use --category {name}"
             )
     return pa.string()
 
@@ -151,7 +150,9 @@ def cast(file: Path, name: str, column: pa.ChunkedArray, wanted: pa.DataType, ho
     try:
         return csv_values.cast(column, wanted, how, how.dates.get(name), name)
     except (ValueError, pa.ArrowException) as error:
+        why = str(error).splitlines()[0]
+        mended = spelling.untypable(why) or "if that means a missing value, use --missing TEXT"
         raise SlipwayError(
-            f"{file}: column {name}: {str(error).splitlines()[0]}; if that means a missing value, use --missing TEXT; "
-            f"to read the column as categories, --category {name}; to leave it out, --drop {name}"
+            f"{file}: column {name}: {why}; {mended}; to read the column as categories, --category {name}; to leave "
+            f"it out, --drop {name}"
         ) from None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.data import csv_numbers, csv_reader, csv_values, dataset
+from components.data import csv_numbers, csv_reader, csv_values, dataset, spelling
 from components.data.csv_reader import Reading
 from components.recipes.source import tell
 from components.recipes.tabular.source import guessing
@@ -77,10 +77,13 @@ def _line(name: str, mixed: Mixed, *, typed: bool) -> str:
         parts += f" and {rest:,} more words"
         options = "--missing=WORD for each of these words"
     else:
-        options = " ".join(f"--missing={shlex.quote(word)}" for word, _ in most)
+        options = " ".join(f"--missing={shlex.quote(word)}" for word, _ in most if not spelling.untypable(word))
+    odd = next((word for word in mixed.words if spelling.untypable(word)), None)
+    odd_hint = f"; {odd[:50]!r}: {spelling.untypable(odd)}" if odd is not None else ""
     options += f" --number {quoted}" if typed else ""
+    way = f"{options.strip()} reads numbers, with missing values there; " if options else ""
     total = mixed.numbers + mixed.words.total()
     return (
-        f"{name}: {mixed.numbers:,} of {total:,} values are numbers, the others {parts}; read as categories: {options} "
-        f"reads numbers, with missing values there; if the column is categorical, use --category {quoted}"
+        f"{name}: {mixed.numbers:,} of {total:,} values are numbers, the others {parts}; read as categories: {way}"
+        f"if the column is categorical, use --category {quoted}{odd_hint}"
     )

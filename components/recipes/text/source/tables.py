@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from components import SlipwayError
-from components.data import csv_reader, file_kinds
+from components.data import csv_reader, file_kinds, spelling
 
 Row = tuple[str | None, str | None, str | None, str | None]  # text, label, split, group or time
 SPLIT = 2  # place of the split in a Row
@@ -85,7 +85,9 @@ def _places(path: Path, columns: list[str], names: list[str], hint: str = "") ->
     """Where the columns stand; the third, `split`, may be missing."""
     for at, name in enumerate(columns):
         if at != SPLIT and name not in names:
-            raise SlipwayError(f"{path}: no column {name!r} (there are: {few(names)}){hint}")
+            raise SlipwayError(
+                f"{path}: no column {name!r} (there are: {few(names)}){spelling.twin(name, names) or hint}"
+            )
     return [names.index(name) if name in names else None for name in columns]
 
 
