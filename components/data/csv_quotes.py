@@ -3,6 +3,7 @@
 import csv
 import functools
 import io
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +13,8 @@ from components.data import csv_start
 from components.data.csv_options import Reading
 
 DOUBLED = 'one that is part of a value is doubled, and the value in quotes, such as "3"" pipe"'
+
+MIN_LINES = 2  # of a value that may be rows: two are an address as well
 
 
 def has_breaks(batch: pa.RecordBatch) -> bool:
@@ -24,23 +27,38 @@ def has_breaks(batch: pa.RecordBatch) -> bool:
     return False
 
 
-def must_close(file: Path, source: Path, how: Reading, mark: str, skipped: int) -> None:
+def must_close(file: Path, source: Path, how: Reading, mark: str, skipped: int) -> list[str]:
     """Raise SlipwayError, naming the lines, where a quote within a value or at its end is not as a CSV has it.
 
-    `source` is the file's content, of which `skipped` lines precede the rows. Read once, however often it is asked.
+    Returns what is to be told of quotes that fit each other, but not what is between them. `source` is the file's
+    content, of which `skipped` lines precede the rows. Read once, however often it is asked.
     """
     status = source.stat()
     encoding = csv_start.without_mark(how.encoding)
-    if found := _fault(source, status.st_mtime_ns, status.st_size, encoding, mark, skipped, how.footer):
-        begin, line, why = found
+    found = _read(source, status.st_mtime_ns, status.st_size, encoding, mark, skipped, how.footer)
+    if found.fault:
+        begin, line, why = found.fault
         raise SlipwayError(
             f"{file}: line {line:,}: {why}, in a row that begins in line {begin:,}: is a quote missing in these "
             f"lines, or one too many? {DOUBLED}"
         )
+    return [
+        f"{file}: lines {begin:,} to {end:,}: a value of these {end - begin + 1:,} lines, of which each looks like a "
+        f"row: is a quote missing at its begin, or at its end? {DOUBLED}"
+        for begin, end in found.rows_in_one
+    ]
+
+
+@dataclass
+class _Quotes:
+    """What a strict look at a file finds."""
+
+    fault: tuple[int, int, str] | None = None  # the line in which the first wrong row begins, that of the fault, what
+    rows_in_one: list[tuple[int, int]] = field(default_factory=list)  # first and last line
 
 
 @functools.lru_cache
-def _fault(
+def _read(
     source: Path,
     changed: int,  # noqa: ARG001 - the same content, the same answer
     size: int,  # noqa: ARG001
@@ -48,17 +66,30 @@ def _fault(
     mark: str,
     skipped: int,
     footer: int,
-) -> tuple[int, int, str] | None:
-    """Return the line in which the first wrong row begins, that of the fault, and what it is."""
+) -> _Quotes:
     csv.field_size_limit(2**31 - 1)
+    found = _Quotes()
     with io.TextIOWrapper(csv_start.without_footer(source, footer), encoding, newline="") as text:
         for _ in range(skipped):
             next(text, "")
         rows = csv.reader(text, delimiter=mark, strict=True)
-        begin = skipped + 1
+        end = 0
         try:
-            for _ in rows:
-                begin = skipped + rows.line_num + 1
+            for row in rows:
+                if rows.line_num > end + 1 and _is_of_rows(row, mark):
+                    found.rows_in_one.append((skipped + end + 1, skipped + rows.line_num))
+                end = rows.line_num
         except csv.Error as error:
-            return begin, skipped + rows.line_num, str(error)
-    return None
+            found.fault = skipped + end + 1, skipped + rows.line_num, str(error)
+    return found
+
+
+def _is_of_rows(row: list[str], mark: str) -> bool:
+    """Tell whether a value holds the end of a row, other rows, and the beginning of one."""
+    last = len(row) - 1
+    for at, value in enumerate(row if last else []):
+        first, *between = value.splitlines() or [""]
+        counts = [line.count(mark) for line in (first, *between)]
+        if len(counts) > MIN_LINES and counts == [last - at, *[last] * (len(counts) - 2), at]:
+            return True
+    return False

@@ -64,11 +64,12 @@ LONGEST = 64 * 2**20  # characters of a value in `rows`; csv's own limit of 128 
 Words = dict[str, Counter[str]]  # of each column
 
 
-def blocks(file: Path, how: Reading, words: Words | None = None) -> Iterator[pa.Table]:
+def blocks(file: Path, how: Reading, words: Words | None = None, notes: list[str] | None = None) -> Iterator[pa.Table]:
     """Yield a CSV's rows as text, block by block: spaces around values taken off, what stands for missing null.
 
-    `words` counts, by column, what stood for missing, and words that may. Raises SlipwayError, naming the line, for a
-    row of too few or too many values, for a quote that does not close, and for a byte that is not of the encoding.
+    `words` counts, by column, what stood for missing, and words that may; `notes` gets what is to be told. Raises
+    SlipwayError, naming the line, for a row of too few or too many values, for a quote that does not close, and for a
+    byte that is not of the encoding.
     """
     columns = names(file, how)
     skipped = before(file, how) if how.columns else header(file, how)[1]
@@ -89,8 +90,10 @@ def blocks(file: Path, how: Reading, words: Words | None = None) -> Iterator[pa.
         )
         for batch in reader:
             if not checked and csv_quotes.has_breaks(batch):
-                csv_quotes.must_close(file, source, how, mark, skipped)
+                found = csv_quotes.must_close(file, source, how, mark, skipped)
                 checked = True
+                if notes is not None:
+                    notes += found
             yield without_words(pa.table(batch), how, words, trim=True)
     except (pa.ArrowException, UnicodeError, OSError) as error:
         if "Empty CSV" in str(error):
@@ -150,13 +153,13 @@ def is_typed(file: Path) -> bool:
     return file_kinds.kind(file) != "text"
 
 
-def whole(file: Path, how: Reading) -> pa.Table:
+def whole(file: Path, how: Reading, notes: list[str] | None = None) -> pa.Table:
     """Read a CSV as text, as `blocks` does, or a table of typed columns."""
     if is_typed(file):
         empty, *rest = file_kinds.tables(file)
         return pa.concat_tables(rest or [empty])
     empty = pa.schema([(name, pa.string()) for name in names(file, how)]).empty_table()
-    return pa.concat_tables([empty, *blocks(file, how)])
+    return pa.concat_tables([empty, *blocks(file, how, notes=notes)])
 
 
 def typed(file: Path, how: Reading, words: Words | None = None) -> Iterator[pa.Table]:

@@ -180,7 +180,10 @@ def _read(path: Path, about: dict[str, Any], zone: str | None = None, **options:
                 table = csv_reader.without_words(table, how)
             plain = _plain(table, how, about, zone)  # the text in it, such as JSON's dates
             return [str(row) for row in range(len(table))], _by_clock(plain, how, about, zone)
-        table = csv_reader.whole(path, replace(how, words=("",)))
+        odd: list[str] = []
+        table = csv_reader.whole(path, replace(how, words=("",)), odd)
+        for line in odd[:5]:
+            print(f"note: {line}", file=sys.stderr)
         return [str(row) for row in range(len(table))], _plain(table, how, about, zone)
     if path.suffix.lower() in file_kinds.SUFFIXES and path.is_file():
         raise SlipwayError(f"{path}: is compressed and not a table: unpack it first")

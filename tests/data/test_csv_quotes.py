@@ -9,6 +9,7 @@ from components import SlipwayError
 from components.data import csv_reader
 from components.data.csv_reader import Reading
 from components.recipes.tabular.source import tabular
+from components.stages import predict
 
 ROWS = [f"item {row},{row % 7},{'ab'[row % 2]}" for row in range(300)]
 
@@ -55,3 +56,22 @@ def test_a_footer_and_lines_before_the_header_are_not_looked_at(tmp_path: Path) 
     assert len(csv_reader.whole(file, Reading(skip=1, footer=1))) == 300
     with pytest.raises(SlipwayError, match=r"line 304: .* begins in line 304"):
         csv_reader.whole(file, Reading(skip=1))
+
+
+def test_two_stray_quotes_that_fit_each_other_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No rule of CSV is broken, but a value of rows is hardly meant."""
+    file = table(tmp_path, {20: 'item 20,5,"a', 22: 'item 22,5,a"', 30: '"item\n30",5,a'})
+    expected = f"{file}: lines 22 to 24: a value of these 3 lines, of which each looks like a row: is a quote missing"
+    tabular(file, ["label"])
+    said = capsys.readouterr().out
+    assert said.count("looks like a row") == 1 and expected in said
+    predict._read(file, {"recipe": "tabular", "params": {}, "inputs": {"x": "double"}})
+    assert f"note: {expected}" in capsys.readouterr().err
+    told: list[str] = []
+    assert len(csv_reader.whole(file, Reading(), told)) == 298 and told[0].startswith(expected)
+
+
+def test_texts_of_several_lines_are_not_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = '"one, two\n, and\nthree, four",5,a'
+    tabular(table(tmp_path, {20: lines, 21: '"a\nb\nc",5,a'}), ["label"])
+    assert "looks like a row" not in capsys.readouterr().out

@@ -70,8 +70,10 @@ def find(
     for line in csv_reader.told(file, how):
         print(line)
     every = replace(how, words=(*csv_reader.MISSING_WORDS, *csv_reader.AMONG_NUMBERS))
-    rows = csv_reader.blocks(file, every, found.words)
+    odd: list[str] = []
+    rows = csv_reader.blocks(file, every, found.words, odd)
     kinds = csv_values.look(left_out.watched(rows, found.seen), how)
+    tell(odd, "such values")
     if not kinds:
         raise SlipwayError(f"{file}: there are no rows after the header")
     gone = left_out.chosen(found.seen, own, keep)
