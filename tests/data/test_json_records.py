@@ -10,6 +10,7 @@ import pytest
 from components import SlipwayError
 from components.data import csv_reader, file_kinds
 from components.data.csv_reader import Reading
+from components.recipes.series.source import series
 from components.recipes.tabular.example import Params
 from components.recipes.tabular.source import tabular
 from components.stages import predict
@@ -68,6 +69,9 @@ def test_what_is_no_table_names_its_record(tmp_path: Path, suffix: str, records:
     [
         ("t.jsonl", '{"x": 1, "y": "a"}\n{"x": 1, "x": 2, "y": "b"}', "line 2: two values are named 'x'"),
         ("t.json", '[{"x": 1, "y": "a"},\n {"x": 1, "x": 2, "y": "b"}]', "two values are named 'x'"),
+        ("t.jsonl", '{"x": %s, "y": "a"}' % ("1" * 400), "line 1: column x is 1111.*, which is too large"),
+        ("t.jsonl", '{"x": %s, "y": "a"}' % ("1" * 5000), "line 1: cannot be read: "),
+        ("t.jsonl", '{"y": "a"}', "there is only one column, 'y'$"),
         ("t.jsonl", '{"x": 1, "y": "a"}\n{"x": 1, "y": "b"', r"line 2, column ..: is not JSON: "),
         ("t.json", '[{"x": 1, "y": "a"},', "line 1, column 21: is not JSON: "),
         ("t.json", '[{"x": 1, "y": "a"}', "line 1, column 20: is not JSON: expected a comma"),
@@ -149,3 +153,11 @@ def test_text_of_json_is_a_category_unless_it_is_a_date(tmp_path: Path, suffix: 
 def test_dates_are_text_whatever_reads_the_file(tmp_path: Path) -> None:
     file = written(tmp_path, timed("2024-03-31T02:30:00+00:00"), "jsonl")
     assert [str(table.schema.field("when").type) for table in file_kinds.tables(file)] == ["string", "string"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_series_of_json_knows_the_zone_of_its_times(tmp_path: Path, suffix: str) -> None:
+    records = [{"t": f"2020-01-{day:02}T00:00:00+02:00", "v": float(day)} for day in range(1, 10)]
+    given: dict[str, Any] = dict.fromkeys(("group", "season", "step", "form"))
+    source = series(written(tmp_path, records, suffix), time="t", value=["v"], history=3, horizon=2, every=1, **given)
+    assert source.settings["time_zone"] == "UTC"

@@ -34,9 +34,8 @@ def schema(file: Path, how: Reading, asked: Iterable[str]) -> pa.Schema:
             hint = spelling.twin(name, schema.names) or _header(file, how, name)
             raise SlipwayError(f"{file}: no column {name!r} (there are: {listed(schema.names)}){hint}")
     if len(schema.names) == 1:
-        raise SlipwayError(
-            f"{file}: there is only one column, {schema.names[0]!r}: give the column delimiter, such as --delimiter ';'"
-        )
+        hint = "" if csv_reader.is_typed(file) else ": give the column delimiter, such as --delimiter ';'"
+        raise SlipwayError(f"{file}: there is only one column, {schema.names[0]!r}{hint}")
     return schema
 
 
