@@ -116,6 +116,6 @@ def test_the_status_of_a_crash_says_where_to_look() -> None:
 
     assert cause(Completed(message="All states completed.")) == "All states completed."
     assert cause(Crashed()) == f"{runs.CRASHED}; what it said last: {logs.path('runs')}"
-    by_hand: object = Crashed(message="Execution was aborted by an interrupt signal.")  # its lines are in somebody's terminal
+    by_hand: object = Crashed(message="Execution was aborted by an interrupt signal.")
     assert cause(by_hand).startswith("interrupted, as by Ctrl-C")
     assert cause(Crashed(message="ended with -9.\nmore")).startswith("ended with -9; what it said last: ")
