@@ -954,7 +954,7 @@ def test_other_tables_are_read_too_and_what_is_packed_is_refused(mixed: params.P
     Path("b.jsonl").write_text("{")
     for name, message in {
         "a.csv.gz": "no such file",
-        "b.jsonl": "cannot be read",
+        "b.jsonl": "line 1, column 2: is not JSON",
         "c.jsonl": "no such file",
     }.items():
         with pytest.raises(SlipwayError, match=message):
