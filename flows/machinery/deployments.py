@@ -34,6 +34,7 @@ RESUMING = "Resuming"  # Prefect's name of a run's state that was suspended and 
 MISSED = "missed; a later run makes up for it"  # why the others of several overdue runs were cancelled
 UNDER_WAY = ("RUNNING", "PENDING", "CANCELLING")
 Say = Callable[[str], None]
+MADE_UP = "made-up"  # tag of a run that crashed, and that a later one by hand has made up for
 
 
 def name(model: str) -> str:
@@ -276,14 +277,20 @@ def run_again(client: "SyncPrefectClient", deployment: "DeploymentResponse") -> 
     Not where another run is due or under way, which resumes from where that one was, nor where the one that crashed
     was itself the second attempt: what kills each run is not tried for ever.
     """
-    begun = {"state": {"type": {"any_": [*UNDER_WAY, "COMPLETED", "FAILED", "CRASHED", "CANCELLED", "PAUSED"]}}}
-    joined = [run for run in _runs(client, [deployment.name], begun, limit=20) if not _joined(run)]
-    if not joined or not joined[0].state or not joined[0].state.is_crashed() or AGAIN in joined[0].tags:
+    joined = [run for run in _runs(client, [deployment.name], BEGUN, limit=20) if not _joined(run)]
+    if not joined or not joined[0].state or not joined[0].state.is_crashed() or {AGAIN, MADE_UP} & {*joined[0].tags}:
         return ""
     if overdue(client, deployment.name):
         return ""
     last = joined[0]
-    client.create_flow_run_from_deployment(
+    when = f"{last.expected_start_time:%Y-%m-%d %H:%M} UTC" if last.expected_start_time else "before"
+    later = _by_hand_since(client, last)
+    if any(run.state and run.state.is_running() for run in later):
+        return ""  # how it ends says what is to be done
+    if done := next((run for run in later if run.state and run.state.is_completed()), None):
+        client.update_flow_run(last.id, tags=[*last.tags, MADE_UP])  # told once
+        return f"the run of {when} crashed; it is not run again, for the run {done.name}, by hand, has succeeded since"
+    made = client.create_flow_run_from_deployment(
         deployment.id, parameters=last.parameters, tags=[AGAIN], idempotency_key=f"{AGAIN}-{last.id}"
     )
     when = f"{last.expected_start_time:%Y-%m-%d %H:%M} UTC" if last.expected_start_time else "before"
@@ -295,6 +302,28 @@ def _joined(run: "FlowRun") -> bool:
 
 
 def under_way(client: "SyncPrefectClient", deployment: str) -> bool:
+def _by_hand_since(client: "SyncPrefectClient", last: "FlowRun") -> list["FlowRun"]:
+    """Return the runs by hand, of no deployment, that began after a run and do at least what it was to do."""
+    from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+
+    since = last.start_time or last.expected_start_time or last.created
+    found = client.read_flow_runs(
+        flow_filter=FlowFilter.model_validate({"name": {"any_": [RETRAIN, CLEAN]}}),
+        flow_run_filter=FlowRunFilter.model_validate(
+            BEGUN | {"deployment_id": {"is_null_": True}, "start_time": {"after_": since}}
+        ),
+    )
+    return [run for run in found if _does_as_much(run.parameters, last.parameters) and of(run) == of(last)]
+
+
+def _does_as_much(given: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    return (
+        given.get("revision") in ("", None, wanted.get("revision"))
+        and bool(given.get("force")) >= bool(wanted.get("force"))
+        and bool(given.get("dry_run")) == bool(wanted.get("dry_run"))
+    )
+
+
     """Return whether a run of a deployment has started and not ended."""
     return bool(_runs(client, [deployment], {"state": {"type": {"any_": list(UNDER_WAY)}}}, limit=1))
 
