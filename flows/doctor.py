@@ -202,12 +202,20 @@ def _schedules() -> str:
             )
         if lacking := found.get("waiting"):
             raise SlipwayError(f"`slipway up` still starts {', '.join(lacking)}: see .prefect/logs/up.log")
-        if failed := _failed():
-            raise SlipwayError(f"{'; '.join(failed)}; {logs.path('runs')} has all that it said")
+        failed = [f"{'; '.join(told)}; {logs.path('runs')} has all that it said"] if (told := _failed()) else []
+        if wrong := [*_not_running(), *failed]:
+            raise SlipwayError("; ".join(wrong))
         return f"`slipway up` runs since {found['since']}; `slipway status` lists them"
     if state.read().get("owner"):
         raise SlipwayError("`slipway up` was killed, or the machine was started anew: `slipway up` starts all again")
     return schedule.foreground() or "`slipway up` does not run, so nothing is retrained by the clock"
+
+
+def _not_running() -> list[str]:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        return deployments.not_running(client)
 
 
 def _failed() -> list[str]:

@@ -162,7 +162,7 @@ def _list() -> int:
 
 
 def listed(client: "SyncPrefectClient") -> str:
-    """Return a line for each schedule: whose it is, when it runs, when next."""
+    """Return a line for each schedule: whose it is, when it runs, when next; and what keeps runs from starting."""
     lines = []
     for deployment in deployments.schedules(client):
         for each in deployment.schedules:
@@ -175,7 +175,8 @@ def listed(client: "SyncPrefectClient") -> str:
             else:
                 coming = f"next: {crons.spelled(due, zone)}" if due else "no run is planned yet"
             lines.append(f"  {deployments.spoken(deployment.name)}: {_told(each.schedule)}, {coming}")
-    return "\n".join(lines) or '  none; `slipway schedule "0 3 * * 1"` makes one'
+    lines = lines or ['  none; `slipway schedule "0 3 * * 1"` makes one']
+    return "\n".join([*lines, *(f"  WRONG: {told}" for told in deployments.not_running(client))])
 
 
 def foreground() -> str:

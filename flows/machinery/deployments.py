@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from components import SlipwayError
+from components.masking import mask
 from flows.machinery import logs, models, server
 
 if TYPE_CHECKING:
@@ -32,9 +34,11 @@ OTHERS = (CLEAN, "reproduce")  # of no model; each has the name of its flow
 AGAIN = "again"  # tag of a run that replaces one that crashed
 RESUMING = "Resuming"  # Prefect's name of a run's state that was suspended and goes on
 MISSED = "missed; a later run makes up for it"  # why the others of several overdue runs were cancelled
-UNDER_WAY = ("RUNNING", "PENDING", "CANCELLING")
-Say = Callable[[str], None]
 MADE_UP = "made-up"  # tag of a run that crashed, and that a later one by hand has made up for
+UNDER_WAY = ("RUNNING", "PENDING", "CANCELLING")
+BEGUN = {"state": {"type": {"any_": [*UNDER_WAY, "COMPLETED", "FAILED", "CRASHED", "CANCELLED", "PAUSED"]}}}
+GRACE = timedelta(seconds=120)  # after which a run that is due must have started, or another one must be under way
+Say = Callable[[str], None]
 
 
 def name(model: str) -> str:
@@ -274,8 +278,8 @@ def overdue(client: "SyncPrefectClient", deployment: str) -> list["FlowRun"]:
 def run_again(client: "SyncPrefectClient", deployment: "DeploymentResponse") -> str:
     """Run once more what crashed: its process was killed, or the machine stopped. Returns what is to be said.
 
-    Not where another run is due or under way, which resumes from where that one was, nor where the one that crashed
-    was itself the second attempt: what kills each run is not tried for ever.
+    Not where another run is due or under way, which resumes from where that one was, nor where one by hand has done it
+    meanwhile, nor where the one that crashed was itself the second attempt: what kills each run is not tried for ever.
     """
     joined = [run for run in _runs(client, [deployment.name], BEGUN, limit=20) if not _joined(run)]
     if not joined or not joined[0].state or not joined[0].state.is_crashed() or {AGAIN, MADE_UP} & {*joined[0].tags}:
@@ -293,15 +297,11 @@ def run_again(client: "SyncPrefectClient", deployment: "DeploymentResponse") -> 
     made = client.create_flow_run_from_deployment(
         deployment.id, parameters=last.parameters, tags=[AGAIN], idempotency_key=f"{AGAIN}-{last.id}"
     )
-    when = f"{last.expected_start_time:%Y-%m-%d %H:%M} UTC" if last.expected_start_time else "before"
+    if made.state and not made.state.is_scheduled():  # it was made before, and has come to its end
+        return ""
     return f"the run of {when} crashed; it is run once more, and resumes"
 
 
-def _joined(run: "FlowRun") -> bool:
-    return run.state is not None and run.state.is_cancelled() and run.state.message == MISSED
-
-
-def under_way(client: "SyncPrefectClient", deployment: str) -> bool:
 def _by_hand_since(client: "SyncPrefectClient", last: "FlowRun") -> list["FlowRun"]:
     """Return the runs by hand, of no deployment, that began after a run and do at least what it was to do."""
     from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
@@ -324,6 +324,11 @@ def _does_as_much(given: dict[str, Any], wanted: dict[str, Any]) -> bool:
     )
 
 
+def _joined(run: "FlowRun") -> bool:
+    return run.state is not None and run.state.is_cancelled() and run.state.message == MISSED
+
+
+def under_way(client: "SyncPrefectClient", deployment: str) -> bool:
     """Return whether a run of a deployment has started and not ended."""
     return bool(_runs(client, [deployment], {"state": {"type": {"any_": list(UNDER_WAY)}}}, limit=1))
 
@@ -373,14 +378,56 @@ def next_run(client: "SyncPrefectClient", deployment: str) -> datetime | None:
     return min(times, default=None)
 
 
+def overdue_since(client: "SyncPrefectClient", deployment: str) -> datetime | None:
+    """Return since when a run of a deployment is due that has not started; None where none is, or only just is.
+
+    What was due before it, and was joined with it, counts; nothing is overdue while another run is under way.
+    """
+    late = overdue(client, deployment)
+    if not late or under_way(client, deployment):
+        return None
+    begun = _runs(client, [deployment], BEGUN, limit=200)
+    missed = list(takewhile(_joined, begun))
+    first = min((run.expected_start_time for run in (*late, *missed) if run.expected_start_time), default=None)
+    ended = begun[len(missed)].end_time if len(missed) < len(begun) else None  # until then it waited for that one
+    return first if first and datetime.now(UTC) - max(first, ended or first) > GRACE else None
+
+
 def not_started(client: "SyncPrefectClient", deployment: "DeploymentResponse") -> str:
     """Say why a run that is due may not have started, as far as the server knows."""
     if deployment.paused:
         return "it is paused in Prefect: resume it there, or repeat `slipway schedule`"
-    pool = client.read_work_pool(POOL)
-    if pool.is_paused:
-        return f"the work pool {POOL} is paused: resume it in Prefect, or `prefect work-pool resume {POOL}`"
-    return f"no worker took it: see {logs.path('worker')} and `slipway status`"
+    return paused(client) or f"no worker took it: see {logs.path('worker')} and `slipway status`"
+
+
+def paused(client: "SyncPrefectClient") -> str:
+    """Say that the work pool is paused, so that none of its runs starts, and how to resume it; empty where it is not.
+
+    The command names the server: without that, Prefect's would ask another one.
+    """
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        if not client.read_work_pool(POOL).is_paused:
+            return ""
+    except ObjectNotFound:  # `slipway up` makes it
+        return ""
+    url = mask(str(client.api_url).rstrip("/"))
+    return (
+        f"the work pool {POOL} is paused: resume it in Prefect, or "
+        f"`PREFECT_API_URL={url} prefect work-pool resume {POOL}`"
+    )
+
+
+def not_running(client: "SyncPrefectClient") -> list[str]:
+    """Say what keeps runs from starting that are due now or will be: a paused work pool, runs that are overdue."""
+    stopped = paused(client)
+    found = [f"no run starts, for {stopped}"] if stopped else []
+    for deployment in every(client):
+        if since := overdue_since(client, deployment.name):
+            why = "" if stopped and not deployment.paused else f": {not_started(client, deployment)}"
+            found.append(f"{spoken(deployment.name)}: a run is overdue since {since:%Y-%m-%d %H:%M} UTC{why}")
+    return found
 
 
 def _runs(

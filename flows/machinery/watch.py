@@ -2,17 +2,17 @@
 
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from flows.machinery import cron, deployments, models, notify, runs
+from flows.machinery.deployments import GRACE
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.responses import DeploymentResponse
 
 CHECK_SECONDS = 5.0
-GRACE = timedelta(seconds=120)  # after which a run that is due must have started, or another one must be under way
 Say = Callable[[str], None]
 
 

@@ -3,6 +3,7 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -314,3 +315,93 @@ def test_up_makes_the_deployments_of_prefect_yaml_and_leaves_what_was_changed(
         client.delete_work_pool(deployments.POOL)
         for name in ("clean", "reproduce"):
             client.delete_deployment(client.read_deployment_by_name(f"{name}/{name}").id)
+
+
+@pytest.fixture
+def deployed(prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
+    """A client of a real server, and a deployment that runs each night and that no worker looks after."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.retrain import retrain
+
+    monkeypatch.setattr(state, "running", lambda: {"since": "then"})
+    monkeypatch.setattr(state, "use", lambda _: None)
+    monkeypatch.setattr(doctor, "_failed", list)  # of other tests' runs
+    with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
+        deployments.prepare(client, tmp_path)
+        deployments.deploy(client, retrain, "churn", "0 3 * * *")
+        try:
+            yield client, client.read_deployment_by_name("retrain/retrain-churn")
+        finally:
+            for run in client.read_flow_runs():
+                if run.parameters.get("model") in ("churn", "another"):
+                    client.delete_flow_run(run.id)
+            for each in deployments.every(client):
+                client.delete_deployment(each.id)
+            client.delete_work_pool(deployments.POOL)
+
+
+@pytest.mark.e2e
+def test_a_paused_pool_and_an_overdue_run_are_said(deployed: tuple[Any, Any], prefect_server: str) -> None:
+    from prefect.client.schemas.actions import WorkPoolUpdate
+    from prefect.client.schemas.objects import State
+    from prefect.states import Completed, Scheduled
+
+    client, deployment = deployed
+    assert "WRONG" not in schedule.listed(client) and doctor._schedules().startswith("`slipway up` runs")
+    client.update_work_pool(deployments.POOL, WorkPoolUpdate(is_paused=True))
+    resumed = f"`PREFECT_API_URL={prefect_server} prefect work-pool resume slipway`"
+    stopped = f"no run starts, for the work pool slipway is paused: resume it in Prefect, or {resumed}"
+    assert f"\n  WRONG: {stopped}" in schedule.listed(client)
+    with pytest.raises(SlipwayError, match=re.escape(stopped)):
+        doctor._schedules()
+
+    now = datetime.now(UTC)
+    first = now - timedelta(minutes=20)
+    for due in (first, now - timedelta(minutes=10)):  # the later one makes up for both
+        late: State[None] = Scheduled(scheduled_time=due)
+        client.create_flow_run_from_deployment(deployment.id, state=late)
+    deployments.join_missed(client, deployment.name)
+    said = f"churn: a run is overdue since {first:%Y-%m-%d %H:%M} UTC"
+    assert schedule.listed(client).endswith(f"\n  WRONG: {said}")
+    client.update_work_pool(deployments.POOL, WorkPoolUpdate(is_paused=False))
+    assert f"\n  WRONG: {said}: no worker took it: see " in schedule.listed(client)
+    with pytest.raises(SlipwayError, match=f"{said}: no worker took it"):
+        doctor._schedules()
+
+    busy = client.create_flow_run_from_deployment(deployment.id)  # one that had to wait for another is not late yet
+    client.set_flow_run_state(busy.id, Completed(), force=True)
+    assert "WRONG" not in schedule.listed(client)
+
+
+@pytest.mark.e2e
+def test_what_a_run_by_hand_has_made_up_for_is_not_run_again(deployed: tuple[Any, Any]) -> None:
+    from prefect.states import Completed, Crashed, Failed, Running
+
+    from flows.retrain import retrain
+
+    def by_hand(**parameters: Any) -> Any:
+        given = {"model": "churn", "revision": "", "force": False} | parameters
+        return client.create_flow_run(retrain, parameters=given)
+
+    client, deployment = deployed
+    crashed = client.create_flow_run_from_deployment(deployment.id, parameters={"model": "churn", "revision": "HEAD"})
+    for each in (Running(), Crashed()):
+        client.set_flow_run_state(crashed.id, each, force=True)
+    hand, other = by_hand(), by_hand(model="another")
+    for each in (Running(), Completed()):
+        client.set_flow_run_state(other.id, each, force=True)
+    client.set_flow_run_state(hand.id, Running(), force=True)
+    assert deployments.run_again(client, deployment) == ""  # it may do it
+    client.set_flow_run_state(hand.id, Completed(), force=True)
+    said = deployments.run_again(client, deployment)
+    assert said.endswith(f"crashed; it is not run again, for the run {hand.name}, by hand, has succeeded since")
+    assert deployments.run_again(client, deployment) == ""  # said once
+    assert not deployments.overdue(client, deployment.name)
+
+    client.update_flow_run(crashed.id, tags=[])
+    client.set_flow_run_state(hand.id, Failed(), force=True)
+    assert "crashed; it is run once more" in deployments.run_again(client, deployment)
+    (again,) = deployments.overdue(client, deployment.name)
+    client.delete_flow_run(again.id)
