@@ -377,6 +377,7 @@ def test_a_paused_pool_and_an_overdue_run_are_said(deployed: tuple[Any, Any], pr
 
 @pytest.mark.e2e
 def test_what_a_run_by_hand_has_made_up_for_is_not_run_again(deployed: tuple[Any, Any]) -> None:
+    from prefect.client.schemas.objects import State
     from prefect.states import Completed, Crashed, Failed, Running
 
     from flows.retrain import retrain
@@ -387,10 +388,12 @@ def test_what_a_run_by_hand_has_made_up_for_is_not_run_again(deployed: tuple[Any
 
     client, deployment = deployed
     crashed = client.create_flow_run_from_deployment(deployment.id, parameters={"model": "churn", "revision": "HEAD"})
-    for each in (Running(), Crashed()):
+    died: list[State[None]] = [Running(), Crashed()]
+    worked: list[State[None]] = [Running(), Completed()]
+    for each in died:
         client.set_flow_run_state(crashed.id, each, force=True)
     hand, other = by_hand(), by_hand(model="another")
-    for each in (Running(), Completed()):
+    for each in worked:
         client.set_flow_run_state(other.id, each, force=True)
     client.set_flow_run_state(hand.id, Running(), force=True)
     assert deployments.run_again(client, deployment) == ""  # it may do it
