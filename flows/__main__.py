@@ -72,19 +72,7 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         command.add_argument("--force", action="store_true", help="run every stage from nothing, changed or not")
     help_text = "run the code of a champion that is not as Slipway registered it, now and from now on"
     once.add_argument("--trust", action="store_true", help=help_text)
-    text = (
-        "Print which events are sent, and by which ways: a webhook (SLIPWAY_WEBHOOK), e-mail (SLIPWAY_SMTP and "
-        "notify.mail in params.yaml), a command (notify.command). Exits with 1 if none is set up, or if a test failed."
-    )
-    notify = commands.add_parser("notify", help="show or test the notifications of runs", description=text)
-    notify.add_argument("--test", action="store_true", help="send a test by each way, and say what became of it")
-    text = (
-        "Remove what no registered version needs, beyond the last runs and days that `clean` in params.yaml keeps: "
-        "runs and artefacts of MLflow, experiments of runs, objects of DVC's cache, checkpoints, flow runs and logs of "
-        "Prefect. Waits for the runs that are under way; not to list."
-    )
-    clean = commands.add_parser("clean", help="remove what no registered version needs", description=text)
-    clean.add_argument("--dry-run", action="store_true", help="only list what would be removed, and its bytes")
+    _upkeep_arguments(commands)
     text = "Run an example from examples/ in a workspace of its own; its model goes into this checkout's registry."
     example = commands.add_parser("example", help="run an example on real data", description=text)
     example.add_argument(
@@ -123,6 +111,26 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     moves.arguments(commands)
     _service_arguments(commands)
     sources.arguments(commands, model=True)
+
+
+def _upkeep_arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = (
+        "Print which events of a model are sent, and by which ways: a webhook (SLIPWAY_WEBHOOK), e-mail (SLIPWAY_SMTP "
+        "and notify.mail in the model's params.yaml), a command (notify.command there). Exits with 1 if none is set "
+        "up, or if a test failed."
+    )
+    notify = commands.add_parser("notify", help="show or test the notifications of a model", description=text)
+    help_text = "name of a model in models/; without it, the root's, and which models have settings of their own"
+    notify.add_argument("model", nargs="?", default="", metavar="NAME", help=help_text)
+    _in_any_order(notify)
+    notify.add_argument("--test", action="store_true", help="send a test by each way, and say what became of it")
+    text = (
+        "Remove what no registered version needs, beyond the last runs and days that `clean` in params.yaml keeps: "
+        "runs and artefacts of MLflow, experiments of runs, objects of DVC's cache, checkpoints, flow runs and logs of "
+        "Prefect. Waits for the runs that are under way; not to list."
+    )
+    clean = commands.add_parser("clean", help="remove what no registered version needs", description=text)
+    clean.add_argument("--dry-run", action="store_true", help="only list what would be removed, and its bytes")
 
 
 def _in_any_order(parser: argparse.ArgumentParser) -> None:
@@ -332,7 +340,7 @@ def _ui(_: dict[str, Any]) -> int:
 def _notify(options: dict[str, Any]) -> int:
     from flows.machinery import notify
 
-    return notify.show(send=options["test"])
+    return notify.show(options["model"], send=options["test"])
 
 
 def _reproduce(options: dict[str, Any]) -> int:

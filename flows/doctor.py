@@ -285,12 +285,15 @@ def _secrets() -> str:
 
 
 def _notifications() -> str:
-    found = notify.ways(params.section("notify", Notify))
-    return (
-        f"by {', '.join(found)}; `slipway notify --test` sends one"
-        if found
-        else "none set up: failures are only in pages"
-    )
+    found: dict[str, list[str]] = {}  # ways -> the models that are told of by these
+    for model in ("", *models.names()):
+        path = models.find(model).folder / "params.yaml"
+        ways = ", ".join(notify.ways(params.section("notify", Notify, path)))
+        found.setdefault(ways, []).append(params.name(path))
+    if list(found) == [""]:
+        return "none set up: failures are only in pages"
+    said = [f"{', '.join(names)}: {f'by {ways}' if ways else 'none set up'}" for ways, names in found.items()]
+    return f"{'; '.join(said)}; `slipway notify NAME --test` sends one"
 
 
 CHECKS: dict[str, Callable[[], str]] = {

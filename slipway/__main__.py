@@ -25,7 +25,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "down": ("end what `up` started", FLOWS),
         "doctor": ("look at packages, disk, servers, remotes and so on: what is wrong, and what to do", FLOWS),
         "clean": ("remove old runs, data and logs that no registered version needs", FLOWS),
-        "notify": ("show or test the notifications of runs", FLOWS),
+        "notify": ("show or test the notifications of a model", FLOWS),
     },
     "data and models": {
         "new": ("make a model in models/NAME from your files, beside those that there are", "flows.ingest"),

@@ -2,7 +2,7 @@
 
 from components.params.base import Section
 from components.params.operation import Clean, Mail, Notify
-from components.params.reading import check, load, name, section
+from components.params.reading import check, holds, load, name, section
 from components.params.sections import Aliases, Evaluate, Params, Register, Split, Validate
 from components.params.source import Dvc, Files, Origin, Sql
 from components.params.train import (
@@ -42,6 +42,7 @@ __all__ = [
     "Train",
     "Validate",
     "check",
+    "holds",
     "load",
     "name",
     "section",

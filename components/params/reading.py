@@ -30,6 +30,15 @@ def section(key: str, model: type[Model], path: Path = Path("params.yaml")) -> M
     return _check(path, model, (content.get(key) if isinstance(content, dict) else None) or {}, key)
 
 
+def holds(key: str, path: Path) -> bool:
+    """Return whether a params.yaml has a section of its own of that name; not where it cannot be read."""
+    try:
+        content = _read(path)
+    except SlipwayError:
+        return False
+    return isinstance(content, dict) and content.get(key) is not None
+
+
 def name(path: Path) -> str:
     """Return the model's name in a params.yaml, whatever else stands there; its folder's where it says none."""
     try:

@@ -33,7 +33,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from components import SlipwayError, params, surroundings, temporary
 from components.masking import mask
 from components.tracking import connection
-from flows.machinery import logs
+from flows.machinery import logs, models
 
 WEBHOOK, SMTP = "SLIPWAY_WEBHOOK", "SLIPWAY_SMTP"  # variables of the environment: both hold secrets
 TOLD = Path(".prefect/told")  # a file for each event that was told
@@ -219,28 +219,42 @@ def deliver(settings: Settings, sent: Message) -> dict[str, str]:
     return {name: became.get(name, f"{name}: {late}") for name in started}
 
 
-def show(*, send: bool) -> int:
-    """Print what is sent, and by which ways; with `send`, send a test by each and print what became of it.
+def show(model: str = "", *, send: bool) -> int:
+    """Print what is sent of a model ("": the root's), and by which ways; with `send`, send a test by each.
 
-    Returns 1 where one did not arrive, or none is set up.
+    Of the root's also which other models have settings of their own. Returns 1 where a test did not arrive, or no way
+    is set up.
     """
-    settings = params.section("notify", Settings)
-    found = ways(settings)
-    print(f"events that are sent: {', '.join(settings.events) or 'none'}")
+    path = models.find(model).folder / "params.yaml"
+    settings = params.section("notify", Settings, path)
+    found, name = ways(settings), params.name(path)
+    print(f"{name}: events that are sent: {', '.join(settings.events) or 'none'}")
+    became: dict[str, str] = {}
     if not found:
         print(
-            f"nothing is set up: export {WEBHOOK}=https://..., or set notify.mail or notify.command in params.yaml "
+            f"nothing is set up: export {WEBHOOK}=https://..., or set notify.mail or notify.command in {path} "
             "(docs/operations.md)"
         )
-        return 1
-    if not send:
-        print(f"they are sent by: {', '.join(found)}; `slipway notify --test` sends one")
-        return 0
-    name = params.name(Path("params.yaml"))
-    became = deliver(settings, message("test", name, "a test of the notifications of Slipway", {}))
-    for way, trouble in became.items():
-        print(f"{way}: {'not delivered: ' + trouble.partition(': ')[2] if trouble else 'delivered'}")
-    return int(any(became.values()))
+    elif not send:
+        test = " ".join(["slipway notify", *filter(None, [model]), "--test"])
+        print(f"they are sent by: {', '.join(found)}; `{test}` sends one")
+    else:
+        became = deliver(settings, message("test", name, "a test of the notifications of Slipway", {}))
+        for way, trouble in became.items():
+            print(f"{way}: {'not delivered: ' + trouble.partition(': ')[2] if trouble else 'delivered'}")
+    if not model:
+        _show_others()
+    return int(not found or any(became.values()))
+
+
+def _show_others() -> None:
+    """Say which models of models/ have settings of their own; the root's are not theirs."""
+    own = [name for name in models.names() if params.holds("notify", models.find(name).folder / "params.yaml")]
+    others = [name for name in models.names() if name not in own]
+    if own:
+        print(f"with settings of their own: {', '.join(own)}; `slipway notify {own[0]}` shows them")
+    if others:
+        print(f"without, so that only the webhook is told of them: {', '.join(others)}")
 
 
 def _tried(way: Callable[[Message], None], sent: Message) -> None:

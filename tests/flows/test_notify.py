@@ -16,6 +16,7 @@ import pytest
 
 from components import SlipwayError, params, temporary
 from flows import __main__ as flows
+from flows import doctor
 from flows.machinery import notify, register
 from tests.conftest import ROOT
 from tests.receivers import hook, post
@@ -270,6 +271,45 @@ def test_the_test_says_what_became_of_each_way(
         assert chat.got[0]["event"] == "test" and len(server.letters) == 1
         set_up()
         assert flows.main(["notify", "--test"]) == 0
+
+
+def test_a_models_own_notifications_are_shown_and_tested(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, section in (("churn", {"command": "false", "events": ["failed"]}), ("sales", None)):
+        path = Path("models", name, "params.yaml")
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"name": name, "notify": section}))
+    with hook() as chat:
+        monkeypatch.setenv(notify.WEBHOOK, chat.address)
+        assert flows.main(["notify"]) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "digits: events that are sent: failed, recovered, promoted, waiting, missed",
+            "they are sent by: webhook; `slipway notify --test` sends one",
+            "with settings of their own: churn; `slipway notify churn` shows them",
+            "without, so that only the webhook is told of them: sales",
+        ]
+        assert flows.main(["notify", "churn"]) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "churn: events that are sent: failed",
+            "they are sent by: webhook, command; `slipway notify churn --test` sends one",
+        ]
+        for words in (["churn", "--test"], ["--test", "churn"]):
+            assert flows.main(["notify", *words]) == 1
+            assert "\ncommand: not delivered: false ended with exit code 1" in capsys.readouterr().out
+        assert {got["model"] for got in chat.got} == {"churn"}
+        assert doctor._notifications() == (
+            "digits, sales: by webhook; churn: by webhook, command; `slipway notify NAME --test` sends one"
+        )
+    monkeypatch.delenv(notify.WEBHOOK)
+    assert "digits, sales: none set up; churn: by command" in doctor._notifications()
+    assert flows.main(["notify", "sales"]) == 1
+    assert "notify.command in models/sales/params.yaml" in capsys.readouterr().out
+    assert flows.main(["notify", "chrun"]) == 1
+    assert "no model 'chrun'; did you mean churn?" in capsys.readouterr().err
+    Path("models/sales/params.yaml").write_text('{"name": "sales", "notify": {"comand": "x"}}')
+    with pytest.raises(SlipwayError, match=r"models/sales/params\.yaml.*notify\.comand"):
+        doctor._notifications()
 
 
 REGISTERED = {
