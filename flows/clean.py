@@ -9,7 +9,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +38,7 @@ class Kind:
     name: str
     count: int
     size: int
-    remove: Callable[[], object]
+    remove: Callable[[], object] = lambda: None
 
 
 @flow(name="clean")
@@ -67,11 +66,17 @@ def _clean(*, dry_run: bool) -> dict[str, tuple[int, int]]:
         runs.bury()
         with connection.plainly("list what is needed"):
             kinds = list(_kinds(repo, policy))
+        if dry_run:
+            kinds += _rooms(give_back=False)
         print(text(kinds, policy, dry_run=dry_run), flush=True)
         if not dry_run:
             with connection.plainly("remove what is not needed"):
                 for kind in kinds:
                     kind.remove()
+            for room in _rooms(give_back=True):  # now: most of it is of what was just removed
+                kinds.append(room)
+                if room.count:
+                    print(f"{room.name}: {_bytes(room.size)} given back", flush=True)
             print(f"removed: {_bytes(sum(kind.size for kind in kinds))} freed", flush=True)
     return {kind.name: (kind.count, kind.size) for kind in kinds}
 
@@ -144,7 +149,6 @@ def _kinds(repo: "Repo", policy: Clean) -> Iterator[Kind]:
     yield from _flow_runs(policy.keep_runs, seconds)
     yield _files("logs", _older(logs.FOLDER.glob("*.log*"), max(seconds, DAY)))
     yield _files("temporary files", list(temporary.leftovers()))
-    yield from _databases()
 
 
 def _files(name: str, found: list[Path], remove: Callable[[Path], object] = temporary.remove) -> Kind:
@@ -260,15 +264,20 @@ def _delete_flow_runs(ids: list[Any]) -> None:
             time.sleep(0.1)
 
 
-def _databases() -> Iterator[Kind]:
-    """Find the room that is free within the databases of this project, and give it back."""
+def _rooms(*, give_back: bool) -> Iterator[Kind]:
+    """Find the room that is free within the databases of this project, where it is enough; give it back if asked to."""
     paths = {"mlflow.db": connection.root() / "mlflow.db", "Prefect's database": Path(".prefect/prefect.db")}
     if connection.uri() != connection.default():
         del paths["mlflow.db"]
     for name, path in paths.items():
-        if path.exists():
-            free = _free(path)
-            yield Kind(f"room within {name}", int(free > 0), free, partial(_vacuum, path))
+        if not path.exists():
+            continue
+        size = _free(path)
+        if size < FREE_SHARE * path.stat().st_size:
+            size = 0
+        elif give_back:
+            size -= _vacuumed(path)
+        yield Kind(f"room within {name}", int(size > 0), size)
 
 
 def _free(path: Path) -> int:
@@ -278,8 +287,8 @@ def _free(path: Path) -> int:
     return 0
 
 
-def _vacuum(path: Path) -> None:
-    if _free(path) < FREE_SHARE * path.stat().st_size:  # what was just removed counts
-        return
+def _vacuumed(path: Path) -> int:
+    """Give back what is free within a database; return what still is: one that is in use keeps it, for what comes."""
     with contextlib.closing(sqlite3.connect(path, timeout=5)) as database, contextlib.suppress(sqlite3.Error):
-        database.execute("vacuum")  # a database that is in use keeps its room, for what comes
+        database.execute("vacuum")
+    return _free(path)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 TAG = "slipway.spent"  # of a run: `slipway clean` put it into the bin
 IN_BIN_SECONDS = 86_400  # that a run of a shared store stays there
+STORE = "mlartifacts"  # in the project's folder: NAME/RUN/artifacts, NAME/models/MODEL/artifacts
 BATCH = 50  # runs in one turn of the registry
 
 
@@ -156,8 +157,10 @@ def _empty_bin(found: Spent) -> None:
         for model in of_run.get(run.info.run_id, []):
             if model.model_id not in kept.models:
                 registry.remove_logged(model)
+                _remove_empty(model.artifact_location)
         with suppress(FileNotFoundError):
             _artefacts(str(run.info.artifact_uri)).delete_artifacts()
+        _remove_empty(run.info.artifact_uri)
         if store is not None:
             for model_id in store._get_deleted_logged_models():
                 if store.get_logged_model(model_id, allow_deleted=True).source_run_id == run.info.run_id:
@@ -190,11 +193,28 @@ def _artefacts(uri: str) -> Any:  # untyped
 
 def _size(uri: str | None) -> int:
     """Return what a folder of artefacts takes on this machine's disk; 0 for one that lies elsewhere."""
+    folder = _folder(uri)
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file()) if folder else 0
+
+
+def _folder(uri: str | None) -> Path | None:
+    """Return a folder of artefacts on this machine's disk; None for one that lies elsewhere."""
     parts = urlsplit(uri or "")
-    if parts.scheme not in ("", "file"):
-        return 0
-    folder = Path(unquote(parts.path))
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+
+
+def _remove_empty(uri: str | None) -> None:
+    """Remove the folder whose artefacts were removed, if empty, and that of the run or model that it was in.
+
+    MLflow leaves them. Only in the store of this project alone: in another one a name may be given before its files.
+    """
+    folder, store = _folder(uri), (connection.root() / STORE).resolve()
+    if folder is None or folder.name != "artifacts" or connection.uri() != connection.default():
+        return
+    for place in (folder, folder.parent):
+        with suppress(OSError):  # not empty, or gone already
+            if store in place.resolve().parents:
+                place.rmdir()
 
 
 def _pages(ask: Any, *arguments: Any, **options: Any) -> Iterator[Any]:

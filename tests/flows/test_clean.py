@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from mlflow.entities import RunTag
 
 from components import SlipwayError, locks, reuse
 from components.tracking import cleaning, connection, registry
@@ -53,6 +54,36 @@ def test_a_dry_run_lists_and_removes_nothing(project: Project, capsys: pytest.Ca
     assert {kind: removed[kind] for kind in list(found)[:4]} == {kind: found[kind] for kind in list(found)[:4]}
     assert "removed: " in capsys.readouterr().out
     assert all(count == 0 for kind, (count, _) in clean.clean.fn(dry_run=True).items() if "room" not in kind)
+
+
+def test_nothing_is_left_of_a_removed_run(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    """No empty folders, which pile up over the years; and the room in the database is given back by the same clean."""
+    policy(0, 0)
+    client, store = connection.client(), project.root / "mlartifacts"
+    old, kept = project.run(9), project.run(8, registers=True)
+    logged = client.create_logged_model(project.experiment, "digits", old.run)
+    place = store / "digits/models" / logged.model_id
+    (place / "artifacts").mkdir(parents=True)
+    (place / "artifacts/MLmodel").write_text("x")
+    tags = [RunTag(f"tag{number}", "x" * 4000) for number in range(100)]
+    for start in range(5):
+        client.log_batch(old.run, tags=[RunTag(f"{start}{each.key}", each.value) for each in tags])
+    mine = store / "digits" / "somebody's"
+    mine.mkdir()
+    removed = clean.clean.fn()
+    assert sorted(path.name for path in (store / "digits").iterdir()) == sorted([kept.run, "models", mine.name])
+    assert not place.exists() and list(project.lacking(kept)) == []
+    assert removed["room within mlflow.db"][1] > 1_000_000
+    assert "\nroom within mlflow.db: " in capsys.readouterr().out
+    assert clean.clean.fn(dry_run=True)["room within mlflow.db"] == (0, 0)
+
+
+def test_a_file_that_somebody_put_there_stays(project: Project) -> None:
+    policy(0, 0)
+    run = project.root / "mlartifacts/digits" / project.run(9).run
+    (run / "notes.txt").write_text("mine")
+    clean.clean.fn()
+    assert [path.name for path in run.iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.e2e
