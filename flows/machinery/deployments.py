@@ -313,7 +313,8 @@ def _by_hand_since(client: "SyncPrefectClient", last: "FlowRun") -> list["FlowRu
             BEGUN | {"deployment_id": {"is_null_": True}, "start_time": {"after_": since}}
         ),
     )
-    return [run for run in found if _does_as_much(run.parameters, last.parameters) and of(run) == of(last)]
+    model = spoken(of(last))  # the root's may have been named
+    return [run for run in found if _does_as_much(run.parameters, last.parameters) and spoken(of(run)) == model]
 
 
 def _does_as_much(given: dict[str, Any], wanted: dict[str, Any]) -> bool:
