@@ -338,8 +338,10 @@ def _ui(_: dict[str, Any]) -> int:
 
 
 def _notify(options: dict[str, Any]) -> int:
-    from flows.machinery import notify
+    from flows.machinery import notify, state
 
+    if state.running():  # its runs have these variables
+        state.load_environment()
     return notify.show(options["model"], send=options["test"])
 
 
