@@ -87,6 +87,11 @@ def run(
         print(f"note: the run had kept it back: {mask(kept)}", flush=True)
     if command != "rollback":
         _tell_prefect(name, number, done)
+    from flows.machinery import notify, state
+
+    if state.running():  # what its runs are told by holds for people's moves
+        state.load_environment()
+    notify.moved(name, done)
     return 0
 
 

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from components.params.base import Section
 
-Event = Literal["failed", "recovered", "promoted", "waiting", "missed"]
+Event = Literal["failed", "recovered", "promoted", "waiting", "refused", "missed"]
 
 
 def _words(value: Any) -> Any:
@@ -36,7 +36,7 @@ class Clean(Section):
 class Notify(Section):
     """What is told, and how; a webhook is told where SLIPWAY_WEBHOOK holds its address."""
 
-    events: list[Event] = Field(default=["failed", "recovered", "promoted", "waiting", "missed"])
+    events: list[Event] = Field(default=["failed", "recovered", "promoted", "waiting", "refused", "missed"])
     mail: Mail | None = None
     # a command and its words; no shell reads them
     command: Annotated[Annotated[list[str], Field(min_length=1)] | None, BeforeValidator(_words)] = None

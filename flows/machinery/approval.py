@@ -19,7 +19,7 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
 from components.tracking import connection, moving, record
-from flows.machinery import runs
+from flows.machinery import notify, runs
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -81,7 +81,7 @@ def answered() -> "tuple[State[Any], dict[str, Any]] | None":
     name, version, given = asked["name"], asked["version"], Approval(**answer)
     connection.check()
     with connection.plainly(f"decide about {name} version {version}"):
-        done = moving.decided(moving.look(name), version)
+        known = done = moving.decided(moving.look(name), version)
         if done is None:
             decide = moving.approve if given.decision == "approve" else moving.refuse
             done = decide(name, version, why=given.comment, who="somebody in Prefect's page")
@@ -89,7 +89,8 @@ def answered() -> "tuple[State[Any], dict[str, Any]] | None":
     print(text, flush=True)
     promoted = done.kind in record.MOVES
     became = {"version": version, "decision": "promoted" if promoted else "kept", "promoted": promoted}
-    became |= {"new_champion": promoted, "reason": text}
+    if known is None:  # else whoever decided has told people
+        became |= {"new_champion": promoted, "refused": not promoted, "reason": notify.decision(done)}
     return Completed(name="Approved" if promoted else "Refused", message=text), became
 
 

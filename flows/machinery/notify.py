@@ -32,7 +32,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from components import SlipwayError, params, surroundings, temporary
 from components.masking import mask
-from components.tracking import connection
+from components.tracking import connection, record
 from flows.machinery import logs, models
 
 WEBHOOK, SMTP = "SLIPWAY_WEBHOOK", "SLIPWAY_SMTP"  # variables of the environment: both hold secrets
@@ -45,7 +45,7 @@ LIMIT_SECONDS = 30.0  # for all tries and all ways
 MAX_TEXT = 8000  # characters
 MAX_LINES = 12  # of an error
 KEPT_SECONDS = 90 * 86_400  # that it is remembered what was told
-MARKS = {"failed": "✗", "recovered": "✓", "promoted": "★", "waiting": "…", "missed": "!", "test": "·"}
+MARKS = {"failed": "✗", "recovered": "✓", "promoted": "★", "waiting": "…", "refused": "✗", "missed": "!", "test": "·"}
 
 Message = dict[str, Any]
 Settings = params.Notify
@@ -65,8 +65,9 @@ def tell(
 ) -> list[str]:
     """Send an event to whoever a params.yaml and the environment name; return what could not be delivered.
 
-    `event` is one of failed, recovered, promoted, waiting and missed; `details` are numbers, versions and links that
-    belong to it. `run` names what the event is of, such as the flow run's id: with one it is told once and no more.
+    `event` is one of failed, recovered, promoted, waiting, refused and missed; `details` are numbers, versions and
+    links that belong to it. `run` names what the event is of, such as the flow run's id: with one it is told once and
+    no more.
     """
     try:
         settings, trouble = params.section("notify", Settings, settings_of), ""
@@ -152,8 +153,61 @@ def _succeeded(name: str, registered: Mapping[str, Any], details: dict[str, Any]
     if registered.get("decision") == "waiting":
         text = f"version {version} waits for approval: {registered.get('reason')}"
         tell("waiting", name, text, about, f"version {version}", of)
+    elif registered.get("refused"):
+        tell(
+            "refused", name, f"version {version} is {registered.get('reason')}", details | {"version": version}, run, of
+        )
     elif registered.get("new_champion"):
         tell("promoted", name, f"version {version} is the champion: {registered.get('reason')}", about, run, of)
+
+
+def moved(name: str, done: record.Entry) -> None:
+    """Tell what a person decided by a command: a version is the champion, or was refused. The move stands, whatever."""
+    try:
+        of = _registered_as(name)
+        details: dict[str, Any] = {"version": done.version, "by": done.who}
+        if done.kind not in record.MOVES:
+            tell("refused", name, f"version {done.version} is {decision(done)}", details, settings_of=of)
+            return
+        details |= _measured(name, done, of)
+        if not connection.uri().startswith("sqlite"):
+            details["registry"] = mask(connection.uri())
+        tell("promoted", name, f"version {done.version} is the champion: {decision(done)}", details, settings_of=of)
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        _say(f"warning: a notification was not sent: {mask(str(error))[:200]}")
+
+
+def decision(done: record.Entry) -> str:
+    """Say who decided what, and why."""
+    how = "promoted by hand" if done.kind == "by hand" else done.kind
+    return f"{how} by {done.who}{f': {done.why}' if done.why else ''}"
+
+
+def _registered_as(name: str) -> Path:
+    """Return the params.yaml of the model of that name in the registry; the root's, where it is none's."""
+    root = connection.root()
+    found = (root / place / name / "params.yaml" for place in (models.MODELS, models.EXAMPLES))
+    return next((path for path in found if path.exists()), root / "params.yaml")
+
+
+def _measured(name: str, done: record.Entry, of: Path) -> dict[str, Any]:
+    """Return the score of a new champion, and of the one before if that was measured on the same test split."""
+    from components.evaluation import promotion
+    from components.tracking import registry
+
+    before: dict[str, Any] = {"before": f"version {done.before}"} if done.before else {}
+    try:
+        score = promotion.score(params.load(of))
+    except SlipwayError:  # the settings are not as they were then
+        return before
+    tags = connection.version(name, str(done.version)).tags
+    now, then = (
+        ((registry.with_metrics(name, {"version": each}, tags) or {}).get("metrics") or {}).get(score)
+        for each in (done.version, done.before)
+    )
+    if done.before and then is not None:
+        before = {"before": f"version {done.before}, {score} {then}"}
+    return ({score: now} if now is not None else {}) | before
 
 
 def _remember(event: str, model: str) -> None:

@@ -14,10 +14,11 @@ import pytest
 
 from components.tracking import connection, record
 from flows import up
-from flows.machinery import deployments
+from flows.machinery import deployments, notify
 from tests import fabricate
 from tests.conftest import ROOT
 from tests.flowing import GIT, command, end
+from tests.receivers import hook
 
 PARAMS = fabricate.PARAMS.replace("register:\n", "register:\n  promotion: approve\n")
 SERVE = "from flows.retrain import retrain; retrain.serve(name='approval', limit=1, print_starting_message=False)"
@@ -48,6 +49,12 @@ def client(prefect_server: str) -> Iterator[Any]:
         yield found
 
 
+@pytest.fixture
+def chat() -> Iterator[Any]:
+    with hook() as found:
+        yield found
+
+
 def until(client: Any, run: UUID, *names: str) -> Any:
     """Wait until a flow run is in one of some states; return that."""
     for _ in range(1800):
@@ -69,8 +76,11 @@ def test_an_answer_is_no_missed_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.e2e
-def test_a_run_is_suspended_and_goes_on_with_the_answer(path: Path, client: Any, prefect_server: str) -> None:
+def test_a_run_is_suspended_and_goes_on_with_the_answer(
+    path: Path, client: Any, prefect_server: str, chat: Any
+) -> None:
     environment = os.environ | {"PREFECT_API_URL": prefect_server, "PYTHONPATH": str(ROOT)}
+    environment[notify.WEBHOOK] = chat.address
     words = [sys.executable, "-c", SERVE]
     with (path.parent / "served.log").open("w") as log:
         served = subprocess.Popen(words, cwd=path, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True)
@@ -97,7 +107,7 @@ def test_a_run_is_suspended_and_goes_on_with_the_answer(path: Path, client: Any,
         assert ": completed, " in shown and ": suspended, " in shown
         assert ": version 1 waits: `slipway approve sides 1`" in shown
 
-        # in Prefect's page
+        # in Prefect's page; people are told
         answer = client.resume_flow_run(first, run_input={"decision": "approve", "comment": "looks right"})
         assert answer.status.value == "ACCEPT", answer
         assert "approved by somebody in Prefect's page" in str(until(client, first, "Approved").message)
@@ -105,6 +115,10 @@ def test_a_run_is_suspended_and_goes_on_with_the_answer(path: Path, client: Any,
         assert there.holders == {"challenger": "1", "champion": "1", "reference": "1"}
         waiting, approved = there.entries
         assert (waiting.kind, waiting.run["prefect"]) == ("waiting", str(first))
+        told = [sent["text"].splitlines()[0] for sent in chat.got]
+        assert told[-1] == (
+            "★ sides: promoted: version 1 is the champion: approved by somebody in Prefect's page: looks right"
+        )
         assert (approved.kind, approved.why, approved.run["prefect"]) == ("approved", "looks right", str(first))
 
         # with the command; nothing is left waiting in Prefect
@@ -114,6 +128,7 @@ def test_a_run_is_suspended_and_goes_on_with_the_answer(path: Path, client: Any,
         until(client, second, "Suspended")
         words = ["refuse", "sides", "2", "--why", "not today"]
         out = command(path, sys.executable, "-m", "flows", *words, env={**environment})
+        assert chat.got[-1]["text"].startswith("✗ sides: refused: version 2 is refused by ")
         assert "sides version 2: refused: not today" in out and "is ended in Prefect" in out
         assert "refused: not today" in str(until(client, second, "Decided").message)
         assert record.read("sides").champion == "1"

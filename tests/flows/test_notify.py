@@ -284,7 +284,7 @@ def test_a_models_own_notifications_are_shown_and_tested(
         monkeypatch.setenv(notify.WEBHOOK, chat.address)
         assert flows.main(["notify"]) == 0
         assert capsys.readouterr().out.splitlines() == [
-            "digits: events that are sent: failed, recovered, promoted, waiting, missed",
+            "digits: events that are sent: failed, recovered, promoted, waiting, refused, missed",
             "they are sent by: webhook; `slipway notify --test` sends one",
             "with settings of their own: churn; `slipway notify churn` shows them",
             "without, so that only the webhook is told of them: sales",
@@ -343,6 +343,9 @@ def test_what_became_of_a_model_is_told(monkeypatch: pytest.MonkeyPatch) -> None
         for run in ("4", "5"):  # a version waits once
             notify._succeeded("digits", waiting, {}, run, Path("params.yaml"))
         assert [told["event"] for told in chat.got[1:]] == ["waiting"]
+        refused = {"version": "5", "decision": "kept", "refused": True, "reason": "refused by me: no"}
+        notify._succeeded("digits", refused, {}, "9", Path("params.yaml"))
+        assert chat.got.pop()["text"] == "✗ digits: refused: version 5 is refused by me: no\nversion: 5"
         notify.tell("failed", "digits", "x", run="6")
         for run in ("7", "8"):
             notify._succeeded("digits", kept, {}, run, Path("params.yaml"))

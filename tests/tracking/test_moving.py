@@ -19,9 +19,11 @@ from components import SlipwayError, params, recipes, temporary
 from components.tracking import connection, moving, record, registry
 from components.tracking.record import Entry
 from flows import moves
+from tests.receivers import hook
 from tests.tracking.test_side_by_side import saved
 
 NAME = "boats"
+TABULAR = "recipe: tabular\ntabular: {numeric: [weight], labels: [a, b]}\nnetwork: {model: mlp}\n"
 
 
 class KilledError(BaseException):
@@ -379,6 +381,59 @@ def sqlite(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -
     for _ in range(3):
         client.create_model_version(NAME, str(tmp_path))
     yield tmp_path
+
+
+def test_what_a_person_decides_is_told_by_the_models_own_settings(
+    sqlite: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (sqlite / "params.yaml").write_text("name: another\nnotify: {events: []}\n")
+    own = sqlite / "models" / NAME / "params.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(f"name: {NAME}\nregister: {{score: accuracy}}\n{TABULAR}")
+    client = connection.client()
+    for number, accuracy in (("4", 0.8), ("5", 0.9)):
+        run = client.create_run(client.create_experiment(number)).info.run_id
+        client.log_metric(run, "test_accuracy", accuracy)
+        assert str(client.create_model_version(NAME, str(sqlite), run).version) == number
+    with hook() as chat:
+        monkeypatch.setenv("SLIPWAY_WEBHOOK", chat.address)
+        moves.run("promote", NAME, "4", why="a test")
+        moves.run("promote", NAME, "5")
+        moves.run("promote", NAME, "5")  # it is the champion already
+        moves.run("rollback", NAME, why="it is slow")
+        with registry.turn(NAME):
+            flow_asks("2")
+        moves.run("approve", NAME, "2", why="looks right")
+        with registry.turn(NAME):
+            flow_asks("3")
+        moves.run("refuse", NAME, "3")
+        me, start = record.who(), f"★ {NAME}: promoted: version"
+        assert [told["text"].splitlines()[0] for told in chat.got] == [
+            f"{start} 4 is the champion: promoted by hand by {me}: a test",
+            f"{start} 5 is the champion: promoted by hand by {me}",
+            f"{start} 4 is the champion: rolled back by {me}: it is slow",
+            f"{start} 2 is the champion: approved by {me}: looks right",
+            f"✗ {NAME}: refused: version 3 is refused by {me}",
+        ]
+        about = {"version": "5", "by": me, "accuracy": 0.9, "before": "version 4, accuracy 0.8"}
+        assert chat.got[1]["details"] == about
+        (sqlite / ".prefect").mkdir()
+        (sqlite / ".prefect/environment").write_text(f"SLIPWAY_WEBHOOK={chat.address}\n")
+        monkeypatch.delenv("SLIPWAY_WEBHOOK")
+        moves.run("promote", NAME, "5")
+        assert len(chat.got) == 5
+        monkeypatch.setattr("flows.machinery.state.running", lambda: {"since": "then"})
+        moves.run("promote", NAME, "2")
+        assert len(chat.got) == 6  # as a run of `slipway up` is told of
+    monkeypatch.setattr("flows.machinery.notify.PAUSES", ())
+    capsys.readouterr()
+    assert moves.run("promote", NAME, "1") == 0  # nobody listens any more
+    assert "a notification (promoted) was not delivered: webhook: " in capsys.readouterr().out
+    own.write_text("notify: [")
+    monkeypatch.setattr("flows.machinery.notify.tell", lambda *_, **__: 1 / 0)
+    assert moves.run("promote", NAME, "2") == 0
+    assert "warning: a notification was not sent: division by zero" in capsys.readouterr().out
+    assert champion() == "2"
 
 
 @pytest.mark.usefixtures("sqlite")
