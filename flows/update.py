@@ -12,7 +12,9 @@ from flows.machinery import checkout, models, workspace
 def run(model: str, options: dict[str, Any]) -> None:
     """Bring what is new for a model of models/, or "" for the root's, once no run of it works any more.
 
-    The labels and columns that it finds go into the model's own params.yaml.
+    The labels and columns that it finds go into the model's own params.yaml. A dry run waits as well: what is new
+    depends on the dataset in the workspace, which the run may be writing, and which is first prepared from the
+    checkout's files.
     """
     found = models.find(model)
     if found.example:

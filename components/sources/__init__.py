@@ -16,6 +16,7 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *
     if model:
         text = "model in models/ (default: the root's)"
         update.add_argument("model", nargs="?", default="", metavar="NAME", help=text)
-    update.add_argument("--dry-run", action="store_true", help="say what would be read, and change nothing")
+    help_text = "say what would be read, and change nothing; waits for a run of the model, which may be bringing it"
+    update.add_argument("--dry-run", action="store_true", help=help_text)
     update.add_argument("--replace", action="store_true", help="start a new dataset from all that the source has")
     update.add_argument("--retry", action="store_true", help="read files that were set aside once more")
