@@ -302,6 +302,13 @@ def test_a_models_own_notifications_are_shown_and_tested(
             "digits, sales: by webhook; churn: by webhook, command; `slipway notify NAME --test` sends one"
         )
     monkeypatch.delenv(notify.WEBHOOK)
+    Path(".prefect").mkdir()
+    Path(".prefect/environment").write_text(f"{notify.WEBHOOK}=http://127.0.0.1:1/x\n")
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.machinery.state.running", lambda: {"since": "then"})
+        assert flows.main(["notify", "sales"]) == 0  # as the runs of `slipway up` are told of
+    monkeypatch.delenv(notify.WEBHOOK)
+    capsys.readouterr()
     assert "digits, sales: none set up; churn: by command" in doctor._notifications()
     assert flows.main(["notify", "sales"]) == 1
     assert "notify.command in models/sales/params.yaml" in capsys.readouterr().out

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -408,3 +409,21 @@ def test_what_a_run_by_hand_has_made_up_for_is_not_run_again(deployed: tuple[Any
     assert "crashed; it is run once more" in deployments.run_again(client, deployment)
     (again,) = deployments.overdue(client, deployment.name)
     client.delete_flow_run(again.id)
+
+
+def test_a_run_by_hand_may_name_the_roots_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("name: digits\n")
+
+    def of(**parameters: Any) -> Any:
+        return SimpleNamespace(parameters=parameters, start_time=datetime.now(UTC))
+
+    hand = [
+        of(model="digits", revision=""),
+        of(model="", revision="HEAD"),
+        of(model="", revision="an-older-one"),
+        of(model="another", revision=""),
+    ]
+    client: Any = SimpleNamespace(read_flow_runs=lambda **_: hand)
+    assert deployments._by_hand_since(client, of(model="", revision="HEAD")) == hand[:2]
+    assert deployments._by_hand_since(client, of(model="", revision="HEAD", force=True)) == []
