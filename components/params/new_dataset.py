@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from components import listed, recipes
 from components.params.changes import GATES
 from components.params.sections import Params, Register, Split
-from components.recipes import defaults
+from components.recipes import defaults, networks
 from components.recipes.source import Source
 from components.targets import Target
 
@@ -61,12 +61,13 @@ def same(source: Source, old: Params) -> bool:
 def network(source: Source, old: Params | None) -> dict[str, Any]:
     """Return the section `network` of a new dataset, as far as it changes.
 
-    Another recipe has other settings: its network starts from those that new data begins with, so that there is
-    something to change. One of the same recipe is kept, and for another problem the source's own settings
+    Another recipe has other settings: its network starts from the defaults, the model's name written out, so that
+    there is something to change. One of the same recipe is kept, and for another problem the source's own settings
     come on top.
     """
     if old is None or old.recipe != source.recipe:
-        return {"network": source.network or defaults.network(source.recipe, _target(source).kind)}
+        model = networks.load(source.recipe).Network.model_fields.get("model")
+        return {"network": source.network or ({"model": model.default} if model else {})}
     if same(source, old) or not source.network:
         return {}
     return {"network": old.network.model_dump(mode="json", exclude_unset=True) | source.network}

@@ -9,18 +9,13 @@ import importlib.util
 import math
 from typing import Any, Protocol, cast
 
-from components.recipes import networks
-
 Chosen = dict[str, tuple[Any, str]]  # setting of `train` -> value, and why
 STOPPING = "epochs without a better validation loss; the best epoch's weights ship"
 AT_MOST = "at most: early_stopping ends it"
 
 
 class Defaults(Protocol):
-    """The defaults of a recipe.
-
-    Optional, used where the module has it: `network(answer)`, the section `network` of params.yaml for a new dataset.
-    """
+    """The defaults of a recipe."""
 
     def training(self, rows: int, answer: str) -> Chosen:
         """Return settings of `train` for about so many training examples; `answer` is the kind of the target."""
@@ -30,14 +25,6 @@ def load(recipe: str) -> Defaults | None:
     """Import the defaults of a recipe, if it has any."""
     name = f"components.recipes.{recipe}.defaults"
     return cast("Defaults", importlib.import_module(name)) if importlib.util.find_spec(name) else None
-
-
-def network(recipe: str, answer: str) -> dict[str, Any]:
-    """Return the section `network` that a new dataset begins with: the recipe's, else the model that is its default."""
-    if chosen := getattr(load(recipe), "network", None):
-        return dict(chosen(answer))
-    model = networks.load(recipe).Network.model_fields.get("model")
-    return {"model": model.default} if model else {}
 
 
 def batch_size(rows: int, smallest: int, largest: int, batches: int) -> tuple[int, str]:

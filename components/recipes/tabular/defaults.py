@@ -1,19 +1,6 @@
-"""What a training on a new table begins with: tried on six tables that were not among the examples."""
-
-from typing import Any
+"""What a training on a new table begins with: tried on tables that were not among the examples."""
 
 from components.recipes.defaults import AT_MOST, STOPPING, Chosen, batch_size
-
-
-def network(answer: str) -> dict[str, Any]:
-    """Return the section `network`: for labels an MLP on periodic embeddings of numbers, for numbers on piecewise ones.
-
-    Gorishniy, Rubachev and Babenko (2022), "On Embeddings for Numerical Features in Tabular Deep Learning",
-    https://arxiv.org/abs/2203.05556.
-    """
-    if answer == "regression":
-        return {"model": "mlp", "numeric_embedding": "piecewise", "hidden": [256, 128]}
-    return {"model": "mlp", "numeric_embedding": "periodic", "sigma": 0.05, "hidden": [512, 256]}
 
 
 def training(rows: int, answer: str) -> Chosen:
