@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.tracking import provenance
-from tests.flowing import command
+from tests.flowing import GIT, command
 
 
 def dirty() -> str:
@@ -21,7 +21,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Path(path).write_text(f"{path}\n")
     command(tmp_path, "git", "init", "-q")
     command(tmp_path, "git", "add", ".")
-    command(tmp_path, "git", "commit", "-qm", "a model")
+    command(tmp_path, "git", "commit", "-qm", "a model", env=GIT)
     return tmp_path
 
 
