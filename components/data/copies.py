@@ -169,7 +169,7 @@ def check_keys(known: Known, column: str | None) -> None:
 
     Of a dataset that is added to, all rows may have been corrected.
     """
-    if known.respelled:
+    if known.respelled and not known.fresh:
         raise SlipwayError(
             f"--key {column}: {len(known.respelled):,} keys are there already in another spelling "
             f"({listed(known.respelled, PAIRS_NAMED)}): as they are, their rows would be in the dataset twice. A "
@@ -199,6 +199,9 @@ def told(known: Known, skipped: Counter[str]) -> list[str]:
             lines.append(f"  and {known.contradictions - len(known.pairs):,} more")
     if known.late:
         lines.append(f"{known.late:,} are late: older than the newest that the dataset had")
+    if known.respelled:
+        pairs = listed(known.respelled, PAIRS_NAMED)
+        lines.append(f"{len(known.respelled):,} keys differ from another one by zeros alone ({pairs}): other rows")
     if known.keyless:
         lines.append(f"{known.keyless:,} have no value in the column of --key: they are known again by their content")
     if known.corrected:

@@ -3,6 +3,7 @@
 import csv
 import functools
 import io
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from components.data.csv_options import Reading
 
 DOUBLED = 'one that is part of a value is doubled, and the value in quotes, such as "3"" pipe"'
 
+BREAK = re.compile(r"\r\n|\n|\r")  # of the lines of a CSV; Python's own list has more
 MIN_LINES = 2  # of a value that may be rows: two are an address as well
 
 
@@ -42,11 +44,20 @@ def must_close(file: Path, source: Path, how: Reading, mark: str, skipped: int) 
             f"{file}: line {line:,}: {why}, in a row that begins in line {begin:,}: is a quote missing in these "
             f"lines, or one too many? {DOUBLED}"
         )
-    return [
+    return [_told(file, begin, end) for begin, end in found.rows_in_one]
+
+
+@functools.cache  # a file may be read more than once
+def tell(file: Path, begin: int, end: int) -> None:
+    """Print that the value of some lines looks like rows."""
+    print(_told(file, begin, end), flush=True)
+
+
+def _told(file: Path, begin: int, end: int) -> str:
+    return (
         f"{file}: lines {begin:,} to {end:,}: a value of these {end - begin + 1:,} lines, of which each looks like a "
         f"row: is a quote missing at its begin, or at its end? {DOUBLED}"
-        for begin, end in found.rows_in_one
-    ]
+    )
 
 
 @dataclass
@@ -76,7 +87,7 @@ def _read(
         end = 0
         try:
             for row in rows:
-                if rows.line_num > end + 1 and _is_of_rows(row, mark):
+                if rows.line_num > end + 1 and is_of_rows(row, mark):
                     found.rows_in_one.append((skipped + end + 1, skipped + rows.line_num))
                 end = rows.line_num
         except csv.Error as error:
@@ -84,11 +95,11 @@ def _read(
     return found
 
 
-def _is_of_rows(row: list[str], mark: str) -> bool:
+def is_of_rows(row: list[str], mark: str) -> bool:
     """Tell whether a value holds the end of a row, other rows, and the beginning of one."""
     last = len(row) - 1
     for at, value in enumerate(row if last else []):
-        first, *between = value.splitlines() or [""]
+        first, *between = [line for line in BREAK.split(value) if line] or [""]
         counts = [line.count(mark) for line in (first, *between)]
         if len(counts) > MIN_LINES and counts == [last - at, *[last] * (len(counts) - 2), at]:
             return True

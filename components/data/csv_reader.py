@@ -126,11 +126,14 @@ def rows(
                 text, delimiter=mark, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE, strict=True
             )
             head: list[str] = []
+            line = skipped
             try:
                 for values in found:
                     row = values if head else [name.strip() for name in values]
                     head = head or row
-                    line = skipped + found.line_num
+                    begin, line = line + 1, skipped + found.line_num
+                    if line > begin and csv_quotes.is_of_rows(row, mark):
+                        csv_quotes.tell(file, begin, line)
                     if row and len(row) == len(head):
                         yield line, row
                     elif odd is not None:

@@ -127,16 +127,22 @@ def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = 
 
 
 def _trained(content: Any, values: Mapping[str, Any], why: Mapping[str, str]) -> list[str]:
-    """Put a section `train` in the place of the one that there is; what stays in it keeps its comment."""
+    """Put a section `train` in the place of the one that there is; comments are kept, but those of what goes."""
     old: Any = content.get("train") or {}
     new = CommentedMap({name: _flow(value) for name, value in values.items()})
     width = max(len(f"{name}: {_short(value)}") for name, value in values.items() if not isinstance(value, dict)) + 4
+    beside, between, behind = _comments(old)
     for name in values:
-        there = old.ca.items.get(name, [None] * 3)[2] if hasattr(old, "ca") else None
-        if comment := why.get(name) or (there.value.strip().removeprefix("#").strip() if there else ""):
+        if comment := why.get(name) or beside.get(name, ""):
             new.yaml_add_eol_comment(comment, name, column=width)
-    if last := new.ca.items.get(list(new)[-1]):  # an empty line between sections
-        last[2].value = f"{last[2].value.rstrip()}\n\n"
+    last = list(new)[-1]
+    if last not in new.ca.items:
+        new.yaml_add_eol_comment("-", last, column=width)
+        new.ca.items[last][2].value = ""
+    token = new.ca.items[last][2]
+    own = "".join(f"  {line}\n" for line in between)
+    gap = "\n" if list({**content, "train": None})[-1] != "train" else ""  # an empty line between sections
+    token.value = f"{token.value.rstrip()}\n{own}{behind or gap}"
     if "train" not in content and hasattr(content, "ca"):
         content["train"] = new
         content.yaml_set_comment_before_after_key("train", before="\n")
@@ -148,6 +154,17 @@ def _trained(content: Any, values: Mapping[str, Any], why: Mapping[str, str]) ->
         if name not in old or old[name] != value
     ]
     return changed + [f"train.{name}: {_short(value)} -> the default" for name, value in old.items() if name not in new]
+
+
+def _comments(section: Any) -> tuple[dict[str, str], list[str], str]:
+    """Return the comments of a section: those beside a key, those between keys, and what follows the last key."""
+    items = section.ca.items if hasattr(section, "ca") else {}
+    texts = {name: each[2].value for name, each in items.items() if each[2] is not None}
+    parts = {name: text.partition("\n") for name, text in texts.items()}
+    beside = {name: first.strip().removeprefix("#").strip() for name, (first, _, _) in parts.items()}
+    last = list(section)[-1] if section else ""
+    lines = [line.strip() for name, (_, _, rest) in parts.items() if name != last for line in rest.splitlines()]
+    return beside, [line for line in lines if line], parts.get(last, ("", "", ""))[2]
 
 
 def _flow(value: Any) -> Any:

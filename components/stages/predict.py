@@ -89,9 +89,9 @@ def _writable(out: Path, given: Path) -> None:
 
     if out.suffix not in (".csv", ".parquet"):
         raise SlipwayError(f"--out {out}: expected a .csv or .parquet file")
-    if out.exists() and (out.samefile(given) if given.exists() else False):
+    if out.exists() and given.exists() and out.samefile(given):
         raise SlipwayError(f"--out {out}: is the file with the examples, which would be lost; choose another one")
-    for folder in out.absolute().parents[:-1]:
+    for folder in out.resolve().parents[:-1]:
         if (pointer := folder.with_name(f"{folder.name}.dvc")).is_file():
             raise SlipwayError(f"--out {out}: {folder.name}/ is the dataset of {pointer.name}; choose another place")
 

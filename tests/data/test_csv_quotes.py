@@ -75,3 +75,19 @@ def test_texts_of_several_lines_are_not_told(tmp_path: Path, capsys: pytest.Capt
     lines = '"one, two\n, and\nthree, four",5,a'
     tabular(table(tmp_path, {20: lines, 21: '"a\nb\nc",5,a'}), ["label"])
     assert "looks like a row" not in capsys.readouterr().out
+
+
+def test_rows_read_one_by_one_tell_of_quotes_that_fit_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As texts and series are read. A blank line is no row, and what only Python takes for the end of a line is none."""
+    file = tmp_path / "texts.csv"
+    file.write_text('text,y\none,p\n"two,p\nthree,q\n\nfour\u2028five,q\nsix",q\nseven,p\n', encoding="utf-8")
+    for _ in range(2):  # told once
+        assert len(list(csv_reader.rows(file, csv_reader.Reading()))) == 4
+    assert (
+        capsys.readouterr().out.count(f"{file}: lines 3 to 7: a value of these 5 lines, of which each looks like") == 1
+    )
+    file.write_text('text,y\n"a poem\nin lines\nwithout a comma",p\n')
+    list(csv_reader.rows(file, csv_reader.Reading()))
+    assert not capsys.readouterr().out

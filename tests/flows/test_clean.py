@@ -310,7 +310,8 @@ def test_disk_and_database_stay_bounded(project: Project) -> None:
         if day % 5 == 0:
             clean.clean.fn()
             sizes.append((disk(project.root / ".dvc/cache"), disk(project.root / "mlartifacts")))
-    assert max(sizes) == max(sizes[-3:]) or max(sizes[-3:]) <= max(sizes[:3])
+    early, late = ([max(kind) for kind in zip(*part, strict=True)] for part in (sizes[:3], sizes[-3:]))
+    assert all(after <= 1.02 * before for before, after in zip(early, late, strict=True))  # times are of other lengths
     found = connection.client().search_runs([project.experiment])
     assert len(found) <= 10
 

@@ -22,6 +22,7 @@ from ruamel.yaml import YAML
 from components import SlipwayError, files, params, recipes
 from components.__main__ import main
 from components.data import dataset, versions
+from components.params import changes
 from components.params.train import Train
 from components.recipes import defaults
 from components.recipes.images.source import known
@@ -728,6 +729,21 @@ def test_a_new_problem_gets_training_settings_by_its_own_size_and_each_is_told(
     assert params.load().train.threshold is None
 
 
+def test_a_new_section_of_training_loses_no_comment_of_the_users(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    old = "epochs: 20\n  # more dropout hurts\n  dropout: 0.2  # found in May\n  log_every: 50\n"
+    path.write_text(f"name: a\nrecipe: images\ntrain:\n  {old}\n# judged so\n# by us\nevaluate:\n  resamples: 100\n")
+    values = {"epochs": 100, "log_every": 50}
+    text, told = changes.merged(path, {"train": values}, grow=False, why={"epochs": "at most"})
+    assert text.endswith(
+        "train:\n  epochs: 100    # at most\n  log_every: 50\n  # more dropout hurts\n\n# judged so\n# by us\n"
+        "evaluate:\n  resamples: 100\n"
+    ), text
+    assert told == ["train.epochs: 20 -> 100  # at most", "train.dropout: 0.2 -> the default"]
+    path.write_text("name: a\nrecipe: images\n")
+    assert changes.merged(path, {"train": values}, grow=False)[0].endswith("train:\n  epochs: 100\n  log_every: 50\n")
+
+
 def test_defaults_of_every_recipe_suit_any_size() -> None:
     for recipe in recipes.names():
         if (module := defaults.load(recipe)) is None:
@@ -898,6 +914,13 @@ def test_a_key_that_has_lost_its_zeros_stops_the_ingest(repo: Path, capsys: pyte
     Path("shop.csv").write_text("order,x,target\n00001,3,yes\n00100,2,no\n")
     assert main(["ingest", *KEYED]) == 0
     assert "1 are new" in capsys.readouterr().out
+
+
+def test_keys_of_one_file_that_differ_by_zeros_are_other_rows(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("shop.csv").write_text("order,x,target\n7,3,yes\n007,1,no\n8,2,no\n")
+    assert main(["ingest", *KEYED]) == 0
+    said = capsys.readouterr().out
+    assert "3 are new" in said and "differ from another one by zeros alone (007 and 7): other rows" in said
 
 
 def test_a_key_that_tells_no_rows_apart_is_none(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:

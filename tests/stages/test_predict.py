@@ -7,7 +7,9 @@ from components.__main__ import main
 from components.stages import predict
 
 
-@pytest.mark.parametrize("out", ["people.csv", "./people.csv", "link.csv", "data/new.parquet", "data/deep/people.csv"])
+@pytest.mark.parametrize(
+    "out", ["people.csv", "./people.csv", "link.csv", "data/new.parquet", "data/deep/people.csv", "way/p.csv"]
+)
 def test_predictions_take_the_place_of_no_example(
     out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -16,6 +18,7 @@ def test_predictions_take_the_place_of_no_example(
     Path("link.csv").symlink_to("people.csv")
     Path("data/deep").mkdir(parents=True)
     Path("data.dvc").touch()
+    Path("way").symlink_to("data")
     assert main(["predict", "--out", out, "people", "people.csv"]) == 1
     said = capsys.readouterr().err
     assert said.startswith(f"error: --out {Path(out)}: ") and "choose another" in said
