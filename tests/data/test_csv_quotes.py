@@ -80,7 +80,7 @@ def test_texts_of_several_lines_are_not_told(tmp_path: Path, capsys: pytest.Capt
 def test_rows_read_one_by_one_tell_of_quotes_that_fit_each_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As texts and series are read. A blank line is no row, and what only Python takes for the end of a line is none."""
+    """As texts and series are read. A blank line is no row; what only Python takes for the end of a line is none."""
     file = tmp_path / "texts.csv"
     file.write_text('text,y\none,p\n"two,p\nthree,q\n\nfour\u2028five,q\nsix",q\nseven,p\n', encoding="utf-8")
     for _ in range(2):  # told once
