@@ -152,10 +152,17 @@ def until(process: "subprocess.Popen[str]", word: str) -> str:
     raise AssertionError(f"it ended without {word!r}:\n{seen}")
 
 
+def _lives(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def gone(pid: int, seconds: float = 10) -> bool:
     """Return whether a process has ended, or does within some seconds."""
     deadline = time.monotonic() + seconds
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+    while _lives(pid):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
