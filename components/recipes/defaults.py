@@ -11,6 +11,9 @@ from typing import Any, Protocol, cast
 
 Chosen = dict[str, tuple[Any, str]]  # setting of `train` -> value, and why
 STOPPING = "epochs without a better validation loss; the best epoch's weights ship"
+OPTIMIZERS = "sgd, adam, adamw, lion or muon"
+FIND_LR = "`slipway find-lr` looks for the one of this dataset"
+FALLS = "over which the learning rate falls"
 AT_MOST = "at most: early_stopping ends it"
 
 

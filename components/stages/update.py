@@ -19,7 +19,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components import SlipwayError, files, temporary
+from components import SlipwayError, files, listed, temporary
 from components import params as params_module
 from components.data import versions
 from components.data.copies import Known
@@ -227,7 +227,7 @@ def _files(job: _Job, origin: Files | Dvc, dry_run: bool) -> int:
     came = Came(left=found.left)
     if dry_run:
         names = [file.name for file in found.new]
-        told = f"would read {_counted(len(names), 'file')}, {listing.size(found.new)}: {_listed(names)}"
+        told = f"would read {_counted(len(names), 'file')}, {listing.size(found.new)}: {listed(names, MAX_TOLD)}"
         print(f"update: {told if names else 'nothing new'}")
         _tell_left(came)
         return 0
@@ -405,8 +405,8 @@ def _tell_labels(job: _Job, staged: Staged, known: list[str]) -> None:
     """Warn of labels that the model did not have: one row with a misspelt one would be a class of its own."""
     if new := [label for label in staged.source.settings.get("labels", ()) if label not in known]:
         print(
-            f"warning: {staged.name or job.name}: new label {_listed(new)}: the model is to predict it from now on. If "
-            f"it is a mistake, correct or remove the file, then `{_command(job.settings)} --replace`",
+            f"warning: {staged.name or job.name}: new label {listed(new, MAX_TOLD)}: the model is to predict it from "
+            f"now on. If it is a mistake, correct or remove the file, then `{_command(job.settings)} --replace`",
             flush=True,
         )
 
@@ -515,8 +515,3 @@ def _tell(lines: list[str]) -> int:
 
 def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_TOLD:,} more" if len(names) > MAX_TOLD else ""
-    return ", ".join(names[:MAX_TOLD]) + more

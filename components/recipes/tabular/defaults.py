@@ -1,6 +1,6 @@
 """What a training on a new table begins with: tried on tables that were not among the examples."""
 
-from components.recipes.defaults import AT_MOST, STOPPING, Chosen, batch_size
+from components.recipes.defaults import AT_MOST, FIND_LR, OPTIMIZERS, STOPPING, Chosen, batch_size
 
 
 def training(rows: int, answer: str) -> Chosen:
@@ -13,8 +13,8 @@ def training(rows: int, answer: str) -> Chosen:
     return {
         "epochs": (100, AT_MOST),
         "batch_size": batch_size(rows, 32, 512, 40),
-        "optimizer": ("adamw", "sgd, adam, adamw, lion or muon"),
-        "learning_rate": (0.001, "`slipway find-lr` looks for the one of this dataset"),
+        "optimizer": ("adamw", OPTIMIZERS),
+        "learning_rate": (0.001, FIND_LR),
         "weight_decay": (0.05, "tables are small: what is not needed stays near zero"),
         "dropout": (0.1, "little: it adds noise to numbers") if answer == "regression" else (0.3, "of hidden units"),
         "early_stopping": (16, STOPPING),

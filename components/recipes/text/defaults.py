@@ -1,6 +1,6 @@
 """What a training on new texts begins with; the settings of the examples movie-reviews and hotel-reviews."""
 
-from components.recipes.defaults import AT_MOST, STOPPING, Chosen, batch_size, epochs
+from components.recipes.defaults import AT_MOST, FIND_LR, OPTIMIZERS, STOPPING, Chosen, batch_size, epochs
 
 
 def training(rows: int, answer: str) -> Chosen:  # noqa: ARG001 - the same for all answers
@@ -9,7 +9,7 @@ def training(rows: int, answer: str) -> Chosen:  # noqa: ARG001 - the same for a
     return {
         "epochs": (epochs(rows, batch, 10_000, 4, 40), AT_MOST),
         "batch_size": (batch, why),
-        "optimizer": ("adam", "sgd, adam, adamw, lion or muon"),
-        "learning_rate": (0.001, "`slipway find-lr` looks for the one of this dataset"),
+        "optimizer": ("adam", OPTIMIZERS),
+        "learning_rate": (0.001, FIND_LR),
         "early_stopping": (3, STOPPING),
     }
