@@ -261,6 +261,11 @@ def set_aside(quarantine: Path) -> dict[str, list[int]]:
     return found
 
 
+def contents(arrays: Path, *splits: str) -> np.ndarray:
+    """Return the digest of the content of each encoded example of these splits, `(n,)` bytes: what copies share."""
+    return np.concatenate([np.load(arrays / name / "id.npy") for name in splits]).astype(f"S{KEY_DIGITS}")
+
+
 def ids(table: pa.Table, columns: pa.Schema) -> list[str]:
     """Hash each example's own columns: KEY_DIGITS hex digits of SHA-256, the same wherever and whenever it is read.
 

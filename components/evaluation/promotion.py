@@ -224,11 +224,9 @@ def _without_champion(reference: Rival | None, settings: Register) -> tuple[bool
         return True, "there was no champion"
     limit = margin(settings, apart)
     text = f"against version {reference.version}, the best so far: {_words(reference, apart, limit)}"
-    if apart.better < -limit or (apart.high < 0 and apart.low < -limit):
-        return False, (
-            f"there is no champion, but it is worse than the best version so far: {text}. If version "
-            f"{reference.version} should count no more, remove its alias `reference`"
-        )
+    if _falls_short(apart, limit):
+        told = f"there is no champion, but it is worse than the best version so far: {text}"
+        return False, f"{told}. {_no_more(reference)}"
     return True, f"there was no champion; {text}"
 
 
@@ -246,11 +244,9 @@ def _against(
     if reference is not None and (best := reference.difference) is not None:
         most = margin(settings, best)
         text += f"; against version {reference.version}, the best so far: {_words(reference, best, most)}"
-        if best.better < -most or (best.high < 0 and best.low < -most):
-            return False, (
-                f"it is worse than the best version so far: {text}; many small steps down are a long one. If version "
-                f"{reference.version} should count no more, remove its alias `reference`"
-            )
+        if _falls_short(best, most):
+            told = f"it is worse than the best version so far: {text}; many small steps down are a long one"
+            return False, f"{told}. {_no_more(reference)}"
         if best.low < -most:
             small.append(_small(reference, best, most))
     if not small:
@@ -262,6 +258,15 @@ def _against(
     decides = "register.when_unsure is keep" if settings.when_unsure == "keep" else "newer data would decide"
     why = "" if apart.better < 0 else f"; {decides}"
     return False, f"it may be worse than the champion: {text}; {small[0]}{why}"
+
+
+def _falls_short(apart: Difference, limit: float) -> bool:
+    """Tell whether a version is too much worse than the best one so far, or surely worse than it."""
+    return apart.better < -limit or (apart.high < 0 and apart.low < -limit)
+
+
+def _no_more(reference: Rival) -> str:
+    return f"If version {reference.version} should count no more, remove its alias `reference`"
 
 
 def _words(rival: Rival, apart: Difference, limit: float) -> str:

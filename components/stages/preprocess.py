@@ -23,7 +23,6 @@ import pyarrow.compute as pc
 
 from components import SlipwayError, files, recipes, reuse
 from components.data import dataset, splits
-from components.data.dataset import KEY_DIGITS
 from components.files import replacing, write_json
 from components.params import Params
 from components.reuse import Slot
@@ -134,8 +133,8 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
 
 def _shared(arrays: Path) -> int:
     """Count the test examples whose content is in the training or the validation split, too."""
-    keys = {name: np.load(arrays / name / "id.npy").astype(f"S{KEY_DIGITS}") for name in dataset.SPLITS}
-    return int(np.isin(keys["test"], np.concatenate([keys["train"], keys["validation"]])).sum())
+    others = dataset.contents(arrays, "train", "validation")
+    return int(np.isin(dataset.contents(arrays, "test"), others).sum())
 
 
 def _split(

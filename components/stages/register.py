@@ -23,7 +23,7 @@ from components.data import dataset, raw_rows, versions
 from components.evaluation import promotion
 from components.files import model_digest, read_json, sha256, write_json
 from components.masking import mask
-from components.params import Params, Register
+from components.params import Params
 from components.reports import results
 from components.serving import onnx_model
 from components.tracking import connection, isolated, moving, record, registry, rivals, runs, trusted
@@ -275,15 +275,9 @@ def _gates(params: Params, build: Path, digest: str) -> list[dict[str, Any]]:
     found = promotion.gates(settings, values | took)
     spread = {"spread": took["latency_spread_ms"]}
     found = [gate | (spread if gate["metric"] == LATENCY else {}) for gate in found]
-    return [*found, *promotion.baseline_gates(settings, rows, metric), _unseen(settings, build)]
-
-
-def _unseen(settings: Register, build: Path) -> dict[str, Any]:
-    test, *others = (
-        np.load(build / "arrays" / split / "id.npy").astype(f"S{dataset.KEY_DIGITS}")
-        for split in ("test", "train", "validation")
-    )
-    return promotion.unseen_gate(settings, test, np.concatenate(others))
+    test, others = (dataset.contents(build / "arrays", *splits) for splits in (["test"], ["train", "validation"]))
+    beside = promotion.baseline_gates(settings, rows, metric)
+    return [*found, *beside, promotion.unseen_gate(settings, test, others)]
 
 
 def _measured(build: Path, digest: str) -> dict[str, float]:
