@@ -25,8 +25,8 @@ STAGES: dict[str, tuple[str, list[str]]] = {
         ["data", "expectations", "out"],
     ),
     "preprocess": ("split, fit on the training split, encode to arrays", ["data", "quarantine", "out"]),
-    "train": ("fit the model; write it as .keras and .onnx", ["arrays", "out", "history"]),
-    "baseline": ("fit a trivial and a classical baseline", ["data", "arrays", "out"]),
+    "baseline": ("fit a trivial and a classical baseline", ["arrays", "out", "classical"]),
+    "train": ("fit the network; write the candidate that ships", ["arrays", "classical", "out", "history"]),
     "evaluate": (
         "evaluate the ONNX model on the test split, next to the baselines",
         ["data", "arrays", "model", "baseline", "out"],
@@ -43,6 +43,7 @@ PATHS = {
     "arrays": "folder of the encoded arrays",
     "model": "folder of the model",
     "baseline": "folder of the baselines' outputs",
+    "classical": "folder of the classical model",
     "build": "folder with the results of all stages",
     "history": "folder for the training history",
     "out": "folder for the results",
@@ -107,7 +108,8 @@ def run(stage: str, options: dict[str, Any]) -> int:
         from components.evaluation import promotion
 
         if stage in FOLDER_STAGES:
-            versions.removable(options["out"])  # before the work, not after it
+            for name in ("out", *(["classical"] if stage == "baseline" else [])):
+                versions.removable(options[name])  # before the work, not after it
         settings = params.load(options.pop("params"))
         promotion.check(settings)
         measured = module.run(settings, **options) or {}

@@ -17,6 +17,7 @@ from components.params import Params, Register
 MAX_KNOWN = 0.1  # share of test examples that training may know, beyond what repeats within training
 MIN_COMMON_ROWS = 30  # test examples of both versions under which a comparison says nothing
 BASELINE_GATES = {"above_trivial": ("trivial", "chance"), "not_below_classical": ("classical",)}
+ITSELF = ": the model itself"  # behind the name of a baseline that is what ships
 ENDS = {"above_trivial": ("low", "> 0"), "not_below_classical": ("high", ">= 0")}  # of the interval: what is held
 
 
@@ -135,9 +136,16 @@ def asked(gate: Mapping[str, Any]) -> str:
     return f"{gate['limit']}{end[ENDS[gate['metric']][0]] if gate['metric'] in ENDS else ''}"
 
 
+def itself(row: Mapping[str, str]) -> bool:
+    """Tell whether a row of baselines.csv is of the model: the classical model may be the one that ships."""
+    return row["name"].endswith(ITSELF)
+
+
 def beside(row: Mapping[str, str]) -> str:
     """Say in words how the model stands beside a baseline: `row` is one of baselines.csv."""
     value, better, low, high = (float(row[name]) for name in ("value", "better", "low", "high"))
+    if itself(row):
+        return f"the model is the classical one ({row['name'].removesuffix(ITSELF)}): {row['metric']} {value:.4g}"
     what = {"chance": row["name"]}.get(row["baseline"], f"the {row['baseline']} baseline ({row['name'].rstrip('.')})")
     verdict = "beats" if low > 0 else "IS WORSE THAN" if high < 0 else "DOES NOT BEAT"
     model = value - better if row["metric"] in metrics.LOWER else value + better

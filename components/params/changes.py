@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from components import SlipwayError, recipes
 from components.files import replacing
@@ -130,7 +130,9 @@ def _trained(content: Any, values: Mapping[str, Any], why: Mapping[str, str]) ->
     """Put a section `train` in the place of the one that there is; comments are kept, but those of what goes."""
     old: Any = content.get("train") or {}
     new = CommentedMap({name: _flow(value) for name, value in values.items()})
-    width = max(len(f"{name}: {_short(value)}") for name, value in values.items() if not isinstance(value, dict)) + 4
+    width = (
+        max(len(f"{name}: {_short(value)}") for name, value in values.items() if not isinstance(value, dict | list)) + 4
+    )
     beside, between, behind = _comments(old)
     for name in values:
         if comment := why.get(name) or beside.get(name, ""):
@@ -168,10 +170,10 @@ def _comments(section: Any) -> tuple[dict[str, str], list[str], str]:
 
 
 def _flow(value: Any) -> Any:
-    """Return a value that is written in a line, such as {name: cosine}."""
-    if not isinstance(value, dict):
+    """Return a value that is written in a line, such as {name: cosine} or [network, classical]."""
+    if not isinstance(value, dict | list):
         return value
-    found = CommentedMap(value)
+    found = CommentedMap(value) if isinstance(value, dict) else CommentedSeq(value)
     found.fa.set_flow_style()
     return found
 

@@ -14,6 +14,7 @@ from components.targets import Target
 
 NAMED = 5  # columns or labels in a message
 OF_THE_MACHINE = ("device", "mixed_precision", "log_every")  # settings of `train` that say nothing of the data
+CANDIDATES = "the better one on validation ships; in doubt the classical model, which costs less"
 UNEVEN = 0.5  # of the share that each label would have if all were as frequent: one that has less is rare
 
 
@@ -87,7 +88,7 @@ def training(
     target = _target(source)
     shares = old.split if old is not None else Split()
     train = max(1, round(rows * (1 - shares.test) * (1 - shares.validation)))
-    chosen = module.training(train, target.kind)
+    chosen = {"candidates": (["network", "classical"], CANDIDATES), **module.training(train, target.kind)}
     if target.exclusive and labels and min(labels.values()) * len(labels) < UNEVEN * sum(labels.values()):
         rarest = min(labels, key=lambda name: (labels[name], name))
         share = labels[rarest] / sum(labels.values())

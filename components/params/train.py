@@ -2,12 +2,25 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from components.params.base import Section
 from components.targets import Target
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+Candidate = Literal["network", "classical"]
+
+
+def _once(names: list[Candidate]) -> list[Candidate]:
+    if len(set(names)) < len(names):
+        raise ValueError("named twice")
+    return names
+
+
+NETWORK: Candidate = "network"
+Candidates = Annotated[list[Candidate], Field(min_length=1), AfterValidator(_once)]
 
 
 Warmup = Annotated[float, Field(ge=0)]  # epochs in which the learning rate rises from 0, before the rest
@@ -99,6 +112,7 @@ class Augment(Section):
 class Train(Section):
     """How a model is fitted; docs/training.md explains each setting."""
 
+    candidates: Candidates = Field(default_factory=lambda: [NETWORK])  # the best one on validation ships
     epochs: Annotated[int, Field(ge=1)] = 20
     batch_size: Annotated[int, Field(ge=1)] = 128
     learning_rate: Annotated[float, Field(gt=0)] = 0.001

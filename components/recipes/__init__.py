@@ -74,7 +74,6 @@ class Recipe(Protocol):
     - `kept(params) -> tuple[str, ...]`: columns that are kept with an example, for slices, but that encode does not
       read: predictions do not need them;
     - `baseline(arrays, params, state) -> outputs`: a trivial baseline better than the most frequent class or the mean;
-    - `classical(params) -> estimator`: an unfitted scikit-learn estimator on the DataFrame of `columns`;
     - `spell(tokens, state) -> list[str]`: the text of each token of one example.
     """
 

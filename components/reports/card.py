@@ -43,7 +43,7 @@ def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any
         what=target.title.format(len(target.names)),
         rows=read_json(build / "arrays" / "manifest.json")["rows"],
         set_aside=read_json(validation).get("set_aside", 0) if validation.exists() else 0,
-        network=_network(params),
+        ships=_ships(params, build),
         epochs=len(results.read_csv(build / "training" / "epochs.csv")),
         share=f"{params.evaluate.confidence:.0%}",
         main=results.main_metric(params),
@@ -51,7 +51,11 @@ def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any
         measured={name: value for name, value in measured.items() if "_of_" not in name},
         intervals={row["metric"]: row for row in results.read_csv(out / "intervals.csv")},
         baselines=results.baselines(params, out),
-        lost=[promotion.beside(row) for row in results.baselines(params, out) if float(row["low"]) <= 0],
+        lost=[
+            promotion.beside(row)
+            for row in results.baselines(params, out)
+            if float(row["low"]) <= 0 and not promotion.itself(row)
+        ],
         slices=results.read_csv(out / "slices.csv")[:FEW],
         kind=kind,
         names=shown[:NAMES],
@@ -66,12 +70,16 @@ def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any
     return card[: most - len(CUT)].rpartition("\n")[0].rstrip("\n") + CUT
 
 
-def _network(params: Params) -> str:
-    """Return the network's model, and its settings that are not the defaults."""
+def _ships(params: Params, build: Path) -> str:
+    """Say what ships and why; of a network its settings that are not the defaults."""
+    found = results.candidates(build)
+    if found.get("shipped") == "classical":
+        return str(found["why"])
     default = type(params.network)()
     settings = params.network.model_dump(mode="json").items()
     said = [f"{key}: {value}" for key, value in settings if key == "model" or value != getattr(default, key)]
-    return ", ".join(said) or "the defaults"
+    network = f"network {', '.join(said) or 'with the defaults'}"
+    return f"{network} ({found['why']})" if "losses" in found else network
 
 
 def _confused(out: Path, most: int = 5) -> list[tuple[str, str, int]]:
@@ -81,9 +89,9 @@ def _confused(out: Path, most: int = 5) -> list[tuple[str, str, int]]:
     return sorted(wrong, key=lambda pair: (-pair[2], pair[0], pair[1]))[:most]
 
 
-def _cell(text: str) -> str:
+def _cell(text: str, most: int = 60) -> str:
     """Spell what the data names, so that Markdown shows it as it is, on one line and short."""
-    return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in " ".join(text.split()))[:60]
+    return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in " ".join(text.split()))[:most]
 
 
 def _number(value: float | str, form: str = ",.4g") -> str:

@@ -52,6 +52,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
     model = onnx.load(path)
     found = {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer}
+    trees = [(node.name, each) for node in model.graph.node for each in node.attribute if each.HasField("t")]
+    found |= {f"{name} {each.name}": numpy_helper.to_array(each.t) for name, each in trees}
     return {name: array for name, array in found.items() if array.dtype.kind in "fiub"}
 
 

@@ -63,6 +63,13 @@ def numbers(build: Path, model_digest: str, evaluate: dict[str, Any]) -> dict[st
     }
 
 
+def candidates(build: Path) -> dict[str, Any]:
+    """Return what train says of its candidates: `shipped`, `why` and, where it compared them, their `losses`."""
+    path = build / "model" / "model.json"
+    found = read_json(path).get("candidates", {}) if path.exists() else {}
+    return dict(found)
+
+
 def few(numbers: dict[str, float], wanted: Iterable[str]) -> dict[str, float]:
     """Leave out what was measured of single names where these are many, but those that a gate names: `wanted`.
 

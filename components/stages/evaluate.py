@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from components import SlipwayError, nearest, recipes
 from components.data import raw_rows, splits
-from components.evaluation import bootstrap, explain, metrics, rates, slices, tested
+from components.evaluation import bootstrap, explain, metrics, promotion, rates, slices, tested
 from components.evaluation.examples import Examples, Measures, rounded
 from components.files import model_digest, read_json, replacing, write_csv, write_json
 from components.params import Params
@@ -36,7 +36,7 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
     ask = partial(onnx_model.outputs, loaded)
     found, by_name = metrics.measure(examples)
     samples, by_name_samples = bootstrap.resampled(examples, params.seed, settings.resamples)
-    beside = _beside(params, examples, (found, samples), baseline)
+    beside = _beside(params, examples, (found, samples), baseline, _shipped(model))
     estimates = {
         name: bootstrap.estimated(examples, name, float(value[0]), samples[name], params.seed, settings.confidence)
         for name, value in found.items()
@@ -104,8 +104,13 @@ def _columns(params: Params, data: Path, arrays: Path) -> dict[str, pa.ChunkedAr
     }
 
 
+def _shipped(model: Path) -> str:
+    """Return which candidate ships."""
+    return str(read_json(model / "model.json").get("candidates", {}).get("shipped", "network"))
+
+
 def _beside(
-    params: Params, examples: Examples, measured: tuple[Measures, Measures], baseline: Path
+    params: Params, examples: Examples, measured: tuple[Measures, Measures], baseline: Path, shipped: str
 ) -> list[dict[str, Any]]:
     """Measure the baselines as the model was, `measured`: rows of baselines.csv, one a baseline and metric.
 
@@ -122,11 +127,13 @@ def _beside(
     dealt = stream(params.seed, "chance").permutation(len(examples.outputs))
     others = {
         "trivial": about["trivial"],
-        "classical": about["classical"],
+        "classical": about["classical"] + (promotion.ITSELF if shipped == "classical" else ""),
         "chance": "its own answers, dealt at random",
     }
     for name, text in others.items():
-        if name == "chance":
+        if name == shipped:
+            other = examples
+        elif name == "chance":
             other = examples.answered(examples.outputs[dealt], examples.decision)
         else:
             outputs = np.load(baseline / f"{name}.npy")

@@ -1,4 +1,4 @@
-"""Fit the model; write it twice: .keras to train on, ONNX to predict with.
+"""Fit the network; write the candidate that ships, ONNX to predict with and of a network .keras to train on.
 
 Killed half-way, it resumes from the last epoch's checkpoint and ends with the same bytes as if undisturbed:
 every batch is a function of the seed, the epoch and its number, and the checkpoint holds every variable.
@@ -33,22 +33,46 @@ if TYPE_CHECKING:
     from components.tracking.runs import Training
 
 
-def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any]:
-    """Write `out` (model.keras, model.onnx, model.json) and `history` (epochs.csv, steps.csv).
+def run(params: Params, arrays: Path, classical: Path, out: Path, history: Path) -> dict[str, Any]:
+    """Write `out` (model.onnx, model.json, of a network model.keras) and `history` (epochs.csv, steps.csv).
 
-    Raises SlipwayError for a device that is not there, settings that do not fit the recipe, weights to start from
-    that cannot be read, an MLflow that does not answer, a loss that is not a number, and two artefacts whose
-    outputs differ by more than 1e-4.
+    `classical` is the folder of the classical model, a candidate beside the network where train.candidates says so;
+    without `network` among them no network is fitted. Raises SlipwayError for a device that is not there, settings that
+    do not fit the recipe, weights to start from that cannot be read, an MLflow that does not answer, a loss that is not
+    a number, and two artefacts of a network whose outputs differ by more than 1e-4.
     """
     from components.tracking import runs
 
     manifest = read_json(arrays / "manifest.json")
     runs.check()
+    if "network" in params.train.candidates:
+        return _network(params, manifest, arrays, classical, out, history)
+    hardware = {"device": "cpu", "device_name": "", "mixed_precision": False}
+    key = _key(params, manifest, "", hardware, classical)
+    with runs.training(params, key, manifest, hardware) as live:
+        digest = export.write(None, params, arrays, manifest, classical, out)
+        _write_history(history, checkpoint.Progress(), targets.of(manifest["target"]).metric)
+        live.done(digest)
+    return {**hardware, "training": key, "model_digest": digest}
+
+
+def _write_history(history: Path, progress: checkpoint.Progress, metric: str) -> None:
+    columns = ["loss", metric, "val_loss", f"val_{metric}", "learning_rate"]
+    write_csv(history / "epochs.csv", progress.epochs, ["epoch", *columns])
+    write_csv(history / "steps.csv", progress.steps, ["step", "loss", metric, "learning_rate"])
+
+
+def _network(
+    params: Params, manifest: dict[str, Any], arrays: Path, classical: Path, out: Path, history: Path
+) -> dict[str, Any]:
+    """Fit the network, and write what ships."""
+    from components.tracking import runs
+
     hardware = device.start(params)
     from components.training import loop  # after the start: it imports Keras, which is set up there
 
     source = pretrained_weights.read(params.train)
-    key = _key(params, manifest, source.digest if source else "", hardware)
+    key = _key(params, manifest, source.digest if source else "", hardware, classical)
     folder = out.parent / "checkpoints" / key
     model = fitting.build(params, manifest, mixed=bool(hardware["mixed_precision"]))
     taken = pretrained_weights.start(model, source, params.train, manifest["state"]) if source else []
@@ -61,7 +85,6 @@ def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any
         print(f"params.yaml: the network chosen does not read network.{', network.'.join(unread)}", flush=True)
     if progress.epochs:
         print(f"resuming after epoch {len(progress.epochs)} of {params.train.epochs}", flush=True)
-    metric = targets.of(manifest["target"]).metric
     with runs.training(params, key, manifest, hardware) as live:
         if not progress.epochs:
             pretraining.run(model, params, arrays, manifest, folder / "pretraining", live)
@@ -72,10 +95,8 @@ def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any
         shipped.set_weights(model.get_weights())
         fitting.compile_to_ship(shipped, params, manifest)
         started = {"from": source.name, "digest": source.digest, "layers": taken} if source else None
-        digest = export.write(shipped, params, arrays, read, out, started)
-        columns = ["loss", metric, "val_loss", f"val_{metric}", "learning_rate"]
-        write_csv(history / "epochs.csv", progress.epochs, ["epoch", *columns])
-        write_csv(history / "steps.csv", progress.steps, ["step", "loss", metric, "learning_rate"])
+        digest = export.write(shipped, params, arrays, manifest, classical, out, started)
+        _write_history(history, progress, targets.of(manifest["target"]).metric)
         live.done(digest)
     shutil.rmtree(folder.parent, ignore_errors=True)  # also those of trainings that were given up
     seen = manifest["rows"]["train"] * len(progress.epochs)
@@ -88,7 +109,7 @@ def run(params: Params, arrays: Path, out: Path, history: Path) -> dict[str, Any
     }
 
 
-def _key(params: Params, manifest: dict[str, Any], source: str, hardware: Mapping[str, object]) -> str:
+def _key(params: Params, manifest: dict[str, Any], source: str, hardware: Mapping[str, object], classical: Path) -> str:
     """Hash all that the training depends on: a checkpoint of anything else is never taken up.
 
     `source` is the digest of the weights that it starts from, `hardware` what device.start says: another device or
@@ -101,7 +122,8 @@ def _key(params: Params, manifest: dict[str, Any], source: str, hardware: Mappin
     settings = [params.recipe, params.seed, *sections, costs, manifest]
     computes = [hardware[name] for name in ("device", "device_name", "mixed_precision")]
     computes += [version(name) for name in ("keras", "numpy", "tensorflow")]
-    text = json.dumps([settings, source, own, computes], sort_keys=True)
+    other = sha256(classical / "model.onnx") if "classical" in params.train.candidates else ""
+    text = json.dumps([settings, source, own, computes, other], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -81,6 +81,10 @@ class Target(ABC):
         """Predictions as a user reads them, from a model's outputs `(n, names)`."""
 
     @abstractmethod
+    def loss(self, outputs: np.ndarray, actual: np.ndarray) -> np.ndarray:
+        """How far each output is off, `(n,)` float64: of probabilities the log loss, of numbers the absolute error."""
+
+    @abstractmethod
     def settled(self, outputs: np.ndarray, decision: Decision | None, tolerance: float) -> np.ndarray:
         """Tell whose answer, `(n,)` bool, stays the same if every output changes by up to `tolerance`."""
 
@@ -91,18 +95,6 @@ class Target(ABC):
     @abstractmethod
     def trivial(self, truth: np.ndarray) -> tuple[str, np.ndarray]:
         """Return the trivial baseline in words, and as outputs `(names,)`, from the training labels."""
-
-    @abstractmethod
-    def classical(self) -> Any:
-        """Return an unfitted scikit-learn estimator for encoded inputs, `(n, features)`."""
-
-    @abstractmethod
-    def asked(self, estimator: Any, inputs: Any) -> np.ndarray:
-        """Predict with an estimator that was fitted on encoded labels: outputs `(n, names)`."""
-
-    def fitted_on(self, truth: np.ndarray) -> np.ndarray:
-        """Bring encoded labels into the form that scikit-learn takes."""
-        return truth
 
     def balanced(self, counts: np.ndarray, rows: int) -> np.ndarray:  # noqa: ARG002
         """Return the weight of each class `(names,)` that evens out its `counts` among `rows` examples; 1 without."""

@@ -82,6 +82,12 @@ class Target(targets.Target):
             }
         )
 
+    def loss(self, outputs: np.ndarray, actual: np.ndarray) -> np.ndarray:
+        """The mean over the names of minus the logarithm of what holds; a probability counts as 1e-7 at least."""
+        right = np.where(actual, outputs, 1 - outputs.astype(np.float64))
+        found: np.ndarray = -np.log(np.maximum(right, 1e-7)).mean(axis=1)
+        return found
+
     def settled(self, outputs: np.ndarray, decision: Decision | None, tolerance: float) -> np.ndarray:
         """Tell where no output is near its threshold."""
         threshold = np.array(decision) if decision else np.full(len(self.names), 0.5)
@@ -94,20 +100,6 @@ class Target(targets.Target):
     def trivial(self, truth: np.ndarray) -> tuple[str, np.ndarray]:
         """The shares of the examples that have each label."""
         return "how often each label is there", np.mean(truth, axis=0)
-
-    def classical(self) -> Any:
-        """Logistic regression, one for each name."""
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.multiclass import OneVsRestClassifier
-
-        return OneVsRestClassifier(LogisticRegression(max_iter=200))
-
-    def asked(self, estimator: Any, inputs: Any) -> np.ndarray:
-        """Probabilities of each name; some estimators give a pair of them for each."""
-        found = estimator.predict_proba(inputs)
-        if isinstance(found, list):
-            found = np.stack([pair[:, -1] for pair in found], axis=1)
-        return np.asarray(found, np.float64)
 
     def balanced(self, counts: np.ndarray, rows: int) -> np.ndarray:
         """The examples without a class, one at least, per example with it: pos_weight of torch.nn.BCEWithLogitsLoss."""

@@ -78,6 +78,12 @@ class Target(targets.Target):
             return pa.table({"value": pa.array(outputs[:, 0], pa.float64())})
         return pa.table({"values": pa.array(list(outputs.astype(np.float64)), pa.list_(pa.float64()))})
 
+    def loss(self, outputs: np.ndarray, actual: np.ndarray) -> np.ndarray:
+        """The mean over the names of the absolute error, each in units of the standard deviation of its answers."""
+        deviation = actual.std(axis=0, dtype=np.float64)
+        found: np.ndarray = (np.abs(outputs - actual) / np.where(deviation > 0, deviation, 1.0)).mean(axis=1)
+        return found
+
     def settled(self, outputs: np.ndarray, decision: Decision | None, tolerance: float) -> np.ndarray:  # noqa: ARG002
         """Nowhere: the answer is the number itself."""
         return np.zeros(len(outputs), bool)
@@ -89,18 +95,3 @@ class Target(targets.Target):
     def trivial(self, truth: np.ndarray) -> tuple[str, np.ndarray]:
         """The mean of each number."""
         return "the mean", np.asarray(np.mean(truth, axis=0, dtype=np.float64))
-
-    def classical(self) -> Any:
-        """Ridge regression."""
-        from sklearn.linear_model import Ridge
-
-        return Ridge()
-
-    def fitted_on(self, truth: np.ndarray) -> np.ndarray:
-        """One number is `(n,)`."""
-        return truth[:, 0] if truth.shape[1] == 1 else truth
-
-    def asked(self, estimator: Any, inputs: Any) -> np.ndarray:
-        """The numbers that it predicts."""
-        found = np.asarray(estimator.predict(inputs), np.float64)
-        return found.reshape(len(found), -1)

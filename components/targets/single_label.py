@@ -78,6 +78,11 @@ class Target(targets.Target):
             }
         )
 
+    def loss(self, outputs: np.ndarray, actual: np.ndarray) -> np.ndarray:
+        """Minus the logarithm of the label's probability, which counts as 1e-7 at least."""
+        found: np.ndarray = -np.log(np.maximum(outputs[np.arange(len(outputs)), actual].astype(np.float64), 1e-7))
+        return found
+
     def settled(self, outputs: np.ndarray, decision: Decision | None, tolerance: float) -> np.ndarray:
         """Tell where no other label comes near the one that is chosen."""
         weights = np.eye(len(self.names)) if decision is None else np.array(decision, np.float64)
@@ -93,19 +98,6 @@ class Target(targets.Target):
     def trivial(self, truth: np.ndarray) -> tuple[str, np.ndarray]:
         """The shares of the classes, so that the most frequent one is chosen."""
         return "the most frequent class", np.bincount(truth, minlength=len(self.names)) / len(truth)
-
-    def classical(self) -> Any:
-        """Logistic regression."""
-        from sklearn.linear_model import LogisticRegression
-
-        return LogisticRegression(max_iter=200)
-
-    def asked(self, estimator: Any, inputs: Any) -> np.ndarray:
-        """Probabilities; 0 for a class that the estimator has not seen."""
-        found = np.asarray(estimator.predict_proba(inputs), np.float64)
-        every = np.zeros((len(found), len(self.names)))
-        every[:, np.asarray(estimator.classes_, int)] = found
-        return every
 
     def balanced(self, counts: np.ndarray, rows: int) -> np.ndarray:
         """N / (classes x count), as scikit-learn's compute_class_weight."""

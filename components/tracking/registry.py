@@ -269,7 +269,7 @@ def _save(params: Params, build: Path, example: pa.Table, folder: Path, meta: An
         metadata={
             "recipe": params.recipe,
             "params": params.task.model_dump(mode="json"),
-            "network": params.network.model_dump(mode="json"),
+            "network": read_json(data / "model.json").get("network"),  # none where the classical model ships
         },
         mlflow_model=meta,
     )

@@ -1,8 +1,9 @@
-"""The model's two artefacts: .keras to train on, ONNX to predict with; the same model is the same bytes."""
+"""What ships: ONNX to predict with, and of a network .keras to train on; the same model is the same bytes."""
 
 import json
 import logging
 import re
+import shutil
 import warnings
 import zipfile
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components import SlipwayError, shipped, targets
-from components.files import model_digest, replacing, sha256, write_json
+from components.files import model_digest, read_json, replacing, sha256, write_json
 from components.params import Params
 from components.training import thresholds
+from components.training.candidates import chosen, told
 
 if TYPE_CHECKING:
     import keras
@@ -23,39 +25,36 @@ COMPARED_EXAMPLES = 1000  # validation examples on which they are compared
 
 
 def write(
-    model: "keras.Model",
+    model: "keras.Model | None",
     params: Params,
     arrays: Path,
     manifest: dict[str, Any],
+    classical: Path,
     out: Path,
     pretrained: dict[str, Any] | None = None,
 ) -> str:
-    """Write both artefacts and model.json, compare them; return the model's digest.
+    """Write the candidate that ships and model.json; of a network both artefacts, compared; return the model's digest.
 
-    `pretrained` says what the training started from, if anything.
+    `model` is the network, if it is a candidate, `classical` the folder that baseline wrote; `pretrained` says what the
+    training started from, if anything.
     """
     with replacing(out) as aside:
         aside.mkdir(parents=True)
-        rows = min(COMPARED_EXAMPLES, manifest["rows"]["validation"])
-        sample = {
-            name: np.load(arrays / "validation" / f"{name}.npy", mmap_mode="r")[:rows] for name in manifest["inputs"]
-        }
-        outputs = model.predict(sample, batch_size=256, verbose=0)
-        model.save(aside / "saved.keras")
-        _repack(aside / "saved.keras", aside / "model.keras")
-        target = targets.of(manifest["target"])
-        _export(model, aside / "model.onnx", target.output)
-        scale = np.ones(1) if target.classes else np.array(manifest["state"]["target"]["deviation"])
-        difference = float((np.abs(_answers(aside / "model.onnx", sample) - outputs) / scale).max())
-        if not difference <= MAX_DIFFERENCE:
-            raise SlipwayError(
-                f"the ONNX model differs from the Keras model by {difference:g} in an output, over "
-                f"{MAX_DIFFERENCE:g}: a layer of recipes/{params.recipe}/networks.py has no faithful export; replace it"
-            )
+        candidates, difference = {}, None
+        if model is not None:
+            difference = _network(model, params, arrays, manifest, aside)
+            candidates["network"] = aside / "model.onnx"
+        if "classical" in params.train.candidates:
+            candidates["classical"] = classical / "model.onnx"
+        ships = _chosen(candidates, params, arrays, manifest, classical)
+        if ships["shipped"] == "classical":
+            shutil.copyfile(classical / "model.onnx", aside / "model.onnx")
+            (aside / "model.keras").unlink(missing_ok=True)
         description = {
             "recipe": params.recipe,
             "params": params.task.model_dump(mode="json"),
-            "network": params.network.model_dump(mode="json"),
+            "network": params.network.model_dump(mode="json") if ships["shipped"] == "network" else None,
+            "candidates": ships,
             "state": manifest["state"],
             "target": manifest["target"],
             "decision": _decision(params, arrays, manifest, aside / "model.onnx"),
@@ -65,8 +64,47 @@ def write(
         }
         write_json(aside / "model.json", description)
         digest = model_digest(aside)
-    print(f"wrote {out}: Keras and ONNX agree to {difference:.1e} on {rows:,} examples", flush=True)
+    print(f"wrote {out}: {ships['why']}", flush=True)
     return digest
+
+
+def _network(model: "keras.Model", params: Params, arrays: Path, manifest: dict[str, Any], out: Path) -> float:
+    """Write the network's artefacts; return the largest difference between what they say of examples."""
+    rows = min(COMPARED_EXAMPLES, manifest["rows"]["validation"])
+    names = [given.name for given in model.inputs]
+    sample = {name: np.load(arrays / "validation" / f"{name}.npy", mmap_mode="r")[:rows] for name in names}
+    outputs = model.predict(sample, batch_size=256, verbose=0)
+    model.save(out / "saved.keras")
+    _repack(out / "saved.keras", out / "model.keras")
+    target = targets.of(manifest["target"])
+    _export(model, out / "model.onnx", target.output)
+    scale = np.ones(1) if target.classes else np.array(manifest["state"]["target"]["deviation"])
+    difference = float((np.abs(_answers(out / "model.onnx", sample) - outputs) / scale).max())
+    if not difference <= MAX_DIFFERENCE:
+        raise SlipwayError(
+            f"the ONNX model differs from the Keras model by {difference:g} in an output, over "
+            f"{MAX_DIFFERENCE:g}: a layer of recipes/{params.recipe}/networks.py has no faithful export; replace it"
+        )
+    print(f"Keras and ONNX agree to {difference:.1e} on {rows:,} examples", flush=True)
+    return difference
+
+
+def _chosen(
+    candidates: dict[str, Path], params: Params, arrays: Path, manifest: dict[str, Any], classical: Path
+) -> dict[str, Any]:
+    """Say which candidate ships and why, as plain JSON, with what each is called."""
+    names = {"network": f"the network {getattr(params.network, 'model', '')}".rstrip()}
+    if "classical" in candidates:
+        names["classical"] = read_json(classical / "classical.json")["name"]
+    names = {name: names[name] for name in candidates}
+    if len(candidates) == 1:
+        (only,) = candidates
+        return {"shipped": only, "names": names, "why": f"{names[only]}, the only candidate"}
+    stored = {name: np.load(arrays / "validation" / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"]}
+    actual = np.load(arrays / "validation" / "label.npy")
+    outputs = {name: _answers(path, stored) for name, path in candidates.items()}
+    found = chosen(outputs, actual, targets.of(manifest["target"])) | {"names": names}
+    return {**found, "why": told(found)}
 
 
 def _export(model: "keras.Model", path: Path, name: str) -> None:
@@ -196,8 +234,9 @@ def _answers(onnx: Path, sample: dict[str, np.ndarray]) -> np.ndarray:
 
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     rows = len(next(iter(sample.values())))
+    read = [given.name for given in session.get_inputs()]  # a network may leave out some of what there is
     parts = [
-        session.run(None, {name: np.ascontiguousarray(array[at : at + 1024]) for name, array in sample.items()})[0]
+        session.run(None, {name: np.ascontiguousarray(sample[name][at : at + 1024]) for name in read})[0]
         for at in range(0, rows, 1024)
     ]
     return np.concatenate(parts)

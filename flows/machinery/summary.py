@@ -37,6 +37,8 @@ def blocks(outcomes: Sequence[Outcome], registered: dict[str, Any], served: dict
         parts.append(told)
     parts += _data(Path("build/validation/summary.json"))
     parts += _model(registered) if registered else []
+    if "losses" in (found := results.candidates(Path("build"))):
+        parts.append(f"what ships: {found['why']}")
     parts += _measured(Path("build/evaluation"))
     parts += [outcome.note for outcome in outcomes if outcome.note]
     parts.append(places(registered, served))

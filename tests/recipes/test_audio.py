@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import pandas
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -278,17 +277,6 @@ def test_the_conformers_convolution_is_a_depthwise_one() -> None:
     own.set_weights([np.asarray(layer.kernel)[:, :, None]])
     found = fabricate.outputs(keras.Model(given, layer.output), x)
     assert np.abs(found - np.asarray(own(x))).max() < 1e-5
-
-
-@pytest.mark.e2e
-def test_the_classical_baseline_learns_the_sample() -> None:
-    section, sample = audio.sample(120, 1)
-    settings = audio.Params.model_validate(section)
-    frame: pandas.DataFrame = sample.select(["audio"]).to_pandas()
-    labels = np.array(sample["label"].to_pylist())
-    fitted = audio.classical(settings).fit(frame[:80], labels[:80])
-    assert (fitted.predict(frame[80:]) == labels[80:]).mean() > 0.9
-    assert np.allclose(fitted.predict_proba(frame[80:]).sum(axis=1), 1)
 
 
 # --- folders and archives

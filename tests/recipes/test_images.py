@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -437,16 +436,3 @@ def test_target_and_inputs_follow_the_settings() -> None:
     assert images.target(images.Params(labels=["a", "b"])) == single_label.Target(("a", "b"))
     assert images.target(images.Params(labels=["a", "b"], several=True)) == multi_label.Target(("a", "b"))
     assert images.inputs(images.Params(), {}) == {"image": Input("image")}
-
-
-@pytest.mark.parametrize("several", [False, True])
-def test_the_classical_baseline_learns_from_a_frame(several: bool) -> None:
-    section, sample = images.sample(200, 5)
-    params = images.Params.model_validate({**section, "several": several})
-    answers = np.array(sample["label"].to_pylist())
-    wanted = np.stack([answers == "left", answers == "right"], axis=1).astype(int) if several else answers
-    frame = pd.DataFrame({"image": sample["image"].to_pylist()})
-    fitted = images.classical(params).fit(frame[:150], wanted[:150])
-    assert (fitted.predict(frame[150:]) == wanted[150:]).mean() > 0.9
-    large = images.classical(images.Params(height=100, width=300, channels=3))
-    assert large[0].transform(frame[:2]).shape == (2, 5 * 16 * 3)

@@ -260,16 +260,6 @@ def test_the_baseline_repeats_the_last_season_of_each_value() -> None:
     assert series.baseline({"history": history[..., :1]}, params(season=1), {}).tolist() == [[4, 4]]
 
 
-def test_ridge_finds_the_recurrence() -> None:
-    values = np.sin(np.arange(80) * 0.7) * 3 + 20
-    cut = windows(values, 8, 2)
-    estimator = series.classical(params(history=8))
-    frame = cut.select(["time", "history"]).to_pandas()
-    label = np.array(cut["label"].to_pylist())
-    estimator.fit(frame.iloc[:50], label[:50])
-    assert np.abs(estimator.predict(frame.iloc[50:]) - label[50:]).max() < 0.1
-
-
 # --- models
 
 

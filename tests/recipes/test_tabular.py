@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from components import SlipwayError, recipes
 from components.recipes.tabular import example as tabular
 from components.recipes.tabular import networks
-from components.recipes.tabular.example import dates, gradient_boosting
+from components.recipes.tabular.example import dates
 
 CLASSES = ["no", "yes"]
 DATE = dates.DATE
@@ -306,52 +305,6 @@ def test_the_linear_model_is_linear() -> None:
     nothing = arrays | {"numeric": 0 * arrays["numeric"]}
     out = [np.asarray(model(each)) for each in (nothing, arrays, doubled)]
     assert np.allclose(out[2] - out[1], out[1] - out[0], atol=1e-4)
-
-
-@pytest.mark.parametrize("kind", ["label", "value", "values"])
-def test_the_classical_model_takes_the_columns_as_they_are(kind: str) -> None:
-    params, _, table, y = prepared(kind, 400)
-    frame = table.select(tabular.columns(params).names).to_pandas()
-    y = y[:, 0] if kind == "value" else y
-    model = tabular.classical(params).fit(frame[:300], y[:300])
-    answers = model.predict(frame)
-    assert np.array_equal(tabular.classical(params).fit(frame[:300], y[:300]).predict(frame), answers)
-    error = np.abs(answers - y)[300:].mean(axis=0)
-    assert (error < 0.5 * np.abs(y - y[:300].mean(axis=0))[300:].mean(axis=0)).all()
-    hostile = frame[:2].assign(colour=["never seen", None], member=[None, None], y=[np.nan, 1e300])
-    assert len(model.predict(hostile)) == 2
-
-
-@pytest.mark.parametrize("empty", [["x"], ["since"], ["x", "y", "colour", "member", "since"]])
-def test_the_classical_model_bears_columns_that_are_empty_in_training(empty: list[str]) -> None:
-    params, _, table, y = prepared("label", 60)
-    table = table.select(tabular.columns(params).names)
-    without = table
-    for name in empty:
-        without = without.set_column(table.schema.get_field_index(name), name, pa.nulls(60, table[name].type))
-    model = tabular.classical(params).fit(without.to_pandas(), y)
-    assert np.array_equal(model.predict(without.to_pandas()), model.predict(table.to_pandas()))
-
-
-def test_the_classical_model_of_many_classes_grows_no_tree_for_each() -> None:
-    params, _, table, y = prepared("label", 400)
-    params = params.model_copy(update={"labels": [str(n) for n in range(60)]})
-    frame = table.select(tabular.columns(params).names).to_pandas()
-    many = np.arange(400) % 60
-    model = tabular.classical(params).fit(frame, many)
-    assert type(model[-1]).__name__ == "LogisticRegression"
-    assert model.predict_proba(frame).shape == (400, 60)
-    hostile = frame[:2].assign(colour=["never seen", None], member=[None, None], y=[np.nan, 1e300])
-    assert len(model.predict(hostile)) == 2
-    known = tabular.classical(params).fit(frame, y)
-    assert (known.predict(frame) == y).mean() > 0.8
-
-
-def test_a_dates_numbers_are_the_same_for_the_classical_model() -> None:
-    values = [datetime.datetime(2020, 2, 29, 12), None]
-    frame = pd.DataFrame({"d": pd.Series(values, dtype="datetime64[us]")})
-    parts = dates.parts(pa.chunked_array([pa.array(values, DATE)]))
-    assert np.array_equal(gradient_boosting._frame_parts(frame), np.stack(list(parts.values()), axis=1), equal_nan=True)
 
 
 @pytest.mark.e2e

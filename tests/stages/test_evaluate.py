@@ -151,7 +151,7 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> None:
 def prepared(settings: params.Params, decision: list[Any] | None = None) -> None:
     preprocess.run(settings, DATA, no_quarantine(Path("q.parquet")), BUILD / "arrays")
     model(settings, decision)
-    baseline.run(settings, DATA, BUILD / "arrays", BUILD / "baseline")
+    baseline.run(settings, BUILD / "arrays", BUILD / "baseline", BUILD / "classical")
 
 
 def evaluated(settings: params.Params) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def test_every_recipe_is_measured_beside_its_baselines_and_explained(make: Make,
     # the same inputs, the same bytes; a file of another kind does not stay
     before = files(EVALUATION) | files(BUILD / "baseline")
     (EVALUATION / "stale.csv").write_text("")
-    baseline.run(settings, DATA, BUILD / "arrays", BUILD / "baseline")
+    baseline.run(settings, BUILD / "arrays", BUILD / "baseline", BUILD / "classical")
     evaluated(settings)
     assert files(EVALUATION) | files(BUILD / "baseline") == before
 
@@ -311,7 +311,7 @@ def test_a_classical_model_learns_what_there_is_to_learn(make: Make) -> None:
     for recipe in ("tabular", "several"):
         settings = make(recipe, rows=600)
         preprocess.run(settings, DATA, no_quarantine(Path("q.parquet")), BUILD / "arrays")
-        baseline.run(settings, DATA, BUILD / "arrays", BUILD / "baseline")
+        baseline.run(settings, BUILD / "arrays", BUILD / "baseline", BUILD / "classical")
         target: Any = settings.target()
         truth = np.load(BUILD / "arrays" / "test" / "label.npy")
         for name, least, most in (("classical", 0.9, 1.0), ("trivial", 0.3, 0.85)):
@@ -326,28 +326,14 @@ def test_a_classical_model_gets_no_more_examples_than_are_allowed(
 ) -> None:
     settings = make("tabular", rows=400, evaluate={"baseline_rows": 50})
     preprocess.run(settings, DATA, no_quarantine(Path("q.parquet")), BUILD / "arrays")
-    baseline.run(settings, DATA, BUILD / "arrays", BUILD / "baseline")
+    baseline.run(settings, BUILD / "arrays", BUILD / "baseline", BUILD / "classical")
     about = read_json(BUILD / "baseline" / "baseline.json")
     rows = len(np.load(BUILD / "arrays" / "train" / "label.npy"))
     assert (about["rows"], about["of"]) == (50, rows)
     assert f"on 50 of {rows} training examples" in capsys.readouterr().out
     monkeypatch.setattr(baseline, "MAX_TRAINING_BYTES", 300)
-    baseline.run(settings, DATA, BUILD / "arrays", BUILD / "baseline")
+    baseline.run(settings, BUILD / "arrays", BUILD / "baseline", BUILD / "classical")
     assert read_json(BUILD / "baseline" / "baseline.json")["rows"] < 50
-
-
-def test_a_label_that_training_lacks_gets_no_probability() -> None:
-    target = single_label.Target(("a", "b", "c"))
-
-    def read(split: str, rows: np.ndarray) -> Any:
-        yield np.array([[0.0], [0.1], [1.0], [1.1]], np.float32)[rows] if split == "train" else np.eye(2)[rows, :1]
-
-    estimator = baseline.plain({"x": recipes.Input("numbers", ("x",))}, {"x": {"shape": [1]}}, target)
-    found = baseline.fitted(estimator, read, np.arange(4), np.array([0, 0, 2, 2]), 2, target)
-    assert found[:, 1].tolist() == [0, 0]
-    assert found.sum(axis=1) == pytest.approx([1, 1])
-    only = baseline.fitted(estimator, read, np.arange(2), np.array([2, 2]), 2, target)
-    assert only.tolist() == [[0, 0, 1]] * 2
 
 
 @pytest.mark.usefixtures("stages")

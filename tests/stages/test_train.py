@@ -24,6 +24,7 @@ from tests import fabricate
 from tests.conftest import ROOT, Make, no_quarantine
 
 ARRAYS, MODEL, HISTORY = Path("build/arrays"), Path("build/model"), Path("build/training")
+CLASSICAL = Path("build/classical")
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +54,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 )
 def test_a_recipe_learns_its_sample(make: Make, recipe: str) -> None:
     settings = prepare(make, recipe, train={"epochs": 15, "batch_size": 16, "learning_rate": 0.01})
-    cost = train.run(settings, ARRAYS, MODEL, HISTORY)
+    cost = train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     epochs = read_csv(HISTORY / "epochs.csv")
     assert len(epochs) == 15
     assert float(epochs[-1]["loss"]) < 0.6 * float(epochs[0]["loss"])
@@ -99,11 +100,11 @@ def test_a_network_that_leaves_out_inputs_is_trained_exported_measured_and_serve
     assert read_json(ARRAYS / "manifest.json")["inputs"].keys() == {"history", "calendar", "group"}
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "The structure of `inputs`")  # Keras, of inputs that the model has not
-        train.run(settings, ARRAYS, MODEL, HISTORY)
+        train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     loaded = onnx_model.load(MODEL)
     assert [given.name for given in loaded.session.get_inputs()] == ["history"] == list(onnx_model.inputs(loaded))
 
-    baseline.run(settings, Path("data"), ARRAYS, Path("build/baseline"))
+    baseline.run(settings, ARRAYS, Path("build/baseline"), CLASSICAL)
     evaluate.run(settings, Path("data"), ARRAYS, MODEL, Path("build/baseline"), Path("build/evaluation"))
     measured = read_json(Path("build/evaluation/metrics.json"))
     assert measured["mae"] == pytest.approx(measured["baseline_mae"], rel=1e-5)
@@ -136,11 +137,11 @@ def test_an_exact_gelu_is_exported(tmp_path: Path) -> None:
 @pytest.mark.e2e
 def test_the_same_bytes_each_time_and_others_for_another_seed(make: Make) -> None:
     settings = prepare(make)
-    train.run(settings, ARRAYS, MODEL, HISTORY)
+    train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     first = outputs()
-    train.run(settings, ARRAYS, MODEL, HISTORY)
+    train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     assert outputs() == first
-    train.run(settings.model_copy(update={"seed": 2}), ARRAYS, MODEL, HISTORY)
+    train.run(settings.model_copy(update={"seed": 2}), ARRAYS, CLASSICAL, MODEL, HISTORY)
     assert outputs()[str(MODEL / "model.onnx")] != first[str(MODEL / "model.onnx")]
 
 
@@ -162,17 +163,17 @@ def test_an_interrupted_training_goes_on_and_ends_with_the_same_bytes(
     from components.tracking import runs
 
     settings = prepare(make)
-    train.run(settings, ARRAYS, MODEL, HISTORY)
+    train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     undisturbed = outputs()
     save = checkpoint.save
     monkeypatch.setattr(checkpoint, "save", interrupted(save))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
     with pytest.raises(KeyboardInterrupt):
-        train.run(settings, ARRAYS, MODEL, HISTORY)
+        train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     assert outputs() == undisturbed  # what was there is kept until the new model is whole
     monkeypatch.setattr(checkpoint, "save", save)
     capsys.readouterr()
-    train.run(settings, ARRAYS, MODEL, HISTORY)
+    train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     said = capsys.readouterr().out
     assert "resuming after epoch 2 of 4" in said
     assert "epoch 3/4" in said
@@ -192,7 +193,7 @@ def test_a_checkpoint_of_anything_else_is_not_taken_up(make: Make, monkeypatch: 
     cpu = {"device": "cpu", "device_name": "a", "gpus": 0, "cores": 2, "memory_gb": 8, "mixed_precision": 0}
 
     def key(settings=settings, manifest=manifest, source="", **hardware: Any) -> str:
-        return train._key(settings, manifest, source, cpu | hardware)
+        return train._key(settings, manifest, source, cpu | hardware, CLASSICAL)
 
     first = key()
     assert key() == first
@@ -216,7 +217,7 @@ def test_a_checkpoint_of_anything_else_is_not_taken_up(make: Make, monkeypatch: 
 @pytest.mark.e2e
 def test_live_metrics_are_means_over_the_steps_since_the_last(make: Make) -> None:
     settings = prepare(make, train={"epochs": 1, "batch_size": 16, "log_every": 2, "learning_rate": 1e-9})
-    train.run(settings, ARRAYS, MODEL, HISTORY)
+    train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     steps, (epoch,) = read_csv(HISTORY / "steps.csv"), read_csv(HISTORY / "epochs.csv")
     rows = read_json(ARRAYS / "manifest.json")["rows"]["train"]
     assert [int(step["step"]) for step in steps] == list(range(2, -(-rows // 16) + 1, 2))
@@ -232,7 +233,7 @@ def test_a_loss_that_is_not_a_number_stops_the_training(make: Make) -> None:
     with pytest.raises(
         SlipwayError, match=r"the (validation )?loss became (nan|inf) in epoch 1, by step \d+ at learning rate 1e\+30"
     ):
-        train.run(settings, ARRAYS, MODEL, HISTORY)
+        train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     assert not MODEL.exists()
 
 
@@ -243,7 +244,7 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(make: Make) -> None:
         pytest.skip("this machine has a GPU")
     settings = prepare(make, train={"device": "gpu"})
     with pytest.raises(SlipwayError, match=r"train\.device: gpu, but TensorFlow finds none"):
-        train.run(settings, ARRAYS, MODEL, HISTORY)
+        train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
 
 
 @pytest.mark.e2e
@@ -252,7 +253,7 @@ def test_mixed_precision_ships_a_float32_model(make: Make) -> None:
 
     settings = prepare(make, train={"epochs": 2, "batch_size": 16, "mixed_precision": "on"})
     try:
-        train.run(settings, ARRAYS, MODEL, HISTORY)
+        train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
         saved = keras.models.load_model(MODEL / "model.keras")
         assert {layer.compute_dtype for layer in saved.layers} <= {"float32", "uint8"}
     finally:
@@ -266,7 +267,7 @@ def test_a_model_whose_artefacts_differ_is_an_error(make: Make, monkeypatch: pyt
     settings = prepare(make)
     monkeypatch.setattr(export, "MAX_DIFFERENCE", -1.0)
     with pytest.raises(SlipwayError, match="the ONNX model differs from the Keras model"):
-        train.run(settings, ARRAYS, MODEL, HISTORY)
+        train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     assert not MODEL.exists()
 
 
@@ -310,12 +311,12 @@ def toolbox(**settings: object) -> dict[str, object]:
 @pytest.mark.e2e
 def test_the_average_of_the_weights_is_validated_and_shipped(make: Make) -> None:
     settings = prepare(make, train=toolbox(ema=0.9))
-    train.run(settings, ARRAYS, MODEL, HISTORY)
+    train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     last = read_csv(HISTORY / "epochs.csv")[-1]
     assert evaluated()["loss"] == pytest.approx(float(last["val_loss"]), rel=1e-5)
     average = layers()
     plain = settings.model_copy(update={"train": settings.train.model_copy(update={"ema": None})})
-    train.run(plain, ARRAYS, MODEL, HISTORY)
+    train.run(plain, ARRAYS, CLASSICAL, MODEL, HISTORY)
     raw = read_csv(HISTORY / "epochs.csv")[-1]
     assert raw["loss"] == last["loss"]  # it trains alike
     assert raw["val_loss"] != last["val_loss"]
@@ -325,7 +326,7 @@ def test_the_average_of_the_weights_is_validated_and_shipped(make: Make) -> None
 @pytest.mark.e2e
 def test_early_stopping_ships_the_best_epoch(make: Make) -> None:
     settings = prepare(make, train=toolbox(epochs=30, early_stopping=2, learning_rate=0.3))
-    train.run(settings, ARRAYS, MODEL, HISTORY)
+    train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     losses = [float(epoch["val_loss"]) for epoch in read_csv(HISTORY / "epochs.csv")]
     assert len(losses) < 30
     assert len(losses) == int(np.argmin(losses)) + 3
@@ -336,7 +337,7 @@ def test_early_stopping_ships_the_best_epoch(make: Make) -> None:
 def test_a_plateau_lowers_the_rate(make: Make) -> None:
     plateau = {"name": "plateau", "patience": 1, "factor": 0.5}
     settings = prepare(make, train=toolbox(epochs=6, learning_rate=0.3, schedule=plateau))
-    train.run(settings, ARRAYS, MODEL, HISTORY)
+    train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     epochs = read_csv(HISTORY / "epochs.csv")
     losses, rate = [float(epoch["val_loss"]) for epoch in epochs], 0.3
     for at, epoch in enumerate(epochs):
@@ -348,7 +349,7 @@ def test_a_plateau_lowers_the_rate(make: Make) -> None:
 @pytest.mark.e2e
 def test_what_is_pretrained_stands_still_and_then_moves(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = prepare(make, train=toolbox())
-    train.run(settings, ARRAYS, MODEL, HISTORY)
+    train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     source = Path("source.keras")
     shutil.copy(MODEL / "model.keras", source)
     before = layers(source)
@@ -362,7 +363,7 @@ def test_what_is_pretrained_stands_still_and_then_moves(make: Make, monkeypatch:
     monkeypatch.setattr(checkpoint, "save", watched)
     new = {"pretrained": str(source), "freeze_epochs": 2, "learning_rate": 0.01}
     changed = settings.model_copy(update={"train": settings.train.model_copy(update=new), "seed": 5})
-    train.run(changed, ARRAYS, MODEL, HISTORY)
+    train.run(changed, ARRAYS, CLASSICAL, MODEL, HISTORY)
     assert [np.array_equal(epoch["hidden_1"], before["hidden_1"]) for epoch in seen] == [True, True, False]
     assert not np.array_equal(seen[1]["logits"], seen[0]["logits"])  # the head learns meanwhile
     assert np.abs(seen[0]["logits"] - before["logits"]).max() > 0.05  # and did not start from the other's
@@ -374,7 +375,7 @@ def test_what_is_pretrained_stands_still_and_then_moves(make: Make, monkeypatch:
     seen.clear()
     whole = new | {"pretrained_part": "whole", "freeze_epochs": 0, "learning_rate": 1e-9}
     changed = settings.model_copy(update={"train": settings.train.model_copy(update=whole), "seed": 5})
-    train.run(changed, ARRAYS, MODEL, HISTORY)
+    train.run(changed, ARRAYS, CLASSICAL, MODEL, HISTORY)
     assert all(np.allclose(layers()[name], weights, atol=1e-6) for name, weights in before.items())
 
 
@@ -385,7 +386,7 @@ def test_a_training_starts_from_a_registered_version(make: Make) -> None:
     from components.training import pretrained_weights
 
     settings = prepare(make, train=toolbox(epochs=1))
-    train.run(settings, ARRAYS, MODEL, HISTORY)
+    train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     mlflow = client()
     run = runs._find("trial", model=model_digest(MODEL))
     assert run is not None
@@ -426,7 +427,7 @@ def test_what_cannot_be_started_from_is_an_error(make: Make) -> None:
     for name, text in wanted.items():
         chosen = settings.model_copy(update={"train": settings.train.model_copy(update={"pretrained": name})})
         with pytest.raises(SlipwayError, match=text):
-            train.run(chosen, ARRAYS, MODEL, HISTORY)
+            train.run(chosen, ARRAYS, CLASSICAL, MODEL, HISTORY)
 
 
 def autoencoder(network, params, state, dropout):
@@ -464,8 +465,8 @@ def test_a_recipes_own_pretraining_comes_first(
     monkeypatch.setattr(checkpoint, "save", watched)
     if killed_after is not None:
         with pytest.raises(KeyboardInterrupt):
-            train.run(settings, ARRAYS, MODEL, HISTORY)
-    train.run(settings, ARRAYS, MODEL, HISTORY)
+            train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
+    train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     said = capsys.readouterr().out
     assert said.count("pretraining 4/4") == (1 if killed_after != 4 else 0)
     assert "1 layers start from the pretraining" in said
@@ -482,7 +483,7 @@ LEARNED: list[bytes] = []
 @pytest.mark.e2e
 def test_a_threshold_is_chosen_and_written(make: Make) -> None:
     settings = prepare(make, train=toolbox(threshold="cost"), costs={"left": {"right": 9.0}, "right": {"left": 1.0}})
-    train.run(settings, ARRAYS, MODEL, HISTORY)
+    train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     decision = read_json(MODEL / "model.json")["decision"]
     target: Any = settings.target()
     assert target.chosen(np.array([[0.4, 0.6]]), decision) == [0]  # `left` taken for `right` is dear
@@ -495,7 +496,7 @@ def test_augmented_examples_are_shown_in_the_run(make: Make) -> None:
     from components.tracking.connection import client
 
     settings = prepare(make, train=toolbox(epochs=1, augment={"flip": "vertical", "shift": 0.1, "brightness": 0.1}))
-    train.run(settings, ARRAYS, MODEL, HISTORY)
+    train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     run = runs._find("trial", model=model_digest(MODEL))
     assert run is not None
     assert [item.path for item in client().list_artifacts(run.info.run_id, "figures")] == ["figures/augmented.png"]
@@ -530,14 +531,14 @@ def test_a_training_with_everything_on_goes_on_and_ends_with_the_same_bytes(
     make: Make, monkeypatch: pytest.MonkeyPatch, chosen: dict[str, object]
 ) -> None:
     settings = prepare(make, train=toolbox(epochs=5, learning_rate=0.01, **chosen))
-    train.run(settings, ARRAYS, MODEL, HISTORY)
+    train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     undisturbed = outputs()
     save = checkpoint.save
     monkeypatch.setattr(checkpoint, "save", interrupted(save))
     with pytest.raises(KeyboardInterrupt):
-        train.run(settings, ARRAYS, MODEL, HISTORY)
+        train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     monkeypatch.setattr(checkpoint, "save", save)
-    train.run(settings, ARRAYS, MODEL, HISTORY)
+    train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
     assert outputs() == undisturbed
 
 
@@ -577,3 +578,87 @@ def test_the_suggestion_is_the_steepest_fall() -> None:
     rows = [{"learning_rate": float(r), "smoothed": float(value)} for r, value in zip(rates, loss, strict=True)]
     assert find_lr.suggestion(rows) == pytest.approx(1e-3, rel=0.3)
     assert find_lr.suggestion([{"learning_rate": 1.0, "smoothed": float(x)} for x in range(30)]) is None
+
+
+# --- candidates
+
+
+def test_what_ships_is_better_than_the_other_or_costs_less(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    """A network that has learnt nothing is no match for the classical model; one that has is, for one that has not."""
+    from components.stages import baseline
+
+    settings = prepare(make, train={"epochs": 1, "learning_rate": 1e-6, "candidates": ["network", "classical"]})
+    baseline.run(settings, ARRAYS, Path("build/baseline"), CLASSICAL)
+    train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
+    assert "a network is not worth it here" in capsys.readouterr().out
+    assert sorted(path.name for path in MODEL.iterdir()) == ["model.json", "model.onnx"]
+    assert sha256(MODEL / "model.onnx") == sha256(CLASSICAL / "model.onnx")
+    made = read_json(MODEL / "model.json")
+    assert (made["candidates"]["shipped"], made["network"]) == ("classical", None)
+    assert len(read_csv(HISTORY / "epochs.csv")) == 1
+    loaded = onnx_model.load(MODEL)
+    answers = onnx_model.predict(loaded, recipes.load("images").sample(20, 5)[1].drop_columns(["label"]))
+    assert answers["error"].null_count == 20
+
+    (CLASSICAL / "model.onnx").write_bytes(_certain_of_nothing())
+    better = settings.model_copy(
+        update={"train": settings.train.model_copy(update={"epochs": 12, "learning_rate": 0.01})}
+    )
+    train.run(better, ARRAYS, CLASSICAL, MODEL, HISTORY)
+    assert read_json(MODEL / "model.json")["candidates"]["shipped"] == "network"
+    assert (MODEL / "model.keras").exists()
+
+
+def _certain_of_nothing() -> bytes:
+    """Return a model of images that gives both labels the same probability."""
+    from components.classical.graph import Graph
+
+    graph = Graph({"image": {"shape": [6, 6, 1], "dtype": "uint8"}})
+    zeros = graph.add("Mul", graph.add("Cast", "image", to=1), graph.constant(0))
+    two = graph.add("Slice", graph.add("Flatten", zeros), *(graph.constant([at], np.int64) for at in (0, 2, 1)))
+    return graph.written((graph.add("Softmax", two, axis=1), "probabilities", np.float32), columns=2)
+
+
+def test_without_a_network_among_the_candidates_none_is_fitted(make: Make) -> None:
+    from components.stages import baseline
+
+    settings = prepare(make, "tabular", train={"candidates": ["classical"], "threshold": "f1"})
+    baseline.run(settings, ARRAYS, Path("build/baseline"), CLASSICAL)
+    code = (
+        "import sys; from pathlib import Path; from components import params; from components.stages import train; "
+        "train.run(params.load(), *map(Path, sys.argv[1:])); "
+        "sys.exit(bool({'keras', 'tensorflow'} & sys.modules.keys()))"
+    )
+    paths = map(str, (ARRAYS, CLASSICAL, MODEL, HISTORY))
+    subprocess.run([sys.executable, "-c", code, *paths], check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    undisturbed = outputs()
+    train.run(settings, ARRAYS, CLASSICAL, MODEL, HISTORY)
+    assert outputs() == undisturbed
+    made = read_json(MODEL / "model.json")
+    assert made["candidates"]["shipped"] == "classical" and made["decision"] is not None
+    assert read_csv(HISTORY / "epochs.csv") == []
+
+
+def test_of_two_that_are_as_good_the_simpler_one_ships() -> None:
+    """Simulated: by the one-standard-error rule a network that is no better ships in about a sixth of the cases."""
+    from components.targets import single_label
+    from components.training import candidates
+
+    target, random = single_label.Target(("a", "b")), np.random.default_rng(1)
+
+    def shipped(gain: float) -> float:
+        found = []
+        for _ in range(400):
+            actual = random.integers(0, 2, 200)
+            logits = {name: random.normal((2 * actual - 1) * 1.0, 1.0) for name in ("network", "classical")}
+            logits["network"] += gain * (2 * actual - 1)
+            outputs = {
+                name: np.stack([1 / (1 + np.exp(z)), 1 / (1 + np.exp(-z))], axis=1) for name, z in logits.items()
+            }
+            found.append(candidates.chosen(outputs, actual, target)["shipped"] == "network")
+        return float(np.mean(found))
+
+    assert 0.08 < shipped(0.0) < 0.25
+    assert shipped(0.5) > 0.95
+    one = {name: np.array([[0.5, 0.5]]) for name in ("network", "classical")}
+    assert candidates.chosen(one, np.array([1]), target)["shipped"] == "classical"  # of one example nothing is sure

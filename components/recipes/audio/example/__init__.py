@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from components.recipes import Arrays, Input, Labels, State
 from components.recipes.audio.example import sound, spectrogram
 from components.targets import Target, single_label
-
-if TYPE_CHECKING:
-    import pandas
 
 requirements = ("scipy", "soundfile")
 FACTS = {
@@ -148,27 +145,6 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
 def inputs(params: Params, state: State) -> dict[str, Input]:  # noqa: ARG001
     """One spectrogram."""
     return {"spectrogram": Input("spectrogram")}
-
-
-def classical(params: Params) -> Any:
-    """Logistic regression on each band's mean and deviation over time, and on those of its differences."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer, StandardScaler
-
-    summary = FunctionTransformer(_summary, kw_args={"params": params})
-    return make_pipeline(summary, StandardScaler(), LogisticRegression(max_iter=1000))
-
-
-def _summary(frame: "pandas.DataFrame", params: Params) -> np.ndarray:
-    """Four numbers a band: `(n, 4 * bands)` float32."""
-    rows = []
-    for data in frame["audio"]:
-        decibels = spectrogram.decibels(data, params)
-        steps = np.diff(decibels, axis=0, append=decibels[-1:])
-        parts = (decibels.mean(axis=0), decibels.std(axis=0), steps.mean(axis=0), steps.std(axis=0))
-        rows.append(np.concatenate(parts))
-    return np.stack(rows)
 
 
 def sample(rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:

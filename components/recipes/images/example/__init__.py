@@ -13,7 +13,6 @@ from components.recipes import Arrays, Input, Labels, State
 from components.targets import Target, multi_label, single_label
 
 if TYPE_CHECKING:
-    import pandas
     from PIL import Image
 
 requirements = ("pillow",)
@@ -21,7 +20,6 @@ Side = Annotated[int, Field(ge=1, le=8192)]
 # What is read; the most frequent first, since each is asked in turn. Left out are formats for which Pillow starts
 # another program (EPS, WMF) or has no decoder of its own (BUFR, GRIB, HDF5, MPEG), and icons and sprites.
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM", "QOI", "TGA", "PCX", "SGI")
-CLASSICAL_SIDE = 16  # pixels: the longer side of the images that the classical baseline sees
 
 
 class Params(BaseModel):
@@ -217,29 +215,6 @@ def _resize(picture: "Image.Image", params: Params) -> "Image.Image":
 def inputs(params: Params, state: State) -> dict[str, Input]:  # noqa: ARG001
     """One image."""
     return {"image": Input("image")}
-
-
-def classical(params: Params) -> Any:
-    """Logistic regression on the pixels of small images, standardised; one for each label where there are several."""
-    from functools import partial
-
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.multiclass import OneVsRestClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer, StandardScaler
-
-    factor = min(1.0, CLASSICAL_SIDE / max(params.height, params.width))
-    sides = {name: max(1, round(getattr(params, name) * factor)) for name in ("height", "width")}
-    small = params.model_copy(update=sides)
-    logistic = LogisticRegression(C=0.1, max_iter=300)
-    answer = OneVsRestClassifier(logistic) if params.several else logistic
-    return make_pipeline(FunctionTransformer(partial(_small, params=small)), StandardScaler(), answer)
-
-
-def _small(frame: "pandas.DataFrame", params: Params) -> np.ndarray:
-    """Pixels of the column `image` as numbers: `(n, height * width * channels)` float32, 0..1."""
-    table = pa.table({"image": pa.array(frame["image"], pa.binary())})
-    return encode(table, params, {})["image"].reshape(len(table), -1).astype(np.float32) / 255
 
 
 def sample(rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:

@@ -1,7 +1,7 @@
 """Series: an example is one forecast origin, its history and the values that follow it; split by time."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +13,6 @@ from components.data import times
 from components.recipes import Arrays, Input, Names, ReadAs, State
 from components.recipes.series.example import calendar, histories
 from components.targets import Target, regression
-
-if TYPE_CHECKING:
-    import pandas
 
 requirements = ()
 Count = Annotated[int, Field(ge=1)]
@@ -198,26 +195,6 @@ def baseline(arrays: Arrays, params: Params, state: State) -> np.ndarray:  # noq
     """
     found = arrays["history"][:, season_of(params)]
     return np.asarray(found).transpose(0, 2, 1).reshape(len(found), -1)
-
-
-def classical(params: Params) -> Any:
-    """A ridge regression on the lags and the calendar, its penalty chosen by leave-one-out (RidgeCV)."""
-    from sklearn.linear_model import RidgeCV
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer, StandardScaler
-
-    lags = FunctionTransformer(_lags, kw_args={"params": params})
-    return make_pipeline(lags, StandardScaler(), RidgeCV(alphas=np.logspace(-2, 5, 15)))
-
-
-def _lags(frame: "pandas.DataFrame", params: Params) -> np.ndarray:
-    """Return `(n, history * columns + 2 * cycles)` float64 of a DataFrame of the recipe's columns."""
-    schema = columns(params)
-    table = pa.Table.from_pandas(frame[schema.names], schema, preserve_index=False)
-    parts = [histories.filled(table, params).reshape(len(table), -1)]
-    if calendar.cycles(params):
-        parts.append(calendar.encoded(table, params))
-    return np.concatenate(parts, axis=1)
 
 
 def sample(rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:

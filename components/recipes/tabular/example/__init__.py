@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from components import SlipwayError
 from components.recipes import Arrays, Input, Names, ReadAs, State
 from components.recipes.tabular.example import dates, scaling
-from components.recipes.tabular.example.gradient_boosting import classical as classical
 from components.targets import Target, regression, single_label
 
 requirements = ()

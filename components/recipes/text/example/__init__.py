@@ -255,20 +255,6 @@ def spell(tokens: np.ndarray, state: State) -> list[str]:
     return [names[token] for token in tokens]
 
 
-def classical(params: Params) -> Any:
-    """Logistic regression on tf-idf of words (1-2) and of characters inside and at the ends of words (1-4)."""
-    from sklearn.compose import ColumnTransformer
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    lower = params.normalisation.lower
-    words = TfidfVectorizer(ngram_range=(1, 2), lowercase=lower)
-    characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), lowercase=lower)  # Chinese has no spaces
-    features = ColumnTransformer([("words", words, "text"), ("characters", characters, "text")])
-    return make_pipeline(features, LogisticRegression(max_iter=1000))
-
-
 def sample(rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:
     """Short English and Chinese reviews: a word decides, among words that say nothing."""
     random = np.random.default_rng(seed)

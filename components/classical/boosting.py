@@ -1,0 +1,174 @@
+"""Gradient boosting of trees, as many as suit validation best, and its trees in ONNX."""
+
+from typing import Any
+
+import numpy as np
+
+from components.classical import features
+from components.classical.graph import Graph
+from components.recipes import Arrays, Input
+from components.targets import Target
+
+MAX_CLASSES = 50  # a tree per class and round: of a thousand classes it would take hours
+MAX_CATEGORIES = 250  # of a column: scikit-learn's bins
+MAX_ROUNDS, PATIENCE = 500, 20  # without a better validation loss
+LESS_OR_EQUAL, MEMBER = 0, 6  # modes of a node: https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsemble.html
+NEVER = -1e4
+
+
+def fit(
+    graph: Graph, inputs: dict[str, Input], target: Target, train: tuple[Arrays, np.ndarray], validation: Any, seed: int
+) -> tuple[str, str] | None:
+    """Fit on the training examples; add the model to the graph; return its logits' tensor and what it is called.
+
+    Ke et al. (2017), LightGBM, as scikit-learn has it: histograms, categories split as such. None where the inputs are
+    not a table, or of more than MAX_CLASSES classes. `train` and `validation` are encoded inputs and labels.
+    """
+    arrays, truth = train
+    if len(target.classes) > MAX_CLASSES:
+        return None
+    read = features.trees(graph, inputs, arrays, MAX_CATEGORIES)
+    if read is None:
+        return None
+    numbers, categories = read
+    columns = [*categories, *numbers]
+    joined = columns[0] if len(columns) == 1 else graph.add("Concat", *columns, axis=1)
+    x, other = (graph.ask({joined: np.float32}, some)[0] for some in (arrays, validation[0]))
+    coded = np.arange(x.shape[1]) < sum(arrays[name].shape[1] for name, e in inputs.items() if e.kind == "codes")
+    empty = np.isnan(x).all(axis=0)  # nothing to cut into bins
+    if empty.all():
+        return None
+    kept = np.flatnonzero(~empty)
+    settings = {"categorical_features": coded[kept], "random_state": seed}
+    models, bases, places = _fitted(x[:, kept], truth, other[:, kept], validation[1], target, settings)
+    if not models:
+        return None
+    rounds = [int(np.argmax(model.validation_score_)) for model in models]  # the first is that of no round
+    trees = [
+        (tree, place)
+        for model, names, count in zip(models, places, rounds, strict=True)
+        for group in model._predictors[:count]
+        for tree, place in zip(group, names, strict=True)
+    ]
+    added = graph.add("TreeEnsemble", joined, **_ensemble(trees, kept, len(target.names))) if trees else None
+    logits = graph.total([*([added] if added else []), graph.constant(bases[None])])
+    return logits, f"gradient boosting, {max(rounds)} rounds"
+
+
+def _fitted(
+    x: np.ndarray, truth: np.ndarray, other: np.ndarray, other_truth: np.ndarray, target: Target, settings: Any
+) -> tuple[list[Any], np.ndarray, list[list[int]]]:
+    """Return models, the logits `(names,)` that they begin at, and the names to which each model's trees add."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    names = len(target.names)
+    settings = settings | {"max_iter": MAX_ROUNDS, "early_stopping": True, "n_iter_no_change": PATIENCE}
+    if target.activation == "softmax":
+        seen = np.unique(truth)
+        if len(seen) == 1:
+            return [], np.zeros(names), []
+        rows = np.isin(other_truth, seen)  # a class that training has not is none to stop by
+        if not rows.any():
+            return [], np.zeros(names), []
+        model = HistGradientBoostingClassifier(**settings)
+        model.fit(x, truth, X_val=other[rows], y_val=other_truth[rows])
+        bases = np.full(names, NEVER)
+        base = np.ravel(model._baseline_prediction)
+        bases[seen] = [0.0, base[0]] if len(seen) == 2 else base
+        return [model], bases, [[int(seen[1])] if len(seen) == 2 else [int(name) for name in seen]]
+    models, bases, places = [], np.zeros(names), []
+    for name in range(names):
+        y, y_other = truth[:, name], other_truth[:, name]
+        if target.activation == "sigmoid":
+            if len(np.unique(y)) == 1:
+                bases[name] = NEVER if y[0] == 0 else -NEVER
+                continue
+            model = HistGradientBoostingClassifier(**settings)
+        else:
+            model = HistGradientBoostingRegressor(**settings)
+        model.fit(x, y.astype(np.float64) if target.activation == "linear" else y, X_val=other, y_val=y_other)
+        models.append(model)
+        bases[name] = float(np.ravel(model._baseline_prediction)[0])
+        places.append([name])
+    return models, bases, places
+
+
+def _ensemble(trees: list[tuple[Any, int]], columns: np.ndarray, names: int) -> dict[str, Any]:
+    """Return the attributes of a TreeEnsemble: scikit-learn's trees, each with the name to which it adds.
+
+    Inputs are float32: a threshold is rounded down to one, and so splits them as before.
+    """
+    from onnx import numpy_helper
+
+    nodes: dict[str, list[Any]] = {name: [] for name in ("column", "mode", "split", "true", "false", "missing")}
+    leaf: dict[str, list[int]] = {"true": [], "false": []}
+    members: list[float] = []
+    leaves: list[float] = []
+    targets: list[int] = []
+    roots = []
+    for tree, place in trees:
+        rows = tree.nodes
+        inner = np.flatnonzero(rows["is_leaf"] == 0)
+        number = {int(row): len(nodes["column"]) + at for at, row in enumerate(inner)}
+        for row in np.flatnonzero(rows["is_leaf"]):
+            number[int(row)] = len(leaves)
+            leaves.append(float(rows["value"][row]))
+            targets.append(place)
+        if not len(inner):  # a tree that is a leaf: both sides of any question
+            roots.append(len(nodes["column"]))
+            _node(nodes, leaf, int(columns[0]), LESS_OR_EQUAL, 0.0, (number[0], True), (number[0], True), missing=False)
+            continue
+        roots.append(number[0])
+        for row in inner:
+            node = rows[row]
+            left, right = int(node["left"]), int(node["right"])
+            sides = [(number[side], bool(rows["is_leaf"][side])) for side in (left, right)]
+            column, missing = int(columns[node["feature_idx"]]), bool(node["missing_go_to_left"])
+            if node["is_categorical"]:
+                bits = tree.raw_left_cat_bitsets[node["bitset_idx"]]
+                held = [code for code in range(256) if bits[code // 32] >> np.uint32(code % 32) & np.uint32(1)]
+                members += [*(held or [-1]), np.nan]  # it may tell missing from all others
+                _node(nodes, leaf, column, MEMBER, 0.0, *sides, missing=missing)
+            else:
+                _node(nodes, leaf, column, LESS_OR_EQUAL, _down(node["num_threshold"]), *sides, missing=missing)
+    found = {
+        "n_targets": names,
+        "nodes_featureids": nodes["column"],
+        "nodes_modes": numpy_helper.from_array(np.array(nodes["mode"], np.uint8)),
+        "nodes_splits": numpy_helper.from_array(np.array(nodes["split"], np.float32)),
+        "nodes_truenodeids": nodes["true"],
+        "nodes_trueleafs": leaf["true"],
+        "nodes_falsenodeids": nodes["false"],
+        "nodes_falseleafs": leaf["false"],
+        "nodes_missing_value_tracks_true": nodes["missing"],
+        "leaf_targetids": targets,
+        "leaf_weights": numpy_helper.from_array(np.array(leaves, np.float32)),
+        "tree_roots": roots,
+    }
+    if members:
+        found["membership_values"] = numpy_helper.from_array(np.array(members, np.float32))
+    return found
+
+
+def _node(
+    nodes: dict[str, list[Any]],
+    leaf: dict[str, list[int]],
+    column: int,
+    mode: int,
+    split: float,
+    true: tuple[int, bool],
+    false: tuple[int, bool],
+    *,
+    missing: bool,
+) -> None:
+    values = {"column": column, "mode": mode, "split": split, "true": true[0], "false": false[0], "missing": missing}
+    for name, value in values.items():
+        nodes[name].append(int(value) if name != "split" else value)
+    leaf["true"].append(int(true[1]))
+    leaf["false"].append(int(false[1]))
+
+
+def _down(threshold: float) -> float:
+    """Return the largest float32 that is no more than a float64."""
+    near = np.float32(threshold)
+    return float(near if near <= threshold else np.nextafter(near, np.float32(-np.inf)))

@@ -1,0 +1,91 @@
+"""An ONNX graph, node by node; what it computes so far can be asked of examples at any time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from components.recipes import Arrays
+
+OPSET, OPSET_OF_TREES, IR_VERSION = 18, 5, 9  # of ONNX: https://onnx.ai/onnx/operators
+BATCH_ROWS = 1024
+
+
+@dataclass
+class Graph:
+    """Nodes and constants; each input `(examples, ...)` has the shape and dtype that preprocess has written."""
+
+    inputs: Mapping[str, Mapping[str, Any]]  # name -> {"shape": of one example, "dtype"}
+    nodes: list[Any] = field(default_factory=list)
+    constants: list[Any] = field(default_factory=list)
+
+    def constant(self, value: Any, dtype: Any = np.float32) -> str:
+        """Store an array; return its name."""
+        from onnx import numpy_helper
+
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value, dtype), name))
+        return name
+
+    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Append a node with one output; return the output's name."""
+        from onnx import helper
+
+        name = f"{operator.lower()}_{len(self.nodes)}"
+        domain = "ai.onnx.ml" if operator == "TreeEnsemble" else ""
+        self.nodes.append(helper.make_node(operator, list(inputs), [name], name, domain=domain, **attributes))
+        return name
+
+    def total(self, parts: list[str]) -> str:
+        """Add tensors up."""
+        return parts[0] if len(parts) == 1 else self.add("Sum", *parts)
+
+    def written(self, *outputs: tuple[str, str, type], columns: int | None = None) -> bytes:
+        """Return the model as bytes, an output for each `(tensor, name, dtype)`; the same graph is the same bytes.
+
+        `columns` are those of the outputs, `(examples, columns)`, where that is their shape.
+        """
+        import onnx
+        from onnx import helper
+
+        inputs = [
+            helper.make_tensor_value_info(
+                name, helper.np_dtype_to_tensor_dtype(np.dtype(spec["dtype"])), ["examples", *spec["shape"]]
+            )
+            for name, spec in self.inputs.items()
+        ]
+        last = [helper.make_node("Identity", [tensor], [name], name) for tensor, name, _ in outputs]
+        shape = None if columns is None else ["examples", columns]
+        results = [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
+            for _, name, dtype in outputs
+        ]
+        made = helper.make_graph([*self.nodes, *last], "classical", inputs, results, self.constants)
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", OPSET_OF_TREES)]
+        model = helper.make_model(made, opset_imports=opsets, ir_version=IR_VERSION, producer_name="slipway")
+        if columns is not None:  # the checker wants a shape
+            onnx.checker.check_model(model)
+        found: bytes = model.SerializeToString(deterministic=True)
+        return found
+
+    def ask(self, tensors: Mapping[str, type], arrays: Arrays) -> list[np.ndarray]:
+        """Return tensors of the graph, each of its dtype, for encoded examples."""
+        outputs = ((tensor, f"asked_{at}", dtype) for at, (tensor, dtype) in enumerate(tensors.items()))
+        return ask(self.written(*outputs), arrays)
+
+
+def ask(model: bytes, arrays: Arrays) -> list[np.ndarray]:
+    """Return the outputs of a model for encoded examples, BATCH_ROWS at a time; it need not read all arrays."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.use_deterministic_compute = True
+    options.log_severity_level = 3  # errors only
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    read = [given.name for given in session.get_inputs()]
+    parts = [
+        session.run(None, {name: np.ascontiguousarray(arrays[name][at : at + BATCH_ROWS]) for name in read})
+        for at in range(0, len(next(iter(arrays.values()))), BATCH_ROWS)
+    ]
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]

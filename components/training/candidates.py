@@ -1,0 +1,37 @@
+"""Which candidate ships: the better one on validation; within the noise the classical model, which costs less."""
+
+from typing import Any
+
+import numpy as np
+
+from components.targets import Target
+
+
+def chosen(outputs: dict[str, np.ndarray], actual: np.ndarray, target: Target) -> dict[str, Any]:
+    """Choose between `network` and `classical` by their outputs `(n, names)` on validation; say what was compared.
+
+    The network has to be better than the classical model by more than one standard error of the difference of their
+    losses, example by example: of two that are as good, the simpler one (Breiman, Friedman, Olshen and Stone 1984,
+    Classification and Regression Trees, section 3.4.3, the one-standard-error rule).
+    """
+    losses = {name: target.loss(found, actual) for name, found in outputs.items()}
+    apart = losses["classical"] - losses["network"]
+    better, error = float(apart.mean()), float(apart.std(ddof=1) / np.sqrt(len(apart))) if len(apart) > 1 else None
+    return {
+        "shipped": "network" if error is not None and better > error else "classical",
+        "losses": {name: float(loss.mean()) for name, loss in losses.items()},
+        "better": better,
+        "error": error,
+    }
+
+
+def told(found: dict[str, Any]) -> str:
+    """Say in a line which candidate ships, and why; `names` is what each is called."""
+    names, ships = found["names"], found["shipped"]
+    other = "classical" if ships == "network" else "network"
+    error = "of unknown error" if found["error"] is None else f"± {found['error']:.2g}"
+    losses = f"loss on validation {found['losses'][ships]:.4g}, of {names[other]} {found['losses'][other]:.4g}"
+    text = f"{names[ships]}: {losses}, a difference of {abs(found['better']):.2g} {error}"
+    if ships == "network":
+        return text
+    return f"{text}; a network is not worth it here: it is not {'surely ' if found['better'] > 0 else ''}better"
