@@ -168,9 +168,12 @@ DATASETS = {
 }
 
 
+SEEN = ("ames", "cells", "concrete", "hpc")  # by whoever chose today's defaults
+
+
 def held_out(name: str) -> bool:
     """Tell the third of the datasets that no default may be chosen by."""
-    return hashlib.sha256(name.encode()).digest()[0] % 3 == 0
+    return hashlib.sha256(name.encode()).digest()[0] % 3 == 0 and name not in SEEN
 
 
 def main() -> None:
@@ -198,8 +201,8 @@ def main() -> None:
     print("\n".join(["", HEAD, *(row(name, found) for name, found in results.items()), *told(results)]))
 
 
-COLUMNS = ("dataset", "rows", "score", "ours", "ships", "best other", "better by", "log loss", "logistic's")
-COLUMNS += ("seconds", "others'")
+COLUMNS = ["dataset", "rows", "score", "ours", "ships", "best other", "better by", "log loss", "logistic's"]
+COLUMNS += ["seconds", "others'"]
 HEAD = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
 
 
