@@ -81,7 +81,9 @@ def _registered(name: str) -> Source:
         run_id = client.get_model_version(model, number).run_id
         kept = [item.path for item in client.list_artifacts(run_id, "build")] if run_id else []
         if run_id is None or "build/model.keras" not in kept:
-            raise SlipwayError(f"params.yaml: train.pretrained: {version}: its run has no artefact build/model.keras")
+            raise SlipwayError(
+                f"params.yaml: train.pretrained: {version}: its run has no artefact build/model.keras, as a network has"
+            )
         if "build/model.json" in kept:
             client.download_artifacts(run_id, "build/model.json", str(folder))
         return _file(version, Path(client.download_artifacts(run_id, "build/model.keras", str(folder))))
