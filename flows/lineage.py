@@ -14,7 +14,7 @@ from components import SlipwayError, masking
 from components.data import dataset
 from components.evaluation import promotion
 from components.files import replacing
-from components.reports import difference, lineage
+from components.reports import difference, lineage, results
 from components.reports.lineage import GONE, Block, Page
 from components.tracking import connection, origin
 from components.tracking.origin import Origin
@@ -177,15 +177,14 @@ def _training(made: Origin) -> Block:
     facts = {"run": made.run_id or GONE, "by": made.run_tags.get("mlflow.user", GONE)}
     facts["processor"] = made.processor or GONE
     facts["model"] = made.tag("model")
-    costs = {name.removeprefix("cost."): value for name, value in made.run_metrics.items() if name.startswith("cost.")}
+    costs = results.of_group(made.run_metrics, "cost")
     rows = [[name, lineage.number(value)] for name, value in sorted(costs.items())]
     notes = [] if made.experiment_id else ["the MLflow run was removed, and with it who made it and what it cost"]
     return Block("Training and what it cost", facts, [["cost", "value"], *rows] if rows else [], notes)
 
 
 def _metrics(made: Origin) -> dict[str, float]:
-    found = made.run_metrics.items()
-    return {name.removeprefix("test_"): value for name, value in sorted(found) if name.startswith("test_")}
+    return dict(sorted(results.of_group(made.run_metrics, "test").items()))
 
 
 def _decision(made: Origin) -> Block:
@@ -253,8 +252,7 @@ def _links(made: Origin) -> dict[str, str]:
         base = server.served().get("mlflow", "")
     if not base:
         return {}
-    base = base.rstrip("/")
-    links = {"MLflow: the version": f"{base}/#/models/{made.name}/versions/{made.version}"}
+    links = {"MLflow: the version": connection.page(base, f"models/{made.name}/versions/{made.version}")}
     if made.experiment_id:
-        links["MLflow: its run"] = f"{base}/#/experiments/{made.experiment_id}/runs/{made.run_id}"
+        links["MLflow: its run"] = connection.page(base, f"experiments/{made.experiment_id}/runs/{made.run_id}")
     return links

@@ -119,7 +119,8 @@ def _follow(children: Children, name: str, process: Running, last: deque[str]) -
 
 def _lines(addresses: Mapping[str, str]) -> str:
     width = max(map(len, addresses))
-    lines = [f"{name.ljust(width)}  {address}" for name, address in addresses.items()]
+    shown = {**addresses, "mlflow": connection.page(addresses["mlflow"], "experiments")}
+    lines = [f"{name.ljust(width)}  {address}" for name, address in shown.items()]
     return "\n".join([*lines, f"export PREFECT_API_URL={addresses['prefect']}/api  # for other terminals"])
 
 

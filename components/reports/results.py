@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,23 +39,24 @@ def costs(build: Path, model_digest: str) -> dict[str, dict[str, Any]]:
 
 
 def numbers(build: Path, model_digest: str, evaluate: dict[str, Any]) -> dict[str, float]:
-    """Collect a run's metrics: test_accuracy, test_f1_of_<label>, cost.latency_ms, cost.train_seconds ...
+    """Collect a run's metrics: test/accuracy, test/by_label/f1_of_<label>, cost/latency_ms, cost/train_seconds ...
 
+    MLflow draws those of a group, what stands before the last slash, together.
     `evaluate` is what the evaluation cost: while that stage runs, its file is still that of the last time.
     """
     measured = read_json(build / "evaluation" / "metrics.json")
-    found = {f"test_{name}": value for name, value in measured.items() if name not in SIZES}
-    found |= {f"cost.{name}": value for name, value in measured.items() if name in SIZES}
+    found = {f"test/{name}": value for name, value in measured.items() if name not in SIZES}
+    found |= {f"cost/{name}": value for name, value in measured.items() if name in SIZES}
     kind = metrics.of(targets.of(read_json(build / "arrays" / "manifest.json")["target"]))
     rows = read_csv(build / "evaluation" / kind.TABLE)
     for name, row in zip(_names(row[kind.TITLE] for row in rows), rows, strict=True):
         if row[kind.BY_NAME]:  # nothing is known of a label that is neither there nor predicted
-            found[f"test_{kind.BY_NAME}_of_{name}"] = float(row[kind.BY_NAME])
+            found[f"test/by_{kind.TITLE}/{kind.BY_NAME}_of_{name}"] = float(row[kind.BY_NAME])
     spent = costs(build, model_digest) | {"evaluate": evaluate}
     for stage, values in spent.items():
-        found |= {f"cost.{name}": values[name] for name in COSTS if name in values}
-        found[f"cost.{stage}_seconds"] = values.get("seconds")
-    found["cost.train_peak_memory_mb"] = spent.get("train", {}).get("peak_memory_mb")
+        found |= {f"cost/{name}": values[name] for name in COSTS if name in values}
+        found[f"cost/{stage}_seconds"] = values.get("seconds")
+    found["cost/train_peak_memory_mb"] = spent.get("train", {}).get("peak_memory_mb")
     return {
         name: float(value)
         for name, value in found.items()
@@ -78,8 +79,23 @@ def few(numbers: dict[str, float], wanted: Iterable[str]) -> dict[str, float]:
     single = [name for name in numbers if "_of_" in name]
     if len(single) <= MAX_SINGLE:
         return numbers
-    left_out = set(single) - {f"test_{name}" for name in wanted}
-    return {name: value for name, value in numbers.items() if name not in left_out}
+    kept = set(wanted)
+    return {name: value for name, value in numbers.items() if name not in single or short(name) in kept}
+
+
+def short(name: str) -> str:
+    """Return a metric's name without its group, as gates name it."""
+    return name.rpartition("/")[2]
+
+
+def of_group(numbers: Mapping[str, float], group: str) -> dict[str, float]:
+    """Return the metrics of a group, `test` or `cost`, by their short names, those of single names too.
+
+    Runs of Slipway before metrics had groups spell them test_accuracy and cost.latency_ms.
+    """
+    old = {"test": "test_", "cost": "cost."}[group]
+    named = {name: value for name, value in numbers.items() if name.startswith((f"{group}/", old))}
+    return {short(name).removeprefix(old): value for name, value in named.items()}
 
 
 def measures_cost(metric: str) -> bool:

@@ -284,7 +284,7 @@ def _measured(build: Path, digest: str) -> dict[str, float]:
     """Collect all that a gate may name, but the latency."""
     cost = results.costs(build, digest).get("evaluate", {})
     numbers = results.numbers(build, digest, cost)
-    return {name.removeprefix("test_").removeprefix("cost."): value for name, value in numbers.items()}
+    return {results.short(name): value for name, value in numbers.items()}
 
 
 def _examples(params: Params, build: Path, data: Path, ids: list[str], out: Path) -> None:

@@ -195,6 +195,11 @@ def check() -> None:
         os.environ.update(before)
 
 
+def page(server: str, path: str) -> str:
+    """Return the address of a page of MLflow's, in its mode for trained models: left alone it opens that for agents."""
+    return f"{server.rstrip('/')}/#/{path}?workflowType=machine_learning"
+
+
 def experiment(name: str) -> str:
     """Return the id of the experiment of that name; it is made, or taken out of the bin, where needed."""
     mlflow = client()

@@ -18,6 +18,16 @@ PAUSE_SECONDS = 1.0  # seconds between batches of metrics
 RETRY_SECONDS = 5.0  # seconds after a failure
 
 
+def grouped(name: str) -> str:
+    """Return a training's metric with the group that MLflow draws together: val_loss is validation/loss."""
+    if "/" in name:
+        return name
+    for prefix, group in (("val_", "validation"), ("step_", "steps")):
+        if name.startswith(prefix):
+            return f"{group}/{name.removeprefix(prefix)}"
+    return f"train/{name}"
+
+
 class Training:
     """A run that is under way: metrics go out from a thread of its own, and wait while MLflow is away."""
 
@@ -49,7 +59,7 @@ class Training:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        for key, value in metrics.items():
+        for key, value in ((grouped(name), value) for name, value in metrics.items()):
             if step > self._last.get(key, -1):
                 self._waiting.append(Metric(key, float(value), now, step))
 

@@ -1,8 +1,8 @@
 """MLflow's runs: one for each training, found again by what it is made of and never by a stored random id.
 
-Names in a run: an epoch's metrics under the names of build/training/epochs.csv, those within an epoch as
-`step_loss` and `step_accuracy` (of numbers: `step_mae`), both at the optimizer's step; the evaluation as
-`test_<metric>`, what it all took as `cost.<name>`.
+Names in a run, in the groups that MLflow draws together: an epoch's metrics as `train/loss` and `validation/loss`,
+those within an epoch as `steps/loss`, all at the optimizer's step; the evaluation as `test/<metric>`, what it all took
+as `cost/<name>`.
 Tags: `slipway.training` (digest of everything the training depends on), `slipway.model` (digest of the model;
 set last, so that a run which has it is complete), `slipway.data`, `slipway.params`, `slipway.evaluated`.
 """
@@ -11,13 +11,14 @@ import contextlib
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from components import SlipwayError, recipes, temporary
+from components import SlipwayError, listed, recipes, temporary
 from components.evaluation import metrics
 from components.files import model_digest, read_json, sha256
 from components.masking import mask
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Training", "check", "ensure_run", "evaluated", "training", "uri"]
 Training = live.Training  # what train is given
 KEYED_BY_DATA = ("class_weights", "numbers", "dates", "zones")  # of `train`; the others of the setting `reading`
+MAX_CHANGES, MAX_VALUE = 3, 40  # that a run's name tells, and characters of each
 MAX_NOTE = 8000  # characters that MLflow takes
 MAX_SCHEMA = 1_000_000  # characters of a dataset's schema that MLflow takes
 PATIENCE_SECONDS = 10.0  # seconds that a finished training waits for a lost server
@@ -66,7 +68,7 @@ def _describe(run: "Run", params: Params, manifest: dict[str, Any], tags: dict[s
     """Log what is known before a training starts; what the run has already is left as it is."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
-    values = {k: v if isinstance(v, str) else json.dumps(v) for k, v in _parameters(params).items()}
+    values = _spelled(_parameters(params))
     new = [Param(key, value) for key, value in values.items() if key not in run.data.params]
     every = provenance.tags() | {"slipway.params": params.digest()} | tags
     for at in range(0, max(len(new), 1), 100):  # MLflow's limit a call
@@ -97,10 +99,39 @@ def _describe(run: "Run", params: Params, manifest: dict[str, Any], tags: dict[s
     client().log_inputs(run.info.run_id, [DatasetInput(dataset, [context])])
 
 
-def _start(params: Params, key: str) -> "Run":
+def _start(params: Params, key: str, manifest: dict[str, Any]) -> "Run":
     """Make a run that is found again from its first moment on, should its making be cut short."""
     tags = {"slipway.training": key, "slipway.process": temporary.owner()}
-    return client().create_run(experiment(params.name), tags=tags, run_name=f"{params.recipe}-{key[:8]}")
+    found = client().search_runs([experiment(params.name)], max_results=1, order_by=["attributes.start_time DESC"])
+    name = _called(params, manifest, found[0]) if found else "first run"
+    return client().create_run(experiment(params.name), tags=tags, run_name=name)
+
+
+def _called(params: Params, manifest: dict[str, Any], before: "Run") -> str:
+    """Return the name of a run: what is other than in the run before, such as `dropout=0.3, +1,088 rows`."""
+    was, now = before.data.params, _spelled(_parameters(params))
+    names = Counter(key.rpartition(".")[2] for key in now)
+    changed = []
+    for key in dict.fromkeys([*now, *was]):
+        if was.get(key) != now.get(key):
+            short = key.rpartition(".")[2]
+            value = now.get(key, "default")[:MAX_VALUE]
+            changed.append(f"{short if names[short] == 1 else key}={value}")
+    if before.data.tags.get("slipway.data") != provenance.used_data():
+        rows = sum(manifest["rows"].values()) - _rows(before)
+        changed.append(f"{rows:+,} rows" if rows else "other rows")
+    return listed(changed, MAX_CHANGES) if changed else "other code"
+
+
+def _rows(run: "Run") -> int:
+    """Return the examples of a run's dataset, in all its splits."""
+    given = run.inputs.dataset_inputs if run.inputs is not None else []
+    return int(json.loads(given[0].dataset.profile or "{}").get("num_rows", 0)) if given else 0
+
+
+def _spelled(values: dict[str, Any]) -> dict[str, str]:
+    """Spell parameters as MLflow keeps them."""
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 
 
 def _bury(name: str) -> None:
@@ -122,7 +153,7 @@ def training(params: Params, key: str, manifest: dict[str, Any], device: dict[st
         _bury(params.name)
         run = _find(params.name, training=key)
         if run is None:
-            run = _start(params, key)
+            run = _start(params, key, manifest)
         else:
             client().update_run(run.info.run_id, status="RUNNING")
         tags = {f"hardware.{name}": value for name, value in device.items()}
@@ -177,7 +208,7 @@ def _made(params: Params, build: Path, key: str, digest: str) -> "Run":
     """Make the run of a training, or complete the one that was cut short; the caller has the turn."""
     run = _find(params.name, training=key)
     if run is None or "slipway.model" in run.data.tags:
-        run = _start(params, key)
+        run = _start(params, key, read_json(build / "arrays" / "manifest.json"))
     _describe(run, params, read_json(build / "arrays" / "manifest.json"), {"slipway.training": key})
     _complete(run, params, build)
     client().set_tag(run.info.run_id, "slipway.model", digest)
@@ -193,13 +224,13 @@ def _complete(run: "Run", params: Params, build: Path) -> None:
     rows = read_json(build / "arrays" / "manifest.json")["rows"]["train"]
     steps = -(-rows // params.train.batch_size)  # in an epoch
     wanted = [
-        Metric(f"step_{key}", float(row[key]), now, int(row["step"]))
+        Metric(f"steps/{key}", float(row[key]), now, int(row["step"]))
         for row in results.read_csv(build / "training" / "steps.csv")
         for key in row
         if key not in ("step", "learning_rate")
     ]
     wanted += [
-        Metric(key, float(value), now, int(row["epoch"]) * steps)
+        Metric(live.grouped(key), float(value), now, int(row["epoch"]) * steps)
         for row in results.read_csv(build / "training" / "epochs.csv")
         for key, value in row.items()
     ]

@@ -139,7 +139,8 @@ def places(registered: dict[str, Any], served: dict[str, str]) -> str:
     links = {name: f"{served[name]}  {text}" for name, text in PLACES.items() if name in served}
     if "mlflow" in links and registered:
         name, version = registered["name"], registered["version"]
-        links["mlflow"] = f"{served['mlflow']}/#/models/{name}/versions/{version}  {PLACES['mlflow']}"
+        page = connection.page(served["mlflow"], f"models/{name}/versions/{version}")
+        links["mlflow"] = f"{page}  {PLACES['mlflow']}"
     if "report" in links and connection.root() != Path.cwd():  # of a workspace
         links["report"] = f"{served['report']}/{Path.cwd().name}  {PLACES['report']}"
     if "report" not in links:

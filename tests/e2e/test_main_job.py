@@ -56,9 +56,9 @@ def test_every_digest_leads_everywhere(ran: tuple[Clone, str]) -> None:
     assert head.stdout.strip() in {*run.data.tags.values(), *version.tags.values()}
     assert run.data.tags["slipway.model"] == version.tags["slipway.model"]
     assert run.data.params["train.epochs"] == "20"
-    assert run.data.metrics["test_accuracy"] == pytest.approx(read_json(build / "evaluation/metrics.json")["accuracy"])
+    assert run.data.metrics["test/accuracy"] == pytest.approx(read_json(build / "evaluation/metrics.json")["accuracy"])
     assert run.inputs.dataset_inputs[0].dataset.digest == version.tags["slipway.data"]
-    assert len(client.get_metric_history(version.run_id, "val_loss")) == 20
+    assert len(client.get_metric_history(version.run_id, "validation/loss")) == 20
     names = {artifact.path for artifact in client.list_artifacts(version.run_id)}
     assert any("figures" in name or name.endswith(".png") for name in names), names
     experiments = project.run("dvc", "exp", "list", "--name-only").split()
@@ -135,8 +135,8 @@ def test_a_new_empty_store_gets_run_model_and_version_again(
     version = client.get_model_version_by_alias("digits", "champion")
     assert version.tags["slipway.model"] == before
     run = client.get_run(version.run_id)
-    assert run.data.metrics["test_accuracy"] > 0.9
-    assert len(client.get_metric_history(version.run_id, "val_loss")) == 20
+    assert run.data.metrics["test/accuracy"] > 0.9
+    assert len(client.get_metric_history(version.run_id, "validation/loss")) == 20
 
 
 def picture(size: tuple[int, int]) -> bytes:

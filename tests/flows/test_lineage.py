@@ -87,7 +87,7 @@ def register(path: Path, aliases: list[str] | None = None, **tags: str) -> None:
     client = MlflowClient(f"sqlite:///{path}/mlflow.db")
     found = client.get_experiment_by_name("sides")
     run = client.create_run(found.experiment_id if found else client.create_experiment("sides"))
-    for key, value in {"cost.fit_seconds": 2.0, "test_accuracy": 0.9, "test_f1_of_left": 0.8}.items():
+    for key, value in {"cost/fit_seconds": 2.0, "test/accuracy": 0.9, "test/by_label/f1_of_left": 0.8}.items():
         client.log_metric(run.info.run_id, key, value)
     client.set_tag(run.info.run_id, "hardware.device_name", "Z80")
     if not found:
@@ -174,8 +174,12 @@ def test_links_lead_to_a_server_that_is_known(monkeypatch: pytest.MonkeyPatch, p
     assert lineage._links(made) == {}
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example.org/")
     links = lineage._links(made)
-    assert links["MLflow: the version"] == "https://mlflow.example.org/#/models/sides/versions/1"
-    assert links["MLflow: its run"].endswith(f"/experiments/{made.experiment_id}/runs/{made.run_id}")
+    assert links["MLflow: the version"] == (
+        "https://mlflow.example.org/#/models/sides/versions/1?workflowType=machine_learning"
+    )
+    assert links["MLflow: its run"].endswith(
+        f"/experiments/{made.experiment_id}/runs/{made.run_id}?workflowType=machine_learning"
+    )
 
 
 def test_which_versions_hold_a_file(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

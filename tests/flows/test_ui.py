@@ -58,7 +58,8 @@ def test_what_others_serve_is_named_and_not_started(monkeypatch: pytest.MonkeyPa
     assert ui.commands({"report": 8010}) == {}
     registered = {"name": "digits", "version": "3"}
     assert summary.places(registered, server.shared()).splitlines() == [
-        "mlflow: http://mlflow.example.org/#/models/digits/versions/3  runs, metrics and the registry",
+        "mlflow: http://mlflow.example.org/#/models/digits/versions/3?workflowType=machine_learning"
+        "  runs, metrics and the registry",
         "prefect: http://prefect.example.org  flow runs and their logs",
         "report: run `slipway ui`  data",
     ]

@@ -206,7 +206,7 @@ def test_every_recipe_is_measured_beside_its_baselines_and_explained(make: Make,
     # what the run gets: a metric a number, a card that says what is not beaten, a figure a file
     digest = model_digest(BUILD / "model")
     numbers = results.numbers(BUILD, digest, {"latency_ms": 0.1})
-    assert numbers[f"test_{main}"] == pytest.approx(found[main])
+    assert numbers[f"test/{main}"] == pytest.approx(found[main])
     write_json(BUILD / "cost" / "train.json", {"fit_seconds": 1.0, "device": "cpu"})
     page = card.text(settings, BUILD, digest, {"latency_ms": 0.1})
     assert f"| {main} | {found[main]:,.4g} |" in page

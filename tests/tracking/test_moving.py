@@ -393,7 +393,7 @@ def test_what_a_person_decides_is_told_by_the_models_own_settings(
     client = connection.client()
     for number, accuracy in (("4", 0.8), ("5", 0.9)):
         run = client.create_run(client.create_experiment(number)).info.run_id
-        client.log_metric(run, "test_accuracy", accuracy)
+        client.log_metric(run, "test/accuracy", accuracy)
         assert str(client.create_model_version(NAME, str(sqlite), run).version) == number
     with hook() as chat:
         monkeypatch.setenv("SLIPWAY_WEBHOOK", chat.address)

@@ -20,7 +20,7 @@ from components.files import read_json, write_json
 from components.masking import mask
 from components.reports import results
 from components.stages import evaluate
-from components.tracking import connection, live, runs
+from components.tracking import connection, live, provenance, runs
 from tests import fabricate
 
 DEVICE = {"device": "cpu", "device_name": "test", "cores": 2}
@@ -115,7 +115,7 @@ def test_a_training_is_a_whole_run(project: Path) -> None:
     runs.evaluated(params.load(), fabricate.digest(project), project / "build", {"latency_ms": 0.05})
     run = connection.client().get_run(run_id)
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "images-aaaaaaaa"
+    assert run.info.run_name == "first run"
     wanted = {
         "name": "sides",
         "seed": "1",
@@ -135,11 +135,11 @@ def test_a_training_is_a_whole_run(project: Path) -> None:
     dataset = run.inputs.dataset_inputs[0].dataset
     assert dataset.digest == tags["slipway.data"] == fabricate.folder_digest(project / "data")
     metrics = run.data.metrics
-    assert metrics["step_loss"] == pytest.approx(1 / 3)
+    assert metrics["steps/loss"] == pytest.approx(1 / 3)
     accuracy = read_json(project / "build" / "evaluation" / "metrics.json")["accuracy"]
-    assert metrics["test_accuracy"] == pytest.approx(accuracy)
-    assert {"test_f1_of_left", "cost.latency_ms", "cost.size_mb", "cost.fit_seconds"} <= metrics.keys()
-    assert "cost.evaluate_seconds" not in metrics  # the stage still runs: its file is of the last time
+    assert metrics["test/accuracy"] == pytest.approx(accuracy)
+    assert {"test/by_label/f1_of_left", "cost/latency_ms", "cost/size_mb", "cost/fit_seconds"} <= metrics.keys()
+    assert "cost/evaluate_seconds" not in metrics  # the stage still runs: its file is of the last time
     assert "Most confused" in tags["mlflow.note.content"]
     figures = {item.path for item in connection.client().list_artifacts(run_id, "figures")}
     assert {"figures/confusion.png", "figures/calibration.png", "figures/loss.png"} <= figures
@@ -148,10 +148,10 @@ def test_a_training_is_a_whole_run(project: Path) -> None:
     # the same run, and only what the evaluation took in the end is added
     assert runs.ensure_run(params.load(), project / "build") == run_id
     assert len(all_runs()) == 1
-    assert all_runs()[0].data.metrics == metrics | {"cost.evaluate_seconds": 1.0}
+    assert all_runs()[0].data.metrics == metrics | {"cost/evaluate_seconds": 1.0}
     assert runs.ensure_run(params.load(), project / "build") == run_id
-    assert len(connection.client().get_metric_history(run_id, "test_accuracy")) == 1
-    assert len(connection.client().get_metric_history(run_id, "cost.evaluate_seconds")) == 1
+    assert len(connection.client().get_metric_history(run_id, "test/accuracy")) == 1
+    assert len(connection.client().get_metric_history(run_id, "cost/evaluate_seconds")) == 1
 
 
 def test_costs_of_another_model_are_left_out(project: Path) -> None:
@@ -163,8 +163,8 @@ def test_costs_of_another_model_are_left_out(project: Path) -> None:
     write_json(build / "cost" / "validate.json", {"seconds": 2.5})
     assert results.costs(build, digest) == {"validate": {"seconds": 2.5}}
     found = results.numbers(build, digest, {"latency_ms": 0.7})
-    costs = {name: value for name, value in found.items() if name.startswith("cost.")}
-    assert costs == {"cost.validate_seconds": 2.5, "cost.latency_ms": 0.7, "cost.size_mb": found["cost.size_mb"]}
+    costs = {name: value for name, value in found.items() if name.startswith("cost/")}
+    assert costs == {"cost/validate_seconds": 2.5, "cost/latency_ms": 0.7, "cost/size_mb": found["cost/size_mb"]}
 
 
 @pytest.mark.usefixtures("no_figures")
@@ -181,8 +181,8 @@ def test_an_evaluation_says_of_which_model_it_is(project: Path) -> None:
     )
     assert cost["model_digest"] == fabricate.digest(project)
     metrics = connection.client().get_run(run_id).data.metrics
-    assert metrics["cost.latency_ms"] == cost["latency_ms"]
-    assert "cost.evaluate_seconds" not in metrics
+    assert metrics["cost/latency_ms"] == cost["latency_ms"]
+    assert "cost/evaluate_seconds" not in metrics
 
 
 @given(st.lists(st.text(max_size=120), unique=True))
@@ -193,7 +193,7 @@ def test_every_label_has_a_metric_of_its_own(labels: list[str]) -> None:
     names = results._names(labels)
     assert len(set(names)) == len(labels)
     for name in names:
-        _validate_metric(f"test_f1_of_{name}", 1.0, 0, 0)
+        _validate_metric(f"test/by_label/f1_of_{name}", 1.0, 0, 0)
 
 
 def test_labels_in_any_script_keep_their_name() -> None:
@@ -218,10 +218,10 @@ def test_settings_keyed_by_columns_or_labels_are_one_parameter() -> None:
 
 
 def test_of_a_thousand_classes_only_those_that_a_gate_names_have_metrics_of_their_own() -> None:
-    whole = {"test_accuracy": 0.9, "cost.size_mb": 1.0}
-    few, many = ({f"test_f1_of_{at}": 0.5 for at in range(count)} for count in (100, 1000))
+    whole = {"test/accuracy": 0.9, "cost/size_mb": 1.0}
+    few, many = ({f"test/by_label/f1_of_{at}": 0.5 for at in range(count)} for count in (100, 1000))
     assert results.few(whole | few, ()) == whole | few
-    assert results.few(whole | many, ("accuracy", "f1_of_7")) == whole | {"test_f1_of_7": 0.5}
+    assert results.few(whole | many, ("accuracy", "f1_of_7")) == whole | {"test/by_label/f1_of_7": 0.5}
 
 
 def test_a_table_of_very_many_columns_is_tracked_without_their_schema(
@@ -238,11 +238,11 @@ def test_an_empty_store_gets_the_run_again_from_the_files(project: Path) -> None
     run_id = runs.ensure_run(params.load(), project / "build")
     run = connection.client().get_run(run_id)
     assert run.info.status == "FINISHED"
-    history = connection.client().get_metric_history(run_id, "val_loss")
+    history = connection.client().get_metric_history(run_id, "validation/loss")
     steps = -(-manifest()["rows"]["train"] // 32)
     assert [m.step for m in history] == [steps, 2 * steps, 3 * steps]
-    assert run.data.metrics["step_accuracy"] == pytest.approx(1 - 0.5 / 12)
-    assert run.data.metrics["test_rows"] == manifest()["rows"]["test"]
+    assert run.data.metrics["steps/accuracy"] == pytest.approx(1 - 0.5 / 12)
+    assert run.data.metrics["test/rows"] == manifest()["rows"]["test"]
     assert run.inputs is not None
     assert run.inputs.dataset_inputs
     assert runs.ensure_run(params.load(), project / "build") == run_id
@@ -270,7 +270,7 @@ def _at_once(work: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> list[s
 def test_machines_that_complete_a_run_at_once_make_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = _at_once(lambda: runs.ensure_run(params.load(), project / "build"), monkeypatch)
     assert {run.info.run_id for run in all_runs()} == set(made) and len(set(made)) == 1
-    history = connection.client().get_metric_history(made[0], "val_loss")
+    history = connection.client().get_metric_history(made[0], "validation/loss")
     assert len(history) == 3  # one for each epoch
 
 
@@ -298,7 +298,7 @@ def test_a_killed_training_goes_on_in_its_own_run(project: Path) -> None:
             again.log({"step_loss": 1.0}, step)
         again.done(fabricate.digest(project))
     assert again.run_id == run.run_id
-    history = connection.client().get_metric_history(run.run_id, "step_loss")
+    history = connection.client().get_metric_history(run.run_id, "steps/loss")
     assert [metric.step for metric in history] == [1, 2, 3, 4]
     # made anew from scratch, as where it was killed before DVC had its outputs, it is the same again
     assert train(project, key="b" * 32) == run.run_id
@@ -308,11 +308,34 @@ def test_a_killed_training_goes_on_in_its_own_run(project: Path) -> None:
 def test_a_training_that_was_killed_and_given_up_is_not_shown_as_running(monkeypatch: pytest.MonkeyPatch) -> None:
     owners = {"e": "1-1-" + temporary.owner()[-4:], "f": temporary.owner()}  # process 1 did not start in tick 1
     for key, owner in owners.items():
-        run = runs._start(params.load(), key * 32)
+        run = runs._start(params.load(), key * 32, manifest())
         connection.client().set_tag(run.info.run_id, "slipway.process", owner)
     with runs.training(params.load(), "d" * 32, manifest(), DEVICE):
-        found = {run.info.run_name: run.info.status for run in connection.client().search_runs(["1"])}
-    assert found == {"images-eeeeeeee": "KILLED", "images-ffffffff": "RUNNING", "images-dddddddd": "RUNNING"}
+        every = connection.client().search_runs(["1"])
+        found = {run.data.tags["slipway.training"][0]: run.info.status for run in every}
+    assert found == {"e": "KILLED", "f": "RUNNING", "d": "RUNNING"}
+
+
+def test_a_run_is_called_by_what_is_other_than_in_the_run_before(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def name(key: str, settings: params.Params, rows: int = 0) -> str:
+        given = manifest()
+        given["rows"]["train"] += rows
+        with runs.training(settings, key * 32, given, DEVICE) as run:
+            return str(connection.client().get_run(run.run_id).info.run_name)
+
+    before = params.load()
+    assert name("a", before) == "first run"
+    assert name("b", before) == "other code"
+    changed = before.train.model_copy(update={"dropout": 0.3, "epochs": 7})
+    after = before.model_copy(update={"train": changed})
+    assert name("c", after) == "epochs=7, dropout=0.3"
+    assert name("c", after) == "epochs=7, dropout=0.3"  # the same run, resumed
+    monkeypatch.setattr(provenance, "used_data", lambda: "9" * 32 + ".dir")
+    assert name("d", after, rows=1088) == "+1,088 rows"
+    many = after.model_copy(update={"train": params.Train(), "seed": 5})
+    assert name("e", many, rows=1088).startswith("seed=5, ") and name("e", many).endswith(" more")
 
 
 @pytest.mark.usefixtures("project")
@@ -369,13 +392,13 @@ def test_a_server_lost_half_way_stops_nothing(
         made = connection.client().get_run(run_id)
         assert made.info.status == "FINISHED"
         assert made.data.tags["slipway.model"] == fabricate.digest(project)
-        assert "val_loss" in made.data.metrics
+        assert "validation/loss" in made.data.metrics
 
 
 def wait_for(run_id: str, value: float) -> None:
     for _ in range(100):
         with contextlib.suppress(Exception):  # it may be slow to wake up
-            if connection.client().get_run(run_id).data.metrics.get("step_loss") == value:
+            if connection.client().get_run(run_id).data.metrics.get("steps/loss") == value:
                 return
         time.sleep(0.1)
     pytest.fail("the metric did not arrive")

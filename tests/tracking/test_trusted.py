@@ -10,6 +10,7 @@ import pytest
 
 from components import SlipwayError
 from components.__main__ import main
+from components.files import read_json
 from components.tracking import connection, isolated, registry, runs, trusted
 from tests import fabricate
 
@@ -25,7 +26,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fabricate.store(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        run_id = runs._start(settings, "0" * 32).info.run_id
+        run_id = runs._start(settings, "0" * 32, read_json(root / "build/arrays/manifest.json")).info.run_id
         example = pq.read_table(GIVEN).slice(0, 3)
         version = registry.add(settings, root / "build", run_id, fabricate.digest(root), example)
         connection.client().set_registered_model_alias("sides", "champion", version.version)
