@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from components import SlipwayError, surroundings
 from flows.machinery.checkout import Checkout
 from flows.machinery.process import Children, Running, guarded
-from flows.machinery.step import CODES
+from flows.machinery.step import CODES, killed
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -138,6 +138,8 @@ def follow(name: str, running: Running, children: Children) -> int:
             print(f"{name}: {text}" if text else "", flush=True)
 
     code = children.follow(running, line)
+    if code < 0 and (told := killed(code)):
+        line(told)
     if code not in STATES:
         raise TaskError(f"{name}: {_last_words(list(last)) or f'ended with exit code {code} and no output'}")
     return code

@@ -73,7 +73,11 @@ def main(name: str, *options: str) -> int:
 
 def _killed(failure: str) -> str:
     """Say which signal ended a stage's command, of which DVC says `exited with CODE`; nothing where none did."""
-    code = int(failure.rpartition("exited with ")[2]) if "exited with " in failure else 0
+    return killed(int(failure.rpartition("exited with ")[2]) if "exited with " in failure else 0)
+
+
+def killed(code: int) -> str:
+    """Say which signal an exit code tells of; nothing where it tells of none, or the process has spoken itself."""
     number = -code if code < 0 else code - 128  # a shell's word for it
     names = {each.value: each.name for each in signal.Signals if each not in (signal.SIGINT, signal.SIGTERM)}
     if number not in names:  # of the two that are left out, the command has spoken itself

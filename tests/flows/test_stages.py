@@ -14,6 +14,7 @@ import pytest
 from dvc_objects.fs import utils
 
 from flows.machinery import aftermath, checkout, stages, step
+from flows.machinery.process import Children
 from flows.machinery.stages import Outcome
 from tests.flowing import DONE, GIT, command, dvc, end, flows, gone, repository, status, until
 
@@ -347,3 +348,15 @@ def test_what_a_command_says_of_itself_is_not_said_twice(
     with pytest.raises(stages.TaskError):
         stages.follow("update", ["update: nothing new"], Said())  # type: ignore[arg-type]
     assert capsys.readouterr().out == ""
+
+
+def test_a_child_that_was_killed_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its last words may be the command that it began."""
+    import prefect
+
+    monkeypatch.setattr(prefect, "get_run_logger", lambda: logging.Logger("quiet"))
+    with Children() as children:
+        running = children.start([sys.executable, "-c", "import os; print('> work', flush=True); os.kill(os.getpid(), 9)"])
+        with pytest.raises(stages.TaskError, match=r"^validate: error: it was killed by signal 9 \(SIGKILL\): by the sys"):
+            stages.follow("validate", running, children)
+    assert "validate: > work\nvalidate: error: it was killed by signal 9" in capsys.readouterr().out
