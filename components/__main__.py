@@ -115,7 +115,7 @@ def run(stage: str, options: dict[str, Any]) -> int:
         measured = module.run(settings, **options) or {}
         _cost(stage, options["out"], started, measured)
     except SlipwayError as error:
-        print(masking.mask(f"error: {error}"), file=sys.stderr)
+        print(masking.plain(f"error: {error}"), file=sys.stderr)
     except KeyboardInterrupt:
         print(f"{stage}: interrupted", file=sys.stderr)
         return 130

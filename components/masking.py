@@ -1,4 +1,4 @@
-"""Credentials hidden in all that is printed, logged or kept."""
+"""Credentials hidden in all that is printed, logged or kept; and control characters shown as what they are."""
 
 import os
 import re
@@ -18,6 +18,7 @@ WRITTEN = (quote, partial(quote, safe=""), quote_plus, lambda text: repr(text)[1
 NAMED = re.compile(rf"(?i)((?:{NAMES})=)(?:{VALUE})")
 BARE = re.compile(r"(?<![^\s:/@'\"])[^\s:/@'\"]{1,100}:(?!/)[^\s@]{1,200}@(?=[\w\[])")  # user:password@host
 HEADER = re.compile(r"(?i)(authorization['\"]?\s*[:=]\s*['\"]?(?:(?:basic|bearer)\s+)?)[^\s'\",]+")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
 SHORTEST = 8  # characters of a secret that is hidden wherever it stands (half, if it has signs): others may be words
 
 
@@ -33,6 +34,14 @@ def mask(text: str) -> str:
     if "@" in text:
         text = BARE.sub(f"{HIDDEN}@", re.sub(r"\S+", _unnamed, text))
     return HEADER.sub(rf"\1{HIDDEN}", NAMED.sub(rf"\1{HIDDEN}", text))
+
+
+def plain(text: str) -> str:
+    """Mask a text, and write its control characters as escapes: a broken file that is quoted would move the cursor.
+
+    Tabs and ends of lines stay.
+    """
+    return CONTROL.sub(lambda found: repr(found[0])[1:-1], mask(text))
 
 
 def _unnamed(found: re.Match[str]) -> str:

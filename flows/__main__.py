@@ -220,7 +220,7 @@ def run(flow: str, options: dict[str, Any]) -> int:
                 return _schedule(flow, options)
             return _each(options)
     except SlipwayError as error:
-        print(masking.mask(f"error: {error}"), file=sys.stderr, flush=True)
+        print(masking.plain(f"error: {error}"), file=sys.stderr, flush=True)
         if isinstance(error, server.LostError):
             server.stop()
             os._exit(1)  # Prefect would try for minutes to send what it has left
@@ -262,7 +262,7 @@ def _each(options: dict[str, Any]) -> int:
         except SlipwayError as error:
             if isinstance(error, server.LostError) or len(named) == 1:
                 raise
-            print(masking.mask(f"error: {name}: {error}"), file=sys.stderr, flush=True)
+            print(masking.plain(f"error: {name}: {error}"), file=sys.stderr, flush=True)
             codes.append(1)
     return 1 if 1 in codes else next(filter(None, codes), 0)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from components.masking import address, mask
+from components.masking import address, mask, plain
 
 MARK = "marker"  # stands in each secret: no part of one may be left
 PRINTABLE = string.ascii_letters + string.digits + string.punctuation
@@ -89,6 +89,11 @@ def test_what_holds_no_secret_stays(text: str, monkeypatch: pytest.MonkeyPatch) 
 def test_headers_and_settings() -> None:
     assert mask("{'Authorization': 'Basic bWFya2Vy', 'x': 1}") == "{'Authorization': 'Basic ***', 'x': 1}"
     assert mask("host=h user=u password='my marker' dbname=d") == "host=h user=u password=*** dbname=d"
+
+
+def test_control_characters_are_shown_and_do_nothing() -> None:
+    assert plain("a\x1b[2J\x00\x9b\rb\tc\nd ü\u3000") == r"a\x1b[2J\x00\x9b\rb" + "\tc\nd ü\u3000"
+    assert plain("sftp://u:p@h/\x07") == r"sftp://***@h/\x07"
 
 
 def test_an_address_to_be_shown_is_a_link() -> None:

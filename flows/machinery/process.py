@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from components import SlipwayError, surroundings, temporary
-from components.masking import mask
+from components.masking import plain
 
 # What a group of processes is sent when it must end, and how many seconds it then has. SIGINT comes first
 # because that is what Ctrl-C sends: a training notes that it was interrupted.
@@ -71,14 +71,14 @@ class Children:
         return process
 
     def follow(self, process: Running, line: Callable[[str], Any]) -> int:
-        """Hand each line of a child's output to `line` as it comes, credentials masked; return its exit code.
+        """Hand each line of a child's output to `line` as it comes, see masking.plain; return its exit code.
 
         The code is negative where a signal ended it. What a child leaves running ends a second after it.
         """
         threading.Thread(target=self._clear, args=(process,), daemon=True).start()
         try:
             for text in process.stdout or ():
-                line(mask(text.rstrip()))
+                line(plain(text.rstrip()))
             return process.wait()
         finally:
             if process.stdout:

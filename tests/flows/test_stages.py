@@ -356,7 +356,8 @@ def test_a_child_that_was_killed_says_so(monkeypatch: pytest.MonkeyPatch, capsys
 
     monkeypatch.setattr(prefect, "get_run_logger", lambda: logging.Logger("quiet"))
     with Children() as children:
-        running = children.start([sys.executable, "-c", "import os; print('> work', flush=True); os.kill(os.getpid(), 9)"])
-        with pytest.raises(stages.TaskError, match=r"^validate: error: it was killed by signal 9 \(SIGKILL\): by the sys"):
+        code = r"import os; print('> work: \x1b[2J\x00', flush=True); os.kill(os.getpid(), 9)"
+        running = children.start([sys.executable, "-c", code])
+        with pytest.raises(stages.TaskError, match=r"^validate: error: it was killed by signal 9 \(SIGKILL\): by"):
             stages.follow("validate", running, children)
-    assert "validate: > work\nvalidate: error: it was killed by signal 9" in capsys.readouterr().out
+    assert r"validate: > work: \x1b[2J\x00" + "\nvalidate: error: it was killed by signal 9" in capsys.readouterr().out
