@@ -350,13 +350,15 @@ def last_runs(client: "SyncPrefectClient") -> dict[str, list["FlowRun"]]:
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         limit=200,
     ):
-        own = found.setdefault(of(run), [])
-        ended = run.state is not None and run.state.is_final()
-        if not _joined(run) and not (ended and any(each.state and each.state.is_final() for each in own)):
-            own.append(run)
-    for each in every(client):
-        if each.name == CLEAN and (last := _runs(client, [each.name], begun, limit=1)):
-            found[each.name] = last
+        if not _joined(run):
+            found.setdefault(of(run), []).append(run)
+    for each in found.values():  # one that ended last may have been due first: what crashes is run again at once
+        ended = [run for run in each if run.state and run.state.is_final()]
+        last = max(ended, key=lambda run: run.end_time or run.created or datetime.min.replace(tzinfo=UTC), default=None)
+        each[:] = [run for run in each if run is last or run not in ended]
+    for deployment in every(client):
+        if deployment.name == CLEAN and (newest := _runs(client, [CLEAN], begun, limit=1)):
+            found[CLEAN] = newest
     return {deployment: own for deployment, own in found.items() if own}
 
 

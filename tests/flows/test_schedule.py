@@ -411,6 +411,24 @@ def test_what_a_run_by_hand_has_made_up_for_is_not_run_again(deployed: tuple[Any
     client.delete_flow_run(again.id)
 
 
+@pytest.mark.e2e
+def test_the_last_run_is_the_one_that_ended_last(deployed: tuple[Any, Any]) -> None:
+    """A worker starts a run some seconds before it is due: one that repeats it at once was due before it."""
+    from prefect.client.schemas.objects import State
+    from prefect.states import Crashed, Failed, Running, Scheduled
+
+    client, deployment = deployed
+    soon: State[None] = Scheduled(scheduled_time=datetime.now(UTC) + timedelta(seconds=10))
+    first = client.create_flow_run_from_deployment(deployment.id, state=soon)
+    ends: list[tuple[Any, State[None]]] = [(first, Crashed())]
+    ends.append((client.create_flow_run_from_deployment(deployment.id), Failed(message="why")))
+    for run, last in ends:
+        running: State[None] = Running()
+        for each in (running, last):
+            client.set_flow_run_state(run.id, each, force=True)
+    assert "churn: failed" in up._last(client) and "churn: crashed" not in up._last(client)
+
+
 def test_a_run_by_hand_may_name_the_roots_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text("name: digits\n")
