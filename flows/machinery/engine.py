@@ -4,11 +4,13 @@ Prefect's own engine, with what it and the flow print in a log (the worker's pip
 run with it), and with an eye on the worker: a run ends when that has ended, whatever it does at that moment.
 """
 
+import logging
 import os
 import runpy
 import sys
+from typing import Any
 
-from components import masking, surroundings
+from components import SlipwayError, masking, surroundings
 from flows.machinery import logs, runs, stages
 
 NAME = "runs"  # of the log
@@ -27,8 +29,17 @@ def main() -> None:
             stream.flush()
             os.dup2(log.fileno(), stream.fileno())
     os.environ[stages.LOGGED] = "1"
+    logging.setLogRecordFactory(_plain)
     sys.argv = ["prefect.engine"]
     runpy.run_module("prefect.engine", run_name="__main__")
+
+
+def _plain(*arguments: Any, **options: Any) -> logging.LogRecord:
+    """Make a record of the log: an error that says all that is to be said needs no traceback, which hides it."""
+    record = logging.LogRecord(*arguments, **options)
+    if record.exc_info and isinstance(record.exc_info[1], SlipwayError):
+        record.exc_info = None
+    return record
 
 
 if __name__ == "__main__":

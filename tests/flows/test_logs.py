@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -6,6 +9,7 @@ from components import SlipwayError
 from flows import ui
 from flows.machinery import logs
 from flows.machinery.process import Children
+from tests.conftest import ROOT
 
 LINES = """\
  ___ ___ ___ ___
@@ -75,3 +79,22 @@ def test_the_servers_of_the_ui_are_heard(
         ui._serve(children, {"prefect": command}, {"prefect": "http://127.0.0.1:9"})
     assert capsys.readouterr().err.startswith("prefect: 12:00:00.1 | ERROR   | scheduler - failed  (more in ")
     assert "INFO: fine" in logs.path("prefect").read_text()
+
+
+def test_an_error_that_says_all_has_no_traceback(tmp_path: Path) -> None:
+    """Where a worker starts a run, Prefect logs each error some times over, with the stack of its own engine."""
+    file = tmp_path / "log"
+    code = (
+        "import logging; from components import SlipwayError; from flows.machinery import engine\n"
+        "logging.setLogRecordFactory(engine._plain)\n"
+        "logging.basicConfig(filename='log')\n"
+        "for error in (SlipwayError('the disk is full'), KeyError('a fault')):\n"
+        "    try:\n        raise error\n"
+        "    except Exception as error:\n        logging.exception('failed: %r', error)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    first, second, *rest = file.read_text().splitlines()
+    assert first == "ERROR:root:failed: SlipwayError('the disk is full')"
+    assert second == "ERROR:root:failed: KeyError('a fault')"
+    assert rest[0].startswith("Traceback") and rest[-1] == "KeyError: 'a fault'"
