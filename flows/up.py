@@ -23,6 +23,7 @@ from flows.machinery.process import Children, guarded
 from flows.machinery.services import Service
 
 LOCK = Path(".prefect/up.lock")
+STARTING = Path(".prefect/starting.lock")  # of one that looks what runs, and starts it
 NAME = "up"  # of the log
 START_SECONDS = services.STARTING_SECONDS
 DOWN_SECONDS = 90.0
@@ -46,16 +47,22 @@ def up(*, foreground: bool = False) -> int:
 
     In the foreground it stays until SIGTERM or Ctrl-C. Raises SlipwayError where something does not come up.
     """
-    if found := state.running():
-        print(f"already running (process {state.pid(found)}, since {found['since']})\n{_addresses(found)}")
-        return 0
-    _outlived()
-    if server.served():
-        raise SlipwayError(
-            "`slipway ui` is running in this project: stop it with Ctrl-C first; `slipway up` serves all"
-        )
-    if foreground:
-        return _supervise(shown=True)
+    with locks.alone(STARTING, "another `slipway up` is starting ({holder}); waiting until all answer"):
+        if found := state.running():
+            print(f"already running (process {state.pid(found)}, since {found['since']})\n{_addresses(found)}")
+            return 0
+        _outlived()
+        if server.served():
+            raise SlipwayError(
+                "`slipway ui` is running in this project: stop it with Ctrl-C first; `slipway up` serves all"
+            )
+        if not foreground:
+            return _start()
+    return _supervise(shown=True)
+
+
+def _start() -> int:
+    """Start the process behind `slipway up`, and wait until all answer."""
     if holder := locks.holder(schedule.LOCK):
         raise SlipwayError(SCHEDULED.format(holder=holder))
     logs.FOLDER.mkdir(parents=True, exist_ok=True)
