@@ -115,7 +115,7 @@ def _data(repo: "Repo", stage: "Stage") -> str:
 
     if not any(out.exists for out in stage.outs):
         print(f"{stage.outs[0]} is missing: run `dvc pull {stage.addressing}`", flush=True)
-        repo.pull(targets=[stage.addressing])
+        _pull(repo, stage.addressing)
         return "pulled"
     for out in stage.outs:  # somebody's new version, of which only the pointer has come
         if out.exists and out.hash_info and out.get_obj() is None and out.changed_checksum():
@@ -137,6 +137,22 @@ def _data(repo: "Repo", stage: "Stage") -> str:
     for before, out in zip(stage.outs, now.outs, strict=True):
         print(f"{out} changed: versioned as {out.hash_info.value} (was {before.hash_info.value})", flush=True)
     return "versioned"
+
+
+def _pull(repo: "Repo", name: str) -> None:
+    """Pull data from the default remote; where it has not got there, say so, and where else it may be."""
+    from dvc.exceptions import CheckoutError, DvcException
+
+    try:
+        repo.pull(targets=[name])
+    except CheckoutError:
+        remotes, own = repo.config["remote"], repo.config["core"].get("remote", "")
+        others = " or ".join(f"`dvc pull --remote {other} {name}`" for other in sorted(remotes) if other != own)
+        where = f"the DVC remote {own} ({remotes.get(own, {}).get('url', '')})" if own else "a DVC remote: none is set"
+        raise DvcException(
+            f"the data of {name} is not in {where}: `dvc push {name}` in a clone that has it brings it there"
+            + (f"; or it is in another remote: {others}" if others else "")
+        ) from None
 
 
 def _lost(out: "Output") -> Iterator[str]:

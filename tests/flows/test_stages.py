@@ -203,6 +203,14 @@ def test_data_is_pulled_where_it_is_missing(tmp_path: Path, run: Run) -> None:
     shutil.rmtree(path / ".dvc/cache")
     assert states(run(path))["data.dvc"] == "pulled"
     assert (path / "top").read_text() == "1"
+    shutil.rmtree(path / "data")
+    shutil.rmtree(path / ".dvc/cache")
+    command(path, "dvc", "remote", "add", "-q", "-d", "empty", str(tmp_path / "empty"))
+    (error,) = [outcome.error for outcome in run(path) if outcome.error]
+    assert error == (
+        f"data.dvc: error: the data of data.dvc is not in the DVC remote empty ({tmp_path}/empty): `dvc push data.dvc` "
+        "in a clone that has it brings it there; or it is in another remote: `dvc pull --remote store data.dvc`"
+    )
 
 
 @pytest.mark.e2e
