@@ -14,6 +14,8 @@ FOLDER = Path(".prefect/logs")
 MAX_BYTES = 10_000_000  # of a file; three older ones are kept
 # A level after nothing but a time and marks: "20:53:05.1 | ERROR | ...", "2026/11/27 20:53:05 WARNING ...", "INFO: ..."
 LEVEL_PATTERN = re.compile(r"[\d\s:./,+TZ|\[\]-]*(DEBUG|INFO|WARNING|ERROR|CRITICAL)\b")
+# A worker's sign of life that a busy database did not take: the next one comes in seconds.
+UNIMPORTANT = "Worker channel heartbeat persistence failed"
 
 
 def path(name: str) -> Path:
@@ -33,13 +35,15 @@ def loud() -> Callable[[str], bool]:
 
     True for a line of WARNING and above, and for what ended a traceback; the lines between are in the file.
     """
-    traceback = False
+    traceback = unimportant = False
 
     def decide(line: str) -> bool:
-        nonlocal traceback
+        nonlocal traceback, unimportant
         if found := LEVEL_PATTERN.match(line):
-            traceback = False
-            return found[1] in ("WARNING", "ERROR", "CRITICAL")
+            traceback, unimportant = False, UNIMPORTANT in line
+            return not unimportant and found[1] in ("WARNING", "ERROR", "CRITICAL")
+        if unimportant:
+            return False
         if "Traceback (most recent call last)" in line:
             traceback = True
         elif traceback and line.strip() and not line[0].isspace() and not line.startswith(("|", "+")):

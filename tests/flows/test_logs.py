@@ -30,6 +30,16 @@ During handling of the above exception, another exception occurred:
 Traceback (most recent call last):
   File "b.py", line 1, in g
 sqlalchemy.exc.InvalidRequestError: Can't evaluate bulk DML statement
+20:53:06.480 | ERROR   | prefect.server.utilities.worker_channel - Worker channel heartbeat persistence failed: vm P
+Traceback (most recent call last):
+  File "cursor.py", line 1, in execute
+sqlite3.OperationalError: database is locked
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "base.py", line 1, in execute
+sqlalchemy.exc.OperationalError: (sqlite3.OperationalError) database is locked
 INFO:     and on
 Traceback of nothing"""
 
