@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from components import SlipwayError, locks
 from components.tracking import connection
@@ -52,7 +52,7 @@ def _command(cron: str | None, model: str, off: str | None, time_zone: str | Non
     up = state.running()
     if off is not None or cron is None:
         if not up:
-            told = f": {one}" if (one := foreground()) else ""
+            told = f": {one}" if (one := foreground()) else "".join(f"\n  {line}" for line in deployments.noted())
             raise SlipwayError(f"`slipway up` does not run, and with it none of the schedules that it keeps{told}")
         state.use(up)
         return _off(_deployment(off)) if off is not None else _list()
@@ -77,6 +77,7 @@ def _command(cron: str | None, model: str, off: str | None, time_zone: str | Non
         deployments.prepare(client, Path.cwd())
         before = _replaced(client, deployments.name(model), cron, zone)
         deployments.deploy(client, retrain, model, cron, zone, force=force)
+        deployments.note(client)
     due = crons.after(cron, zone, datetime.now(UTC))
     print(
         f"{deployments.spoken(deployments.name(model))}: retrained on the schedule {cron} ({_zone(zone)}), from what "
@@ -101,6 +102,7 @@ def _reschedule(name: str, cron: str, zone: str) -> int:
         deployments.prepare(client, Path.cwd())
         before = _replaced(client, name, cron, zone)
         deployments.reschedule(client, name, cron, zone)
+        deployments.note(client)
     due = crons.spelled(crons.after(cron, zone, datetime.now(UTC)), zone)
     print(f"{name}: runs on the schedule {cron} ({_zone(zone)}){before}\nthe next run is due at {due}")
     return 0
@@ -108,12 +110,10 @@ def _reschedule(name: str, cron: str, zone: str) -> int:
 
 def _replaced(client: "SyncPrefectClient", deployment: str, cron: str, zone: str) -> str:
     """Return what is to be said of the schedule that a deployment has, and that another one is to replace."""
-    found = [_told(each.schedule) for one in deployments.schedules(client, deployment) for each in one.schedules]
+    found = [
+        deployments.told(each.schedule) for one in deployments.schedules(client, deployment) for each in one.schedules
+    ]
     return f"; it replaces {' and '.join(found)}" if found and found != [f"{cron} ({zone})"] else ""
-
-
-def _told(schedule: Any) -> str:
-    return f"{getattr(schedule, 'cron', '') or schedule} ({getattr(schedule, 'timezone', None) or 'UTC'})"
 
 
 def _zone(zone: str) -> str:
@@ -149,6 +149,7 @@ def _off(deployment: str) -> int:
         removed = deployments.unschedule(client, deployment)
         if not removed:
             raise SlipwayError(f"{deployments.spoken(deployment)} has no schedule\n{listed(client)}")
+        deployments.note(client)
     print(f"{deployments.spoken(deployment)}: the schedule is removed; a run in progress goes on")
     return 0
 
@@ -174,7 +175,7 @@ def listed(client: "SyncPrefectClient") -> str:
                 coming = f"next: {crons.spelled(crons.after(expression, zone, datetime.now(UTC)), zone)}"
             else:
                 coming = f"next: {crons.spelled(due, zone)}" if due else "no run is planned yet"
-            lines.append(f"  {deployments.spoken(deployment.name)}: {_told(each.schedule)}, {coming}")
+            lines.append(f"  {deployments.spoken(deployment.name)}: {deployments.told(each.schedule)}, {coming}")
     lines = lines or ['  none; `slipway schedule "0 3 * * 1"` makes one']
     return "\n".join([*lines, *(f"  WRONG: {told}" for told in deployments.not_running(client))])
 

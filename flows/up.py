@@ -351,7 +351,9 @@ def status() -> int:
     """Print what runs, where, when the next runs are due, and how the last ones ended; return 1 where nothing runs."""
     found = state.running()
     if not found:
-        print(schedule.foreground() or "nothing runs here; `slipway up` starts it, and shows the schedules")
+        print(schedule.foreground() or "nothing runs here; `slipway up` starts it")
+        if noted := deployments.noted():
+            print("\n".join(["\nscheduled, but not run until then", *(f"  {line}" for line in noted)]))
         return 1
     print(f"running (process {state.pid(found)}, since {found['since']})\n{_addresses(found)}")
     if lacking := found.get("waiting"):

@@ -17,7 +17,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from components import SlipwayError
+from components.files import read_json, write_json
 from components.masking import mask
+from components.tracking import connection
 from flows.machinery import logs, models, server
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ MISSED = "missed; a later run makes up for it"  # why the others of several over
 MADE_UP = "made-up"  # tag of a run that crashed, and that a later one by hand has made up for
 UNDER_WAY = ("RUNNING", "PENDING", "CANCELLING")
 BEGUN = {"state": {"type": {"any_": [*UNDER_WAY, "COMPLETED", "FAILED", "CRASHED", "CANCELLED", "PAUSED"]}}}
+NOTED = Path(".prefect/schedules.json")  # the schedules as they were last, as lines
 GRACE = timedelta(seconds=120)  # after which a run that is due must have started, or another one must be under way
 Say = Callable[[str], None]
 
@@ -223,6 +226,26 @@ def every(client: "SyncPrefectClient") -> list["DeploymentResponse"]:
 def schedules(client: "SyncPrefectClient", deployment: str | None = None) -> list["DeploymentResponse"]:
     """Return the deployments that have schedules: all of them, or the one of that name."""
     return [each for each in every(client) if each.schedules and deployment in (None, each.name)]
+
+
+def told(schedule: Any) -> str:
+    """Return when a schedule runs, as text."""
+    return f"{getattr(schedule, 'cron', '') or schedule} ({getattr(schedule, 'timezone', None) or 'UTC'})"
+
+
+def note(client: "SyncPrefectClient") -> None:
+    """Write down the schedules, a line for each, for `noted`: without its server, Prefect cannot be asked."""
+    lines = [f"{spoken(one.name)}: {told(each.schedule)}" for one in schedules(client) for each in one.schedules]
+    if lines != noted():
+        write_json(connection.root() / NOTED, lines)
+
+
+def noted() -> list[str]:
+    """Return a line for each schedule that there was when Prefect's server was last asked."""
+    try:
+        return list(read_json(connection.root() / NOTED))
+    except (OSError, ValueError):
+        return []
 
 
 def reschedule(client: "SyncPrefectClient", deployment: str, cron: str, time_zone: str) -> None:

@@ -210,7 +210,9 @@ def test_all_killed_in_a_run_the_next_up_runs_it_again(place: Place) -> None:
         with suppress(psutil.NoSuchProcess):  # some ask git or DVC something, and such a child has ended by now
             process.send_signal(signal.SIGKILL)
     assert all(gone(process.pid, 10) for process in family)
-    assert place.call("status", code=1).startswith("nothing runs")
+    shown = place.call("status", code=1)
+    assert shown.startswith("nothing runs") and "scheduled, but not run until then\n  " in shown
+    assert f": {NIGHTLY} (" in shown and f": {NIGHTLY} (" in place.call("schedule", code=1)
     assert place.call("down").startswith("nothing runs")
     with_ports = place.state()["ports"]
     both = [flows(place.path, "up", **place.env) for _ in range(2)]  # one of them waits for the other
