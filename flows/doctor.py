@@ -185,6 +185,8 @@ def _mlflow() -> str:
 
 def _prefect() -> str:
     url = server.shared().get("prefect") or server.served().get("prefect")
+    if not url and state.running():
+        raise SlipwayError(f"the server that `slipway up` keeps does not answer: see {logs.path('prefect')}")
     if not url:
         return "no server runs: each run starts one for itself; `slipway up` or `slipway ui` serves its pages"
     if not server.answers(f"{url}/api/health", 10.0):

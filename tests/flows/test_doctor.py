@@ -11,8 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from components import locks
+from components import locks, temporary
 from flows import doctor
+from flows.machinery import state
 from tests.flowing import command, dvc, repository
 
 PARAMS = "name: digits\nrecipe: images\n"
@@ -116,6 +117,11 @@ WRONG: dict[str, tuple[Callable[[pytest.MonkeyPatch], object], str, str]] = {
         written(".prefect/up.json", json.dumps({"owner": "1-1-0000", "ports": {}})),
         "schedules",
         "`slipway up` starts all again",
+    ),
+    "a server of up that is away": (
+        lambda _: state.write({"owner": temporary.owner(), "ports": {}, "addresses": {}}),
+        "prefect",
+        "the server that `slipway up` keeps does not answer: see .prefect/logs/prefect.log",
     ),
     "a secret for all": (written(".prefect/environment", "A=b\n"), "secrets", "`chmod 600 .prefect/environment`"),
 }
