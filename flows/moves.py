@@ -61,6 +61,17 @@ def run(
     trust: bool = False,
 ) -> int:
     """Run one of the commands and say what it did; return 0. Raises SlipwayError where it may not be done."""
+    from flows.machinery import notify, state
+
+    try:
+        return _run(command, name, version, to, on, why, trust=trust)
+    finally:
+        if state.running():  # what its runs are told by holds for people's moves
+            state.load_environment()
+        notify.timed_out()
+
+
+def _run(command: str, name: str, version: str | None, to: str | None, on: str | None, why: str, *, trust: bool) -> int:
     from components.tracking import moving
 
     connection.check()
@@ -89,7 +100,7 @@ def run(
         _tell_prefect(name, number, done)
     from flows.machinery import notify, state
 
-    if state.running():  # what its runs are told by holds for people's moves
+    if state.running():
         state.load_environment()
     notify.moved(name, done)
     return 0

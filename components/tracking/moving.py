@@ -45,6 +45,7 @@ def settle(name: str, moment: str = "") -> Record:
         if entry.state == "done" and entry.number:
             _refer(found, entry.reference)
         elif entry.kind == "timed out" and entry.version:
+            record.note(name, entry)  # first: killed before it is written, it is found and noted again
             _unstage(found, entry.version, f"refused: {entry.why}")
         elif entry.kind == "moved outside Slipway" and entry.version:
             written = replace(entry, model=connection.version(name, entry.version).tags.get("slipway.model", ""))

@@ -10,11 +10,14 @@ import json
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 from components import SlipwayError, nearest
+from components.files import write_json
 from components.masking import mask
 from components.tracking import connection
 
@@ -22,6 +25,7 @@ PREFIX = "slipway.move."
 ALIASES_TAG = "slipway.aliases"  # of the registered model: the aliases' names, where they are not the roles'
 SEEN_TAG = "slipway.seen"  # of the registered model: when the alias was last found to be where the record says
 ROLES = ("challenger", "staging", "champion", "reference")
+TIMED_OUT = Path(".dvc/tmp/slipway-timed-out")  # a file for each wait that is over, until people are told
 MAX_TAG = 4900  # characters that MLflow keeps of a tag: 5,000
 
 Kind = Literal[
@@ -258,6 +262,16 @@ def write(name: str, entry: Entry) -> Entry:
         text = json.dumps(content, ensure_ascii=False)
     connection.client().set_registered_model_tag(name, f"{PREFIX}{entry.number:06d}", text)
     return entry
+
+
+def note(name: str, over: Entry) -> None:
+    """Note in the project that a version's wait was found to be over, for whoever tells people of it."""
+    root = connection.root()
+    content = {"name": name, "version": over.version, "why": over.why, "until": over.when}
+    with suppress(OSError):  # the record does not depend on it
+        if (root / ".dvc").is_dir():
+            (root / TIMED_OUT).mkdir(parents=True, exist_ok=True)
+            write_json(root / TIMED_OUT / f"{name}-{over.version}.json", content)
 
 
 def told(name: str, entry: Entry) -> str:

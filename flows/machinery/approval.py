@@ -6,7 +6,7 @@ and end the run; and what is decided, or over, is found by the next run.
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
@@ -108,16 +108,30 @@ def close(name: str, decided: Mapping[str, str]) -> list[str]:
     return ended
 
 
+def over(client: "SyncPrefectClient") -> dict[str, list[str]]:
+    """Return the versions of each model that flow runs wait for, though the time for an approval is over."""
+    found: dict[str, list[str]] = {}
+    for run, name, version in _waiting(client):
+        until = run.state.state_details.pause_timeout if run.state else None
+        if until and datetime.now(UTC) > until - timedelta(seconds=SPARE_SECONDS - 5):
+            found.setdefault(name, []).append(version)
+    return found
+
+
 def _suspended(client: "SyncPrefectClient", name: str) -> "list[tuple[FlowRun, str]]":
     """Return the flow runs that wait for an approval of a model, and the version that each waits for."""
+    return [(run, version) for run, model, version in _waiting(client) if model == name]
+
+
+def _waiting(client: "SyncPrefectClient") -> "list[tuple[FlowRun, str, str]]":
+    """Return the flow runs that wait for an approval, with the model and the version that each waits for."""
     from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 
     found = client.read_flow_runs(
         flow_filter=FlowFilter.model_validate({"name": {"any_": [runs.FLOW]}}),
         flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": ["PAUSED"]}}}),
     )
-    waits = [(run, asked(client, run)) for run in found]
-    return [(run, what[1]) for run, what in waits if what and what[0] == name]
+    return [(run, *what) for run in found if (what := asked(client, run))]
 
 
 def asked(client: "SyncPrefectClient", run: "FlowRun") -> tuple[str, str] | None:

@@ -31,6 +31,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from components import SlipwayError, params, surroundings, temporary
+from components.files import read_json
 from components.masking import mask
 from components.tracking import connection, record
 from flows.machinery import logs, models
@@ -118,6 +119,7 @@ def watching(model: str = "") -> Iterator[Watched]:
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         tell("failed", name, "\n".join(lines[:MAX_LINES]), details, run, of)
+        timed_out()
         raise
     except BaseException:
         if not server.is_cancelled(run):
@@ -125,6 +127,7 @@ def watching(model: str = "") -> Iterator[Watched]:
         raise
     if watched.registered is not None:
         _succeeded(name, watched.registered, details, run, of)
+    timed_out()
 
 
 def buried(model: str, run: str, run_name: str, why: str) -> None:
@@ -175,6 +178,19 @@ def moved(name: str, done: record.Entry) -> None:
         tell("promoted", name, f"version {done.version} is the champion: {decision(done)}", details, settings_of=of)
     except Exception as error:  # noqa: BLE001 - whatever it is
         _say(f"warning: a notification was not sent: {mask(str(error))[:200]}")
+
+
+def timed_out() -> None:
+    """Tell of each version that waited for an approval in vain, whoever found that its time is over."""
+    for path in sorted((connection.root() / record.TIMED_OUT).glob("*.json")):
+        try:
+            over = read_json(path)
+            name, version = over["name"], over["version"]
+            text, key = f"version {version} is refused: {over['why']}", f"{version} until {over['until']}"
+            tell("refused", name, text, {"version": version}, key, _registered_as(name))
+            path.unlink(missing_ok=True)
+        except Exception as error:  # noqa: BLE001 - as above
+            _say(f"warning: a notification was not sent: {path}: {mask(str(error))[:200]}")
 
 
 def decision(done: record.Entry) -> str:

@@ -1,5 +1,7 @@
 """What `slipway up` looks after every few seconds: dead runs, overdue runs, schedules that did not run."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
 CHECK_SECONDS = 5.0
+LIMIT_SECONDS = 120.0  # that a command of ours may take
 Say = Callable[[str], None]
 
 
@@ -34,6 +37,7 @@ class Watch:
         self.late: dict[str, datetime] = {}  # since when a run that is due has been seen not to start
         self.told: dict[str, str] = {}
         self.until = datetime.now(UTC)  # until when runs that failed were told
+        self.over: set[tuple[str, str]] = set()  # models and versions whose time for an approval was found to be over
 
     def keep(self, over: threading.Event, ready: Callable[[], bool]) -> None:
         """Look until `over`, while Prefect's server is `ready`."""
@@ -50,6 +54,8 @@ class Watch:
                     for deployment in deployments.every(client):
                         self.look(client, deployment)
                     self.failed(client)
+                    self.timed_out(client)
+                    deployments.note(client)
                 away = ""
             except Exception as error:  # noqa: BLE001 - nothing may end the watch
                 if ready() and away != type(error).__name__:
@@ -74,6 +80,25 @@ class Watch:
             self.until = run.end_time or self.until
             model = deployments.spoken(deployments.of(run))
             self.say(f"{model}: the run {run.name} failed: {deployments.said(run)}")
+
+    def timed_out(self, client: "SyncPrefectClient") -> None:
+        """Let a command write down that nobody approved a version in time, which tells people; end its flow run."""
+        from flows.machinery import approval
+
+        for name, versions in approval.over(client).items():
+            for version in versions:
+                if (name, version) in self.over:
+                    continue
+                self.over.add((name, version))  # else the next run of the model finds it
+                words = [sys.executable, "-m", "flows", "history", name]
+                done = subprocess.run(
+                    words, capture_output=True, text=True, errors="replace", timeout=LIMIT_SECONDS, check=False
+                )
+                if done.returncode:
+                    self.say(f"warning: {name} version {version}: its wait cannot be ended: {done.stderr.strip()}")
+                    continue
+                approval.close(name, {version: "nobody approved it in time: it is refused"})
+                self.say(f"{name} version {version}: nobody approved it in time: it is refused")
 
     def _unscheduled(self, client: "SyncPrefectClient", deployment: "DeploymentResponse", now: datetime) -> str:
         """Say that Prefect's scheduler made no run for a moment of a schedule, if it is so."""

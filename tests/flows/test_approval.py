@@ -14,7 +14,7 @@ import pytest
 
 from components.tracking import connection, record
 from flows import up
-from flows.machinery import deployments, notify
+from flows.machinery import deployments, notify, watch
 from tests import fabricate
 from tests.conftest import ROOT
 from tests.flowing import GIT, command, end
@@ -77,7 +77,7 @@ def test_an_answer_is_no_missed_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.e2e
 def test_a_run_is_suspended_and_goes_on_with_the_answer(
-    path: Path, client: Any, prefect_server: str, chat: Any
+    path: Path, client: Any, prefect_server: str, chat: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment = os.environ | {"PREFECT_API_URL": prefect_server, "PYTHONPATH": str(ROOT)}
     environment[notify.WEBHOOK] = chat.address
@@ -133,5 +133,26 @@ def test_a_run_is_suspended_and_goes_on_with_the_answer(
         assert "refused: not today" in str(until(client, second, "Decided").message)
         assert record.read("sides").champion == "1"
         assert connection.client().get_model_version("sides", "2").aliases == ["challenger"]
+
+        # nobody says a word: who is told of a refusal is told, and nothing is left waiting
+        hours = PARAMS.replace("promotion: approve\n", "promotion: approve\n  approval_hours: 0.0001\n")
+        fabricate.project(path, 0.02, text=hours)
+        (path / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
+        third = client.create_flow_run_from_deployment(deployment).id
+        until(client, third, "Suspended")
+        monkeypatch.setenv(notify.WEBHOOK, chat.address)
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        said: list[str] = []
+        looks = watch.Watch(said.append)
+        for _ in range(200):
+            looks.timed_out(client)
+            if said:
+                break
+            time.sleep(0.1)
+        assert said == ["sides version 3: nobody approved it in time: it is refused"]
+        until(client, third, "Decided")
+        assert chat.got[-1]["text"].startswith("✗ sides: refused: version 3 is refused: nobody approved it until 20")
+        assert record.read("sides").entries[-1].kind == "timed out"
+        assert not list((path / record.TIMED_OUT).iterdir())
     finally:
         end(served, 15) if served.poll() is None else None  # type: ignore[arg-type]

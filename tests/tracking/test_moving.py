@@ -436,6 +436,24 @@ def test_what_a_person_decides_is_told_by_the_models_own_settings(
     assert champion() == "2"
 
 
+def test_a_wait_that_is_over_is_told_once_by_the_command_that_finds_it(
+    sqlite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (sqlite / ".dvc").mkdir()
+    with registry.turn(NAME):
+        flow_promotes("1")
+        flow_asks("2", hours=1e-9)
+    with hook() as chat:
+        monkeypatch.setenv("SLIPWAY_WEBHOOK", chat.address)
+        with pytest.raises(SlipwayError, match=r"does not wait for an approval \(timed out\)"):
+            moves.run("approve", NAME, "2")
+        moves.run("history", NAME)
+        (told,) = chat.got
+    said = f"✗ {NAME}: refused: version 2 is refused: nobody approved it until 20"
+    assert told["text"].startswith(said) and told["details"] == {"version": "2"}
+    assert not list((sqlite / record.TIMED_OUT).iterdir())
+
+
 @pytest.mark.usefixtures("sqlite")
 def test_the_record_in_a_real_store(capsys: pytest.CaptureFixture[str]) -> None:
     with registry.turn(NAME):
