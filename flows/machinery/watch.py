@@ -34,7 +34,8 @@ class Watch:
     def __init__(self, say: Say) -> None:
         self.say = say
         self.due: dict[str, tuple[object, datetime]] = {}  # the schedule, and when a run of it must be there next
-        self.late: dict[str, datetime] = {}  # since when a run that is due has been seen not to start
+        # since when a run that is due has been seen not to start, and when it was due
+        self.late: dict[str, tuple[datetime, datetime]] = {}
         self.told: dict[str, str] = {}
         self.until = datetime.now(UTC)  # until when runs that failed were told
         self.over: set[tuple[str, str]] = set()  # models and versions whose time for an approval was found to be over
@@ -127,10 +128,9 @@ class Watch:
         if not late or deployments.under_way(client, deployment.name):
             self.late.pop(deployment.name, None)
             return ""
-        since = self.late.setdefault(deployment.name, now)
+        since, due = self.late.setdefault(deployment.name, (now, late[-1].expected_start_time or now))
         if now - since < GRACE:
             return ""
-        due = late[0].expected_start_time or since
         why = deployments.not_started(client, deployment)
         return f"the run that was due at {due:%Y-%m-%d %H:%M} UTC has not started: {why}"
 

@@ -14,7 +14,7 @@ import pytest
 
 from components import SlipwayError, locks
 from flows import doctor, schedule, up
-from flows.machinery import deployments, logs, server, state
+from flows.machinery import deployments, logs, server, state, watch
 from tests.flowing import GIT, ROOT, command, end, flows, repository, serving, started, until
 
 STAGES: dict[str, dict[str, Any]] = {"first": {"cmd": "cat data/* > first", "deps": ["data"], "outs": ["first"]}}
@@ -237,7 +237,6 @@ def test_a_schedule_is_replaced_and_what_crashed_is_run_once_more(
     from prefect.settings import PREFECT_API_URL, temporary_settings
     from prefect.states import Crashed, Failed
 
-    from flows.machinery import watch
     from flows.retrain import retrain
 
     with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
@@ -358,12 +357,14 @@ def test_a_paused_pool_and_an_overdue_run_are_said(deployed: tuple[Any, Any], pr
     with pytest.raises(SlipwayError, match=re.escape(stopped)):
         doctor._schedules()
 
-    now = datetime.now(UTC)
+    now, looks = datetime.now(UTC), watch.Watch(print)
     first = now - timedelta(minutes=20)
     for due in (first, now - timedelta(minutes=10)):  # the later one makes up for both
         late: State[None] = Scheduled(scheduled_time=due)
         client.create_flow_run_from_deployment(deployment.id, state=late)
-    deployments.join_missed(client, deployment.name)
+        deployments.join_missed(client, deployment.name)
+        watched = looks._not_started(client, deployment, now if due == first else now + timedelta(minutes=3))
+    assert f"the run that was due at {first:%Y-%m-%d %H:%M} UTC has not started: the work pool" in watched
     said = f"churn: a run is overdue since {first:%Y-%m-%d %H:%M} UTC"
     assert schedule.listed(client).endswith(f"\n  WRONG: {said}")
     client.update_work_pool(deployments.POOL, WorkPoolUpdate(is_paused=False))
