@@ -57,8 +57,8 @@ class Listing:
     system: "AbstractFileSystem"
     new: list[Found] = field(default_factory=list)
     left: dict[str, str] = field(default_factory=dict)
+    there: set[str] = field(default_factory=set)  # the names of all
     revision: str = ""  # of another DVC repository
-    total: int = 0
 
 
 def listing(origin: Files | Dvc, taken: Taken, root: Path) -> Listing:
@@ -78,7 +78,7 @@ def listing(origin: Files | Dvc, taken: Taken, root: Path) -> Listing:
     found = Listing(system, revision=revision)
     now = time.time()
     for file in _files(system, base, origin):
-        found.total += 1
+        found.there.add(file.name)
         before = taken.files.get(file.name)
         if before is not None and (before.size, before.stamp) == (file.size, file.stamp):
             continue

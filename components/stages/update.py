@@ -78,6 +78,7 @@ class Came:
     changed: list[str] = field(default_factory=list)  # files that were taken before, as they were then
     same: int = 0  # files whose content was taken before, under this name or another one
     left: dict[str, str] = field(default_factory=dict)  # files for the next time -> why
+    there: set[str] = field(default_factory=set)  # all files of the source
     counts: Counter[str] = field(default_factory=Counter)  # rows: new, known, corrected, late
     origins: dict[str, Counter[str]] = field(default_factory=dict)  # the same by file, or part of a query: new, known
 
@@ -224,7 +225,7 @@ def _words(text: str, params: Path) -> Words:
 def _files(job: _Job, origin: Files | Dvc, dry_run: bool) -> int:
     """Bring what is new of a folder, a bucket or another repository."""
     found = listing.listing(origin, job.known, connection.root())
-    came = Came(left=found.left)
+    came = Came(left=found.left, there=found.there)
     if dry_run:
         names = [file.name for file in found.new]
         told = f"would read {_counted(len(names), 'file')}, {listing.size(found.new)}: {listed(names, MAX_TOLD)}"
@@ -492,7 +493,8 @@ def _told(job: _Job, origin: Files | Dvc, came: Came, revision: str) -> int:
     if more := _tell([f"warning: set aside: {name}: {why}" for name, why in came.aside.items()]):
         print(f"warning: set aside: ... and {more:,} more files")
     before = job.known.files
-    former = [name for name, file in before.items() if file.outcome == "aside" and name not in came.files]
+    aside = [name for name, file in before.items() if file.outcome == "aside" and name not in came.files]
+    former = [name for name in aside if name in came.there]
     more = _tell([f"set aside before: {name}: {before[name].why}" for name in former])
     if former:
         rest = f"... and {more:,} more; " if more else ""

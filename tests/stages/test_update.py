@@ -174,6 +174,10 @@ def test_a_bad_file_is_set_aside_and_the_others_are_taken(capsys: Said) -> None:
     assert said.endswith("set aside before: `slipway update --retry` reads them once more\n")
     assert main(["update", "--retry"]) == 0
     assert "warning: set aside: bad.csv" in capsys.readouterr().out
+    Path("inbox/cut.csv").unlink()
+    assert main(["update"]) == 0
+    said = capsys.readouterr().out
+    assert "set aside before: bad.csv" in said and "cut.csv" not in said  # somebody saw to it
     arrive("bad.csv", *some(30, 2))
     arrive("e.csv", "1,yes", header="x,y")  # bad, and nothing else new
     assert update.run() == 2
