@@ -4,6 +4,7 @@ A deployment names no path of this machine: where a run works and by which comma
 `slipway up` writes anew each time.
 """
 
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable
@@ -39,6 +40,7 @@ MISSED = "missed; a later run makes up for it"  # why the others of several over
 MADE_UP = "made-up"  # tag of a run that crashed, and that a later one by hand has made up for
 UNDER_WAY = ("RUNNING", "PENDING", "CANCELLING")
 BEGUN = {"state": {"type": {"any_": [*UNDER_WAY, "COMPLETED", "FAILED", "CRASHED", "CANCELLED", "PAUSED"]}}}
+ENCOUNTERED = r"^Flow run encountered an exception: (TaskError: |SlipwayError: )?"
 NOTED = Path(".prefect/schedules.json")  # the schedules as they were last, as lines
 GRACE = timedelta(seconds=120)  # after which a run that is due must have started, or another one must be under way
 Say = Callable[[str], None]
@@ -60,9 +62,9 @@ def of(run: "FlowRun") -> str:
 
 
 def said(run: "FlowRun") -> str:
-    """Return the first line of what a run's state says."""
+    """Return the first line of what a run's state says, without Prefect's words around an error of ours."""
     message = (run.state.message or "") if run.state else ""
-    return next(iter(message.strip().splitlines()), "")
+    return re.sub(ENCOUNTERED, "", next(iter(message.strip().splitlines()), ""))
 
 
 def is_interrupted(run: "FlowRun") -> bool:

@@ -258,8 +258,9 @@ def test_a_schedule_is_replaced_and_what_crashed_is_run_once_more(
         assert deployments.run_again(client, deployment) == ""  # not a third time
         said: list[str] = []
         looks = watch.Watch(said.append)
+        message = "Flow run encountered an exception: TaskError: the disk is full\nmore"
         broken = client.create_flow_run_from_deployment(deployment.id)
-        client.set_flow_run_state(broken.id, Failed(message="the disk is full\nmore"), force=True)
+        client.set_flow_run_state(broken.id, Failed(message=message), force=True)
         for _ in range(2):
             looks.failed(client)
         assert len(said) == 1 and said[0].endswith(f": the run {broken.name} failed: the disk is full")
