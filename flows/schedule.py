@@ -55,7 +55,7 @@ def _command(cron: str | None, model: str, off: str | None, time_zone: str | Non
             told = f": {one}" if (one := foreground()) else "".join(f"\n  {line}" for line in deployments.noted())
             raise SlipwayError(f"`slipway up` does not run, and with it none of the schedules that it keeps{told}")
         state.use(up)
-        return _off(_deployment(off)) if off is not None else _list()
+        return _off(off) if off is not None else _list()
     if model and cron in models.names() and model not in models.names():  # in the order that other commands have
         cron, model = model, cron
     zone = time_zone or crons.here()
@@ -89,10 +89,6 @@ def _command(cron: str | None, model: str, off: str | None, time_zone: str | Non
 def _is_other(name: str) -> bool:
     """Return whether it is a deployment that is no model's, such as `clean`."""
     return name not in models.names() and name in deployments.others(Path.cwd())
-
-
-def _deployment(name: str) -> str:
-    return name if _is_other(name) else deployments.name(models.find(name).name)
 
 
 def _reschedule(name: str, cron: str, zone: str) -> int:
@@ -142,10 +138,13 @@ def _lies(path: str, place: str) -> bool:
     return path == place or path.startswith(f"{place}/")
 
 
-def _off(deployment: str) -> int:
+def _off(name: str) -> int:
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
+        deployment = name if _is_other(name) else deployments.name(name)
+        if not deployments.schedules(client, deployment) and not _is_other(name):  # else its model may be gone
+            deployment = deployments.name(models.find(name).name)
         removed = deployments.unschedule(client, deployment)
         if not removed:
             raise SlipwayError(f"{deployments.spoken(deployment)} has no schedule\n{listed(client)}")

@@ -448,14 +448,25 @@ def paused(client: "SyncPrefectClient") -> str:
 
 
 def not_running(client: "SyncPrefectClient") -> list[str]:
-    """Say what keeps runs from starting that are due now or will be: a paused work pool, runs that are overdue."""
+    """Say what keeps runs from starting, or from their end: a paused work pool, a model that is gone, no worker."""
     stopped = paused(client)
     found = [f"no run starts, for {stopped}"] if stopped else []
     for deployment in every(client):
+        if deployment.schedules and deployment.name not in OTHERS:
+            found += _without_model(model_of(deployment.name))
         if since := overdue_since(client, deployment.name):
             why = "" if stopped and not deployment.paused else f": {not_started(client, deployment)}"
             found.append(f"{spoken(deployment.name)}: a run is overdue since {since:%Y-%m-%d %H:%M} UTC{why}")
     return found
+
+
+def _without_model(model: str) -> list[str]:
+    """Say that the committed state, of which schedules are, has no model of that name; nothing where it has."""
+    try:
+        models.find(model, "HEAD")
+    except SlipwayError:
+        return [f"{model}: no such model is committed, so its runs fail: `slipway schedule --off {model}` ends them"]
+    return []
 
 
 def _runs(

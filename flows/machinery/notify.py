@@ -108,7 +108,7 @@ def watching(model: str = "") -> Iterator[Watched]:
     from flows.machinery import server
 
     run, watched, of = str(flow_run.id or ""), Watched(), _settings_of(model, Path.cwd())
-    name = params.name(of)
+    name = model or params.name(of)  # of a model that is gone there are no settings
     details: dict[str, Any] = {"run": flow_run.name}
     if not server.temporary() and flow_run.ui_url:
         details["page"] = flow_run.ui_url
@@ -133,7 +133,7 @@ def watching(model: str = "") -> Iterator[Watched]:
 def buried(model: str, run: str, run_name: str, why: str) -> None:
     """Tell that a flow run of a model was found dead."""
     of = _settings_of(model, connection.root())
-    tell("failed", params.name(of), why, {"run": run_name}, run, of)
+    tell("failed", model or params.name(of), why, {"run": run_name}, run, of)
 
 
 def _settings_of(model: str, here: Path) -> Path:

@@ -359,6 +359,14 @@ def test_what_became_of_a_model_is_told(monkeypatch: pytest.MonkeyPatch) -> None
         assert [told["event"] for told in chat.got[2:]] == ["failed", "recovered"]
 
 
+def test_a_run_of_a_model_that_is_gone_is_told_of_that_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    with hook() as chat:
+        monkeypatch.setenv(notify.WEBHOOK, chat.address)
+        with pytest.raises(SlipwayError), notify.watching("churn"):
+            raise SlipwayError("no model 'churn'")
+        assert chat.got[0]["text"].startswith("✗ churn: failed: no model 'churn'")
+
+
 def test_exit_codes_tell_promoted_and_not_promoted_apart() -> None:
     kept = REGISTERED | {"promoted": False}
     assert register.code(REGISTERED) == register.code(REGISTERED | {"changed": False}) == 0

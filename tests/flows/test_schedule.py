@@ -329,6 +329,12 @@ def deployed(prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(state, "running", lambda: {"since": "then"})
     monkeypatch.setattr(state, "use", lambda _: None)
     monkeypatch.setattr(doctor, "_failed", list)  # of other tests' runs
+    place = repository(tmp_path / "repo", STAGES, data="1")
+    (place / "models/churn").mkdir(parents=True)
+    (place / "models/churn/params.yaml").write_text("name: churn\n")
+    command(place, "git", "add", "-A")
+    command(place, "git", "commit", "-qm", "churn", env=GIT)
+    monkeypatch.chdir(place)
     with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
         deployments.prepare(client, tmp_path)
         deployments.deploy(client, retrain, "churn", "0 3 * * *")
@@ -411,6 +417,22 @@ def test_what_a_run_by_hand_has_made_up_for_is_not_run_again(deployed: tuple[Any
     assert "crashed; it is run once more" in deployments.run_again(client, deployment)
     (again,) = deployments.overdue(client, deployment.name)
     client.delete_flow_run(again.id)
+
+
+@pytest.mark.e2e
+def test_the_schedule_of_a_model_that_is_gone_is_said_and_can_be_removed(
+    deployed: tuple[Any, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, _ = deployed
+    command(Path(), "git", "mv", "models/churn", "models/left")
+    assert "WRONG" not in schedule.listed(client)  # what is committed has it
+    command(Path(), "git", "commit", "-qm", "another name", env=GIT)
+    said = "churn: no such model is committed, so its runs fail: `slipway schedule --off churn` ends them"
+    assert f"\n  WRONG: {said}" in schedule.listed(client)
+    assert schedule.command(None, "", "churn", None, force=False) == 0
+    assert "churn: the schedule is removed" in capsys.readouterr().out and "churn" not in schedule.listed(client)
+    with pytest.raises(SlipwayError, match="no model 'churn'"):
+        schedule.command(None, "", "churn", None, force=False)
 
 
 @pytest.mark.e2e
