@@ -65,6 +65,7 @@ def _command(cron: str | None, model: str, off: str | None, time_zone: str | Non
         return _reschedule(model, cron, zone)
     model = models.find(model).name
     committed(model)
+    _readable(models.find(model).folder / "params.yaml")
     if not up:
         run(cron, force, zone, model)
         return 0
@@ -132,6 +133,14 @@ def committed(model: str) -> None:
             f"a schedule runs what is committed, and these are not: {some}\ncommit them first: "
             f"git add {shlex.join(places)} && git commit -m 'What the schedule runs'"
         )
+
+
+def _readable(settings: Path) -> None:
+    """Raise SlipwayError for settings that each run would refuse: now, and not in the night."""
+    if settings.exists():
+        from components import params  # numpy and pyarrow: a command's help needs neither
+
+        params.load(settings)
 
 
 def _lies(path: str, place: str) -> bool:

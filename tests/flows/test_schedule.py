@@ -202,6 +202,17 @@ def test_a_schedule_refuses_what_is_not_committed(tmp_path: Path, monkeypatch: p
             schedule.committed(model)
 
 
+def test_a_schedule_refuses_settings_that_no_run_could_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(schedule, "run", lambda *_: None)
+    Path("params.yaml").write_text("name: digits\nrecipe: images\ntrain: {epocs: 3}\n")
+    command(tmp_path, "git", "init", "-q")
+    command(tmp_path, "git", "add", "-A")
+    command(tmp_path, "git", "commit", "-qm", "start", env=GIT)
+    with pytest.raises(SlipwayError, match=r"train\.epocs: unknown key; did you mean train\.epochs"):
+        schedule.command("0 3 * * *", "", None, "UTC", force=False)
+
+
 def test_without_up_nothing_is_listed_or_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
