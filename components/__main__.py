@@ -82,7 +82,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one stage; return the exit code as `run` does."""
-    options = vars(parser().parse_args(arguments))
+    try:
+        options = vars(parser().parse_args(arguments))
+    except KeyboardInterrupt:  # on the way here it imports for a second
+        print("interrupted", file=sys.stderr)
+        return 130
     return run(options.pop("stage"), options)
 
 

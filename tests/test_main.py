@@ -233,3 +233,14 @@ def test_options_stand_anywhere_between_words_that_may_be_left_out(words: list[s
     assert vars(parser.parse_args(["schedule"])) == vars(flows.parser().parse_args(["schedule"]))
     with pytest.raises(SystemExit):
         parser.parse_args([*words, "more"])
+
+
+def test_ctrl_c_while_a_stage_starts_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(__main__, "parser", interrupted)
+    assert __main__.main(["train"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
