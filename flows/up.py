@@ -225,6 +225,8 @@ def _run(shared: dict[str, str], over: threading.Event, say: Say) -> None:
             threading.Thread(target=services.keep, args=arguments, daemon=True).start()
         threading.Thread(target=_stop, args=(over, ended), daemon=True).start()
         _stay(kept, ended, say, content, changed)
+        content["ending"] = True  # for runs: nothing went wrong
+        changed()
         _end(kept, say)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from components import temporary
-from flows.machinery import notify, server
+from flows.machinery import notify, server, state
 from flows.machinery.process import Children
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def served() -> bool:
 
 @functools.cache  # a second SIGTERM would disturb what the first one started
 def end_with_parent() -> None:
-    """End this process, as SIGTERM does, soon after the one that started it."""
+    """End this process soon after the one that started it: as SIGTERM does, and on `slipway down` as Ctrl-C."""
     threading.Thread(target=_end_with, args=(_parent(),), daemon=True).start()
 
 
@@ -68,7 +68,8 @@ def _parent() -> int:
 def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(LOOK_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
+    by_hand = state.is_ending() and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    os.kill(os.getpid(), signal.SIGINT if by_hand else signal.SIGTERM)
     time.sleep(LAST_SECONDS)
     os._exit(1)
 

@@ -38,6 +38,11 @@ def running() -> dict[str, Any]:
     return found if owner and not temporary.is_dead(owner, touched=0.0) else {}  # of another machine: none of ours
 
 
+def is_ending() -> bool:
+    """Return whether `slipway up` is being ended, by `slipway down` or a signal."""
+    return bool(running().get("ending"))
+
+
 def pid(content: dict[str, Any]) -> int:
     """Return the process id of `slipway up`."""
     return int(str(content["owner"]).partition("-")[0])

@@ -224,3 +224,8 @@ def test_all_killed_in_a_run_the_next_up_runs_it_again(place: Place) -> None:
     crashed, running = place.runs()[-2:]
     assert (crashed.state_name, running.state_name, running.tags) == ("Crashed", "Running", [deployments.AGAIN])
     assert "0 3 1 1 *" in place.call("schedule")  # no schedule is lost
+
+    assert "a run is in progress: it is ended as Ctrl-C would" in place.call("down")
+    place.call("up")
+    (ended,) = [run for run in place.runs() if run.id == running.id]
+    assert deployments.is_interrupted(ended), ended.state  # nobody is told of a failure
