@@ -14,8 +14,8 @@ FOLDER = Path(".prefect/logs")
 MAX_BYTES = 10_000_000  # of a file; three older ones are kept
 # A level after nothing but a time and marks: "20:53:05.1 | ERROR | ...", "2026/11/27 20:53:05 WARNING ...", "INFO: ..."
 LEVEL_PATTERN = re.compile(r"[\d\s:./,+TZ|\[\]-]*(DEBUG|INFO|WARNING|ERROR|CRITICAL)\b")
-# A worker's sign of life that a busy database did not take: the next one comes in seconds.
-UNIMPORTANT = "Worker channel heartbeat persistence failed"
+# A worker's sign of life that a busy database did not take, or a look for it: the next one comes in seconds.
+UNIMPORTANT = re.compile("Worker channel heartbeat persistence failed|monitor_worker_health")
 
 
 def path(name: str) -> Path:
@@ -40,7 +40,7 @@ def loud() -> Callable[[str], bool]:
     def decide(line: str) -> bool:
         nonlocal traceback, unimportant
         if found := LEVEL_PATTERN.match(line):
-            traceback, unimportant = False, UNIMPORTANT in line
+            traceback, unimportant = False, bool(UNIMPORTANT.search(line))
             return not unimportant and found[1] in ("WARNING", "ERROR", "CRITICAL")
         if unimportant:
             return False

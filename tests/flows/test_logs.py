@@ -40,6 +40,10 @@ The above exception was the direct cause of the following exception:
 Traceback (most recent call last):
   File "base.py", line 1, in execute
 sqlalchemy.exc.OperationalError: (sqlite3.OperationalError) database is locked
+18:24:53.256 | ERROR   | docket.dependencies - ↩ [   156ms] monitor_worker_health(){monitor_worker_health}
+Traceback (most recent call last):
+  File "base.py", line 1, in execute
+sqlalchemy.exc.OperationalError: (sqlite3.OperationalError) database is locked
 INFO:     and on
 Traceback of nothing"""
 
