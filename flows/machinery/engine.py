@@ -31,13 +31,16 @@ def main() -> None:
     os.environ[stages.LOGGED] = "1"
     logging.setLogRecordFactory(_plain)
     sys.argv = ["prefect.engine"]
-    runpy.run_module("prefect.engine", run_name="__main__")
+    try:
+        runpy.run_module("prefect.engine", run_name="__main__")
+    except KeyboardInterrupt:  # which Prefect has told
+        sys.exit(130)
 
 
 def _plain(*arguments: Any, **options: Any) -> logging.LogRecord:
-    """Make a record of the log: an error that says all that is to be said needs no traceback, which hides it."""
+    """Make a record of the log: what says all that is to be said needs no traceback, which hides it."""
     record = logging.LogRecord(*arguments, **options)
-    if record.exc_info and isinstance(record.exc_info[1], SlipwayError):
+    if record.exc_info and isinstance(record.exc_info[1], SlipwayError | KeyboardInterrupt):
         record.exc_info = None
     return record
 

@@ -102,13 +102,14 @@ def test_an_error_that_says_all_has_no_traceback(tmp_path: Path) -> None:
         "import logging; from components import SlipwayError; from flows.machinery import engine\n"
         "logging.setLogRecordFactory(engine._plain)\n"
         "logging.basicConfig(filename='log')\n"
-        "for error in (SlipwayError('the disk is full'), KeyError('a fault')):\n"
+        "for error in (SlipwayError('the disk is full'), KeyboardInterrupt(), KeyError('a fault')):\n"
         "    try:\n        raise error\n"
-        "    except Exception as error:\n        logging.exception('failed: %r', error)\n"
+        "    except BaseException as error:\n        logging.exception('failed: %r', error)\n"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
-    first, second, *rest = file.read_text().splitlines()
+    first, stopped, second, *rest = file.read_text().splitlines()
     assert first == "ERROR:root:failed: SlipwayError('the disk is full')"
+    assert stopped == "ERROR:root:failed: KeyboardInterrupt()"
     assert second == "ERROR:root:failed: KeyError('a fault')"
     assert rest[0].startswith("Traceback") and rest[-1] == "KeyError: 'a fault'"
