@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -85,13 +86,22 @@ def _start() -> int:
 
 
 def _outlived() -> None:
-    """Wait for what outlives a `slipway up` that was killed: it looks for it every half second, and ends."""
-    if not state.read().get("owner"):
+    """Wait for what outlives a `slipway up` that was killed: it looks for it every half second, and ends.
+
+    Where a server was killed with it, its own workers do not, and hold its port: these are ended.
+    """
+    before = state.read()
+    if not before.get("owner"):
         return
     print("the last `slipway up` was killed, or the machine stopped: all is started again", flush=True)
     until = time.monotonic() + OUTLIVED_SECONDS
     while server.served() and time.monotonic() < until:
         time.sleep(0.2)
+    groups = {pid for pid in before.get("services", {}).values() if not psutil.pid_exists(pid)}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):  # the group of a leader that is gone is no other's
+            if os.getpgid(process.pid) in groups and Path(process.cwd()) == Path.cwd():
+                process.kill()
 
 
 def supervise() -> int:

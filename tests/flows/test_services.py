@@ -1,5 +1,6 @@
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -11,9 +12,10 @@ from types import SimpleNamespace
 import pytest
 
 from flows import up
-from flows.machinery import deployments, logs, runs, server, services
+from flows.machinery import deployments, logs, runs, server, services, state
 from flows.machinery.process import Children
 from flows.machinery.services import Service
+from tests.flowing import gone
 
 
 @pytest.fixture(autouse=True)
@@ -119,3 +121,19 @@ def test_the_status_of_a_crash_says_where_to_look() -> None:
     by_hand: object = Crashed(message="Execution was aborted by an interrupt signal.")
     assert cause(by_hand).startswith("interrupted, as by Ctrl-C")
     assert cause(Crashed(message="ended with -9.\nmore")).startswith("ended with -9; what it said last: ")
+
+
+def test_what_outlives_a_server_that_was_killed_with_up_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow's server has a process of its own for its pages: it would hold the port for ever."""
+    monkeypatch.chdir(tmp_path)
+    words = ["sh", "-c", "sleep 600 & echo $!; wait"]
+    with subprocess.Popen(words, start_new_session=True, stdout=subprocess.PIPE, text=True) as leader:
+        left = int(leader.stdout.readline()) if leader.stdout else 0
+        leader.kill()
+        leader.wait()
+    state.write({"owner": "1-1-0000", "services": {"mlflow": leader.pid}, "ports": {}})
+    assert not gone(left, 0)
+    up._outlived()
+    assert gone(left, 5)
