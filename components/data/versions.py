@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -176,8 +176,11 @@ def kept(digest: str) -> list[Path]:
         return []
 
 
-def record(data: Path, to_commit: str = "") -> None:
-    """Make a version of a dataset, and say what to commit; where DVC cannot, say why and how to do it later."""
+def record(data: Path, to_commit: str = "", also: Iterable[Path] = ()) -> None:
+    """Make a version of a dataset; where DVC cannot, say why and how to do it later.
+
+    Says what to commit: data.dvc, params.yaml and `also`; of a model's folder, `to_commit`, all.
+    """
     from dvc.exceptions import DvcException
 
     try:
@@ -186,7 +189,8 @@ def record(data: Path, to_commit: str = "") -> None:
         print(f"not versioned yet; `dvc add {data}` failed: {error}")
     else:
         in_workspace = not to_commit and surroundings.root() != Path.cwd()  # a run's, which nobody commits
-        how = f"to keep it: git add {to_commit or f'{data}.dvc params.yaml'} && git commit"
+        files = to_commit or " ".join([f"{data}.dvc", "params.yaml", *map(str, also)])
+        how = f"to keep it: git add {files} && git commit"
         kept_by = "the experiment of this run keeps it" if in_workspace else how
         print(f"versioned: {pointed(data, to_commit)}; {kept_by}")
 

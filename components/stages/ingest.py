@@ -1,7 +1,7 @@
 """Make a dataset, or add to it: read a source, write Parquet, version it with DVC.
 
 Of identical examples, copies are kept where the source says so; the settings that describe the data go into
-params.yaml.
+params.yaml, expectations drafted from a new dataset into the model's file of expectations.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
+from ruamel.yaml import YAML
 from tqdm import tqdm
 
 from components import SlipwayError, recipes, surroundings
@@ -25,11 +26,14 @@ from components.data import copies as copies_module
 from components.data import dataset, folder, versions
 from components.data.copies import Known
 from components.params import changes, new_dataset
+from components.params.reading import check
 from components.recipes import spelled
 from components.recipes import split_by as splitting
 from components.recipes.source import KEY, NAMES, ORIGIN, Source, commands, slug, tell
 from components.reports import results
 from components.tracking import namesake
+from components.validation import contract
+from components.validation.contract import Change
 
 
 def arguments(stages: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -47,7 +51,8 @@ def arguments(stages: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     common.add_argument(
         "--replace", action="store_true", help="start a new dataset instead of adding to the existing one"
     )
-    common.add_argument("--keep-params", action="store_true", help="do not change params.yaml")
+    text = "do not change params.yaml and the expectations"
+    common.add_argument("--keep-params", action="store_true", help=text)
     sources(ingest, common)
 
 
@@ -181,20 +186,45 @@ def take(
                 if not old:
                     _train(settings, why, found, current, pieces, known.labels)
                 text, changed = settle() if pieces or state is None else ("", [])
-                if changed:  # params.yaml first: killed before the data is renamed, DVC still keeps all of data/
-                    old_params = params.read_bytes() if params.exists() else None
-                    changes.put(params, text.encode())
-                    undo.callback(changes.put, params, old_params)
+                drafted = None if old or keep_params or state is not None else _drafted(aside, params, text)
+                # these first: killed before the data is renamed, DVC still keeps all of data/
+                texts = {params: text} if changed else {}
+                _put(texts | ({drafted.path: drafted.after} if drafted else {}), undo)
             undo.pop_all()
     settings_of = Path(to_commit, params.name) if to_commit else params
     _print(copies_module.told(known, found.skipped))
     _print(f"wrote {surroundings.shown(data / piece.name)}" for piece in pieces)
     _print(f"{settings_of}: {line}" for line in (*changed, *(() if keep_params else inherited)))
+    _print(contract.told(drafted, to_commit))
     if not old:
         _tell_new(found, known, _stays(settings_of, current) if state is None else ())
-    versions.record(data, to_commit)
+    versions.record(data, to_commit, [drafted.path] if drafted is not None and drafted.written else ())
     versions.tell_replaced(data, before, to_commit)
     return known
+
+
+def _put(texts: dict[Path, str], undo: ExitStack) -> None:
+    """Write files, each whole; `undo` then gives them back what they had."""
+    for path, text in texts.items():
+        old = path.read_bytes() if path.exists() else None
+        changes.put(path, text.encode())
+        undo.callback(changes.put, path, old)
+
+
+def _drafted(data: Path, params: Path, text: str) -> Change | None:
+    """Draft expectations from a new dataset, whose params.yaml is `text`; None where there is no file.
+
+    One that is not valid stays as it is, which the stage validate will tell.
+    """
+    settings = check(YAML(typ="safe").load(text), params)
+    path = contract.place(params, settings.recipe)
+    if not path.is_file():
+        return None
+    try:
+        return contract.drafted(path, contract.known(data, settings.recipe, settings.task))
+    except SlipwayError as error:
+        print(f"no expectations were drafted: {error}")
+        return None
 
 
 def _may_grow(data: Path, *, whole: bool) -> bool:

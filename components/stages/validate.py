@@ -1,8 +1,9 @@
 """Stage validate: check the dataset against its expectations; set bad rows aside.
 
 File by file and chunk by chunk: memory holds plain columns and facts of half a million rows of a file, and the ids and
-labels of all files, but never the raw bytes of more than a chunk. The facts of each chunk, and what came of them when
-they were held against the expectations, are kept (components/reuse.py): only ids and labels of a known file are read.
+labels of all files, but never the raw bytes of more than a chunk. The facts of each chunk, what came of them when they
+were held against the expectations, and what they say of the columns (components/validation/profile.py) are kept
+(components/reuse.py): only ids and labels of a known file are read.
 """
 
 import json
@@ -28,7 +29,9 @@ from components.files import replacing, write_json
 from components.params import Params
 from components.reuse import Slot, Source
 from components.targets import Target
+from components.validation import profile as profiles
 from components.validation import report, suite
+from components.validation.profile import Profile
 from components.validation.report import Found
 from components.validation.suite import Entry, Result
 
@@ -40,6 +43,7 @@ COMMON_FACTS = ("copy", "conflict", "id_matches", "label_known")
 CLASSES_SCHEMA = pa.schema({"label": pa.string(), "rows": pa.int64(), "fraction": pa.float64()})
 DATASET_SCHEMA = pa.schema({"rows": pa.int64(), "files": pa.int64(), "classes": pa.int64(), "columns": pa.string()})
 ASIDE_SCHEMA = pa.schema({"file": pa.string(), "row": pa.int64(), "reasons": pa.string()})
+UNPROFILED = ("id", "split", "id_matches", "label_known")  # facts that say nothing of a column as a whole
 COLUMNS_NAMED = 5  # of a file, in a message
 ROWS_CHECKED = 500_000  # rows of a file that are held against the expectations at once
 Bad = dict[str, dict[str, np.ndarray]]  # name of a file -> what is wrong -> rows of the file
@@ -70,9 +74,11 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
     files = dataset.files(data)
     chunks = [chunk for chunk in dataset.chunks(data, columns) if chunk.rows]
     total = sum(chunk.rows for chunk in chunks)
-    everywhere, results, told = _examples_held(params, expectations, files, chunks, importing)
+    everywhere, results, profile, told = _examples_held(params, expectations, files, chunks, importing)
     sections = {name: [r for r in results if r.entry.section == name] for name in suite.SECTIONS}
     bad = _bad(sections["examples"])
+    if sections["columns"]:
+        suite.hold("the columns", profile.sample, sections["columns"])
     classes = _classes(chunks, everywhere, bad, target)
     suite.hold("the classes", classes, sections["classes"])
     rows = classes["rows"].to_pylist()
@@ -97,6 +103,7 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
         reasons=dict(counts),
         results=results,
         classes=classes.to_pylist(),
+        profile=profile,
     )
     if found.passed:
         with replacing(out / "quarantine.parquet") as aside:
@@ -115,11 +122,11 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
 
 def _examples_held(
     params: Params, expectations: Path, files: list[Path], chunks: list[Chunk], importing: threading.Thread
-) -> tuple[Everywhere, list[Result], str]:
+) -> tuple[Everywhere, list[Result], Profile, str]:
     """Hold the examples of all files against the expectations of the section `examples`.
 
-    Returns what all files tell together, the results of all expectations, and for how many files nothing had to be
-    done again.
+    Returns what all files tell together, the results of all expectations, what the columns are like, and for how many
+    files nothing had to be done again.
     """
     recipe = recipes.load(params.recipe)
     columns, settings = recipes.schema(recipe, params.task), params.task.model_dump(mode="json")
@@ -134,7 +141,8 @@ def _examples_held(
         with closing(dataset.parallel(job, list(fresh.items()), work)) as facts:
             first = list(islice(facts, 1))  # asking for it starts the workers
             everywhere = _everywhere(chunks, columns)
-            known = {"examples": [*_facts(params.recipe, params.task, None).column_names, "copy", "conflict"]}
+            own = _facts(params.recipe, params.task, None)
+            known = {"examples": [*own.column_names, "copy", "conflict"], "columns": _profiled(own).column_names}
             known |= {"classes": CLASSES_SCHEMA.names, "dataset": DATASET_SCHEMA.names}
             importing.join()
             results = [Result(entry) for entry in suite.read(expectations, known, parameters)]
@@ -146,9 +154,9 @@ def _examples_held(
                 return next(table for other, table in made if other == chunk)
 
             examples = [result for result in results if result.entry.section == "examples"]
-            anew = _hold_examples(chunks, read, everywhere, examples, partial(_slot, kept, sources))
+            anew, profile = _hold_examples(chunks, read, everywhere, examples, partial(_slot, kept, sources))
     unread = len({chunk.path for chunk in fresh})
-    return everywhere, results, _as_before(len(files), len(files) - len(anew), len(files) - unread)
+    return everywhere, results, profile, _as_before(len(files), len(files) - len(anew), len(files) - unread)
 
 
 def _kept_facts(recipe_name: str, task: Any, item: tuple[Chunk, Slot | None]) -> pa.Table:
@@ -234,31 +242,45 @@ def _hold_examples(
     everywhere: Everywhere,
     results: list[Result],
     place: Callable[..., Slot | None],
-) -> set[Path]:
+) -> tuple[set[Path], Profile]:
     """Check one file after another, a large one in parts, against the expectations of the section `examples`.
 
     `read` gives a chunk's facts, `place` where what came of a part is kept. Returns the files of which something had to
-    be checked.
+    be checked, and what the columns of all are like.
     """
     start = 0
     checked = set()
+    profile = Profile()
     entries = [result.entry for result in results]
     for (path, _), group in groupby(chunks, key=lambda chunk: (chunk.path, chunk.start // ROWS_CHECKED)):
         mine = list(group)
         rows = slice(start, start + sum(chunk.rows for chunk in mine))
         copy, conflict = everywhere.copy[rows], everywhere.conflict[rows]
-        slot = place(mine, (copy, conflict), entries)
-        if (known := reuse.get(slot)) is not None:
+        slot, known_slot = place(mine, (copy, conflict), entries), place(mine, (), None)
+        known, known_profile = reuse.get(slot), reuse.get(known_slot)
+        parts = [read(chunk) for chunk in mine] if known is None or known_profile is None else []
+        if known_profile is not None:
+            profile.merge(profiles.unpacked(known_profile))
+        else:
+            firsts = [chunk.start for chunk in mine]
+            own = profiles.of((_profiled(part), path.name, first) for part, first in zip(parts, firsts, strict=True))
+            reuse.put(known_slot, own.packed())
+            profile.merge(own)
+        if known is not None:
             outcomes = json.loads(known)
         else:
-            table = pa.concat_tables([read(chunk) for chunk in mine])
+            table = pa.concat_tables(parts)
             table = table.append_column("copy", pa.array(copy)).append_column("conflict", pa.array(conflict))
             outcomes = suite.outcomes(path.name, table, entries)
             reuse.put(slot, json.dumps(outcomes).encode())
             checked.add(path)
         suite.add(path.name, outcomes, results, mine[0].start)
         start = rows.stop
-    return checked
+    return checked, profile
+
+
+def _profiled(facts: pa.Table) -> pa.Table:
+    return facts.select([name for name in facts.column_names if name not in UNPROFILED])
 
 
 def _slot(
@@ -266,10 +288,16 @@ def _slot(
     sources: dict[Path, Source],
     part: list[Chunk],
     shared: tuple[np.ndarray, ...],
-    entries: list[Entry],
+    entries: list[Entry] | None,
 ) -> Slot | None:
-    """Return where that is kept which came of holding chunks of a file; `shared` is what all files together tell."""
-    first, held = part[0], [(entry.type, entry.kwargs) for entry in entries]
+    """Return where that is kept which came of holding chunks of a file; `shared` is what all files together tell.
+
+    Without expectations: where that is kept which the chunks say of the columns.
+    """
+    first = part[0]
+    if entries is None:
+        return reuse.slot(kept, sources.get(first.path), "profile", first.path.name, first.start)
+    held = [(entry.type, entry.kwargs) for entry in entries]
     return reuse.slot(kept, sources.get(first.path), "held", first.start, held, *shared)
 
 

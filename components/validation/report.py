@@ -1,7 +1,7 @@
 """What validate found: for the terminal, for build/validation/summary.json and as an HTML page."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 from components.files import replacing
+from components.validation.profile import Profile
 from components.validation.suite import SECTIONS, Result
 
+DRAFTED = "; some were drafted: `slipway expect` shows what it would draft from the data as it is now"
 MAX_ROWS_SHOWN = 100  # rows set aside that the page lists
 
 
@@ -27,6 +29,7 @@ class Found:
     reasons: dict[str, int]  # what is wrong -> rows, a row counted under each of its reasons
     results: list[Result]
     classes: list[dict[str, Any]]  # label, rows, fraction of what is not set aside
+    profile: Profile = field(default_factory=Profile)  # what the columns are like, rows set aside included
 
     @property
     def bad_fraction(self) -> float:
@@ -105,7 +108,8 @@ class Found:
         wide, narrow = (max(len(row[column]) for row in table) for column in (0, 1))
         for (a, b, c), note in zip(table, notes, strict=True):
             lines += [f"  {a:{wide}}  {b:>{narrow}}  {c}", *([f"    {note}"] if note else [])]
-        return "\n".join([*lines, "fix the data, or change the expectations"])
+        more = "" if not any(result.entry.drafted for result in self.failed) else DRAFTED
+        return "\n".join([*lines, f"fix the data, or change the expectations{more}"])
 
 
 def _cut(text: str, length: int) -> str:

@@ -15,10 +15,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from components import SlipwayError, nearest
+from components.validation import profile
 
 EXAMPLES_SHOWN = 3  # unexpected rows shown of each expectation
 SECTIONS = {
     "examples": "one row per example, checked file by file",
+    "columns": "each column as a whole",
     "classes": "one row per label of the whole dataset",
     "dataset": "one row for the whole dataset",
 }
@@ -56,6 +58,7 @@ class Entry:
     notes: str  # why it is expected
     words: list[tuple[str, bool]]  # what is expected, in Great Expectations' words; true marks a value
     columns: list[str]
+    drafted: bool = False  # by an ingest or `slipway expect`, whatever somebody made of it since
 
 
 @dataclass
@@ -143,7 +146,8 @@ def _entry(where: str, section: str, item: Any, known: list[str], values: dict[s
     notes = notes.get("content", "") if isinstance(notes, dict) else notes
     notes = " ".join(map(str, notes if isinstance(notes, list) else [notes]))
     reason = str(meta.get("reason", f"{', '.join(columns)}: {name}"))
-    return Entry(where, section, name, kwargs, reason, " ".join(notes.split()), _words(name, kwargs), columns)
+    notes = " ".join(notes.split())
+    return Entry(where, section, name, kwargs, reason, notes, _words(name, kwargs), columns, "drafted" in meta)
 
 
 def _substituted(where: str, value: Any, values: dict[str, Any]) -> Any:
@@ -172,11 +176,12 @@ def _row_level(where: str, model: Any) -> None:
     ):
         raise SlipwayError(
             f"{where}: does not check single rows, as everything in `examples:` must; "
-            "move it to `dataset:` (rows, files, classes) or `classes:` (label, rows, fraction)"
+            "move it to `dataset:` (rows, files, classes), `classes:` (label, rows, fraction) or `columns:` (a column "
+            "as a whole)"
         )
     if model.expectation_type in SHARES:
         raise SlipwayError(
-            f"{where}: compares rows or types, which cannot be checked file by file; "
+            f"{where}: compares rows or types, which cannot be checked file by file: move it to `columns:`; "
             "to find copies across all files, expect the column `copy` to be in [0]"
         )
 
@@ -256,12 +261,18 @@ def _outcome(name: str, table: pa.Table, outcome: Any, entry: Entry) -> Outcome:
         return {"held": bool(outcome.success), "observed": _shown(found.get("observed_value"))}
     rows = [int(row) for row in sorted(found["unexpected_index_list"] or [])]
     shown = [", ".join(_shown(table[column][row].as_py()) for column in entry.columns) for row in rows[:EXAMPLES_SHOWN]]
-    places = [] if entry.section == "examples" else [str(table[0][row].as_py()) for row in rows[:EXAMPLES_SHOWN]]
+    places = [] if entry.section == "examples" else [_place(table, entry, row) for row in rows[:EXAMPLES_SHOWN]]
     checked = int(found["element_count"] - found.get("missing_count", 0))
     kept: Outcome = {"checked": checked, "rows": rows, "shown": shown, "places": places}
     if entry.section == "dataset":  # one row: its value says more than a count
         kept["observed"] = ", ".join(_shown(table[column][0].as_py()) for column in entry.columns)
     return kept
+
+
+def _place(table: pa.Table, entry: Entry, row: int) -> str:
+    if entry.section != "columns":
+        return str(table[0][row].as_py())
+    return f"{table[profile.FILE][row].as_py()} row {table[profile.ROW][row].as_py()}"
 
 
 def add(name: str, found: list[Outcome], results: list[Result], start: int = 0) -> None:
@@ -284,6 +295,8 @@ def add(name: str, found: list[Outcome], results: list[Result], start: int = 0) 
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, dict) and value.keys() == {"quantiles", "values"}:
+        return ", ".join(f"{share:g}: {_shown(each)}" for share, each in zip(*value.values(), strict=True))
     if isinstance(value, list):
         return ", ".join(map(_shown, value[:20])) + (" ..." if len(value) > 20 else "")
     text = "missing" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
