@@ -131,6 +131,15 @@ def _upkeep_arguments(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     )
     clean = commands.add_parser("clean", help="remove what no registered version needs", description=text)
     clean.add_argument("--dry-run", action="store_true", help="only list what would be removed, and its bytes")
+    text = (
+        "Draft expectations from the data as it is now, as an ingest of new data does, and show how they differ from "
+        "those of the model. What you wrote, changed or commented out there stays. Writes only with --write."
+    )
+    expect = commands.add_parser("expect", help="draft expectations from the data, show what differs", description=text)
+    help_text = "name of a model in models/ (default: the root's)"
+    expect.add_argument("model", nargs="?", default="", metavar="NAME", help=help_text)
+    _in_any_order(expect)
+    expect.add_argument("--write", action="store_true", help="write them into the model's file of expectations")
 
 
 def _in_any_order(parser: argparse.ArgumentParser) -> None:
@@ -373,6 +382,20 @@ def _reproduce(options: dict[str, Any]) -> int:
     return 0 if state.is_completed() else 1
 
 
+def _expect(options: dict[str, Any]) -> int:
+    from components.data import versions
+    from components.stages import expect
+
+    model, write = options["model"], options["write"]
+    found = models.find(model)
+    settings = (found.folder / "params.yaml").absolute()
+    with workspace.entered(found.name, give_back=False) as place:
+        workspace.must_have_data(found.name)
+        versions.fetched(Path("data"))
+        command = f"slipway expect {model}".strip()
+        return expect.run(params=Path(os.path.relpath(settings, place)), write=write, command=command)
+
+
 def _new(options: dict[str, Any]) -> int:
     from flows import ingest
 
@@ -435,6 +458,7 @@ OTHERS = {
     "notify": _notify,
     "new": _new,
     "ingest": _ingest,
+    "expect": _expect,
     "clean": _clean,
     "update": _update,
     "example": _example,

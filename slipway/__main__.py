@@ -30,6 +30,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "data and models": {
         "new": ("make a model in models/NAME from your files, beside those that there are", "flows.ingest"),
         "ingest": ("make a dataset from your files, or add to the existing one", "flows.ingest"),
+        "expect": ("draft expectations from the data as it is, and show what differs", FLOWS),
         "update": ("bring what is new from where params.yaml says that data comes from", FLOWS),
         "predict": ("predict with a registered model", f"{STAGES}.predict"),
         "find-lr": ("try increasing learning rates and suggest one", f"{STAGES}.find_lr"),
