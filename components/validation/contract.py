@@ -22,6 +22,7 @@ from ruamel.yaml.error import YAMLError
 from components import SlipwayError, recipes
 from components.data import dataset
 from components.recipes import contract as quick
+from components.validation import advice
 from components.validation.drafting import Draft, drafts
 from components.validation.profile import Profile
 
@@ -35,6 +36,7 @@ ABOUT = {  # of a section that the file does not have yet
     "columns": "Each column as a whole: all rows, or a random sample of 20,000. One that is broken stops the run.",
     "classes": "One row per label: label, rows, fraction. One that breaks an expectation stops the run.",
 }
+MOST_LOOKS = 10  # remarks on the data at an ingest
 MOST_TOLD = 5  # of what was left as it is
 CONTEXT = 1  # lines around what differs
 Key = tuple[str, str, str, str]  # section, type, column, condition
@@ -47,6 +49,7 @@ class Change:
     path: Path
     before: str
     after: str
+    looks: list[str]  # what looks wrong in the data
     written: int  # drafted entries that it has then
     kept: int  # entries that somebody wrote or changed
     passed: list[str]  # columns and kinds that were left to what somebody wrote or commented out
@@ -78,9 +81,9 @@ def known(data: Path, recipe_name: str, task: Any) -> tuple[Profile, dict[str, i
         table = dataset.read(chunk, columns, only=[*needed, "label"])
         facts = own.facts(table, task) if own else pa.table({})
         label = table["label"]
-        if pa.types.is_floating(label.type):
+        if pa.types.is_floating(label.type) or (facts.column_names and pa.types.is_string(label.type)):
             facts = facts.append_column("label", label)
-        else:
+        if not pa.types.is_floating(label.type):
             values = label.combine_chunks()
             flat = values.flatten() if pa.types.is_list(values.type) else values
             for item in flat.drop_null().value_counts().to_pylist() if pa.types.is_string(flat.type) else ():
@@ -136,20 +139,26 @@ def drafted(path: Path, found: tuple[Profile, dict[str, int]]) -> Change:
     after = "\n".join(lines) + "\n" if lines else text
     written = len(new) - len(passed)
     hand_written = sum(not entry.drafted for entry in entries)
-    return Change(path, text, after if written else _without_heads(after), written, hand_written, passed)
+    looks = advice.advice(*found, ingest=True)
+    return Change(path, text, after if written else _without_heads(after), looks, written, hand_written, passed)
 
 
 def told(change: Change | None, folder: str = "") -> list[str]:
     """Say what was drafted into a file of expectations, if anything was; `folder` is that of a model in models/."""
-    if change is None or not change.written:
+    if change is None:
         return []
+    looks = [f"look at {line}" for line in change.looks[:MOST_LOOKS]]
+    if left := len(change.looks) - len(looks):
+        looks.append(f"... and {left:,} more of the kind, which the data report names")
+    if not change.written:
+        return looks
     path = Path(folder, "expectations.yaml") if folder else change.path
     counts = f"{change.written:,} expectation{'s' * (change.written != 1)}"
     lines = [f"{path}: {counts} drafted from what the data is like: review them (`slipway expect` drafts them anew)"]
     if change.passed:
         more = f" and {len(change.passed) - MOST_TOLD:,} more" if len(change.passed) > MOST_TOLD else ""
         lines.append(f"{path}: left as you wrote it: {', '.join(change.passed[:MOST_TOLD])}{more}")
-    return lines
+    return [*looks, *lines]
 
 
 @dataclass(frozen=True)

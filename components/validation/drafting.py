@@ -46,6 +46,8 @@ def drafts(profile: Profile, labels: dict[str, int]) -> list[Draft]:
     found: list[Draft] = []
     sample = profile.sample
     for column in profile.columns.values() if len(profile.columns) <= MAX_COLUMNS else ():
+        if column.name == "label" and column.kind == "category":  # the labels' shares say it
+            continue
         if column.there >= FEWEST and column.kind in ("number", "date"):
             values = plain(sample[column.name])
             found += _number(column, values) if column.kind == "number" else _date(column, values)
@@ -60,23 +62,23 @@ def _number(column: Column, values: np.ndarray) -> list[Draft]:
     low, high = column.low, column.high
     if low is None or high is None or len(there) < FEWEST:
         return []
-    trend = _trend(values)
+    rises = trend(values)
     room = (high - low) / 2 or max(abs(high) / 2, 1.0)
     years = column.whole and YEARS[0] <= low and high <= YEARS[1]
-    strict = len(there) >= SURE and not trend and _light(there, low, high)
+    strict = len(there) >= SURE and not rises and _light(there, low, high)
     below, above = low - room, high + max(room, 10 if years else 0)
     if low >= 0 and (not strict or low - LIGHT * _excess(-there[::-1]) >= 0):
         below = max(below, 0.0)
     kwargs: dict[str, Any] = {"column": column.name}
-    if trend >= 0:  # what falls from row to row has no usual lower end
+    if rises >= 0:  # what falls from row to row has no usual lower end
         kwargs["min_value"] = _rounded(below, high - low, math.floor)
-    if trend <= 0:
+    if rises <= 0:
         kwargs["max_value"] = _rounded(above, high - low, math.ceil)
     seen = f"seen: {_shown(low)} to {_shown(high)} in {column.there:,} rows; room: half of the range"
-    if trend:
-        seen += f", no end where it {'rises' if trend > 0 else 'falls'}"
+    if rises:
+        seen += f", no end where it {'rises' if rises > 0 else 'falls'}"
     found = [_range(column, kwargs, seen, len(there) if not strict else 0)]
-    if trend or not len(there):
+    if rises or not len(there):
         return found
     return [*found, *_middle(column.name, there)]
 
@@ -127,7 +129,7 @@ def _excess(there: np.ndarray) -> float:
     return float((there[-many:] - there[-many - 1]).mean())
 
 
-def _trend(values: np.ndarray) -> int:
+def trend(values: np.ndarray) -> int:
     """Return 1 for values that rise from row to row, nearly all of them, -1 for such that fall, else 0."""
     there = values[np.isfinite(values)]
     if len(there) < FEWEST or there.min() == there.max():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from components.files import replacing
+from components.validation import advice
 from components.validation.profile import Profile
 from components.validation.suite import SECTIONS, Result
 
@@ -30,6 +32,11 @@ class Found:
     results: list[Result]
     classes: list[dict[str, Any]]  # label, rows, fraction of what is not set aside
     profile: Profile = field(default_factory=Profile)  # what the columns are like, rows set aside included
+
+    @cached_property
+    def looks(self) -> list[str]:
+        """What looks wrong, in words; it stops nothing."""
+        return advice.advice(self.profile, {row["label"]: row["rows"] for row in self.classes})
 
     @property
     def bad_fraction(self) -> float:
@@ -68,11 +75,13 @@ class Found:
         """Summarise it in a few lines for the terminal."""
         told = [r for r in self.results if not self.too_many or r.entry.section == "examples"]
         rest = "" if len(told) == len(self.results) else "; the others are about what is left, which says little"
+        remarks = f"{len(self.looks):,} remark{'s' * (len(self.looks) != 1)} on the data, in the report"
         lines = [
             f"rows          {self.rows:,} in {files(self.files)}",
             f"expectations  {sum(r.held for r in told)} of {len(told)} hold{rest}",
             f"{'set aside' if self.passed else 'bad rows':13} {self.share()}",
             *(f"              {rows:,}  {reason}" for reason, rows in self.ranked()),
+            *([f"to look at    {remarks}"] if self.looks else []),
             f"report        {page}",
         ]
         return "\n".join(lines)

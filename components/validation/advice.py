@@ -1,0 +1,259 @@
+"""What looks wrong in a dataset, in words: nothing is changed for it. A false alarm costs more than a miss.
+
+By the profile of the data: exact counts of all rows, and a random sample of them.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from components.validation.drafting import FEWEST, MANY, UNIQUE, trend
+from components.validation.profile import FILE, Column, Profile, plain
+
+BINS = 64  # that a number is cut into, to see what it tells of the label
+LEAK = 0.02  # share of the errors of guessing the most frequent label that one column alone leaves
+LEAK_SQUARE = 0.995  # share of the label's variance that one column alone explains
+RARE = 10  # rows of a class: with fewer, some split has none
+SENTINEL = re.compile(r"-?9{2,}|-1")  # numbers that stand for a missing one
+TOTAL = re.compile(r"(?i)(grand |sub)?-?totals?|sum|summe|gesamt|insgesamt|somme|totale|suma|итого")
+DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{2,4}([T ].*)?")
+DURATION = re.compile(
+    r"(?i)(\d+([.,]\d+)? ?(d|h|hrs?|hours?|min|m|s|secs?|days?)\b ?){2,}|\d+ ?(hrs?|hours?|mins?|minutes?)"
+)
+NEARLY = 0.95  # of the different values
+MAX_TEXT = 40  # characters: longer values are texts, which all differ
+KNOWN_AT_INGEST = ("constant", "counter", "id", "dates", "rare")  # which an ingest tells by itself
+FAR = 0.3  # distance of a file's values from those of the others that is told: 0 the same, 1 apart
+
+
+def advice(profile: Profile, labels: dict[str, int], *, ingest: bool = False) -> list[str]:
+    """Return what looks wrong, a line each; at an `ingest` without what that tells anyway."""
+    if profile.rows < FEWEST:
+        return []
+    known = KNOWN_AT_INGEST if ingest else ()
+    lines = [text for kind, text in _all(profile) if kind not in known]
+    if not ingest:
+        for label, count in labels.items():
+            if 0 < count < RARE:
+                lines.append(f"class {label!r}: only {count} rows; too few to learn it, and maybe none to test it")
+    return lines
+
+
+def _all(profile: Profile) -> Iterator[tuple[str, str]]:
+    sample = profile.sample
+    for column in profile.columns.values():
+        if column.name != "label":
+            yield from _column(column, sample)
+    yield from _equal(profile, sample)
+    if "label" in sample.column_names:
+        yield from _leaks(profile, sample)
+
+
+def _column(column: Column, sample: pa.Table) -> Iterator[tuple[str, str]]:
+    name = column.name
+    if column.missing == column.rows:
+        yield "constant", f"{name}: every value is missing"
+    elif (column.low is not None and column.low == column.high) or (len(column.counts) == 1 and not column.more):
+        if not column.missing:
+            yield "constant", f"{name}: the same value in every row, so it tells nothing"
+    elif column.kind == "number":
+        yield from _numbers(column, plain(sample[name]))
+    elif column.kind == "category":
+        yield from _texts(column, sample[name])
+
+
+def _numbers(column: Column, values: np.ndarray) -> Iterator[tuple[str, str]]:
+    name, there = column.name, values[np.isfinite(values)]
+    different, counts = np.unique(there, return_counts=True)
+    if len(different) < 3:
+        return
+    if column.whole and len(different) == len(there) >= FEWEST and trend(values):
+        yield "counter", f"{name}: rises from row to row, like a row number; a model may learn from it when a row came"
+        return
+    for value, count, rest in (
+        (different[0], counts[0], different[1:]),
+        (different[-1], counts[-1], different[:-1][::-1]),
+    ):
+        odd = SENTINEL.fullmatch(f"{value:g}") is not None
+        far = abs(value - rest[0]) > max(abs(rest[-1] - rest[0]), 1)
+        alone = value == -1 and column.whole and rest[0] >= 0 and abs(rest[-1]) > 10
+        if odd and count >= 3 and (far or alone):
+            share = f"{100 * count / len(there):.3g} %"
+            hint = f"if it stands for a missing one, ingest with --missing={value:g}"
+            yield "sentinel", f"{name}: {share} of the values are {value:g}, far from all others; {hint}"
+    zeros = column.zeros / max(column.there, 1)
+    rest = different[different > 0]
+    if different[0] == 0 and 0.005 <= zeros <= 0.6 and column.zeros >= 3 and len(rest) >= 20:
+        step = float(np.median(np.diff(rest[:20])))  # how close values are, at the lower end
+        if rest[0] > max(5 * step, rest[len(rest) // 2] / 4):
+            yield (
+                "zeros",
+                (
+                    f"{name}: {100 * zeros:.3g} % of the values are 0, and no other is below {rest[0]:g}; if 0 "
+                    "stands for a missing one, ingest with --missing=0"
+                ),
+            )
+
+
+def _texts(column: Column, values: pa.ChunkedArray) -> Iterator[tuple[str, str]]:
+    name, there = column.name, values.drop_null()
+    texts = list(column.counts)
+    if not texts:
+        return
+    usual = float(np.mean([len(text) for text in texts]))
+    for kind, form, what in (("dates", DATE, "dates"), ("duration", DURATION, "durations")):
+        if len(texts) > 2 and sum(form.fullmatch(text.strip()) is not None for text in texts) >= NEARLY * len(texts):
+            yield (
+                kind,
+                (
+                    f"{name}: looks like {what}, such as {texts[0]!r}, read as categories: write them as numbers"
+                    f"{', or ingest with --date' if kind == 'dates' else ', such as minutes'}"
+                ),
+            )
+            return
+    if usual <= MAX_TEXT and len(there) >= MANY and len(there.unique()) >= UNIQUE * len(there):
+        yield "id", f"{name}: nearly every value stands once, like an id, which says nothing of new rows"
+    for text, count in column.counts.items():
+        if count <= 2 and len(texts) > 2 and TOTAL.fullmatch(text.strip(" :")):
+            yield "total", f"{name}: a row says {text!r}: if that is a total of the others, leave it out (--footer 1)"
+
+
+def _equal(profile: Profile, sample: pa.Table) -> Iterator[tuple[str, str]]:
+    """Find columns that are the same in every row."""
+    found: dict[tuple[object, ...], list[str]] = {}
+    for name, column in profile.columns.items():
+        if name == "label" or column.kind == "boolean" or (column.low == column.high and len(column.counts) < 2):
+            continue
+        values = sample[name].combine_chunks() if column.kind == "category" else pa.array(plain(sample[name]))
+        content = hashlib.sha256(repr(values.to_pylist()).encode("utf-8", "surrogatepass")).digest()
+        found.setdefault((column.kind, column.missing, column.low, column.high, content), []).append(name)
+    for names in found.values():
+        if len(names) > 1:
+            yield "equal", f"{' and '.join(names)}: the same in every row; one is enough (--drop {names[-1]})"
+
+
+def _leaks(profile: Profile, sample: pa.Table) -> Iterator[tuple[str, str]]:
+    """Find columns that alone tell the label."""
+    label = sample["label"]
+    numeric = pa.types.is_floating(label.type)
+    answers = plain(label) if numeric else np.unique(label.fill_null("").to_pylist(), return_inverse=True)[1]
+    there = ~np.isnan(answers) if numeric else ~label.is_null().to_numpy()
+    answers = answers[there]
+    if len(answers) < 2 * FEWEST or len(set(answers.tolist())) < 2:
+        return
+    for name, column in profile.columns.items():
+        if name == "label" or column.there < FEWEST:
+            continue
+        groups = codes(sample[name])[there]
+        if numeric:
+            told = _explained(groups, answers) >= LEAK_SQUARE
+        else:
+            base = 1 - np.bincount(answers).max() / len(answers)
+            told = base * len(answers) >= RARE and _errors(groups, answers) <= LEAK * base
+        if told:
+            yield (
+                "leak",
+                (
+                    f"{name}: alone tells the label, nearly without an error; if it is known only once that is, "
+                    f"leave it out (--drop {name})"
+                ),
+            )
+
+
+def codes(values: pa.ChunkedArray) -> np.ndarray:
+    """Cut a column into groups, `(n,)` int64: of values, or of bins of a number or date; a missing one is a group."""
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        return np.unique(values.fill_null("").to_pylist(), return_inverse=True)[1]
+    numbers = plain(values)
+    there = np.isfinite(numbers)
+    edges = np.unique(numbers[there])
+    if len(edges) > BINS:
+        edges = np.unique(np.quantile(numbers[there], np.linspace(0, 1, BINS + 1)))
+    found: np.ndarray = np.where(there, np.searchsorted(edges, numbers, side="right"), len(edges) + 1)
+    return found
+
+
+def _errors(groups: np.ndarray, answers: np.ndarray) -> float:
+    """Return the share of rows whose label is not the most frequent one of the others of their group."""
+    table = np.zeros((groups.max() + 1, answers.max() + 1), np.int64)
+    np.add.at(table, (groups, answers), 1)
+    most = table.argmax(axis=1)
+    rows = np.arange(len(table))
+    best = table[rows, most]
+    table[rows, most] = -1
+    second = table.max(axis=1)
+    # without the row itself, the most frequent one of its group wins only if it leads by two
+    return float(1 - best[best - 1 > second].sum() / len(answers))
+
+
+def _explained(groups: np.ndarray, answers: np.ndarray) -> float:
+    """Return the share of the variance of numbers that the means of groups explain, each without the row itself."""
+    count = np.bincount(groups).astype(float)
+    total = np.bincount(groups, weights=answers)
+    others = (total[groups] - answers) / np.maximum(count[groups] - 1, 1)
+    guess = np.where(count[groups] > 1, others, answers.mean())
+    variance = ((answers - answers.mean()) ** 2).mean()
+    return float(1 - ((answers - guess) ** 2).mean() / variance) if variance else 0.0
+
+
+def related(values: pa.ChunkedArray, label: pa.ChunkedArray) -> float | None:
+    """Return how much of the label a column tells by itself: 0 nothing, 1 all; None where that cannot be said."""
+    if pa.types.is_floating(label.type):
+        answers = plain(label)
+        there = np.isfinite(answers)
+        if there.sum() < FEWEST:
+            return None
+        return max(0.0, _explained(codes(values)[there], answers[there]))
+    if not pa.types.is_string(label.type) or len(label) < FEWEST:
+        return None
+    answers = np.unique(label.fill_null("").to_pylist(), return_inverse=True)[1]
+    groups, wide = codes(values), int(answers.max()) + 1
+    if wide > MANY:
+        return None
+    shares = [_explained(groups, (answers == each).astype(float)) for each in range(wide)]
+    weights = np.bincount(answers) / len(answers)
+    return float(np.clip((np.array(shares) * weights * (1 - weights)).sum() / (weights * (1 - weights)).sum(), 0, 1))
+
+
+def drift(profile: Profile) -> list[tuple[str, str, str]]:
+    """Return where a file is unlike all others: file, column, and what differs."""
+    found = []
+    sample = profile.sample
+    names = sample[FILE].to_numpy(zero_copy_only=False) if len(profile.files) > 1 else np.empty(0)
+    for file, columns in profile.files.items() if len(profile.files) > 1 else ():
+        for name, own in columns.items():
+            others = [each[name].gaps for other, each in profile.files.items() if other != file and name in each]
+            if own.rows < FEWEST or not others:
+                continue
+            rest = float(np.median(others))
+            if abs(own.gaps - rest) >= FAR:
+                found.append((file, name, f"{100 * own.gaps:.3g} % missing; in other files {100 * rest:.3g} %"))
+                continue
+            mine = names == file
+            distance, noise = _distance(sample[name], mine)
+            if distance > FAR + noise:
+                found.append((file, name, f"other values than in the other files (distance {distance:.2f} of 1)"))
+    return found
+
+
+def _distance(values: pa.ChunkedArray, mine: np.ndarray) -> tuple[float, float]:
+    """Return how far rows are from the others, by Kolmogorov and Smirnov or total variation, and what chance brings."""
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        groups = codes(values)
+        wide = int(groups.max()) + 1 if len(groups) else 1
+        parts = [np.bincount(groups[rows], minlength=wide) for rows in (mine, ~mine)]
+        if min(part.sum() for part in parts) < FEWEST or wide > 100:
+            return 0.0, 1.0
+        shares = [part / part.sum() for part in parts]
+        noise = 2 * np.sqrt(wide / parts[0].sum()) + 2 * np.sqrt(wide / parts[1].sum())
+        return float(np.abs(shares[0] - shares[1]).sum() / 2), float(noise / 4)
+    numbers = plain(values)
+    one, two = (np.sort(numbers[rows & np.isfinite(numbers)]) for rows in (mine, ~mine))
+    if min(len(one), len(two)) < FEWEST:
+        return 0.0, 1.0
+    every = np.concatenate([one, two])
+    gap = np.searchsorted(one, every, side="right") / len(one) - np.searchsorted(two, every, side="right") / len(two)
+    return float(np.abs(gap).max()), 1.6 * float(np.sqrt(1 / len(one) + 1 / len(two)))

@@ -1,0 +1,112 @@
+"""What looks wrong is told, and what is ordinary is not."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from sklearn import datasets
+
+from components.validation import profile
+from components.validation.advice import advice, drift
+
+ROWS = 800
+
+
+def ordinary() -> pd.DataFrame:
+    """Columns of which each is near to something that looks wrong, and is not."""
+    random = np.random.default_rng(1)
+    content = pd.DataFrame(
+        {
+            "x": random.normal(size=ROWS),
+            "children": random.poisson(1.5, ROWS).astype(float),
+            "gain": np.where(random.random(ROWS) < 0.9, 0, np.exp(random.normal(8, 1, ROWS)).round()),
+            "rain": np.where(random.random(ROWS) < 0.5, 0, random.exponential(4, ROWS).round(1)),
+            "degrees": random.normal(0, 10, ROWS).round(),
+            "score": random.integers(0, 101, ROWS).astype(float),
+            "town": random.choice(["Totnes", "Summerville", "Rome"], ROWS),
+            "plan": random.choice(["a 2h", "b", "7-12"], ROWS),
+            "note": [f"a text of some length, the {number}. of them, all different" for number in range(ROWS)],
+            "flag": random.random(ROWS) < 0.3,
+        }
+    )
+    return content.assign(label=np.where(content.x + random.normal(size=ROWS) > 0, "yes", "no"))
+
+
+def looks(content: pd.DataFrame, **options: Any) -> list[str]:
+    counts: Any = {} if content.label.dtype == float else content.label.value_counts()
+    return advice(of({"a.parquet": content}), {str(label): int(n) for label, n in counts.items()}, **options)
+
+
+def of(files: dict[str, pd.DataFrame]) -> profile.Profile:
+    return profile.of((pa.Table.from_pandas(content, preserve_index=False), name, 0) for name, content in files.items())
+
+
+def test_what_is_ordinary_is_not_told() -> None:
+    assert looks(ordinary()) == []
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "diabetes", "breast_cancer"])
+def test_no_false_alarm_on_well_known_data(name: str) -> None:
+    content = getattr(datasets, f"load_{name}")(as_frame=True).frame.rename(columns={"target": "label"})
+    assert looks(content.astype(float)) == []
+    if name != "diabetes":
+        assert looks(content.assign(label=content.label.astype(str))) == []
+
+
+NUMBERS = np.random.default_rng(2)
+SOME = np.arange(ROWS) % 25 == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "told"),
+    [
+        (
+            "age",
+            np.where(SOME, 9999, NUMBERS.integers(18, 90, ROWS)),
+            "4 % of the values are 9999, far from all others",
+        ),
+        ("temperature", np.where(SOME, -999, NUMBERS.normal(20, 8, ROWS)), "4 % of the values are -999"),
+        ("days", np.where(SOME, -1, NUMBERS.integers(0, 300, ROWS)), "4 % of the values are -1"),
+        ("glucose", np.where(SOME, 0, NUMBERS.normal(120, 20, ROWS).round()), "4 % of the values are 0, and no other"),
+        ("number", np.arange(ROWS) * 3.0, "rises from row to row"),
+        ("constant", np.ones(ROWS), "the same value in every row"),
+        ("nothing", np.full(ROWS, np.nan), "every value is missing"),
+        ("key", [f"k{number}" for number in range(ROWS)], "nearly every value stands once, like an id"),
+        ("day", [f"{number % 28 + 1}/{number % 12 + 1}/2024" for number in range(ROWS)], "looks like dates, such as"),
+        ("took", [f"{number % 5}h {number % 60}m" for number in range(ROWS)], "looks like durations, such as '0h 0m'"),
+        ("region", ["north", "south"] * (ROWS // 2 - 1) + ["north", "Total"], "a row says 'Total'"),
+        ("copy", ordinary().x, "the same in every row; one is enough (--drop copy)"),
+        ("refunded", np.where(ordinary().label == "yes", NUMBERS.integers(1, 99, ROWS), 0), "alone tells the label"),
+        ("answer", ordinary().label, "alone tells the label"),
+    ],
+)
+def test_what_looks_wrong_is_told(column: str, values: Any, told: str) -> None:
+    (line,) = looks(ordinary().assign(**{column: values}))
+    assert column in line
+    assert told in line
+
+
+def test_a_number_that_is_told_by_one_column_and_a_class_of_a_few_rows() -> None:
+    content = ordinary()
+    assert looks(content.assign(label=content.score * 2.54 + 3, town="Rome", total=1.0)) == [
+        "town: the same value in every row, so it tells nothing",
+        "total: the same value in every row, so it tells nothing",
+        "score: alone tells the label, nearly without an error; if it is known only once that is, leave it out "
+        "(--drop score)",
+    ]
+    content.loc[:3, "label"] = "maybe"
+    assert looks(content) == ["class 'maybe': only 4 rows; too few to learn it, and maybe none to test it"]
+    assert looks(content, ingest=True) == []
+
+
+def test_a_file_unlike_the_others_is_told() -> None:
+    files = {f"{number}.parquet": ordinary().sample(300, random_state=number) for number in range(4)}
+    assert drift(of(files)) == []
+    files["3.parquet"] = files["3.parquet"].assign(x=np.nan, score=lambda content: content.score / 10, town="Oslo")
+    assert [(file, column) for file, column, _ in drift(of(files))] == [
+        ("3.parquet", "x"),
+        ("3.parquet", "score"),
+        ("3.parquet", "town"),
+    ]
