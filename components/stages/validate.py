@@ -29,9 +29,9 @@ from components.files import replacing, write_json
 from components.params import Params
 from components.reuse import Slot, Source
 from components.targets import Target
+from components.validation import portrait, report, suite
 from components.validation import profile as profiles
-from components.validation import report, suite
-from components.validation.profile import Profile
+from components.validation.profile import FILE, ROW, Profile
 from components.validation.report import Found
 from components.validation.suite import Entry, Result
 
@@ -44,6 +44,8 @@ CLASSES_SCHEMA = pa.schema({"label": pa.string(), "rows": pa.int64(), "fraction"
 DATASET_SCHEMA = pa.schema({"rows": pa.int64(), "files": pa.int64(), "classes": pa.int64(), "columns": pa.string()})
 ASIDE_SCHEMA = pa.schema({"file": pa.string(), "row": pa.int64(), "reasons": pa.string()})
 UNPROFILED = ("id", "split", "id_matches", "label_known")  # facts that say nothing of a column as a whole
+SHOWN = ("image", "text", "audio")  # columns of which the report shows examples
+MAX_SHOWN = 24  # examples
 COLUMNS_NAMED = 5  # of a file, in a message
 ROWS_CHECKED = 500_000  # rows of a file that are held against the expectations at once
 Bad = dict[str, dict[str, np.ndarray]]  # name of a file -> what is wrong -> rows of the file
@@ -104,6 +106,7 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
         results=results,
         classes=classes.to_pylist(),
         profile=profile,
+        own=[name for name, kind in zip(columns.names, columns.types, strict=True) if not _raw(kind)],
     )
     if found.passed:
         with replacing(out / "quarantine.parquet") as aside:
@@ -111,7 +114,8 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
             with pq.ParquetWriter(aside, schema, compression="zstd") as writer:
                 for table in _set_aside(chunks, columns, bad):
                     writer.write_table(table.cast(schema))
-    report.write(out / "report.html", found, _set_aside(chunks, columns, bad))
+    samples = _samples(chunks, columns, profile)
+    report.write(out / "report.html", found, _set_aside(chunks, columns, bad), samples)
     write_json(out / "summary.json", found.summary())
     print(found.text(out / "report.html"))
     if told:
@@ -307,6 +311,30 @@ def _as_before(files: int, held: int, read: int) -> str:
         return ""
     more = f"; what was read of {read:,} is reused" if read > held else ""
     return f"as before     {held:,} of {report.files(files)}{more}"
+
+
+def _samples(chunks: list[Chunk], columns: pa.Schema, profile: Profile) -> list[tuple[str, dict[str, str]]]:
+    """Return examples of images, texts or recordings with their labels, of each label as many; nothing of others."""
+    name = next((name for name in columns.names if name != "label" and name in SHOWN), None)
+    label = profile.columns.get("label")
+    if name is None or label is None:
+        return []
+    sample = profile.sample.select(["label", FILE, ROW]).to_pylist()
+    each = max(1, MAX_SHOWN // max(len(label.counts), 1))
+    wanted: dict[tuple[str, int], str] = {}
+    had: Counter[str] = Counter()
+    for row in sample:
+        if row["label"] is not None and had[row["label"]] < each and len(wanted) < MAX_SHOWN:
+            had[row["label"]] += 1
+            wanted[row[FILE], row[ROW]] = row["label"]
+    found = []
+    for chunk in chunks:
+        rows = {row: text for (file, row), text in wanted.items() if file == chunk.path.name}
+        here = [row for row in rows if chunk.start <= row < chunk.start + chunk.rows]
+        if here:
+            values = dataset.read(chunk, columns, only=[name])[name].take(pa.array([row - chunk.start for row in here]))
+            found += [(rows[row], portrait.shown(value)) for row, value in zip(here, values.to_pylist(), strict=True)]
+    return sorted(((text, what) for text, what in found if what), key=lambda pair: pair[0])
 
 
 def _bad(results: list[Result]) -> Bad:

@@ -5,7 +5,7 @@ By the profile of the data: exact counts of all rows, and a random sample of the
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -29,12 +29,17 @@ KNOWN_AT_INGEST = ("constant", "counter", "id", "dates", "rare")  # which an ing
 FAR = 0.3  # distance of a file's values from those of the others that is told: 0 the same, 1 apart
 
 
-def advice(profile: Profile, labels: dict[str, int], *, ingest: bool = False) -> list[str]:
-    """Return what looks wrong, a line each; at an `ingest` without what that tells anyway."""
+def advice(
+    profile: Profile, labels: dict[str, int], names: Collection[str] | None = None, *, ingest: bool = False
+) -> list[str]:
+    """Return what looks wrong in all columns, or in those of `names`, a line each.
+
+    At an `ingest` without what that tells anyway.
+    """
     if profile.rows < FEWEST:
         return []
     known = KNOWN_AT_INGEST if ingest else ()
-    lines = [text for kind, text in _all(profile) if kind not in known]
+    lines = [text for kind, text in _all(profile, names) if kind not in known]
     if not ingest:
         for label, count in labels.items():
             if 0 < count < RARE:
@@ -42,14 +47,16 @@ def advice(profile: Profile, labels: dict[str, int], *, ingest: bool = False) ->
     return lines
 
 
-def _all(profile: Profile) -> Iterator[tuple[str, str]]:
+def _all(profile: Profile, names: Collection[str] | None) -> Iterator[tuple[str, str]]:
     sample = profile.sample
-    for column in profile.columns.values():
-        if column.name != "label":
-            yield from _column(column, sample)
-    yield from _equal(profile, sample)
+    columns = [
+        column for name, column in profile.columns.items() if name != "label" and (names is None or name in names)
+    ]
+    for column in columns:
+        yield from _column(column, sample)
+    yield from _equal(columns, sample)
     if "label" in sample.column_names:
-        yield from _leaks(profile, sample)
+        yield from _leaks(columns, sample)
 
 
 def _column(column: Column, sample: pa.Table) -> Iterator[tuple[str, str]]:
@@ -121,21 +128,22 @@ def _texts(column: Column, values: pa.ChunkedArray) -> Iterator[tuple[str, str]]
             yield "total", f"{name}: a row says {text!r}: if that is a total of the others, leave it out (--footer 1)"
 
 
-def _equal(profile: Profile, sample: pa.Table) -> Iterator[tuple[str, str]]:
+def _equal(columns: list[Column], sample: pa.Table) -> Iterator[tuple[str, str]]:
     """Find columns that are the same in every row."""
     found: dict[tuple[object, ...], list[str]] = {}
-    for name, column in profile.columns.items():
-        if name == "label" or column.kind == "boolean" or (column.low == column.high and len(column.counts) < 2):
+    for column in columns:
+        if column.kind == "boolean" or (column.low == column.high and len(column.counts) < 2):
             continue
-        values = sample[name].combine_chunks() if column.kind == "category" else pa.array(plain(sample[name]))
+        values = sample[column.name].combine_chunks()
+        values = values if column.kind == "category" else pa.array(plain(values))
         content = hashlib.sha256(repr(values.to_pylist()).encode("utf-8", "surrogatepass")).digest()
-        found.setdefault((column.kind, column.missing, column.low, column.high, content), []).append(name)
+        found.setdefault((column.kind, column.missing, column.low, column.high, content), []).append(column.name)
     for names in found.values():
         if len(names) > 1:
             yield "equal", f"{' and '.join(names)}: the same in every row; one is enough (--drop {names[-1]})"
 
 
-def _leaks(profile: Profile, sample: pa.Table) -> Iterator[tuple[str, str]]:
+def _leaks(columns: list[Column], sample: pa.Table) -> Iterator[tuple[str, str]]:
     """Find columns that alone tell the label."""
     label = sample["label"]
     numeric = pa.types.is_floating(label.type)
@@ -144,8 +152,9 @@ def _leaks(profile: Profile, sample: pa.Table) -> Iterator[tuple[str, str]]:
     answers = answers[there]
     if len(answers) < 2 * FEWEST or len(set(answers.tolist())) < 2:
         return
-    for name, column in profile.columns.items():
-        if name == "label" or column.there < FEWEST:
+    for column in columns:
+        name = column.name
+        if column.there < FEWEST:
             continue
         groups = codes(sample[name])[there]
         if numeric:

@@ -1,6 +1,6 @@
 """What validate found: for the terminal, for build/validation/summary.json and as an HTML page."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from components.files import replacing
-from components.validation import advice
+from components.validation import advice, portrait
 from components.validation.profile import Profile
 from components.validation.suite import SECTIONS, Result
 
@@ -32,11 +32,12 @@ class Found:
     results: list[Result]
     classes: list[dict[str, Any]]  # label, rows, fraction of what is not set aside
     profile: Profile = field(default_factory=Profile)  # what the columns are like, rows set aside included
+    own: Collection[str] = ()  # columns of an example; all others of the profile are facts
 
     @cached_property
     def looks(self) -> list[str]:
         """What looks wrong, in words; it stops nothing."""
-        return advice.advice(self.profile, {row["label"]: row["rows"] for row in self.classes})
+        return advice.advice(self.profile, {row["label"]: row["rows"] for row in self.classes}, self.own)
 
     @property
     def bad_fraction(self) -> float:
@@ -130,8 +131,16 @@ def files(number: int) -> str:
     return "1 file" if number == 1 else f"{number:,} files"
 
 
-def write(page: Path, found: Found, set_aside: Iterator[pa.Table]) -> None:
-    """Write a page that needs no network; the same bytes for the same findings."""
+def write(
+    page: Path,
+    found: Found,
+    set_aside: Iterator[pa.Table],
+    samples: Sequence[tuple[str, dict[str, str]]] = (),
+) -> None:
+    """Write a page that needs no network; the same bytes for the same findings.
+
+    `samples` are examples with their labels.
+    """
     import jinja2
 
     rows: list[dict[str, Any]] = []
@@ -147,12 +156,31 @@ def write(page: Path, found: Found, set_aside: Iterator[pa.Table]) -> None:
         (name, text, [result for result in found.results if result.entry.section == name])
         for name, text in SECTIONS.items()
     ]
+    colours = portrait.coloured(row["label"] for row in found.classes)
+    seen = portrait.views(found.profile, colours)
     html = template.render(
         found=found,
         files=files(found.files),
         sections=sections,
         rows=rows[:MAX_ROWS_SHOWN],
+        columns=[view for view in seen if view.name in found.own or view.name == "label"],
+        facts=[
+            view
+            for view in seen
+            if view.name not in found.own and view.name != "label" and view.more + len(view.bars) != 1
+        ],
+        more=max(len(found.profile.columns) - portrait.MAX_COLUMNS, 0),
+        colours=colours,
+        drift=advice.drift(found.profile),
+        sampled=len(found.profile.sample),
+        samples=samples,
+        size=(portrait.WIDE, portrait.HIGH),
         gx=version("great-expectations"),
     )
     with replacing(page) as aside:
         aside.write_text(html, encoding="utf-8")
+
+
+def _varies(view: portrait.View) -> bool:
+    """Tell whether a fact says more than that all examples are alike."""
+    return bool(view.histogram) or len(view.bars) > 1 or view.gaps > 0

@@ -510,7 +510,7 @@ def test_the_report_is_self_contained_and_the_same_everywhere(tmp_path: Path) ->
 
 
 def test_pictures_are_read_chunk_by_chunk(images: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No read of raw bytes is larger than a row group, and each row is read once."""
+    """No read of raw bytes is larger than a row group, and each row is read once, and some again to show samples."""
     whole = dataset.read
     rows = []
 
@@ -522,7 +522,9 @@ def test_pictures_are_read_chunk_by_chunk(images: Case, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(dataset, "read", read)
     images.run(row_group_size=30)
-    assert rows == [30, 30, 30, 10, 30, 30, 30, 10]
+    assert rows[:8] == [30, 30, 30, 10, 30, 30, 30, 10]
+    assert len(rows) <= 16
+    assert max(rows) == 30
 
 
 @pytest.mark.e2e
