@@ -24,11 +24,11 @@ def run(
     settings = params_module.load(params)
     path = contract.place(params, settings.recipe)
     known = contract.known(data, settings.recipe, settings.task)
-    found = contract.drafted(path, known)
+    found = contract.drafted(path, known, grown=True)
     shown = _shown(path)
     rows = f"{known[0].rows:,} rows"
     if found.before == found.after:
-        print(f"{shown}: as drafted from the {rows} that there are now: nothing to write")
+        print(f"{shown}: as it would be drafted from the {rows} that there are now: nothing to write")
         return 0
     print(found.diff(shown), end="\n\n")
     print(f"{shown}: {found.written:,} drafted from {rows}; {found.kept:,} that you wrote or changed stay")

@@ -95,10 +95,11 @@ def known(data: Path, recipe_name: str, task: Any) -> tuple[Profile, dict[str, i
     return found, labels
 
 
-def drafted(path: Path, found: tuple[Profile, dict[str, int]]) -> Change:
+def drafted(path: Path, found: tuple[Profile, dict[str, int]], *, grown: bool = False) -> Change:
     """Return a file of expectations with those that are drafted from what is known of the data.
 
-    Raises SlipwayError where it is not there, or not as a file of expectations is.
+    Of data that has `grown`, those that expect the same as before stay, with what was seen then. Raises SlipwayError
+    where it is not there, or not as a file of expectations is.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -117,6 +118,8 @@ def drafted(path: Path, found: tuple[Profile, dict[str, int]]) -> Change:
     for entry in entries:
         if entry.drafted:
             again = wanted.pop(entry.key, None)
+            if grown and again and _lines(again, 0)[1].strip() in map(str.strip, lines[entry.start : entry.end]):
+                continue
             edits.append((entry.start, entry.end, _lines(again, entry.indent) if again else []))
     for section in dict.fromkeys(key[0] for key in wanted):
         mine = [draft for key, draft in wanted.items() if key[0] == section]

@@ -67,7 +67,7 @@ def _number(column: Column, values: np.ndarray) -> list[Draft]:
     years = column.whole and YEARS[0] <= low and high <= YEARS[1]
     strict = len(there) >= SURE and not rises and _light(there, low, high)
     below, above = low - room, high + max(room, 10 if years else 0)
-    if low >= 0 and (not strict or low - LIGHT * _excess(-there[::-1]) >= 0):
+    if low >= 0 and (not strict or column.zeros > 1 or low - LIGHT * _excess(-there[::-1]) >= 0):
         below = max(below, 0.0)
     kwargs: dict[str, Any] = {"column": column.name}
     if rises >= 0:  # what falls from row to row has no usual lower end
