@@ -177,14 +177,14 @@ def _training(made: Origin) -> Block:
     facts = {"run": made.run_id or GONE, "by": made.run_tags.get("mlflow.user", GONE)}
     facts["processor"] = made.processor or GONE
     facts["model"] = made.tag("model")
-    costs = results.of_group(made.run_metrics, "cost")
+    costs = results.of_cost(made.run_metrics)
     rows = [[name, lineage.number(value)] for name, value in sorted(costs.items())]
     notes = [] if made.experiment_id else ["the MLflow run was removed, and with it who made it and what it cost"]
     return Block("Training and what it cost", facts, [["cost", "value"], *rows] if rows else [], notes)
 
 
 def _metrics(made: Origin) -> dict[str, float]:
-    return dict(sorted(results.of_group(made.run_metrics, "test").items()))
+    return dict(sorted(results.of_test(made.run_metrics).items()))
 
 
 def _decision(made: Origin) -> Block:

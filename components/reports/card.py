@@ -32,7 +32,7 @@ def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any
     if len(shown) > NAMES:
         known = [row for row in shown if row[kind.BY_NAME]]
         shown = sorted(known, key=lambda row: float(metrics.better(kind.BY_NAME, float(row[kind.BY_NAME]), 0.0)))
-    measured = results.of_group(found, "test")
+    measured = results.of_test(found)
     environment = jinja2.Environment(  # noqa: S701 - Markdown: `cell` escapes what the data names
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
@@ -62,7 +62,7 @@ def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any
         of_names=len(names),
         confused=_confused(out),
         columns=results.read_csv(out / "importance.csv")[:FEW],
-        cost=results.of_group(found, "cost"),
+        cost=results.of_cost(found),
         train=results.costs(build, model_digest).get("train", {}),
     )
     if most is None or len(card) <= most:

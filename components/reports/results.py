@@ -12,6 +12,7 @@ from components.files import read_json
 from components.params import Params
 
 MAX_SINGLE = 100  # classes or numbers that a run has a metric of its own for
+COST = "cost."
 SIZES = ("size_mb",)  # metrics of the evaluation that tell what a model costs, not how good it is
 COSTS = (
     "fit_seconds",
@@ -39,14 +40,15 @@ def costs(build: Path, model_digest: str) -> dict[str, dict[str, Any]]:
 
 
 def numbers(build: Path, model_digest: str, evaluate: dict[str, Any]) -> dict[str, float]:
-    """Collect a run's metrics: test/accuracy, test/by_label/f1_of_<label>, cost/latency_ms, cost/train_seconds ...
+    """Collect a run's metrics: test/accuracy, test/by_label/f1_of_<label>, cost.latency_ms, cost.train_seconds ...
 
-    MLflow draws those of a group, what stands before the last slash, together.
+    MLflow draws those of a group, what stands before the last slash, together, and the groups by the alphabet; what has
+    none, as costs have, comes last.
     `evaluate` is what the evaluation cost: while that stage runs, its file is still that of the last time.
     """
     measured = read_json(build / "evaluation" / "metrics.json")
     found = {f"test/{name}": value for name, value in measured.items() if name not in SIZES}
-    found |= {f"cost/{name}": value for name, value in measured.items() if name in SIZES}
+    found |= {f"cost.{name}": value for name, value in measured.items() if name in SIZES}
     kind = metrics.of(targets.of(read_json(build / "arrays" / "manifest.json")["target"]))
     rows = read_csv(build / "evaluation" / kind.TABLE)
     for name, row in zip(_names(row[kind.TITLE] for row in rows), rows, strict=True):
@@ -54,9 +56,9 @@ def numbers(build: Path, model_digest: str, evaluate: dict[str, Any]) -> dict[st
             found[f"test/by_{kind.TITLE}/{kind.BY_NAME}_of_{name}"] = float(row[kind.BY_NAME])
     spent = costs(build, model_digest) | {"evaluate": evaluate}
     for stage, values in spent.items():
-        found |= {f"cost/{name}": values[name] for name in COSTS if name in values}
-        found[f"cost/{stage}_seconds"] = values.get("seconds")
-    found["cost/train_peak_memory_mb"] = spent.get("train", {}).get("peak_memory_mb")
+        found |= {f"cost.{name}": values[name] for name in COSTS if name in values}
+        found[f"cost.{stage}_seconds"] = values.get("seconds")
+    found["cost.train_peak_memory_mb"] = spent.get("train", {}).get("peak_memory_mb")
     return {
         name: float(value)
         for name, value in found.items()
@@ -85,17 +87,21 @@ def few(numbers: dict[str, float], wanted: Iterable[str]) -> dict[str, float]:
 
 def short(name: str) -> str:
     """Return a metric's name without its group, as gates name it."""
-    return name.rpartition("/")[2]
+    return name.rpartition("/")[2].removeprefix(COST)
 
 
-def of_group(numbers: Mapping[str, float], group: str) -> dict[str, float]:
-    """Return the metrics of a group, `test` or `cost`, by their short names, those of single names too.
+def of_test(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics of the test split by their short names, those of single names too.
 
-    Runs of Slipway before metrics had groups spell them test_accuracy and cost.latency_ms.
+    Runs of Slipway before metrics had groups spell them test_accuracy.
     """
-    old = {"test": "test_", "cost": "cost."}[group]
-    named = {name: value for name, value in numbers.items() if name.startswith((f"{group}/", old))}
-    return {short(name).removeprefix(old): value for name, value in named.items()}
+    named = {name: value for name, value in numbers.items() if name.startswith(("test/", "test_"))}
+    return {short(name).removeprefix("test_"): value for name, value in named.items()}
+
+
+def of_cost(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics of what a model cost by their short names."""
+    return {short(name): value for name, value in numbers.items() if name.startswith(COST)}
 
 
 def measures_cost(metric: str) -> bool:

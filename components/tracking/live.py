@@ -22,7 +22,7 @@ def grouped(name: str) -> str:
     """Return a training's metric with the group that MLflow draws together: val_loss is validation/loss."""
     if "/" in name:
         return name
-    for prefix, group in (("val_", "validation"), ("step_", "steps")):
+    for prefix, group in (("val_", "validation"), ("step_", "train/steps")):
         if name.startswith(prefix):
             return f"{group}/{name.removeprefix(prefix)}"
     return f"train/{name}"

@@ -141,7 +141,7 @@ def with_metrics(name: str, champion: dict[str, Any] | None, tags: dict[str, str
     if any(holder.tags.get(key) != tags.get(key) for key in ("slipway.data", "slipway.split")):
         return (champion or {}) | {"unlike": "it was evaluated on another test split"}
     known = (champion or {}).get("metrics", {})
-    return (champion or {}) | {"metrics": results.of_group(measured, "test") | known}
+    return (champion or {}) | {"metrics": results.of_test(measured) | known}
 
 
 def tag(version: "ModelVersion", values: dict[str, str]) -> None:
@@ -217,7 +217,7 @@ def _logged(params: Params, build: Path, run_id: str, digest: str, example: pa.T
         _save(params, build, example, folder, meta)
         client.set_logged_model_tags(made.model_id, {trusted.TAG: trusted.digest(folder / "model")})
         client.log_model_artifacts(made.model_id, str(folder / "model"))
-    numbers = {k: v for k, v in run.data.metrics.items() if k.startswith(("test/", "cost/"))}
+    numbers = {k: v for k, v in run.data.metrics.items() if k.startswith(("test/", results.COST))}
     metrics = [
         Metric(key, value, run.info.end_time or 0, 0, model_id=made.model_id, run_id=run_id)
         for key, value in numbers.items()

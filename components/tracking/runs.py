@@ -1,8 +1,8 @@
 """MLflow's runs: one for each training, found again by what it is made of and never by a stored random id.
 
 Names in a run, in the groups that MLflow draws together: an epoch's metrics as `train/loss` and `validation/loss`,
-those within an epoch as `steps/loss`, all at the optimizer's step; the evaluation as `test/<metric>`, what it all took
-as `cost/<name>`.
+those within an epoch as `train/steps/loss`, all at the optimizer's step; the evaluation as `test/<metric>`, what it all
+took as `cost.<name>`.
 Tags: `slipway.training` (digest of everything the training depends on), `slipway.model` (digest of the model;
 set last, so that a run which has it is complete), `slipway.data`, `slipway.params`, `slipway.evaluated`.
 """
@@ -115,7 +115,7 @@ def _called(params: Params, manifest: dict[str, Any], before: "Run") -> str:
     for key in dict.fromkeys([*now, *was]):
         if was.get(key) != now.get(key):
             short = key.rpartition(".")[2]
-            value = now.get(key, "default")[:MAX_VALUE]
+            value = now.get(key, "default").replace('"', "")[:MAX_VALUE]
             changed.append(f"{short if names[short] == 1 else key}={value}")
     if before.data.tags.get("slipway.data") != provenance.used_data():
         rows = sum(manifest["rows"].values()) - _rows(before)
@@ -224,7 +224,7 @@ def _complete(run: "Run", params: Params, build: Path) -> None:
     rows = read_json(build / "arrays" / "manifest.json")["rows"]["train"]
     steps = -(-rows // params.train.batch_size)  # in an epoch
     wanted = [
-        Metric(f"steps/{key}", float(row[key]), now, int(row["step"]))
+        Metric(f"train/steps/{key}", float(row[key]), now, int(row["step"]))
         for row in results.read_csv(build / "training" / "steps.csv")
         for key in row
         if key not in ("step", "learning_rate")

@@ -87,7 +87,7 @@ def register(path: Path, aliases: list[str] | None = None, **tags: str) -> None:
     client = MlflowClient(f"sqlite:///{path}/mlflow.db")
     found = client.get_experiment_by_name("sides")
     run = client.create_run(found.experiment_id if found else client.create_experiment("sides"))
-    for key, value in {"cost/fit_seconds": 2.0, "test/accuracy": 0.9, "test/by_label/f1_of_left": 0.8}.items():
+    for key, value in {"cost.fit_seconds": 2.0, "test/accuracy": 0.9, "test/by_label/f1_of_left": 0.8}.items():
         client.log_metric(run.info.run_id, key, value)
     client.set_tag(run.info.run_id, "hardware.device_name", "Z80")
     if not found:

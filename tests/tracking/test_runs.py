@@ -135,11 +135,11 @@ def test_a_training_is_a_whole_run(project: Path) -> None:
     dataset = run.inputs.dataset_inputs[0].dataset
     assert dataset.digest == tags["slipway.data"] == fabricate.folder_digest(project / "data")
     metrics = run.data.metrics
-    assert metrics["steps/loss"] == pytest.approx(1 / 3)
+    assert metrics["train/steps/loss"] == pytest.approx(1 / 3)
     accuracy = read_json(project / "build" / "evaluation" / "metrics.json")["accuracy"]
     assert metrics["test/accuracy"] == pytest.approx(accuracy)
-    assert {"test/by_label/f1_of_left", "cost/latency_ms", "cost/size_mb", "cost/fit_seconds"} <= metrics.keys()
-    assert "cost/evaluate_seconds" not in metrics  # the stage still runs: its file is of the last time
+    assert {"test/by_label/f1_of_left", "cost.latency_ms", "cost.size_mb", "cost.fit_seconds"} <= metrics.keys()
+    assert "cost.evaluate_seconds" not in metrics  # the stage still runs: its file is of the last time
     assert "Most confused" in tags["mlflow.note.content"]
     figures = {item.path for item in connection.client().list_artifacts(run_id, "figures")}
     assert {"figures/confusion.png", "figures/calibration.png", "figures/loss.png"} <= figures
@@ -148,10 +148,10 @@ def test_a_training_is_a_whole_run(project: Path) -> None:
     # the same run, and only what the evaluation took in the end is added
     assert runs.ensure_run(params.load(), project / "build") == run_id
     assert len(all_runs()) == 1
-    assert all_runs()[0].data.metrics == metrics | {"cost/evaluate_seconds": 1.0}
+    assert all_runs()[0].data.metrics == metrics | {"cost.evaluate_seconds": 1.0}
     assert runs.ensure_run(params.load(), project / "build") == run_id
     assert len(connection.client().get_metric_history(run_id, "test/accuracy")) == 1
-    assert len(connection.client().get_metric_history(run_id, "cost/evaluate_seconds")) == 1
+    assert len(connection.client().get_metric_history(run_id, "cost.evaluate_seconds")) == 1
 
 
 def test_costs_of_another_model_are_left_out(project: Path) -> None:
@@ -163,8 +163,8 @@ def test_costs_of_another_model_are_left_out(project: Path) -> None:
     write_json(build / "cost" / "validate.json", {"seconds": 2.5})
     assert results.costs(build, digest) == {"validate": {"seconds": 2.5}}
     found = results.numbers(build, digest, {"latency_ms": 0.7})
-    costs = {name: value for name, value in found.items() if name.startswith("cost/")}
-    assert costs == {"cost/validate_seconds": 2.5, "cost/latency_ms": 0.7, "cost/size_mb": found["cost/size_mb"]}
+    costs = {name: value for name, value in found.items() if name.startswith("cost.")}
+    assert costs == {"cost.validate_seconds": 2.5, "cost.latency_ms": 0.7, "cost.size_mb": found["cost.size_mb"]}
 
 
 @pytest.mark.usefixtures("no_figures")
@@ -181,8 +181,8 @@ def test_an_evaluation_says_of_which_model_it_is(project: Path) -> None:
     )
     assert cost["model_digest"] == fabricate.digest(project)
     metrics = connection.client().get_run(run_id).data.metrics
-    assert metrics["cost/latency_ms"] == cost["latency_ms"]
-    assert "cost/evaluate_seconds" not in metrics
+    assert metrics["cost.latency_ms"] == cost["latency_ms"]
+    assert "cost.evaluate_seconds" not in metrics
 
 
 @given(st.lists(st.text(max_size=120), unique=True))
@@ -218,7 +218,7 @@ def test_settings_keyed_by_columns_or_labels_are_one_parameter() -> None:
 
 
 def test_of_a_thousand_classes_only_those_that_a_gate_names_have_metrics_of_their_own() -> None:
-    whole = {"test/accuracy": 0.9, "cost/size_mb": 1.0}
+    whole = {"test/accuracy": 0.9, "cost.size_mb": 1.0}
     few, many = ({f"test/by_label/f1_of_{at}": 0.5 for at in range(count)} for count in (100, 1000))
     assert results.few(whole | few, ()) == whole | few
     assert results.few(whole | many, ("accuracy", "f1_of_7")) == whole | {"test/by_label/f1_of_7": 0.5}
@@ -241,7 +241,7 @@ def test_an_empty_store_gets_the_run_again_from_the_files(project: Path) -> None
     history = connection.client().get_metric_history(run_id, "validation/loss")
     steps = -(-manifest()["rows"]["train"] // 32)
     assert [m.step for m in history] == [steps, 2 * steps, 3 * steps]
-    assert run.data.metrics["steps/accuracy"] == pytest.approx(1 - 0.5 / 12)
+    assert run.data.metrics["train/steps/accuracy"] == pytest.approx(1 - 0.5 / 12)
     assert run.data.metrics["test/rows"] == manifest()["rows"]["test"]
     assert run.inputs is not None
     assert run.inputs.dataset_inputs
@@ -298,7 +298,7 @@ def test_a_killed_training_goes_on_in_its_own_run(project: Path) -> None:
             again.log({"step_loss": 1.0}, step)
         again.done(fabricate.digest(project))
     assert again.run_id == run.run_id
-    history = connection.client().get_metric_history(run.run_id, "steps/loss")
+    history = connection.client().get_metric_history(run.run_id, "train/steps/loss")
     assert [metric.step for metric in history] == [1, 2, 3, 4]
     # made anew from scratch, as where it was killed before DVC had its outputs, it is the same again
     assert train(project, key="b" * 32) == run.run_id
@@ -398,7 +398,7 @@ def test_a_server_lost_half_way_stops_nothing(
 def wait_for(run_id: str, value: float) -> None:
     for _ in range(100):
         with contextlib.suppress(Exception):  # it may be slow to wake up
-            if connection.client().get_run(run_id).data.metrics.get("steps/loss") == value:
+            if connection.client().get_run(run_id).data.metrics.get("train/steps/loss") == value:
                 return
         time.sleep(0.1)
     pytest.fail("the metric did not arrive")
