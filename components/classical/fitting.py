@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from components import SlipwayError
-from components.classical import boosting, linear
+from components.classical import boosting, choosing, linear
 from components.classical.graph import Graph, ask
 from components.recipes import Arrays, Input
 from components.targets import Target
@@ -31,11 +31,11 @@ def fit(
     validation: tuple[Arrays, np.ndarray],
     seed: int,
 ) -> Fitted:
-    """Fit a linear model, and of a table gradient boosting; the better one on validation is kept, in doubt the linear.
+    """Fit a linear model, and of a table gradient boosting; keep the better one on validation, in doubt the linear one.
 
     `train` and `validation` are encoded inputs and labels, `specs` what build/arrays/manifest.json says of the inputs.
     """
-    found: dict[str, tuple[float, bytes]] = {}
+    found: dict[str, tuple[np.ndarray, bytes]] = {}
     graphs = Graph(specs), Graph(specs)
     models = [
         (graphs[0], linear.fit(graphs[0], inputs, target, train, validation)),
@@ -51,9 +51,12 @@ def fit(
         outputs = answers(model, validation[0])
         if not np.isfinite(outputs).all():
             raise SlipwayError(f"the classical model ({name}) gives outputs that are not finite")
-        found[name] = float(target.loss(outputs, validation[1]).mean()), model
-    best = min(found, key=lambda name: found[name][0])
-    return Fitted(best, found[best][1], {name: loss for name, (loss, _) in found.items()})
+        found[name] = target.loss(outputs, validation[1]), model
+    best, *others = found  # from the simplest on
+    for name in others:
+        if choosing.worth(found[best][0], found[name][0])[-1]:
+            best = name
+    return Fitted(best, found[best][1], {name: float(losses.mean()) for name, (losses, _) in found.items()})
 
 
 def answers(model: bytes, arrays: Arrays) -> np.ndarray:

@@ -51,7 +51,7 @@ class Evaluate(Section):
     resamples: Annotated[int, Field(ge=100)] = 1000  # of the bootstrap, for the interval of every metric
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     explain: Annotated[int, Field(ge=0, le=100)] = 6  # examples that are explained; 0: nothing is
-    baseline_rows: Annotated[int, Field(ge=1)] = 20_000  # training examples that the classical baseline gets
+    baseline_rows: Annotated[int, Field(ge=1)] = 100_000  # examples of a split that the classical model gets
 
 
 def _alias(value: str) -> str:

@@ -4,21 +4,20 @@ from typing import Any
 
 import numpy as np
 
+from components.classical import choosing
 from components.targets import Target
 
 
 def chosen(outputs: dict[str, np.ndarray], actual: np.ndarray, target: Target) -> dict[str, Any]:
     """Choose between `network` and `classical` by their outputs `(n, names)` on validation; say what was compared.
 
-    The network has to be better than the classical model by more than one standard error of the difference of their
-    losses, example by example: of two that are as good, the simpler one (Breiman, Friedman, Olshen and Stone 1984,
-    Classification and Regression Trees, section 3.4.3, the one-standard-error rule).
+    The network has to be better than the classical model by more than one standard error, for it costs more: see
+    components/classical/choosing.py.
     """
     losses = {name: target.loss(found, actual) for name, found in outputs.items()}
-    apart = losses["classical"] - losses["network"]
-    better, error = float(apart.mean()), float(apart.std(ddof=1) / np.sqrt(len(apart))) if len(apart) > 1 else None
+    better, error, worth = choosing.worth(losses["classical"], losses["network"])
     return {
-        "shipped": "network" if error is not None and better > error else "classical",
+        "shipped": "network" if worth else "classical",
         "losses": {name: float(loss.mean()) for name, loss in losses.items()},
         "better": better,
         "error": error,
