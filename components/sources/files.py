@@ -120,7 +120,8 @@ def _files(system: "AbstractFileSystem", path: str, origin: Files | Dvc) -> list
             base = base.rpartition("/")[0]
         else:
             if not system.isdir(base or "/"):
-                raise SlipwayError(f"source.path: {origin.path}: no such folder")
+                where = "" if base == origin.path else f" ({base})"  # a relative path is one of the project's root
+                raise SlipwayError(f"source.path: {origin.path}: no such folder{where}")
             listed = system.find(base or "/", detail=True)
     except SlipwayError:
         raise
