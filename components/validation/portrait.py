@@ -121,7 +121,8 @@ def _numbers(
     middle = float(np.median(values[there]))
     facts = [f"{spell(column.low)} to {spell(column.high)}", f"median {spell(middle)}"]
     if column.kind == "number" and 0 < column.zeros < column.there:
-        facts.append(f"{100 * column.zeros / column.there:.3g} % zeros")
+        share = 100 * column.zeros / column.there
+        facts.append(f"{min(share, 99.9):.3g} % zeros")
     line = ""
     if label is not None and pa.types.is_floating(label.type):
         line = _line(at, there, plain(label), step)
