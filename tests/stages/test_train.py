@@ -583,6 +583,7 @@ def test_the_suggestion_is_the_steepest_fall() -> None:
 # --- candidates
 
 
+@pytest.mark.e2e
 def test_what_ships_is_better_than_the_other_or_costs_less(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     """A network that has learnt nothing is no match for the classical model; one that has is, for one that has not."""
     from components.stages import baseline
