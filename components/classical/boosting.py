@@ -1,5 +1,6 @@
 """Gradient boosting of trees, as many as suit validation best, and its trees in ONNX."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ MAX_CATEGORIES = 250  # of a column: scikit-learn's bins
 MAX_ROUNDS, PATIENCE = 500, 20  # without a better validation loss
 LESS_OR_EQUAL, MEMBER = 0, 6  # modes of a node: https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsemble.html
 NEVER = -1e4
+FLOAT, DOUBLE = 1, 11  # element types of ONNX
 
 
 def fit(
@@ -50,9 +52,14 @@ def fit(
         for group in model._predictors[:count]
         for tree, place in zip(group, names, strict=True)
     ]
-    added = graph.add("TreeEnsemble", joined, **_ensemble(trees, kept, len(target.names))) if trees else None
-    logits = graph.total([*([added] if added else []), graph.constant(bases[None])])
-    return logits, f"gradient boosting, {max(rounds)} rounds"
+    start = graph.constant(bases[None], np.float64)
+    if trees:  # in float64, or the last bits of a sum of trees depend on how many cores and examples share the work
+        wide = graph.add("Cast", joined, to=DOUBLE)
+        logits = graph.total([graph.add("TreeEnsemble", wide, **_ensemble(trees, kept, len(target.names))), start])
+    else:  # the same for each example
+        rows = graph.add("Shape", joined, end=1)
+        logits = graph.add("Expand", start, graph.add("Concat", rows, graph.constant([1], np.int64), axis=0))
+    return graph.add("Cast", logits, to=FLOAT), f"gradient boosting, {max(rounds)} rounds"
 
 
 def _fitted(
@@ -79,25 +86,27 @@ def _fitted(
     models, bases, places = [], np.zeros(names), []
     for name in range(names):
         y, y_other = truth[:, name], other_truth[:, name]
+        unit = 1.0
         if target.activation == "sigmoid":
             if len(np.unique(y)) == 1:
                 bases[name] = NEVER if y[0] == 0 else -NEVER
                 continue
             model = HistGradientBoostingClassifier(**settings)
-        else:
+        else:  # when to stop is an absolute tolerance of scikit-learn's: in deviations of the label
             model = HistGradientBoostingRegressor(**settings)
-        model.fit(x, y.astype(np.float64) if target.activation == "linear" else y, X_val=other, y_val=y_other)
+            unit = y.std(dtype=np.float64) or 1.0
+            y, y_other = y / unit, y_other / unit
+        model.fit(x, y, X_val=other, y_val=y_other)
+        for tree in itertools.chain(*model._predictors):
+            tree.nodes["value"] *= unit
         models.append(model)
-        bases[name] = float(np.ravel(model._baseline_prediction)[0])
+        bases[name] = unit * float(np.ravel(model._baseline_prediction)[0])
         places.append([name])
     return models, bases, places
 
 
 def _ensemble(trees: list[tuple[Any, int]], columns: np.ndarray, names: int) -> dict[str, Any]:
-    """Return the attributes of a TreeEnsemble: scikit-learn's trees, each with the name to which it adds.
-
-    Inputs are float32: a threshold is rounded down to one, and so splits them as before.
-    """
+    """Return the attributes of a TreeEnsemble of float64: scikit-learn's trees, each with the name to which it adds."""
     from onnx import numpy_helper
 
     nodes: dict[str, list[Any]] = {name: [] for name in ("column", "mode", "split", "true", "false", "missing")}
@@ -130,23 +139,23 @@ def _ensemble(trees: list[tuple[Any, int]], columns: np.ndarray, names: int) -> 
                 members += [*(held or [-1]), np.nan]  # it may tell missing from all others
                 _node(nodes, leaf, column, MEMBER, 0.0, *sides, missing=missing)
             else:
-                _node(nodes, leaf, column, LESS_OR_EQUAL, _down(node["num_threshold"]), *sides, missing=missing)
+                _node(nodes, leaf, column, LESS_OR_EQUAL, float(node["num_threshold"]), *sides, missing=missing)
     found = {
         "n_targets": names,
         "nodes_featureids": nodes["column"],
         "nodes_modes": numpy_helper.from_array(np.array(nodes["mode"], np.uint8)),
-        "nodes_splits": numpy_helper.from_array(np.array(nodes["split"], np.float32)),
+        "nodes_splits": numpy_helper.from_array(np.array(nodes["split"], np.float64)),
         "nodes_truenodeids": nodes["true"],
         "nodes_trueleafs": leaf["true"],
         "nodes_falsenodeids": nodes["false"],
         "nodes_falseleafs": leaf["false"],
         "nodes_missing_value_tracks_true": nodes["missing"],
         "leaf_targetids": targets,
-        "leaf_weights": numpy_helper.from_array(np.array(leaves, np.float32)),
+        "leaf_weights": numpy_helper.from_array(np.array(leaves, np.float64)),
         "tree_roots": roots,
     }
     if members:
-        found["membership_values"] = numpy_helper.from_array(np.array(members, np.float32))
+        found["membership_values"] = numpy_helper.from_array(np.array(members, np.float64))
     return found
 
 
@@ -166,9 +175,3 @@ def _node(
         nodes[name].append(int(value) if name != "split" else value)
     leaf["true"].append(int(true[1]))
     leaf["false"].append(int(false[1]))
-
-
-def _down(threshold: float) -> float:
-    """Return the largest float32 that is no more than a float64."""
-    near = np.float32(threshold)
-    return float(near if near <= threshold else np.nextafter(near, np.float32(-np.inf)))

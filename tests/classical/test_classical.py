@@ -126,9 +126,10 @@ def test_trees_in_onnx_are_scikit_learns(seed: int, kind: str) -> None:
     ranked = x.copy()
     ranked[:, 0] = np.where(np.isnan(x[:, 0]), np.nan, np.searchsorted(seen, x[:, 0]))
     trees = [(tree, at) for group in model._predictors for tree, at in zip(group, places[0], strict=True)]
-    graph = Graph({"x": {"shape": [4], "dtype": "float32"}})
+    graph = Graph({"x": {"shape": [4], "dtype": "float64"}})
     added = graph.add("TreeEnsemble", "x", **boosting._ensemble(trees, np.arange(4), expected.shape[1]))
-    assert np.abs(outputs_of(graph, added, {"x": ranked}) - expected).max() < 1e-4
+    found = ask(graph.written((added, "logits", np.float64)), {"x": ranked.astype(np.float64)})[0]
+    assert np.abs(found - expected).max() < 1e-9
 
 
 def test_boosting_stops_where_validation_is_best() -> None:
@@ -145,6 +146,56 @@ def test_boosting_stops_where_validation_is_best() -> None:
     logits = outputs_of(graph, made[0], parts[1][0])
     found = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert log_loss(parts[1][1], found[:, 1]) < 0.62  # of the noise alone: 0.50; of the shares: 0.69
+
+
+def test_where_no_tree_helps_each_example_gets_the_shares_of_training() -> None:
+    inputs, specs, arrays, _ = table(300)
+    random = np.random.default_rng(6)
+    truth = random.integers(0, 2, 300).astype(np.int32)
+    apart = 1 - truth[:100]  # validation says the opposite of what training does
+    made = boosting.fit(
+        graph := Graph(specs), inputs, TWO, (arrays, truth), ({n: a[:100] for n, a in arrays.items()}, apart), 1
+    )
+    assert made is not None and made[1] == "gradient boosting, 0 rounds"
+    logits = outputs_of(graph, made[0], arrays)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert shares == pytest.approx(np.tile([1 - truth.mean(), truth.mean()], (300, 1)))
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_boosting_does_not_depend_on_the_unit_of_what_it_predicts(unit: float) -> None:
+    inputs, specs, arrays, _ = table(400)
+    truth = arrays["numeric"][:, :1] + np.isin(arrays["categorical"][:, :1], (2, 5))
+    target, found = regression.Target(("v",)), []
+    for labels in (truth, (truth * unit).astype(np.float32)):
+        parts = [({n: a[cut] for n, a in arrays.items()}, labels[cut]) for cut in (slice(300), slice(300, 400))]
+        graph = Graph(specs)
+        made = boosting.fit(graph, inputs, target, parts[0], parts[1], seed=1)
+        assert made is not None
+        found.append((made[1], outputs_of(graph, made[0], arrays)))
+    assert found[0][0] == found[1][0]  # as many rounds
+    assert np.allclose(found[1][1] / unit, found[0][1], atol=1e-3)
+
+
+def test_an_answer_depends_neither_on_the_cores_nor_on_the_other_examples() -> None:
+    import onnxruntime
+
+    inputs, specs, arrays, _ = table(1024)
+    truth = (arrays["numeric"][:, :1] + 2.0 * np.isin(arrays["categorical"][:, :1], (2, 5))).astype(np.float32)
+    parts = [({n: a[cut] for n, a in arrays.items()}, truth[cut]) for cut in (slice(700), slice(700, 1024))]
+    graph = Graph(specs)
+    made = boosting.fit(graph, inputs, regression.Target(("v",)), parts[0], parts[1], seed=1)
+    assert made is not None
+    model = graph.written((made[0], "values", np.float32), columns=1)
+    answers = []
+    for threads in (1, 2, 4):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        answers.append(session.run(None, arrays)[0])
+        alone = [session.run(None, {n: a[at : at + 1] for n, a in arrays.items()})[0] for at in range(100)]
+        assert np.array_equal(np.concatenate(alone), answers[-1][:100])
+    assert np.array_equal(answers[0], answers[1]) and np.array_equal(answers[0], answers[2])
 
 
 @pytest.mark.parametrize("fit", ["linear", "boosting"])
