@@ -10,7 +10,7 @@ from components.classical.graph import Graph
 from components.recipes import Arrays, Input
 from components.targets import Target
 
-MAX_CLASSES = 50  # a tree per class and round: of a thousand classes it would take hours
+MAX_NAMES = 50  # classes or numbers: a tree per name and round, of a thousand it would take hours
 MAX_CATEGORIES = 250  # of a column: scikit-learn's bins
 MAX_ROUNDS, PATIENCE = 500, 20  # without a better validation loss
 LESS_OR_EQUAL, MEMBER = 0, 6  # modes of a node: https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsemble.html
@@ -24,10 +24,10 @@ def fit(
     """Fit on the training examples; add the model to the graph; return its logits' tensor and what it is called.
 
     Ke et al. (2017), LightGBM, as scikit-learn has it: histograms, categories split as such. None where the inputs are
-    not a table, or of more than MAX_CLASSES classes. `train` and `validation` are encoded inputs and labels.
+    not a table, or of more than MAX_NAMES classes or numbers. `train` and `validation` are encoded inputs and labels.
     """
     arrays, truth = train
-    if len(target.classes) > MAX_CLASSES:
+    if len(target.names) > MAX_NAMES:
         return None
     read = features.trees(graph, inputs, arrays, MAX_CATEGORIES)
     if read is None:

@@ -31,8 +31,8 @@ def linear(graph: Graph, inputs: dict[str, Input], arrays: Arrays) -> Features:
     """Describe examples for a linear model; `arrays` are those of training, encoded.
 
     Numbers and histories as they are; a column per code; tokens weighted by tf-idf, of length 1 over the text (as in
-    scikit-learn's TfidfTransformer); of images the mean of pixels, IMAGE_SIDE at most to a side; of spectrograms each
-    band's mean and deviation over time, and those of its changes.
+    scikit-learn's TfidfTransformer, where no token repeats); of images the mean of pixels, IMAGE_SIDE at most to a
+    side; of spectrograms each band's mean and deviation over time, and those of its changes.
     """
     dense, bags = [], []
     for name, entry in inputs.items():

@@ -232,13 +232,16 @@ def test_a_label_that_training_lacks_gets_no_probability() -> None:
     assert found[:, 0].min() > 0.99 and found[:, 1].max() < 0.01 and ((found[:, 2] > 0.5) == truth).mean() > 0.9
 
 
-def test_of_many_classes_no_tree_is_grown_for_each() -> None:
+def test_of_many_classes_or_numbers_no_tree_is_grown_for_each() -> None:
     inputs, specs, arrays, _ = table(400)
     target = single_label.Target(tuple(map(str, range(60))))
     labels = (np.arange(400) % 60).astype(np.int32)
     made = fitting.fit(inputs, specs, target, (arrays, labels), (arrays, labels), seed=1)
     assert made.name.startswith("logistic regression") and len(made.losses) == 1
     assert fitting.answers(made.onnx, arrays).shape == (400, 60)
+    numbers = np.repeat(arrays["numeric"][:, :1], 60, axis=1)
+    made = fitting.fit(inputs, specs, regression.Target(target.names), (arrays, numbers), (arrays, numbers), seed=1)
+    assert made.name.startswith("ridge regression") and len(made.losses) == 1
 
 
 def test_columns_that_are_empty_or_constant_are_no_trouble() -> None:
