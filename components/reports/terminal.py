@@ -50,10 +50,9 @@ def _missed(params: Params, evaluation: Path) -> list[str]:
     if not rows:
         return []
     named = listed((f"{row[kind.TITLE]} ({int(row['rows']):,} test examples)" for row in rows), MOST_MISSED)
-    return [
-        f"THE MODEL FINDS NONE of {named}: it answers as if there were no such label; train.class_weights or "
-        "train.threshold: docs/training.md"
-    ]
+    classical = results.candidates(evaluation.parent).get("shipped") == "classical"
+    helps = "train.threshold" if classical else "train.class_weights or train.threshold"
+    return [f"THE MODEL FINDS NONE of {named}: it answers as if there were no such label; {helps}: docs/training.md"]
 
 
 def _worst(params: Params, evaluation: Path) -> list[str]:

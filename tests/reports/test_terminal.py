@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from components.files import write_csv
+from components.files import read_json, write_csv, write_json
 from components.reports import terminal
 from tests import fabricate
 
@@ -19,3 +19,8 @@ def test_labels_that_are_never_found_are_named(tmp_path: Path) -> None:
     assert "THE MODEL FINDS NONE of yes (20 test examples): it answers as if there were no such label" in told
     many = {f"c{at}": (0.0, 9) for at in range(8)}
     assert "c4 (9 test examples) and 3 more:" in said(**many)
+    assert "train.class_weights or train.threshold" in told
+    path = tmp_path / "build" / "model" / "model.json"
+    write_json(path, read_json(path) | {"candidates": {"shipped": "classical"}})
+    told = said(yes=(0.0, 20), no=(1.0, 80))
+    assert "no such label; train.threshold: docs" in told  # weights in the loss are the network's alone
