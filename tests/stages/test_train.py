@@ -274,7 +274,7 @@ def test_a_model_whose_artefacts_differ_is_an_error(make: Make, monkeypatch: pyt
 @pytest.mark.e2e
 def test_tensorflow_is_quiet_on_the_command_line(make: Make, tmp_path: Path) -> None:
     prepare(make, train={"epochs": 1})
-    paths = ["--arrays", str(ARRAYS), "--out", str(MODEL), "--history", str(HISTORY)]
+    paths = ["--arrays", str(ARRAYS), "--classical", str(CLASSICAL), "--out", str(MODEL), "--history", str(HISTORY)]
     root = ROOT
     command = [sys.executable, "-m", "components", "train", *paths]
     done = subprocess.run(
