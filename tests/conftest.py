@@ -127,6 +127,8 @@ FRONT = (
 BACK = (
     "test_files.py",
     "stages/test_validate.py",
+    "stages/test_expect.py",
+    "validation/test_drafting.py",
     "stages/test_reuse.py",
     "stages/test_wide_tables.py",
     "flows/test_examples.py",
