@@ -206,10 +206,10 @@ def ensure_run(params: Params, build: Path) -> str:
 
 def _made(params: Params, build: Path, key: str, digest: str) -> "Run":
     """Make the run of a training, or complete the one that was cut short; the caller has the turn."""
-    run = _find(params.name, training=key)
+    run, manifest = _find(params.name, training=key), read_json(build / "arrays" / "manifest.json")
     if run is None or "slipway.model" in run.data.tags:
-        run = _start(params, key, read_json(build / "arrays" / "manifest.json"))
-    _describe(run, params, read_json(build / "arrays" / "manifest.json"), {"slipway.training": key})
+        run = _start(params, key, manifest)
+    _describe(run, params, manifest, {"slipway.training": key})
     _complete(run, params, build)
     client().set_tag(run.info.run_id, "slipway.model", digest)
     client().set_terminated(run.info.run_id, "FINISHED")
