@@ -1,6 +1,7 @@
 """Gradient boosting of trees, as many as suit validation best, and its trees in ONNX."""
 
 import itertools
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,33 @@ NEVER = -1e4
 FLOAT, DOUBLE = 1, 11  # element types of ONNX
 
 
-def fit(
-    graph: Graph, inputs: dict[str, Input], target: Target, train: tuple[Arrays, np.ndarray], validation: Any, seed: int
-) -> tuple[str, str] | None:
-    """Fit on the training examples; add the model to the graph; return its logits' tensor and what it is called.
+@dataclass(frozen=True)
+class Forest:
+    """Trees that were grown, not yet in a graph: of all names together, or a model for each name."""
 
+    joined: str  # the tensor of all columns
+    columns: np.ndarray  # those of it that are read
+    models: dict[int, Any]  # by the first name to which each adds
+    bases: np.ndarray  # (names,) the logits that they begin at
+    places: dict[int, list[int]]  # the names to which each model's trees add
+    rounds: dict[int, int]  # as many as suit the examples best by which it was stopped
+
+
+def grow(
+    graph: Graph,
+    inputs: dict[str, Input],
+    target: Target,
+    train: tuple[Arrays, np.ndarray],
+    seed: int,
+    *,
+    other: tuple[Arrays, np.ndarray] | None = None,
+    rounds: dict[int, int] | None = None,
+) -> Forest | None:
+    """Grow trees on the training examples, stopped by `other` examples, or after `rounds` of each model.
+
+    A model that `rounds` lacks gets as many as the others at most.
     Ke et al. (2017), LightGBM, as scikit-learn has it: histograms, categories split as such. None where the inputs are
-    not a table, or of more than MAX_NAMES classes or numbers. `train` and `validation` are encoded inputs and labels.
+    not a table, or of more than MAX_NAMES classes or numbers. `train` and `other` are encoded inputs and labels.
     """
     arrays, truth = train
     if len(target.names) > MAX_NAMES:
@@ -35,74 +56,99 @@ def fit(
     numbers, categories = read
     columns = [*categories, *numbers]
     joined = columns[0] if len(columns) == 1 else graph.add("Concat", *columns, axis=1)
-    x, other = (graph.ask({joined: np.float32}, some)[0] for some in (arrays, validation[0]))
+    (x,) = graph.ask({joined: np.float32}, arrays)
     coded = np.arange(x.shape[1]) < sum(arrays[name].shape[1] for name, e in inputs.items() if e.kind == "codes")
     empty = np.isnan(x).all(axis=0)  # nothing to cut into bins
     if empty.all():
         return None
     kept = np.flatnonzero(~empty)
+    held = None
+    if other is not None:
+        held = graph.ask({joined: np.float32}, other[0])[0][:, kept], other[1]
     settings = {"categorical_features": coded[kept], "random_state": seed}
-    models, bases, places = _fitted(x[:, kept], truth, other[:, kept], validation[1], target, settings)
+    models, bases, places = _fitted(x[:, kept], truth, held, target, settings, rounds or {})
     if not models:
         return None
-    rounds = [int(np.argmax(model.validation_score_)) for model in models]  # the first is that of no round
+    best = {key: int(np.argmax(model.validation_score_)) for key, model in models.items()} if other else {}
+    best |= {key: rounds.get(key, max(rounds.values())) for key in models} if rounds else {}
+    return Forest(joined, kept, models, bases, places, best)  # the first score is that of no round
+
+
+def write(graph: Graph, forest: Forest, rounds: dict[int, int], names: int) -> tuple[str, str]:
+    """Add trees to the graph, `rounds` of each model; return the logits' tensor and what the model is called."""
     trees = [
         (tree, place)
-        for model, names, count in zip(models, places, rounds, strict=True)
-        for group in model._predictors[:count]
-        for tree, place in zip(group, names, strict=True)
+        for key, model in forest.models.items()
+        for group in model._predictors[: rounds[key]]
+        for tree, place in zip(group, forest.places[key], strict=True)
     ]
-    start = graph.constant(bases[None], np.float64)
+    start = graph.constant(forest.bases[None], np.float64)
     if trees:  # in float64, or the last bits of a sum of trees depend on how many cores and examples share the work
-        wide = graph.add("Cast", joined, to=DOUBLE)
-        logits = graph.total([graph.add("TreeEnsemble", wide, **_ensemble(trees, kept, len(target.names))), start])
+        wide = graph.add("Cast", forest.joined, to=DOUBLE)
+        logits = graph.total([graph.add("TreeEnsemble", wide, **_ensemble(trees, forest.columns, names)), start])
     else:  # the same for each example
-        rows = graph.add("Shape", joined, end=1)
+        rows = graph.add("Shape", forest.joined, end=1)
         logits = graph.add("Expand", start, graph.add("Concat", rows, graph.constant([1], np.int64), axis=0))
-    return graph.add("Cast", logits, to=FLOAT), f"gradient boosting, {max(rounds)} rounds"
+    grown = max(rounds[key] for key in forest.models)
+    name = f"gradient boosting, {grown} rounds" if trees else "the same answer for all: no tree was better"
+    return graph.add("Cast", logits, to=FLOAT), name
 
 
 def _fitted(
-    x: np.ndarray, truth: np.ndarray, other: np.ndarray, other_truth: np.ndarray, target: Target, settings: Any
-) -> tuple[list[Any], np.ndarray, list[list[int]]]:
-    """Return models, the logits `(names,)` that they begin at, and the names to which each model's trees add."""
+    x: np.ndarray,
+    truth: np.ndarray,
+    other: tuple[np.ndarray, np.ndarray] | None,
+    target: Target,
+    settings: dict[str, Any],
+    rounds: dict[int, int],
+) -> tuple[dict[int, Any], np.ndarray, dict[int, list[int]]]:
+    """Return the models of a Forest, where they begin, and the names to which they add."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
+    most = max(rounds.values(), default=0)
+
+    def options(key: int) -> dict[str, Any]:
+        if other is None:
+            return settings | {"max_iter": max(rounds.get(key, most), 1), "early_stopping": False}
+        return settings | {"max_iter": MAX_ROUNDS, "early_stopping": True, "n_iter_no_change": PATIENCE}
+
     names = len(target.names)
-    settings = settings | {"max_iter": MAX_ROUNDS, "early_stopping": True, "n_iter_no_change": PATIENCE}
     if target.activation == "softmax":
         seen = np.unique(truth)
         if len(seen) == 1:
-            return [], np.zeros(names), []
-        rows = np.isin(other_truth, seen)  # a class that training has not is none to stop by
-        if not rows.any():
-            return [], np.zeros(names), []
-        model = HistGradientBoostingClassifier(**settings)
-        model.fit(x, truth, X_val=other[rows], y_val=other_truth[rows])
+            return {}, np.zeros(names), {}
+        held = {}
+        if other is not None:
+            rows = np.isin(other[1], seen)  # a class that training has not is none to stop by
+            if not rows.any():
+                return {}, np.zeros(names), {}
+            held = {"X_val": other[0][rows], "y_val": other[1][rows]}
+        model = HistGradientBoostingClassifier(**options(0)).fit(x, truth, **held)
         bases = np.full(names, NEVER)
         base = np.ravel(model._baseline_prediction)
         bases[seen] = [0.0, base[0]] if len(seen) == 2 else base
-        return [model], bases, [[int(seen[1])] if len(seen) == 2 else [int(name) for name in seen]]
-    models, bases, places = [], np.zeros(names), []
+        return {0: model}, bases, {0: [int(seen[1])] if len(seen) == 2 else [int(name) for name in seen]}
+    models, bases, numbers = {}, np.zeros(names), target.activation == "linear"
     for name in range(names):
-        y, y_other = truth[:, name], other_truth[:, name]
-        unit = 1.0
+        y, unit = truth[:, name], 1.0
         if target.activation == "sigmoid":
             if len(np.unique(y)) == 1:
                 bases[name] = NEVER if y[0] == 0 else -NEVER
                 continue
-            model = HistGradientBoostingClassifier(**settings)
+            maker = HistGradientBoostingClassifier
         else:  # when to stop is an absolute tolerance of scikit-learn's: in deviations of the label
-            model = HistGradientBoostingRegressor(**settings)
+            maker = HistGradientBoostingRegressor
             unit = y.std(dtype=np.float64) or 1.0
-            y, y_other = y / unit, y_other / unit
-        model.fit(x, y, X_val=other, y_val=y_other)
+            y = y / unit
+        held = {}
+        if other is not None:
+            held = {"X_val": other[0], "y_val": other[1][:, name] / unit if numbers else other[1][:, name]}
+        model = maker(**options(name)).fit(x, y, **held)
         for tree in itertools.chain(*model._predictors):
             tree.nodes["value"] *= unit
-        models.append(model)
+        models[name] = model
         bases[name] = unit * float(np.ravel(model._baseline_prediction)[0])
-        places.append([name])
-    return models, bases, places
+    return models, bases, {name: [name] for name in models}
 
 
 def _ensemble(trees: list[tuple[Any, int]], columns: np.ndarray, names: int) -> dict[str, Any]:

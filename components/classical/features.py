@@ -27,12 +27,13 @@ class Features:
     bags: list[Bag]
 
 
-def linear(graph: Graph, inputs: dict[str, Input], arrays: Arrays) -> Features:
+def linear(graph: Graph, inputs: dict[str, Input], arrays: Arrays, *, changes: bool = False) -> Features:
     """Describe examples for a linear model; `arrays` are those of training, encoded.
 
-    Numbers and histories as they are; a column per code; tokens weighted by tf-idf, of length 1 over the text (as in
-    scikit-learn's TfidfTransformer, where no token repeats); of images the mean of pixels, IMAGE_SIDE at most to a
-    side; of spectrograms each band's mean and deviation over time, and those of its changes.
+    Numbers and histories as they are, or with `changes` histories as by how much they differ from their last step; a
+    column per code; tokens weighted by tf-idf, of length 1 over the text (as in scikit-learn's TfidfTransformer, where
+    no token repeats); of images the mean of pixels, IMAGE_SIDE at most to a side; of spectrograms each band's mean and
+    deviation over time, and those of its changes.
     """
     dense, bags = [], []
     for name, entry in inputs.items():
@@ -45,9 +46,31 @@ def linear(graph: Graph, inputs: dict[str, Input], arrays: Arrays) -> Features:
             dense.append(_pixels(graph, name))
         elif entry.kind == "spectrogram":
             dense += _bands(graph, name)
+        elif entry.kind == "history" and changes:
+            history = _float(graph, name)
+            dense.append(graph.add("Flatten", graph.add("Sub", history, _last_step(graph, name, history))))
         elif entry.kind != "weights":  # numbers and history
             dense.append(graph.add("Flatten", _float(graph, name)))
     return Features(dense, bags)
+
+
+def forecast(inputs: dict[str, Input], names: int) -> bool:
+    """Tell whether labels are later values of a history's columns: as many steps of each, column by column."""
+    columns = next((len(entry.names) for entry in inputs.values() if entry.kind == "history"), 0)
+    return columns > 0 and names % columns == 0
+
+
+def last(graph: Graph, inputs: dict[str, Input], names: int) -> str:
+    """Return the last value of each label's column, `(n, names)`: the naive forecast."""
+    name, entry = next((name, entry) for name, entry in inputs.items() if entry.kind == "history")
+    step = graph.add("Flatten", _last_step(graph, name, _float(graph, name)))
+    at = np.repeat(np.arange(len(entry.names)), names // len(entry.names))
+    return graph.add("Gather", step, graph.constant(at, np.int64), axis=1)
+
+
+def _last_step(graph: Graph, name: str, history: str) -> str:
+    steps = graph.inputs[name]["shape"][0]
+    return graph.add("Slice", history, *(graph.constant([value], np.int64) for value in (steps - 1, steps, 1)))
 
 
 def trees(graph: Graph, inputs: dict[str, Input], arrays: Arrays, most: int) -> tuple[list[str], list[str]] | None:

@@ -61,13 +61,23 @@ class Graph:
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
             for _, name, dtype in outputs
         ]
-        made = helper.make_graph([*self.nodes, *last], "classical", inputs, results, self.constants)
+        nodes, constants = self._needed([tensor for tensor, _, _ in outputs])
+        made = helper.make_graph([*nodes, *last], "classical", inputs, results, constants)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", OPSET_OF_TREES)]
         model = helper.make_model(made, opset_imports=opsets, ir_version=IR_VERSION, producer_name="slipway")
         if columns is not None:  # the checker wants a shape
             onnx.checker.check_model(model)
         found: bytes = model.SerializeToString(deterministic=True)
         return found
+
+    def _needed(self, tensors: list[str]) -> tuple[list[Any], list[Any]]:
+        """Return the nodes and constants that tensors are made of, in their order."""
+        needed, nodes = set(tensors), []
+        for node in reversed(self.nodes):  # a node stands behind those that it reads
+            if needed & set(node.output):
+                needed |= set(node.input)
+                nodes.append(node)
+        return nodes[::-1], [constant for constant in self.constants if constant.name in needed]
 
     def ask(self, tensors: Mapping[str, type], arrays: Arrays) -> list[np.ndarray]:
         """Return tensors of the graph, each of its dtype, for encoded examples."""
@@ -82,6 +92,8 @@ def ask(model: bytes, arrays: Arrays) -> list[np.ndarray]:
     options = onnxruntime.SessionOptions()
     options.use_deterministic_compute = True
     options.log_severity_level = 3  # errors only
+    if len(next(iter(arrays.values()))) <= BATCH_ROWS:  # a thread more is not worth its start
+        options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     read = [given.name for given in session.get_inputs()]
     parts = [

@@ -1,6 +1,7 @@
-"""Linear models: logistic regression for classes, ridge regression for numbers; the penalty suits validation best."""
+"""Linear models: logistic regression for classes, ridge regression for numbers."""
 
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,47 +11,94 @@ from components.classical.graph import Graph
 from components.recipes import Arrays, Input
 from components.targets import Target
 
-STRENGTHS = (0.1, 1.0, 10.0)  # of logistic regression: 1 / penalty, from the strongest penalty on
+STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # of logistic regression: 1 / penalty, from the strongest penalty on
 PENALTIES = (1e5, 1e4, 1e3, 100.0, 10.0, 1.0, 0.1, 0.01, 0.001)  # of ridge regression, on standardised inputs
 MAX_ITERATIONS = 300
 NEVER = -1e4  # the log-odds of what training did not have: its probability is 0
 
 
-def fit(
-    graph: Graph, inputs: dict[str, Input], target: Target, train: tuple[Arrays, np.ndarray], validation: Any
-) -> tuple[str, str]:
-    """Fit on the training examples; add the model to the graph; return its logits' tensor and what it is called.
+@dataclass(frozen=True)
+class Setting:
+    """One way to fit: with a penalty, and to what: forecasts, or by how much they differ from the last value."""
 
-    `train` and `validation` are encoded inputs and labels, as build/arrays has them.
+    penalty: float  # of logistic regression 1 / penalty, as scikit-learn's C
+    changes: bool = False
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fitted model in a graph: the tensor of its logits, what it is called, and where a like fit may start."""
+
+    logits: str
+    name: str
+    weights: np.ndarray  # (columns + 1, names) float64, the bias last
+
+
+def settings(inputs: dict[str, Input], target: Target) -> list[Setting]:
+    """Return the settings among which a fit is chosen, the simplest first.
+
+    Of forecasts also those that start from the last value (the naive forecast; Zeng et al. 2023, arXiv:2205.13504,
+    NLinear): a series that rises or wanders leaves the range of what was seen, its changes do not.
     """
+    if target.activation != "linear":
+        return [Setting(strength) for strength in STRENGTHS]
+    kinds = [False, True] if features.forecast(inputs, len(target.names)) else [False]
+    return [Setting(penalty, changes) for changes in kinds for penalty in PENALTIES]
+
+
+def fit(
+    graph: Graph,
+    inputs: dict[str, Input],
+    target: Target,
+    train: tuple[Arrays, np.ndarray],
+    choices: list[Setting],
+    start: np.ndarray | None = None,
+) -> dict[Setting, Model]:
+    """Fit each choice on encoded examples and their labels, and add the models to the graph.
+
+    `start` are the weights of a fit on nearly the same examples, `(columns + 1, names)`.
+    """
+    found: dict[Setting, Model] = {}
+    for changes in (False, True):
+        chosen = [choice for choice in choices if choice.changes == changes]
+        if chosen:
+            found |= _fitted_all(graph, inputs, target, train, chosen, start)
+    return found
+
+
+def _fitted_all(
+    graph: Graph,
+    inputs: dict[str, Input],
+    target: Target,
+    train: tuple[Arrays, np.ndarray],
+    choices: list[Setting],
+    start: np.ndarray | None,
+) -> dict[Setting, Model]:
+    """Fit choices of the same kind, one after the other: the fit with a stronger penalty is near."""
     arrays, truth = train
-    described = features.linear(graph, inputs, arrays)
+    base = None
+    if choices[0].changes:
+        base = features.last(graph, inputs, len(target.names))
+        (last,) = graph.ask({base: np.float32}, arrays)
+        truth = truth - last.astype(np.float64)
+    described = features.linear(graph, inputs, arrays, changes=base is not None)
     tensors = list(described.dense)
     if tensors:
         tensors = [_standardised(graph, tensors, arrays)]
-    x, other = (_read(graph, tensors, described.bags, some) for some in (arrays, validation[0]))
-    choices = PENALTIES if target.activation == "linear" else STRENGTHS
-    best: tuple[float, float, np.ndarray, np.ndarray] | None = None
-    start: np.ndarray | None = None
-    converged = True
+    x = _read(graph, tensors, described.bags, arrays)
+    if start is not None and len(start) != x.shape[1] + 1:  # a column more or less: another code was seen
+        start = None
+    kind = "logistic regression, C =" if target.activation != "linear" else "ridge regression, penalty"
+    kind = kind.replace("regression", "regression of changes") if base else kind
+    found = {}
     for choice in choices:
-        weights, bias, ended = _fitted(x, truth, target, choice, start)
+        weights, bias, ended = _fitted(x, truth, target, choice.penalty, start)
         start = np.concatenate([weights, bias[None]])
-        loss = float(target.loss(_activated(other @ weights + bias, target), validation[1]).mean())
-        if best is None or loss < best[0]:
-            best, converged = (loss, choice, weights, bias), ended
-    assert best is not None  # noqa: S101 - for the type checker: there are choices
-    logits = _logits(graph, tensors, described.bags, best[2], best[3])
-    kind = "ridge regression, penalty" if target.activation == "linear" else "logistic regression, C ="
-    return logits, f"{kind} {best[1]:g}" + ("" if converged else ", stopped before it converged")
-
-
-def _activated(logits: np.ndarray, target: Target) -> np.ndarray:
-    from scipy.special import expit, softmax
-
-    if target.activation == "linear":
-        return logits
-    return np.asarray(softmax(logits, axis=1) if target.activation == "softmax" else expit(logits))
+        logits = _logits(graph, tensors, described.bags, weights, bias)
+        logits = graph.add("Add", logits, base) if base else logits
+        name = f"{kind} {choice.penalty:g}" + ("" if ended else ", stopped before it converged")
+        found[choice] = Model(logits, name, start)
+    return found
 
 
 def _standardised(graph: Graph, tensors: list[str], arrays: Arrays) -> str:

@@ -133,6 +133,7 @@ class Train(Section):
     class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(ge=0)]] = "none"
     resample: Literal["none", "balanced"] = "none"
     threshold: Literal["f1", "youden", "cost"] | None = None  # by which answers are decided, chosen on validation
+    calibrate: bool = False  # probabilities by a temperature, where validation shows that it helps
     initialization: (
         Literal[
             "normal",

@@ -36,6 +36,7 @@ def run(params: Params, arrays: Path, out: Path, classical: Path) -> None:
     chosen = {split: _chosen(params, arrays, manifest, split) for split in ("train", "validation")}
     rows, of = (len(found[1]) for found in chosen.values())
     print(f"fitting classical models on {rows:,} examples, choosing on {of:,} ...", flush=True)
+    rule = manifest["split"]
     started = time.perf_counter()
     try:
         made = fitting.fit(
@@ -45,25 +46,29 @@ def run(params: Params, arrays: Path, out: Path, classical: Path) -> None:
             chosen["train"],
             chosen["validation"],
             params.seed,
+            mixed=rule["by"] == "id" and "validation" not in rule["official"],
+            ordered=rule["by"] == "time",
         )
     except (ValueError, TypeError) as error:
         raise SlipwayError(f"the classical model cannot be fitted to recipe {params.recipe}: {error}") from error
     name = made.name
     if rows < len(truth):  # wherever a model is said to beat it
         name += f", fitted on {rows:,} of {len(truth):,} training examples"
-    tests = {key: np.load(arrays / "test" / f"{key}.npy", mmap_mode="r") for key in manifest["inputs"]}
     with replacing(out) as aside:
         aside.mkdir(parents=True)
         np.save(aside / "trivial.npy", trivial.astype(np.float32))
-        np.save(aside / "classical.npy", fitting.answers(made.onnx, tests))
+        np.save(aside / "classical.npy", fitting.answers(made.onnx, _stored(arrays, manifest, "test")))
         about = {"trivial": text, "classical": name, "rows": rows, "of": len(truth)}
         write_json(aside / "baseline.json", about)
     with replacing(classical) as aside:
         aside.mkdir(parents=True)
         (aside / "model.onnx").write_bytes(made.onnx)
-        write_json(aside / "classical.json", {"name": name, "losses": made.losses})
+        np.save(aside / "validation.npy", fitting.answers(made.compared, _stored(arrays, manifest, "validation")))
+        about = {"name": name, "losses": made.losses, "folds": made.folds, "refitted": made.refitted}
+        write_json(aside / "classical.json", about)
     others = "; ".join(f"{other} {loss:.4g}" for other, loss in made.losses.items())
-    print(f"mean loss on validation: {others} ({time.perf_counter() - started:.0f} s)")
+    by = "validation" if made.folds == 1 else f"{made.folds} folds of training and validation, which are few"
+    print(f"mean loss on {by}: {others} ({time.perf_counter() - started:.0f} s)")
     print(f"trivial: {text}; classical: {name}", flush=True)
 
 
@@ -73,7 +78,7 @@ def _trivial(
     """Say what the trivial baseline is, and return its output for each test example."""
     target = recipe.target(params.task)
     if (own := recipes.part(recipe, "baseline")) is not None:
-        asked = {name: np.load(arrays / "test" / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"]}
+        asked = _stored(arrays, manifest, "test")
         words = (own.__doc__ or "the recipe's own").strip().splitlines()[0].rstrip(".")
         return words, np.asarray(own(asked, params.task, manifest["state"]))
     text, answer = target.trivial(truth)
@@ -82,9 +87,14 @@ def _trivial(
 
 def _chosen(params: Params, arrays: Path, manifest: dict[str, Any], split: str) -> tuple[Arrays, np.ndarray]:
     """Return the encoded inputs and labels that the classical model gets of a split, by their size in memory."""
-    stored = {name: np.load(arrays / split / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"]}
+    stored = _stored(arrays, manifest, split)
     labels = np.load(arrays / split / "label.npy", mmap_mode="r")
     size = sum(array.nbytes // max(len(array), 1) for array in stored.values())
     most = min(len(labels), params.evaluate.baseline_rows, max(1, MAX_TRAINING_BYTES // max(size, 1)))
     rows = np.sort(stream(params.seed, "rows of the classical baseline").permutation(len(labels))[:most])
     return {name: array[rows] for name, array in stored.items()}, labels[rows]
+
+
+def _stored(arrays: Path, manifest: dict[str, Any], split: str) -> Arrays:
+    """Open the encoded inputs of a split, memory-mapped."""
+    return {name: np.load(arrays / split / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"]}

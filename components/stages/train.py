@@ -122,7 +122,7 @@ def _key(params: Params, manifest: dict[str, Any], source: str, hardware: Mappin
     settings = [params.recipe, params.seed, *sections, costs, manifest]
     computes = [hardware[name] for name in ("device", "device_name", "mixed_precision")]
     computes += [version(name) for name in ("keras", "numpy", "tensorflow")]
-    other = sha256(classical / "model.onnx") if "classical" in params.train.candidates else ""
+    other = sha256(*sorted(classical.iterdir())) if "classical" in params.train.candidates else ""
     text = json.dumps([settings, source, own, computes, other], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -27,7 +27,7 @@ class Target(targets.Target):
     losses = ("mse", "mae", "huber")
     metric = "mae"
     refused: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("label_smoothing", "class_weights", "resample", "threshold", "augment.cutmix"), ONLY_LABELS
+        ("label_smoothing", "class_weights", "resample", "threshold", "calibrate", "augment.cutmix"), ONLY_LABELS
     )
 
     @property

@@ -14,7 +14,7 @@ import numpy as np
 from components import SlipwayError, shipped, targets
 from components.files import model_digest, read_json, replacing, sha256, write_json
 from components.params import Params
-from components.training import thresholds
+from components.training import temperature, thresholds
 from components.training.candidates import chosen, told
 
 if TYPE_CHECKING:
@@ -40,16 +40,21 @@ def write(
     """
     with replacing(out) as aside:
         aside.mkdir(parents=True)
-        candidates, difference = {}, None
-        if model is not None:
-            difference = _network(model, params, arrays, manifest, aside)
-            candidates["network"] = aside / "model.onnx"
-        if "classical" in params.train.candidates:
-            candidates["classical"] = classical / "model.onnx"
-        ships = _chosen(candidates, params, arrays, manifest, classical)
+        difference = None if model is None else _network(model, params, arrays, manifest, aside)
+        target, actual = targets.of(manifest["target"]), np.load(arrays / "validation" / "label.npy")
+        outputs = _outputs(params, arrays, manifest, classical, aside)
+        calibrated = params.train.calibrate and bool(target.classes)
+        temperatures = {
+            name: temperature.fit(found, actual, target) if calibrated else None for name, found in outputs.items()
+        }
+        outputs = {name: temperature.scaled(found, temperatures[name], target) for name, found in outputs.items()}
+        ships = _chosen(outputs, actual, params, target, classical)
         if ships["shipped"] == "classical":
             shutil.copyfile(classical / "model.onnx", aside / "model.onnx")
             (aside / "model.keras").unlink(missing_ok=True)
+        degree, shown = temperatures[ships["shipped"]], outputs[ships["shipped"]]
+        if degree is not None:
+            temperature.write(aside / "model.onnx", degree, target)
         description = {
             "recipe": params.recipe,
             "params": params.task.model_dump(mode="json"),
@@ -57,7 +62,10 @@ def write(
             "candidates": ships,
             "state": manifest["state"],
             "target": manifest["target"],
-            "decision": _decision(params, arrays, manifest, aside / "model.onnx"),
+            "temperature": degree,
+            "decision": thresholds.choose(params.train.threshold, shown, actual, target, params.cost_matrix())
+            if params.train.threshold
+            else None,  # how answers are decided
             "pretrained": pretrained,
             "code": sha256(*shipped.code(params.recipe)),
             "largest_difference": difference,
@@ -65,6 +73,8 @@ def write(
         write_json(aside / "model.json", description)
         digest = model_digest(aside)
     print(f"wrote {out}: {ships['why']}", flush=True)
+    if degree is not None:
+        print(f"probabilities calibrated on validation: temperature {degree:g}", flush=True)
     return digest
 
 
@@ -89,22 +99,41 @@ def _network(model: "keras.Model", params: Params, arrays: Path, manifest: dict[
     return difference
 
 
+def _outputs(
+    params: Params, arrays: Path, manifest: dict[str, Any], classical: Path, network: Path
+) -> dict[str, np.ndarray]:
+    """Return what each candidate, fitted on training alone, says of validation."""
+    found: dict[str, np.ndarray] = {}
+    for name in params.train.candidates:
+        if name == "classical":
+            found[name] = np.load(classical / "validation.npy")
+        else:
+            stored = {
+                name: np.load(arrays / "validation" / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"]
+            }
+            found[name] = _answers(network / "model.onnx", stored)
+    return found
+
+
 def _chosen(
-    candidates: dict[str, Path], params: Params, arrays: Path, manifest: dict[str, Any], classical: Path
+    outputs: dict[str, np.ndarray], actual: np.ndarray, params: Params, target: targets.Target, classical: Path
 ) -> dict[str, Any]:
     """Say which candidate ships and why, as plain JSON, with what each is called."""
-    names = {"network": f"the network {getattr(params.network, 'model', '')}".rstrip()}
-    if "classical" in candidates:
-        names["classical"] = read_json(classical / "classical.json")["name"]
-    names = {name: names[name] for name in candidates}
-    if len(candidates) == 1:
-        (only,) = candidates
-        return {"shipped": only, "names": names, "why": f"{names[only]}, the only candidate"}
-    stored = {name: np.load(arrays / "validation" / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"]}
-    actual = np.load(arrays / "validation" / "label.npy")
-    outputs = {name: _answers(path, stored) for name, path in candidates.items()}
-    found = chosen(outputs, actual, targets.of(manifest["target"])) | {"names": names}
-    return {**found, "why": told(found)}
+    names, refitted = {"network": f"the network {getattr(params.network, 'model', '')}".rstrip()}, False
+    if "classical" in outputs:
+        about = read_json(classical / "classical.json")
+        names["classical"], refitted = about["name"], about["refitted"]
+    names = {name: names[name] for name in outputs}
+    if len(names) == 1:
+        (only,) = names
+        found: dict[str, Any] = {"shipped": only, "names": names}
+        why = f"{names[only]}, the only candidate"
+    else:
+        found = chosen(outputs, actual, target) | {"names": names}
+        why = told(found)
+    if found["shipped"] == "classical" and refitted:
+        why += "; what ships is fitted on the validation split too"
+    return {**found, "why": why}
 
 
 def _export(model: "keras.Model", path: Path, name: str) -> None:
@@ -216,16 +245,6 @@ def _repack(source: Path, target: Path) -> None:
                 content = text.encode()
             new.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     source.unlink()
-
-
-def _decision(params: Params, arrays: Path, manifest: dict[str, Any], onnx: Path) -> list[Any] | None:
-    """Choose how answers are decided, on the validation split, with the model that ships."""
-    if params.train.threshold is None:
-        return None
-    stored = {name: np.load(arrays / "validation" / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"]}
-    labels = np.load(arrays / "validation" / "label.npy")
-    target, probabilities = targets.of(manifest["target"]), _answers(onnx, stored)
-    return thresholds.choose(params.train.threshold, probabilities, labels, target, params.cost_matrix())
 
 
 def _answers(onnx: Path, sample: dict[str, np.ndarray]) -> np.ndarray:

@@ -34,6 +34,13 @@ def table(rows: int, seed: int = 1) -> tuple[dict[str, Input], dict[str, Any], d
     return inputs, specs, {"numeric": numbers, "categorical": codes}, truth
 
 
+def boosted(graph: Graph, inputs: dict[str, Input], target: Any, train: Any, other: Any) -> tuple[str, str]:
+    """The logits' tensor and the name of trees that other examples have stopped."""
+    forest = boosting.grow(graph, inputs, target, train, 1, other=other)
+    assert forest is not None
+    return boosting.write(graph, forest, forest.rounds, len(target.names))
+
+
 def outputs_of(graph: Graph, logits: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
     return ask(graph.written((logits, "logits", np.float32)), arrays)[0]
 
@@ -74,14 +81,13 @@ def test_a_linear_model_is_scikit_learns() -> None:
     inputs, specs, arrays, truth = table(400)
     graph = Graph(specs)
     train = {name: array[:300] for name, array in arrays.items()}
-    other = {name: array[300:] for name, array in arrays.items()}
-    logits, name = linear.fit(graph, inputs, TWO, (train, truth[:300]), (other, truth[300:]))
-    strength = float(name.rpartition(" ")[2])
+    (model,) = linear.fit(graph, inputs, TWO, (train, truth[:300]), [linear.Setting(0.3)]).values()
+    assert model.name == "logistic regression, C = 0.3"
     both = np.concatenate([arrays["numeric"].astype(np.float64), arrays["categorical"]], axis=1)
     prepared = make_column_transformer((StandardScaler(), [0, 1, 2]), (OneHotEncoder(handle_unknown="ignore"), [3, 4]))
-    reference = make_pipeline(prepared, LogisticRegression(C=strength, max_iter=1000, tol=1e-8))
+    reference = make_pipeline(prepared, LogisticRegression(C=0.3, max_iter=1000, tol=1e-8))
     reference.fit(both[:300], truth[:300])
-    found = outputs_of(graph, logits, arrays)
+    found = outputs_of(graph, model.logits, arrays)
     ours = 1 / (1 + np.exp(found[:, 0] - found[:, 1].astype(np.float64)))
     assert np.abs(ours - reference.predict_proba(both)[:, 1]).max() < 0.01  # where each stops
 
@@ -94,9 +100,20 @@ def test_a_ridge_regression_finds_the_recurrence() -> None:
     specs = {"history": {"shape": [8, 1], "dtype": "float32"}}
     graph = Graph(specs)
     inputs = {"history": Input("history", ("value",))}
-    train, other = ({"history": history[:60]}, truth[:60]), ({"history": history[60:90]}, truth[60:90])
-    logits, _ = linear.fit(graph, inputs, target, train, other)
-    assert np.abs(outputs_of(graph, logits, {"history": history[90:]}) - truth[90:]).max() < 0.1
+    train = {"history": history[:60]}, truth[:60]
+    models = linear.fit(graph, inputs, target, train, [linear.Setting(0.01), linear.Setting(0.01, changes=True)])
+    for model in models.values():
+        assert np.abs(outputs_of(graph, model.logits, {"history": history[90:]}) - truth[90:]).max() < 0.1
+    # a series that rises by the step: only its changes are what they were
+    trend, later = np.arange(8) + np.arange(60)[:, None], np.arange(8) + np.arange(1000, 1030)[:, None]
+    rising = {"history": trend[:, :, None].astype(np.float32)}, (trend[:, -1:] + np.array([1, 2])).astype(np.float32)
+    settings = [linear.Setting(1e3), linear.Setting(1e3, changes=True)]
+    found = [
+        outputs_of(graph, model.logits, {"history": later[:, :, None].astype(np.float32)})
+        for model in linear.fit(graph, inputs, target, rising, settings).values()
+    ]
+    assert np.abs(found[0] - (later[:, -1:] + [1, 2])).min() > 100
+    assert np.abs(found[1] - (later[:, -1:] + [1, 2])).max() < 0.1
 
 
 @settings(max_examples=8, deadline=None)
@@ -139,8 +156,7 @@ def test_boosting_stops_where_validation_is_best() -> None:
     noisy = np.where(np.random.default_rng(2).random(900) < 0.2, 1 - truth, truth)
     parts = [({n: a[cut] for n, a in arrays.items()}, noisy[cut]) for cut in (slice(500), slice(500, 900))]
     graph = Graph(specs)
-    made = boosting.fit(graph, inputs, TWO, parts[0], parts[1], seed=1)
-    assert made is not None
+    made = boosted(graph, inputs, TWO, *parts)
     rounds = int(made[1].split()[-2])
     assert 3 < rounds < boosting.MAX_ROUNDS
     logits = outputs_of(graph, made[0], parts[1][0])
@@ -153,10 +169,9 @@ def test_where_no_tree_helps_each_example_gets_the_shares_of_training() -> None:
     random = np.random.default_rng(6)
     truth = random.integers(0, 2, 300).astype(np.int32)
     apart = 1 - truth[:100]  # validation says the opposite of what training does
-    made = boosting.fit(
-        graph := Graph(specs), inputs, TWO, (arrays, truth), ({n: a[:100] for n, a in arrays.items()}, apart), 1
-    )
-    assert made is not None and made[1] == "gradient boosting, 0 rounds"
+    graph = Graph(specs)
+    made = boosted(graph, inputs, TWO, (arrays, truth), ({n: a[:100] for n, a in arrays.items()}, apart))
+    assert made[1] == "the same answer for all: no tree was better"
     logits = outputs_of(graph, made[0], arrays)
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert shares == pytest.approx(np.tile([1 - truth.mean(), truth.mean()], (300, 1)))
@@ -170,8 +185,7 @@ def test_boosting_does_not_depend_on_the_unit_of_what_it_predicts(unit: float) -
     for labels in (truth, (truth * unit).astype(np.float32)):
         parts = [({n: a[cut] for n, a in arrays.items()}, labels[cut]) for cut in (slice(300), slice(300, 400))]
         graph = Graph(specs)
-        made = boosting.fit(graph, inputs, target, parts[0], parts[1], seed=1)
-        assert made is not None
+        made = boosted(graph, inputs, target, *parts)
         found.append((made[1], outputs_of(graph, made[0], arrays)))
     assert found[0][0] == found[1][0]  # as many rounds
     assert np.allclose(found[1][1] / unit, found[0][1], atol=1e-3)
@@ -184,8 +198,7 @@ def test_an_answer_depends_neither_on_the_cores_nor_on_the_other_examples() -> N
     truth = (arrays["numeric"][:, :1] + 2.0 * np.isin(arrays["categorical"][:, :1], (2, 5))).astype(np.float32)
     parts = [({n: a[cut] for n, a in arrays.items()}, truth[cut]) for cut in (slice(700), slice(700, 1024))]
     graph = Graph(specs)
-    made = boosting.fit(graph, inputs, regression.Target(("v",)), parts[0], parts[1], seed=1)
-    assert made is not None
+    made = boosted(graph, inputs, regression.Target(("v",)), *parts)
     model = graph.written((made[0], "values", np.float32), columns=1)
     answers = []
     for threads in (1, 2, 4):
@@ -203,10 +216,8 @@ def test_values_that_training_did_not_have_are_answered(fit: str) -> None:
     inputs, specs, arrays, truth = table(400)
     graph = Graph(specs)
     some = (arrays, truth)
-    made = linear.fit(graph, inputs, TWO, some, some)
-    if fit == "boosting":
-        made = boosting.fit(graph, inputs, TWO, some, some, seed=1) or made
-    assert made is not None
+    (model,) = linear.fit(graph, inputs, TWO, some, [linear.Setting(1.0)]).values()
+    made = (model.logits, model.name) if fit == "linear" else boosted(graph, inputs, TWO, some, some)
     numbers = np.array([[0, 0, 0], [1e30, -1e30, 7], [3e38, 3e38, 3e38]], np.float32)
     unseen = np.array([[99, 2], [6, 3], [2**31 - 1, 0]], np.int32)
     assert np.isfinite(outputs_of(graph, made[0], {"numeric": numbers[:2], "categorical": unseen[:2]})).all()
@@ -288,3 +299,66 @@ def test_a_spectrogram_is_read_as_means_and_deviations(frames: int) -> None:
     expected = [sound.mean(axis=1), sound.std(axis=1)]
     expected += [changes.mean(axis=1), changes.std(axis=1)] if frames > 1 else []
     assert all(np.allclose(one, two, atol=1e-5) for one, two in zip(found, expected, strict=True))
+
+
+def noisy(rows: int, seed: int) -> tuple[dict[str, Input], dict[str, Any], list[Any]]:
+    """Inputs, specs, and training, validation and test examples of a table whose answer is half chance."""
+    inputs, specs, arrays, truth = table(rows, seed)
+    random = np.random.default_rng(seed)
+    labels = np.where(random.random(rows) < 0.3, 1 - truth, truth).astype(np.int32)
+    cuts = [slice(0, 80), slice(80, 100), slice(100, rows)]
+    return inputs, specs, [({n: a[cut] for n, a in arrays.items()}, labels[cut]) for cut in cuts]
+
+
+def test_of_few_examples_folds_choose_and_all_are_learned_from() -> None:
+    """A validation split of 20 examples chooses by chance: over some samples, the folds choose better."""
+    losses: dict[bool, list[float]] = {True: [], False: []}
+    for seed in range(3):
+        inputs, specs, (train, validation, test) = noisy(1000, seed)
+        for mixed in (True, False):
+            made = fitting.fit(inputs, specs, TWO, train, validation, seed=1, mixed=mixed)
+            assert (made.folds, made.refitted) == (fitting.FOLDS if mixed else 1, True)
+            losses[mixed].append(float(TWO.loss(fitting.answers(made.onnx, test[0]), test[1]).mean()))
+            alone, both = (fitting.answers(model, test[0]) for model in (made.compared, made.onnx))
+            assert not np.array_equal(alone, both)
+    assert np.mean(losses[True]) < np.mean(losses[False])
+
+
+def test_what_is_compared_with_a_network_has_not_seen_validation() -> None:
+    inputs, specs, (train, validation, _) = noisy(1000, 1)
+    made = fitting.fit(inputs, specs, TWO, train, validation, seed=1, mixed=True)
+    other = validation[0], 1 - validation[1]
+    changed = fitting.fit(inputs, specs, TWO, train, other, seed=1)
+    assert made.name != changed.name or not np.array_equal(
+        fitting.answers(made.onnx, validation[0]), fitting.answers(changed.onnx, validation[0])
+    )
+    alone = linear.fit(Graph(specs), inputs, TWO, train, [linear.Setting(float(made.name.split()[-1]))])
+    graph = Graph(specs)
+    (model,) = linear.fit(graph, inputs, TWO, train, list(alone)).values()
+    expected = outputs_of(graph, model.logits, validation[0])
+    found = fitting.answers(made.compared, validation[0])
+    assert np.allclose(np.log(found[:, 1] / found[:, 0]), expected[:, 1] - expected[:, 0], atol=1e-3)
+
+
+def test_many_examples_are_fitted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, specs, (train, validation, _) = noisy(1000, 1)
+    monkeypatch.setattr(fitting, "MOST_REFITTED", 50)
+    made = fitting.fit(inputs, specs, TWO, train, validation, seed=1)
+    assert (made.folds, made.refitted, made.onnx) == (1, False, made.compared)
+    assert fitting.fit(inputs, specs, TWO, train, validation, seed=1, ordered=True).refitted  # the last are the newest
+
+
+def test_a_fold_may_lack_a_class() -> None:
+    inputs, specs, (train, validation, test) = noisy(1000, 2)
+    target = single_label.Target(("no", "yes", "rare"))
+    train[1][:1], validation[1][:1] = 2, 2
+    made = fitting.fit(inputs, specs, target, train, validation, seed=1, mixed=True)
+    found = fitting.answers(made.onnx, test[0])
+    assert np.isfinite(found).all() and found[:, 2].max() < 0.5
+    several = multi_label.Target(("a", "b"))
+    train, validation = (
+        (arrays, np.stack([labels == 1, np.arange(len(labels)) == 0], axis=1).astype(np.uint8))
+        for arrays, labels in (train, validation)
+    )
+    found = fitting.answers(fitting.fit(inputs, specs, several, train, validation, 1, mixed=True).onnx, test[0])
+    assert found[:, 1].max() < 0.5
