@@ -17,6 +17,7 @@ ALONE = repeat(None)  # in place of groups
 HAD, REPEATED = "already in the dataset", "identical to another with the same label"
 NUMBER = re.compile(r"\d+(\.0+)?")  # a key that a spreadsheet may write otherwise
 PAIRS_NAMED = 5  # contradictions that an ingest names
+FEW = 100  # examples: of fewer, an accuracy of 0.8 on the fifth that tests is known to 0.18 either way, or less well
 RARE = 0.2  # of the share that each label would have were all as frequent: one of two has less than 10 %
 SAME_ROW = "already there, of the same key (--key)"
 
@@ -60,6 +61,11 @@ class Known:
         self._first: dict[str, tuple[int, str]] = {}  # key -> highest number of a copy, label of the first
         self._names: dict[str, str] = {}  # key -> what the source calls the first, where it has names, such as of files
         self.pairs: list[str] = []  # contradictions by name, some of them
+
+    @property
+    def all_alike(self) -> bool:
+        """Tell whether several examples were seen, and all have the same content."""
+        return len(self._first) == 1 and self.counts.total() > 1
 
     def have(
         self,
@@ -219,9 +225,20 @@ def told(known: Known, skipped: Counter[str]) -> list[str]:
 def rare(known: Known) -> list[str]:
     """Name the labels, the rarest first, that are so rare that a model may learn never to predict them."""
     every, total = sum(n > 0 for n in known.labels.values()), known.labels.total()
+    scarce = (
+        "some split has none of them, so it is not learned or not measured: collect more, merge it, or leave it out"
+    )
+    common = "a model may never predict it, whatever its accuracy; train.class_weights or train.threshold help"
     return [
-        f"label {spelling.shown(label)}: {n:,} of {total:,} examples ({n / total:.1%}): a model may never predict it, "
-        "whatever its accuracy; train.class_weights or train.threshold help: docs/training.md"
+        f"label {spelling.shown(label)}: {n:,} of {total:,} examples ({n / total:.1%}): "
+        f"{scarce if n < len(SPLITS) else f'{common}: docs/training.md'}"
         for label, n in sorted(known.labels.items(), key=lambda item: (item[1], item[0]))
-        if 0 < n * every < RARE * total
+        if 0 < n * every < RARE * total or 0 < n < len(SPLITS)
     ]
+
+
+def few(examples: int) -> list[str]:
+    """Tell that a dataset has too few examples to tell a good model from a bad one, if it has."""
+    if not 0 < examples < FEW:
+        return []
+    return [f"{examples:,} examples are few: the share of them that tests a model says little of its worth"]

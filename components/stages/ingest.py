@@ -179,7 +179,7 @@ def take(
         with ExitStack() as undo:
             enter = folder.replaced if not old else folder.added if state is None else folder.grown
             with enter(data) as aside:
-                pieces = dataset.write(tables, aside, name)
+                pieces = dataset.write(_learnable(tables, known, name, old=old), aside, name)
                 if pieces and state is not None:
                     told = state(settings.get(found.recipe, {}).get("labels", []))
                     (aside / f".{name}{dataset.SOURCE}").write_text(told, encoding="utf-8")
@@ -201,6 +201,16 @@ def take(
     versions.record(data, to_commit, [drafted.path] if drafted is not None and drafted.written else ())
     versions.tell_replaced(data, before, to_commit)
     return known
+
+
+def _learnable(tables: Iterator[pa.Table], known: Known, name: str, *, old: bool) -> Iterator[pa.Table]:
+    """Pass tables on; SlipwayError behind the last where a new dataset would hold the same example again and again."""
+    yield from tables
+    if not old and known.all_alike:
+        raise SlipwayError(
+            f"{name}: all examples have the same content, or none: there is nothing to learn from; are the columns, "
+            "the separator and the decimal point of the file what they should be?"
+        )
 
 
 def _put(texts: dict[Path, str], undo: ExitStack) -> None:
@@ -251,6 +261,7 @@ def _print(lines: Iterable[str]) -> None:
 
 
 def _tell_new(source: Source, known: Known, more: Iterable[str]) -> None:
+    _print(copies_module.few(known.counts["new"]))
     tell(copies_module.rare(known), "rare labels")
     _print([*source.groups, *more])
 

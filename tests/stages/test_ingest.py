@@ -140,8 +140,8 @@ def test_a_list_of_labels_that_cannot_be_used_says_why(repo: Path, text: str, ex
 
 def test_a_list_of_labels_may_be_of_another_encoding(repo: Path) -> None:
     Path("pets").mkdir()
-    for name in ("a.png", "b.png"):
-        Image.new("L", (3, 3)).save(Path("pets", name))
+    for name, grey in (("a.png", 0), ("b.png", 9)):
+        Image.new("L", (3, 3), grey).save(Path("pets", name))
     Path("list.csv").write_text("file,labels\na.png,b\xe4r\nb.png,hund", encoding="latin-1")
     with pytest.raises(SlipwayError, match="--encoding latin-l: unknown"):
         ingest.run("images", folder=Path("pets"), labels=Path("list.csv"), encoding="latin-l")
@@ -274,7 +274,34 @@ def test_labels_that_are_rare_are_told(repo: Path, capsys: pytest.CaptureFixture
     ingest.run("table", file=repo / "t.csv", label=["left"])
     said = capsys.readouterr().out
     assert "label 'yes': 10 of 200 examples (5.0%): a model may never predict it" in said
-    assert "label 'no'" not in said
+    assert "label 'no'" not in said and "are few" not in said
+
+
+def test_few_examples_and_a_label_that_some_split_must_lack_are_told(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(f"{at / 7},{'once' if at == 3 else 'ny'[at % 2]}\n" for at in range(40))
+    (repo / "t.csv").write_text(f"x,left\n{rows}")
+    ingest.run("table", file=repo / "t.csv", label=["left"])
+    said = capsys.readouterr().out
+    assert "40 examples are few" in said
+    assert "label 'once': 1 of 40 examples (2.5%): some split has none of them" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("table", "a,b,label\n" + ",,yes\n,,no\n" * 20), ("text", "text,label\n" + "word,yes\nword,no\n" * 20)],
+)
+def test_examples_that_are_all_alike_are_refused(repo: Path, name: str, text: str) -> None:
+    """All features missing, a text of one word: a clear word before anything is written, not after a training."""
+    (repo / "t.csv").write_text(text)
+    before = (repo / "params.yaml").read_bytes()
+    more: dict[str, Any] = {"file": repo / "t.csv", "label": ["label"]}
+    if name == "text":
+        more = {"path": repo / "t.csv", "text": "text", "label": "label"}
+    with pytest.raises(SlipwayError, match="there is nothing to learn from"):
+        ingest.run(name, **more)
+    assert not list(Path("data").glob("*.parquet")) and (repo / "params.yaml").read_bytes() == before
 
 
 def test_replace_needs_what_was_there_to_be_kept_by_dvc(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
