@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from components.params import Params
+    from slipway.model import Model
 
-__all__ = ["ProjectError", "__version__", "data", "params", "predict", "root"]
+__all__ = ["ProjectError", "__version__", "data", "load", "params", "predict", "root"]
 __version__: str = tomllib.loads((project.OWN / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 
@@ -60,27 +61,24 @@ def predict(
 ) -> "pandas.DataFrame":
     """Predict with a registered model, in a process of its own, with the code it was registered with.
 
-    `model` is models:/NAME@ALIAS or models:/NAME/VERSION; None is the champion of `name` in params.yaml. `examples` are
-    a table with the columns that the model takes, or a path: a file (an image, a recording, a text), a folder of them,
-    a .csv, .tsv, .jsonl or .parquet. Returns a row per example, in order: a DataFrame keeps its index; for a path, the
-    column `example` holds the file name or the row number. `error` says why a row has no prediction.
+    `model` is as for `load`. `examples` are a table with the columns that the model takes, or a path: a file (an image,
+    a recording, a text), a folder of them, a .csv, .tsv, .jsonl or .parquet. Returns a row per example, in order: a
+    DataFrame keeps its index; for a path, the column `example` holds the file name or the row number. `error` says why
+    a row has no prediction.
     Raises SlipwayError for a version that is not as Slipway registered it, unless `trust`: its code would run here.
     """
-    place = root()
-    project.use(place)
-    import pandas
-    import pyarrow as pa
+    from slipway import model as models
 
-    from components import surroundings
-    from components.stages import predict as stage
+    return models.answers(model, examples, root(), trust=trust)
 
-    surroundings.pass_proxies_by()
 
-    index, given = None, examples
-    if isinstance(examples, str | Path):
-        given = Path(examples).absolute()
-    elif isinstance(examples, pandas.DataFrame):
-        index, given = examples.index, pa.Table.from_pandas(examples, preserve_index=False)
-    with contextlib.chdir(place):  # where params.yaml is, and MLflow's file
-        answers: pandas.DataFrame = stage.answers(model, given, trust=trust).to_pandas()
-    return answers if index is None else answers.set_index(index)
+def load(model: str | None = None, *, trust: bool = False) -> "Model":
+    """Find a registered version, which can `predict`, `evaluate` and `explain`, and has `metrics` and `params`.
+
+    `model` is NAME@ALIAS or NAME/VERSION, with or without models:/ before it; None is the champion of `name` in
+    params.yaml. An alias is looked up once: the version stays the same when it moves. Raises SlipwayError where there
+    is none, and for one that is not as Slipway registered it, unless `trust`: its code would run here.
+    """
+    from slipway import model as models
+
+    return models.load(model, root(), trust=trust)

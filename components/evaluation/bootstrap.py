@@ -122,6 +122,17 @@ def difference(
     return Difference(metric, value, reference, better, float(low), float(high))
 
 
+def estimates(
+    examples: Examples, found: Measures, samples: Measures, seed: int, confidence: float
+) -> dict[str, tuple[float, float, float]]:
+    """Return value, low and high of each metric that was measured, `found`, and is defined; see `estimated`."""
+    return {
+        name: estimated(examples, name, float(value[0]), samples[name], seed, confidence)
+        for name, value in found.items()
+        if np.isfinite(value[0])
+    }
+
+
 def estimated(
     examples: Examples, metric: str, value: float, samples: np.ndarray, seed: int, confidence: float
 ) -> tuple[float, float, float]:

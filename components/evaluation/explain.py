@@ -38,10 +38,7 @@ def importance(
     MAX_EVALUATED predictions in total, at least MIN_PER_PERMUTATION per permutation: of more columns than that allows
     (100), those that move the outputs most, for a prediction costs the more, the more columns there are.
     """
-    columns: Places = {}
-    for key, entry in inputs.items():
-        for index, name in enumerate(entry.names if entry.kind in NAMED_KINDS else ()):
-            columns.setdefault(name, []).append((key, index))
+    columns = named(inputs)
     if not columns:
         return []
     random = stream(seed, "permutation importance")
@@ -132,22 +129,66 @@ def examples(
     of the label that was chosen, of the likeliest of several, of the mean of all numbers.
     """
     found = []
-    spell = part(recipe, "spell")
-    seen = {key: entry for key, entry in inputs.items() if entry.kind in ("image", "spectrogram", "tokens")}
+    seen = shown(inputs)
     for row in chosen(measured, most).tolist() if seen else []:
         one = {key: np.asarray(array[row]) for key, array in arrays.items()}
         for key, entry in seen.items():
             explained = {"row": row, "input": key, "kind": entry.kind}
             explained |= metrics.of(measured.target).said(measured, row)
-            if entry.kind == "tokens":
-                explained |= _tokens(ask, one, key, entry, measured, row)
-                texts = explained.pop("codes")
-                words = spell(np.array(texts, np.int32), state) if spell is not None else [str(code) for code in texts]
-                explained["tokens"] = list(words)
-            else:
-                explained |= _occluded(ask, one, key, measured, row)
-            found.append(explained)
+            found.append(explained | hidden(ask, one, key, entry, recipe, state, measured, row))
     return found
+
+
+def shown(inputs: dict[str, Input]) -> dict[str, Input]:
+    """Return the inputs that are images, spectrograms or texts, of which a part can be hidden."""
+    return {key: entry for key, entry in inputs.items() if entry.kind in ("image", "spectrogram", "tokens")}
+
+
+def hidden(
+    ask: Ask, one: Arrays, key: str, entry: Input, recipe: Recipe, state: State, measured: Examples, row: int
+) -> dict[str, Any]:
+    """Hide one part of an input of an example after the other, and tell by how much what was answered falls: `drop`.
+
+    `one` is the example, encoded, which is `row` of `measured`. Of an image or a spectrogram there are the patches,
+    `patch`, `tops` and `lefts`; of a text its `tokens`.
+    """
+    if entry.kind != "tokens":
+        return _occluded(ask, one, key, measured, row)
+    spell = part(recipe, "spell")
+    explained = _tokens(ask, one, key, entry, measured, row)
+    texts = explained.pop("codes")
+    words = spell(np.array(texts, np.int32), state) if spell is not None else [str(code) for code in texts]
+    return explained | {"tokens": list(words)}
+
+
+def columns(
+    ask: Ask, one: Arrays, inputs: dict[str, Input], others: Arrays, measured: Examples, row: int
+) -> dict[str, float]:
+    """Give each named column of an example the values of other examples; tell by how much what was answered falls.
+
+    `one` is the example, encoded, which is `row` of `measured`; `others` are `(m, ...)`, and the drop is the mean over
+    them: what the example's own value adds to the answer, all other columns being as they are (Robnik-Sikonja and
+    Kononenko 2008, doi:10.1109/TKDE.2007.190734).
+    """
+    places = named(inputs)
+    if not places:
+        return {}
+    m = len(next(iter(others.values())))
+    changed = _repeated(one, m * len(places))
+    for at, spots in enumerate(places.values()):
+        for key, index in spots:
+            changed[key][at * m : (at + 1) * m, ..., index] = others[key][..., index]
+    drops = _drops(ask, changed, measured, row).reshape(len(places), m).mean(axis=1)
+    return {name: rounded(float(drop)) for name, drop in zip(places, drops, strict=True)}
+
+
+def named(inputs: dict[str, Input]) -> Places:
+    """Return the named columns among the inputs, and where each stands."""
+    columns: Places = {}
+    for key, entry in inputs.items():
+        for index, name in enumerate(entry.names if entry.kind in NAMED_KINDS else ()):
+            columns.setdefault(name, []).append((key, index))
+    return columns
 
 
 def _drops(ask: Ask, arrays: Arrays, measured: Examples, row: int) -> np.ndarray:

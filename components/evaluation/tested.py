@@ -14,6 +14,7 @@ from components.evaluation import metrics
 from components.evaluation.examples import Examples
 from components.files import read_json
 from components.params import Params
+from components.recipes import State
 
 
 def split(params: Params, data: Path, arrays: Path) -> Examples:
@@ -34,16 +35,10 @@ def split(params: Params, data: Path, arrays: Path) -> Examples:
 
 
 def _scale(params: Params, data: Path, arrays: Path, manifest: dict[str, Any]) -> np.ndarray | None:
-    """Return the in-sample error of the naive forecast for each test example, `(n, names)`; None where there is none.
-
-    The recipe tells one for each column, of which several names in a row are steps.
-    """
-    scale = manifest["state"].get("mase_scale")
-    if scale is None:
-        return None
+    """Return the in-sample error of the naive forecast for each test example; see `scale`."""
     names = len(params.target().names)
-    if not isinstance(scale, dict):
-        return np.tile(np.repeat(scale, names // len(scale)), (manifest["rows"]["test"], 1))
+    if not isinstance(manifest["state"].get("mase_scale"), dict):
+        return scale(manifest["state"], names, [None] * int(manifest["rows"]["test"]))
     recipe = recipes.load(params.recipe)
     columns = recipes.schema(recipe, params.task)
     groups = [
@@ -51,11 +46,24 @@ def _scale(params: Params, data: Path, arrays: Path, manifest: dict[str, Any]) -
         for part in raw_rows.read(data, arrays, "test", columns, only=["group"])
         for name in part["group"].to_pylist()
     ]
+    return scale(manifest["state"], names, groups)
+
+
+def scale(state: State, names: int, groups: Sequence[str | None]) -> np.ndarray | None:
+    """Return the in-sample error of the naive forecast of examples, by the groups that they are of: `(n, names)`.
+
+    The recipe tells one for each column, of which several names in a row are steps; None where it tells none.
+    """
+    found = state.get("mase_scale")
+    if found is None:
+        return None
+    if not isinstance(found, dict):
+        return np.tile(np.repeat(found, names // len(found)), (len(groups), 1))
     # a missing group is the empty one, as in recipes/series/example; where whole series are held out none is known
-    of_group = {name: np.repeat(each, names // len(each)) for name, each in scale.items()}
+    of_group = {name: np.repeat(each, names // len(each)) for name, each in found.items()}
     unknown = np.full(names, np.nan)
-    found = np.array([of_group.get("" if name is None else str(name), unknown) for name in groups], np.float64)
-    return None if np.isnan(found).all() else found
+    every = np.array([of_group.get("" if name is None else str(name), unknown) for name in groups], np.float64)
+    return None if np.isnan(every).all() else every
 
 
 def answered(examples: Examples, answers: pa.Table, metric: str, names: Sequence[str]) -> Examples:

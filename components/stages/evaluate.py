@@ -37,11 +37,7 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
     found, by_name = metrics.measure(examples)
     samples, by_name_samples = bootstrap.resampled(examples, params.seed, settings.resamples)
     beside = _beside(params, examples, (found, samples), baseline, _shipped(model))
-    estimates = {
-        name: bootstrap.estimated(examples, name, float(value[0]), samples[name], params.seed, settings.confidence)
-        for name, value in found.items()
-        if np.isfinite(value[0])
-    }
+    estimates = bootstrap.estimates(examples, found, samples, params.seed, settings.confidence)
     columns = _columns(params, data, arrays)
     cut = slices.measured(columns, examples, params.seed, settings.resamples, settings.confidence)
     with replacing(out) as aside:

@@ -6,7 +6,7 @@ Light to import: every command line does.
 import argparse
 import json
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +75,7 @@ def run(model: str | None, input: Path, out: Path | None, **options: Any) -> int
     failed = [at for at, error in enumerate(found["error"].to_pylist()) if error]
     if out is not None:
         print(f"wrote {len(found) - len(failed):,} predictions to {out}")
-    _tell(told)
+    tell(told)
     if failed:
         some = ", ".join(str(found["example"][at]) for at in failed[:5]) + ", ..." * (len(failed) > 5)
         why = "; the column error says why" if out is not None else ""
@@ -102,13 +102,24 @@ def answers(model: str | None, given: "Path | pa.Table", *, trust: bool = False,
     Returns a row per example; for a path, the column `example` comes first. Raises as `run` does.
     """
     found, told = _predicted(model, given, trust=trust, **options)
-    _tell(told)
+    tell(told)
     return found
 
 
-def _tell(lines: list[str]) -> None:
+def tell(lines: list[str]) -> None:
+    """Print what is to be told of examples."""
     for line in lines:
         print(f"note: {line}", file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class Given:
+    """Examples as a registered version takes them."""
+
+    version: str  # models:/NAME/VERSION
+    examples: "pa.Table"
+    names: list[str] | None  # what to call each, where they come from a path
+    told: list[str]  # what is to be told of them
 
 
 def _predicted(
@@ -117,12 +128,30 @@ def _predicted(
     """Predict as `answers` does; return also what is to be told of the examples."""
     import pyarrow.parquet as pq
 
+    from components.tracking import isolated
+
+    taken = prepared(pinned(model), given, **options)
+    with temporary.folder() as folder:
+        path = Path(folder, "examples.parquet")
+        pq.write_table(taken.examples, path)
+        found = isolated.predict(taken.version, path, trust=trust)
+    return found if taken.names is None else found.add_column(0, "example", [taken.names]), taken.told
+
+
+def pinned(model: str | None) -> str:
+    """Return models:/NAME/VERSION for what `predict` calls MODEL; None: the champion of `name` in params.yaml."""
     from components import params
-    from components.tracking import connection, isolated, record
+    from components.tracking import connection, record
 
     connection.check()
     model = model or params.load().name
-    version = connection.pinned(model if {*":@/"} & {*model} else f"{model}@{record.alias(model, 'champion')}")
+    return connection.pinned(model if {*":@/"} & {*model} else f"{model}@{record.alias(model, 'champion')}")
+
+
+def prepared(version: str, given: "Path | pa.Table", **options: Any) -> Given:
+    """Read examples, or take those of a table, in the spelling that a version knows."""
+    from components.tracking import connection
+
     about = connection.about(version)
     names, examples = None, given
     forecast = {name: options.pop(name, None) for name in ("time", "group", "form", "time_zone")}
@@ -134,11 +163,7 @@ def _predicted(
     told: list[str] = []
     if about.get("recipe") == "tabular":
         examples, told = _as_known(examples, version, about)
-    with temporary.folder() as folder:
-        path = Path(folder, "examples.parquet")
-        pq.write_table(examples, path)
-        found = isolated.predict(version, path, trust=trust)
-    return found if names is None else found.add_column(0, "example", [names]), told
+    return Given(version, examples, names, told)
 
 
 def _as_known(examples: "pa.Table", version: str, about: dict[str, Any]) -> "tuple[pa.Table, list[str]]":

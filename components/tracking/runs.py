@@ -58,7 +58,8 @@ def flat(values: object, prefix: str = "") -> dict[str, Any]:
     }
 
 
-def _parameters(params: Params) -> dict[str, Any]:
+def parameters(params: Params) -> dict[str, Any]:
+    """Return the settings that a run has as parameters, by name, such as train.epochs."""
     every = params.model_dump(mode="json", by_alias=True)
     chosen = {key: every[key] for key in ("name", "recipe", "seed", "split", "network", "train")}
     return flat(chosen | {params.recipe: every["task"]})
@@ -68,7 +69,7 @@ def _describe(run: "Run", params: Params, manifest: dict[str, Any], tags: dict[s
     """Log what is known before a training starts; what the run has already is left as it is."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
-    values = _spelled(_parameters(params))
+    values = _spelled(parameters(params))
     new = [Param(key, value) for key, value in values.items() if key not in run.data.params]
     every = provenance.tags() | {"slipway.params": params.digest()} | tags
     for at in range(0, max(len(new), 1), 100):  # MLflow's limit a call
@@ -109,7 +110,7 @@ def _start(params: Params, key: str, manifest: dict[str, Any]) -> "Run":
 
 def _called(params: Params, manifest: dict[str, Any], before: "Run") -> str:
     """Return the name of a run: what is other than in the run before, such as `dropout=0.3, +1,088 rows`."""
-    was, now = before.data.params, _spelled(_parameters(params))
+    was, now = before.data.params, _spelled(parameters(params))
     names = Counter(key.rpartition(".")[2] for key in now)
     changed = []
     for key in dict.fromkeys([*now, *was]):

@@ -201,3 +201,28 @@ def test_every_recipe_says_what_its_inputs_are() -> None:
         for key, entry in inputs.items():
             if entry.kind in explain.NAMED_KINDS:
                 assert len(entry.names) == arrays[key].shape[-1]
+
+
+def test_what_a_columns_value_adds_is_the_distance_from_what_others_have() -> None:
+    random = np.random.default_rng(2)
+    weights = np.array([2.0, 0.0, -1.0], np.float32)
+
+    def ask(given: Arrays) -> np.ndarray:
+        found: np.ndarray = (given["numeric"] @ weights + 3.0 * (given["categorical"][:, 0] == 1))[:, None]
+        return found
+
+    def some(rows: int) -> Arrays:
+        codes = random.integers(0, 2, (rows, 1)).astype(np.int32)
+        return {"numeric": random.normal(size=(rows, 3)).astype(np.float32), "categorical": codes}
+
+    inputs = {"numeric": Input("numbers", ("x", "y", "z")), "categorical": Input("codes", ("colour",))}
+    arrays, others = some(4), some(40)
+    measured = Examples(np.zeros((4, 1), np.float32), ask(arrays), regression.Target(("price",)))
+    for row in range(4):
+        one = {key: array[row] for key, array in arrays.items()}
+        found = explain.columns(ask, one, inputs, others, measured, row)
+        apart = (one["numeric"] - others["numeric"].mean(axis=0)) * weights
+        colour = 3.0 * ((one["categorical"][0] == 1) - (others["categorical"][:, 0] == 1).mean())
+        assert found == pytest.approx(dict(zip(("x", "y", "z", "colour"), [*apart, colour], strict=True)), abs=1e-5)
+    image = {"image": Input("image")}
+    assert explain.columns(ask, {}, image, {}, measured, 0) == {}

@@ -1,6 +1,7 @@
 """What `import slipway` gives to a notebook."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -123,3 +124,69 @@ def test_a_registered_model_is_asked_from_a_folder_below(project: Path) -> None:
     assert out.splitlines()[1].split()[:2] == ["two.png", image["label"]]
     out, _ = run("predict", "../two.png", "--out", "answers.csv", at=project / "notebooks")
     assert (project / "notebooks/answers.csv").exists()
+
+
+@pytest.mark.e2e
+def test_a_version_is_held_against_labels_and_explained(project: Path) -> None:
+    code = """
+import json, math, pandas, slipway
+model = slipway.load("sides@champion")
+assert model == slipway.load() == slipway.load("models:/sides/1") and model.uri == "models:/sides/1"
+assert repr(model) == "Model(name='sides', version='1', aliases=('challenger', 'champion', 'reference'))"
+assert model.params["train.epochs"] == 3 and 0.9 < model.metrics["accuracy"] <= 1
+data = slipway.data()
+test = pandas.read_parquet("../build/evaluation/predictions.parquet")
+held_out = model.test_split(data[~data.index.duplicated()])
+assert sorted(held_out.index) == sorted(test["id"])
+found = model.evaluate(held_out)
+assert found.attrs == {"model": "models:/sides/1", "rows": len(test), "confidence": 0.95}
+for name in ("accuracy", "f1_macro"):
+    assert math.isclose(found.loc[name, "value"], model.metrics[name]), name
+assert (found["low"] <= found["value"]).all() and (found["value"] <= found["high"]).all()
+side = held_out.rename(columns={"label": "side"}).assign(side=lambda f: f["side"].str.replace("left", " left "))
+assert model.evaluate(side, label="side").equals(found)
+model.evaluate(data[~data.index.duplicated()])
+why = model.explain(held_out.head(3))
+assert list(why.index.unique()) == list(held_out.index[:3])
+assert why["answer"].groupby(level=0).first().loc[held_out.index[0]] == model.predict(held_out.head(1))["label"].iloc[0]
+one = why.loc[held_out.index[0]].pivot(index="top", columns="left", values="drop")
+bright, dark = (one.loc[:, side].abs().to_numpy().sum() for side in (one.columns < 2, one.columns >= 3))
+print(bright > 0, len(one.columns))
+def refused(ask):
+    try:
+        ask()
+    except Exception as error:
+        print(type(error).__name__, error)
+refused(lambda: model.evaluate(held_out.drop(columns="label")))
+refused(lambda: model.evaluate(held_out.assign(label=["lefft", None, *held_out["label"][2:]])))
+refused(lambda: model.evaluate(held_out.assign(image=[b"no image", *held_out["image"][1:]])))
+refused(lambda: model.evaluate(held_out.head(0)))
+refused(lambda: model.explain(held_out.drop(columns="image").assign(picture="x")))
+refused(lambda: slipway.load("sides/7"))
+refused(lambda: model.predict([1, 2]))
+refused(lambda: model.predict(pandas.DataFrame({"image": [1, "a"]})))
+"""
+    done = python(code, project / "notebooks")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines() == [
+        "note: 245 of 300 examples are not of the test split of sides version 1, which may have been trained on them: "
+        "`test_split` returns the others"
+    ]
+    hidden, *refused = done.stdout.splitlines()
+    assert hidden == "True 6"
+    assert [line.partition(" ")[0] for line in refused] == [*["SlipwayError"] * 6, "TypeError", "SlipwayError"]
+    for line, text in zip(
+        refused,
+        (
+            "there is no column 'label' with the labels; the table has: image. label='COLUMN' says which it is",
+            "2 of 55 labels are none of sides version 1: row ID: 'lefft' is no class; did you mean left?, row ID: is",
+            "sides version 1 cannot predict 1 of 55 examples, which `predict` names in its column error: row ID: the",
+            "there is no example: the table has no rows",
+            "column image is missing; the table has: label, picture",
+            "sides has no version '7'; there are: 1",
+            "expected a DataFrame or a table of pyarrow, or a path, not list",
+            "a column of the DataFrame holds values of several types: Could not convert 'a'",
+        ),
+        strict=True,
+    ):
+        assert text in re.sub(r"[0-9a-f]{32}", "ID", line)

@@ -1,0 +1,212 @@
+"""A registered version for notebooks and scripts: predict, evaluate and explain."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from slipway import project
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow as pa
+
+    Examples: TypeAlias = pandas.DataFrame | pa.Table | Path | str
+
+MIN_OTHERS = 20  # examples of a frame that stand in for each other where it is explained
+
+
+@dataclass(frozen=True)
+class Model:
+    """A registered version; it stays that one when an alias moves."""
+
+    name: str
+    version: str
+    aliases: tuple[str, ...]  # when it was loaded
+    metrics: dict[str, float] = field(repr=False)  # of its test split, by name
+    params: dict[str, Any] = field(repr=False)  # settings of its training, such as train.epochs
+    trust: bool = field(default=False, repr=False)
+    _root: Path = field(default=Path(), repr=False, compare=False)  # of the project
+
+    @property
+    def uri(self) -> str:
+        """The address that MLflow knows it by."""
+        return f"models:/{self.name}/{self.version}"
+
+    def predict(self, examples: "Examples") -> "pandas.DataFrame":
+        """Predict examples; see slipway.predict."""
+        return answers(self.uri, examples, self._root, trust=self.trust)
+
+    def evaluate(self, examples: "pandas.DataFrame | pa.Table", label: str = "label") -> "pandas.DataFrame":
+        """Measure the version on examples with their labels, as the stage `evaluate` measures the test split.
+
+        `label` is the column with the labels; where several numbers are predicted, a list each, or a column for each
+        under its own name. Returns a row per metric: value, low and high, the ends of its interval (of the confidence
+        in `attrs`, 0.95 by default), with the bootstrap, the costs and the decision thresholds of the version. Of a
+        dataset (slipway.data) that it was trained on, `test_split` are the examples that say something.
+        Raises SlipwayError for labels that the version does not know and examples that it cannot predict, by row.
+        """
+        import pandas
+
+        from components.stages import predict as stage
+        from components.tracking import examined
+
+        index, table = _table(examples, path=False)
+        names = list(range(len(table))) if index is None else index.tolist()
+        with self._here():
+            notes = self._seen(_with_ids(index, table))
+            labels, table = examined.apart(self.uri, table, label)
+            given = stage.prepared(self.uri, table)
+            found = examined.evaluated(self.uri, given.examples, labels, names, trust=self.trust)
+            stage.tell([*given.told, *found.notes, *notes])
+        frame = pandas.DataFrame.from_dict(found.metrics, orient="index", columns=["value", "low", "high"])
+        frame.attrs |= {"model": self.uri, "rows": found.rows, "confidence": found.confidence}
+        return frame.rename_axis("metric")
+
+    def test_split(self, data: "pandas.DataFrame") -> "pandas.DataFrame":
+        """Return the rows of a dataset, as slipway.data returns it, that are test examples by the version's split.
+
+        Raises SlipwayError where that cannot be told.
+        """
+        from components import SlipwayError
+        from components.tracking import examined
+
+        index, table = _table(data, path=False)
+        with self._here():
+            found = examined.in_test(self.uri, _with_ids(index, table))
+        if found is None:
+            raise SlipwayError(f"{self.name} version {self.version}: how its examples were split was not kept")
+        return data[found]
+
+    def _seen(self, table: "pa.Table") -> list[str]:
+        """Say how many rows of a dataset are no test examples of the version."""
+        from components import SlipwayError
+        from components.tracking import examined
+
+        if "id" not in table.column_names:  # not of a dataset of ours
+            return []
+        try:
+            found = examined.in_test(self.uri, table)
+        except SlipwayError:
+            return []
+        known = 0 if found is None else int((~found).sum())
+        return [
+            f"{known:,} of {len(table):,} examples are not of the test split of {self.name} version {self.version}, "
+            "which may have been trained on them: `test_split` returns the others"
+        ] * bool(known)
+
+    def explain(
+        self, examples: "Examples", background: "pandas.DataFrame | pa.Table | None" = None
+    ) -> "pandas.DataFrame":
+        """Say what of each example led to its prediction: by how much that falls without a part of it.
+
+        Returns a row per example and part, with the examples' index: `answer`, `part`, `drop` (of the probability of
+        the label that was predicted, or of the number), the parts of a table's row by size. A part is a column, whose
+        value is replaced by those of other examples: of `background`, else of the frame itself where it is large, else
+        of the project's dataset; a token of a text, by `position`; a patch of an image or spectrogram, by `top`,
+        `left`, `height` and `width`. Raises SlipwayError for examples that cannot be predicted.
+        """
+        import pandas
+
+        from components.stages import predict as stage
+        from components.tracking import examined
+
+        index, given = _table(examples)
+        with self._here():
+            taken = stage.prepared(self.uri, given)
+            names: list[Any] = taken.names or [*range(len(taken.examples))]
+            if index is not None:
+                names = index.tolist()
+
+            def others() -> "pa.Table":
+                if background is not None:
+                    return stage.prepared(self.uri, _table(background, path=False)[1]).examples
+                return taken.examples if len(taken.examples) >= MIN_OTHERS else self._dataset()
+
+            found = examined.explained(self.uri, taken.examples, others, names, trust=self.trust)
+            stage.tell(taken.told)
+        frame = pandas.DataFrame(found)
+        rows: list[int] = frame.pop("row").tolist() if len(frame) else []
+        own = pandas.Index(names, name="example") if index is None else index
+        return frame.set_index(own.take(rows))
+
+    def _dataset(self) -> "pa.Table":
+        """Return the project's dataset for this version, as far as it is here."""
+        import slipway
+        from components import SlipwayError
+        from components.stages import predict as stage
+
+        why = f"give `background`: at least {MIN_OTHERS} examples, whose values stand in for those of a column"
+        try:
+            frame = slipway.data(self.name)
+        except SlipwayError as error:
+            raise SlipwayError(
+                f"{why} (there is no dataset of {self.name} here: {str(error).splitlines()[0]})"
+            ) from None
+        return stage.prepared(self.uri, _table(frame, path=False)[1]).examples
+
+    @contextlib.contextmanager
+    def _here(self) -> Iterator[None]:
+        """Work in the project's root, where params.yaml is, and MLflow's file."""
+        project.use(self._root)
+        with contextlib.chdir(self._root):
+            yield
+
+
+def load(model: str | None, place: Path, *, trust: bool) -> Model:
+    """Find a version in the registry of the project in `place`; see slipway.load."""
+    project.use(place)
+    from components import surroundings
+    from components.stages import predict as stage
+    from components.tracking import examined, origin
+
+    surroundings.pass_proxies_by()
+    with contextlib.chdir(place):
+        made = origin.find(stage.pinned(model))
+        examined.must_be_trusted(made.uri, trust=trust)
+        metrics, params = examined.facts(made)
+    return Model(made.name, made.version, made.aliases, metrics, params, trust, place)
+
+
+def answers(model: str | None, examples: "Examples", place: Path, *, trust: bool) -> "pandas.DataFrame":
+    """Predict with a version of the project in `place`; see slipway.predict."""
+    project.use(place)
+    from components import surroundings
+    from components.stages import predict as stage
+
+    surroundings.pass_proxies_by()
+    index, given = _table(examples)
+    with contextlib.chdir(place):
+        found: pandas.DataFrame = stage.answers(model, given, trust=trust).to_pandas()
+    return found if index is None else found.set_index(index)
+
+
+def _with_ids(index: "pandas.Index | None", table: "pa.Table") -> "pa.Table":
+    """Put the ids of a dataset, the index of its DataFrame, back into the table."""
+    import pyarrow as pa
+
+    if index is None or index.name != "id" or "id" in table.column_names:
+        return table
+    return table.append_column("id", pa.array([str(key) for key in index], pa.string()))
+
+
+def _table(examples: "Examples", *, path: bool = True) -> "tuple[pandas.Index | None, Any]":
+    """Return the index of a DataFrame, and what the stage takes: a table, or an absolute path."""
+    import pandas
+    import pyarrow as pa
+
+    from components import SlipwayError
+
+    if path and isinstance(examples, str | Path):
+        return None, Path(examples).absolute()
+    if isinstance(examples, pandas.DataFrame):
+        try:
+            return examples.index, pa.Table.from_pandas(examples, preserve_index=False)
+        except pa.ArrowException as error:
+            why = "; ".join(map(str, error.args))
+            raise SlipwayError(f"a column of the DataFrame holds values of several types: {why}") from None
+    if isinstance(examples, pa.Table):
+        return None, examples
+    more = ", or a path" if path else ""
+    raise TypeError(f"expected a DataFrame or a table of pyarrow{more}, not {type(examples).__name__}")

@@ -1,0 +1,71 @@
+"""The labels that a registered version is held against. tests/slipway/test_api.py asks a real one."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from components import SlipwayError
+from components.targets import Target, multi_label, regression, single_label
+from components.tracking import connection, examined
+
+
+def known(target: Target, labels: list[Any]) -> list[Any]:
+    asked = examined._Asked("trial version 2", Path(), Path(), {}, target, Path())
+    return examined._known(asked, labels, [f"r{row}" for row in range(len(labels))])
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "expected"),
+    [
+        (("0", "1"), [1, np.int64(0), "1"], ["1", "0", "1"]),
+        (("0", "1"), [1.0, 0.0], ["1", "0"]),  # pandas has floats where a column has had gaps
+        (("<=50K", ">50K"), [" >50K", "<=50K "], [">50K", "<=50K"]),
+        (("false", "true"), [True, np.bool_(False)], ["true", "false"]),
+    ],
+)
+def test_labels_are_spelled_as_an_ingest_spells_them(
+    names: tuple[str, ...], labels: list[Any], expected: list[str]
+) -> None:
+    assert known(single_label.Target(names), labels) == expected
+
+
+def test_labels_of_several_and_numbers_are_as_the_dataset_has_them() -> None:
+    assert known(multi_label.Target(("a", "b")), [np.array(["a ", "b"]), []]) == [["a", "b"], []]
+    assert known(regression.Target(("x",)), [1, 2.5]) == [1, 2.5]
+    assert known(regression.Target(("x", "y")), [[1, 2.5]]) == [[1, 2.5]]
+
+
+@pytest.mark.parametrize(
+    ("target", "label", "why"),
+    [
+        (single_label.Target(("cat", "dog")), "cta", "'cta' is no class; did you mean cat?"),
+        (single_label.Target(("cat", "dog")), float("nan"), "is missing"),
+        (single_label.Target(("cat", "dog")), ["cat"], "one class is expected, not a list"),
+        (multi_label.Target(("cat", "dog")), ["cat", "cat"], "['cat', 'cat'] names a class twice"),
+        (multi_label.Target(("cat", "dog")), ["bird"], "'bird' is no class; there are: cat, dog"),
+        (multi_label.Target(("cat", "dog")), "cat", "'cat' is not a list of classes"),
+        (regression.Target(("x",)), "many", "'many' is not a finite number"),
+        (regression.Target(("x",)), float("inf"), "inf is not a finite number"),
+        (regression.Target(("x",)), None, "is missing"),
+        (regression.Target(("x", "y")), 3.0, "3.0 is not 2 finite numbers"),
+    ],
+)
+def test_a_label_that_cannot_be_is_named_with_its_row(target: Target, label: Any, why: str) -> None:
+    good: dict[str, Any] = {"single_label": "cat", "multi_label": ["cat"], "regression": [1.0] * len(target.names)}
+    one = good[target.kind] if target.kind != "regression" or len(target.names) > 1 else 1.0
+    with pytest.raises(SlipwayError) as error:
+        known(target, [one, label])
+    assert str(error.value) == f"1 of 2 labels are none of trial version 2: row r1: {why}"
+
+
+def test_labels_may_stand_in_columns_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    about = {"recipe": "tabular", "params": {"numeric": ["a"], "targets": ["x", "y"]}}
+    monkeypatch.setattr(connection, "about", lambda _: about)
+    table = pa.table({"a": [1.0, 2.0], "y": [5, 6], "x": [3, 4]})
+    labels, rest = examined.apart("models:/trial/1", table, "label")
+    assert labels == [[3, 5], [4, 6]] and rest.column_names == ["a"]
+    with pytest.raises(SlipwayError, match=r"no column 'label' with the labels \(or one for each of x, y\); .* a, y"):
+        examined.apart("models:/trial/1", table.drop_columns(["x"]), "label")
