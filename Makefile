@@ -2,6 +2,7 @@
 # make test   ruff, mypy, import rules and every test      (make fast: only the fast tests)
 # make ui     MLflow, Prefect and the data report, on loopback; Ctrl-C stops them
 # make example NAME=income    an example on real data, in a workspace of its own (make example: list them)
+# make experiments            dvc exp show, with the columns that fit a terminal
 # make lock   resolve requirements/*.txt again from pyproject.toml
 # GPU=1       install CUDA as well (Linux), e.g. `make run GPU=1`
 
@@ -15,7 +16,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE # compiled bytecode halves the imports of a short pipeline
 
-.PHONY: setup run test fast check e2e ui schedule example bench lock clean
+.PHONY: setup run test fast check e2e ui schedule example experiments bench lock clean
 .DEFAULT_GOAL := run
 
 setup: $(READY)
@@ -52,6 +53,11 @@ schedule: $(READY)
 # e.g. make example NAME=income, or offline: make example NAME=income FROM=../shared/datasets/adult
 example: $(READY)
 	@slipway example $(NAME) $(if $(FROM),--from "$(FROM)")
+
+# What differs among the settings of a training, and the main metrics; DVC has no setting for it, only these options.
+SHOWN := Experiment|accuracy|f1_macro|cost|mae|seed|train\..*|network\..*
+experiments: $(READY)
+	@dvc exp show --no-pager --only-changed --drop '^(?!($(SHOWN))$$)'
 
 check: $(READY)
 	@ruff check . && ruff format --check . && mypy && lint-imports

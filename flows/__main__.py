@@ -108,6 +108,18 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     origin.add_argument("--id", dest="example", metavar="ID", help=help_text)
     help_text = "value of a column, repeated for several: which versions were made with such rows?"
     origin.add_argument("--row", action="append", metavar="COLUMN=VALUE", help=help_text)
+    text = (
+        "Show what changed from one training to another (settings, data, code) and what it brought: the metrics of the "
+        "test split with the intervals of a paired bootstrap, and costs. Without RUNS the last run and the champion "
+        "(or the run before, where there is none); of one RUN it and the champion; of several each and the first."
+    )
+    beside = commands.add_parser(
+        "compare", help="show what changed between trainings, and what it brought", description=text
+    )
+    help_text = (
+        "NAME@ALIAS, NAME/VERSION, a DVC experiment, the id or name of an MLflow run; or NAME alone, for its last run"
+    )
+    beside.add_argument("runs", nargs="*", metavar="RUNS", help=help_text)
     moves.arguments(commands)
     _service_arguments(commands)
     sources.arguments(commands, model=True)
@@ -248,7 +260,11 @@ def run(flow: str, options: dict[str, Any]) -> int:
         print(f"error: {told}", file=sys.stderr, flush=True)
     except KeyboardInterrupt as stop:
         why = str(stop) or "interrupted"
-        kept = {"reproduce": "its workspace is removed", "lineage": "it changes nothing"}.get(flow, KEPT)
+        kept = {
+            "reproduce": "its workspace is removed",
+            "lineage": "it changes nothing",
+            "compare": "it changes nothing",
+        }.get(flow, KEPT)
         print(f"{flow}: {why}; {kept}", file=sys.stderr)
         return 130
     return 1
@@ -448,6 +464,12 @@ def _lineage(options: dict[str, Any]) -> int:
     return lineage.run(**options)
 
 
+def _compare(options: dict[str, Any]) -> int:
+    from flows import compare
+
+    return compare.run(options["runs"])
+
+
 # Command -> what does it; all others retrain, now or on a schedule.
 OTHERS = {
     "up": _up,
@@ -464,9 +486,17 @@ OTHERS = {
     "example": _example,
     "reproduce": _reproduce,
     "lineage": _lineage,
+    "compare": _compare,
 }
 OTHERS |= {name: partial(_moves, name) for name in moves.COMMANDS}
-READING = ("status", "down", "notify", "lineage", *moves.COMMANDS)  # they write nothing to the project's folder
+READING = (
+    "status",
+    "down",
+    "notify",
+    "lineage",
+    "compare",
+    *moves.COMMANDS,
+)  # they write nothing to the project's folder
 
 
 if __name__ == "__main__":

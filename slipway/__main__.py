@@ -32,6 +32,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "ingest": ("make a dataset from your files, or add to the existing one", "flows.ingest"),
         "expect": ("draft expectations from the data as it is, and show what differs", FLOWS),
         "update": ("bring what is new from where params.yaml says that data comes from", FLOWS),
+        "compare": ("show what changed between trainings, and what it brought", FLOWS),
         "predict": ("predict with a registered model", f"{STAGES}.predict"),
         "find-lr": ("try increasing learning rates and suggest one", f"{STAGES}.find_lr"),
     },
@@ -114,6 +115,11 @@ def _run(words: list[str]) -> int:
         return 2
     if words[0] not in MODULES and not words[0].startswith("-"):
         known.error(_hint(words[0]))
+    if words[0] in ("run", "schedule") and any(word.startswith(("-S", "--set-param")) for word in words):
+        known.error(
+            "settings are in params.yaml; to try another value without registering it: `dvc exp run -S "
+            "train.epochs=3`, with + before a key that params.yaml lacks (-S +train.weight_decay=0.01)"
+        )
     if here != found:
         for action in completion.actions(known):
             if action.type is Path:

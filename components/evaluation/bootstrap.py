@@ -5,7 +5,7 @@ examples belong together (`blocks`, a number per example), whole blocks are draw
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -97,12 +97,20 @@ def compared(
     metric: str, ours: Examples, theirs: Examples, seed: int, resamples: int, confidence: float
 ) -> Difference | None:
     """Compare two models of the same examples by a metric, in pairs; None where it is undefined for one of them."""
-    ranked = metric in metrics.of(ours.target).OF_OUTPUTS
+    return differences([metric], ours, theirs, seed, resamples, confidence).get(metric)
+
+
+def differences(
+    names: Collection[str], ours: Examples, theirs: Examples, seed: int, resamples: int, confidence: float
+) -> dict[str, Difference]:
+    """Compare two models of the same examples by metrics, in pairs; those undefined for one of them are left out."""
+    ranked = any(name in metrics.of(ours.target).OF_OUTPUTS for name in names)
     measured = [
         (metrics.measure(some, ranked=ranked)[0], resampled(some, seed, resamples, ranked=ranked)[0])
         for some in joined(ours, theirs)
     ]
-    return difference(metric, measured[0], measured[1], confidence)
+    found = {name: difference(name, measured[0], measured[1], confidence) for name in names if name in measured[0][0]}
+    return {name: apart for name, apart in found.items() if apart is not None}
 
 
 def difference(

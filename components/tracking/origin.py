@@ -7,6 +7,7 @@ dvc.lock, and the processor and the packages as tags. A reproduction's verdict i
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 REPRODUCED = "slipway.reproduced."
 VERDICTS_KEPT = 20  # of a version; older ones go
+LAST_RUNS = 100  # of an experiment that are looked through
 MAX_TAG = 4900  # characters that MLflow keeps of a tag: 5,000
 
 
@@ -85,6 +87,40 @@ def every(name: str = "") -> list[Origin]:
                 aliases = [alias for alias, number in known[model].items() if str(number) == str(version.version)]
                 found.append(_origin(version, aliases, None))
         return found
+
+
+def evaluated(name: str) -> "list[Run]":
+    """Return the evaluated runs of a model's MLflow experiment, the newest first, at most LAST_RUNS; none without."""
+    with connection.plainly(f"list the runs of {name}"):
+        there = connection.client().get_experiment_by_name(name)
+        if there is None:
+            return []
+        found = connection.client().search_runs(
+            [there.experiment_id], order_by=["attributes.start_time DESC"], max_results=LAST_RUNS
+        )
+    return [run for run in found if "slipway.evaluated" in run.data.tags]
+
+
+def run(text: str) -> "Run | None":
+    """Return the run of that id, or the newest one of that name; None where there is none."""
+    if re.fullmatch(r"[0-9a-f]{32}", text):
+        with connection.plainly(f"read the run {text}"):
+            return _run(text)
+    with connection.plainly(f"find the run {text}"):
+        client = connection.client()
+        places = [each.experiment_id for each in client.search_experiments()]
+        found = client.search_runs(
+            places, f'attributes.run_name = "{text}"', order_by=["attributes.start_time DESC"], max_results=1
+        )
+    return found[0] if found else None
+
+
+def of_run(run_id: str) -> Origin | None:
+    """Return the first version that a run became; None where it became none."""
+    with connection.plainly(f"find the version of the run {run_id}"):
+        found = connection.client().search_model_versions(f"run_id = '{run_id}'")
+    first = min(found, key=lambda version: int(version.version), default=None)
+    return None if first is None else find(f"{first.name}/{first.version}")
 
 
 def before(made: Origin) -> Origin | None:

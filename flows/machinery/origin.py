@@ -67,7 +67,7 @@ def source(made: Origin, *, fetch: bool = True) -> Source:
     name = made.tag("dvc_experiment")
     remotes = git.run("remote").split() if fetch else []
     searched = f"this repository{' and its remotes ' + ', '.join(remotes) if remotes else ''}"
-    if name and (found := _experiment(name, made.commit, remotes)):
+    if name and (found := experiment(name, made.commit, remotes)):
         return Source(found, f"DVC experiment {name}", name)
     gone = f"its DVC experiment {name} is not in {searched}" if name else "it has no DVC experiment"
     if not made.commit:
@@ -114,7 +114,7 @@ def _pointer(made: Origin) -> bytes:
     return f"outs:\n- md5: {digest}\n  hash: md5\n  path: data\n".encode()
 
 
-def _experiment(name: str, commit: str, remotes: Iterable[str]) -> str:
+def experiment(name: str, commit: str = "", remotes: Iterable[str] = ()) -> str:
     """Return the commit of an experiment, of that commit if there are several; fetched where it is not here."""
     found = _refs(git.run("for-each-ref", "--format=%(objectname) %(refname)", f"refs/exps/*/*/{name}"), commit)
     for remote in () if found else remotes:
