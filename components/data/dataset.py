@@ -92,6 +92,7 @@ JUNK = (  # names of what systems and programs leave in folders; .dvcignore has 
     "*~",
 )
 IS_JUNK = re.compile("|".join(map(fnmatch.translate, JUNK)), re.IGNORECASE)
+ANEW = "put the setting in params.yaml back, or ingest anew (`slipway ingest ... --replace`)"  # of what is in a column
 SOURCE = ".source.json"  # ending of hidden files beside the Parquet files: what an update took (components/sources)
 MIN_PARALLEL_ROWS = 5000  # rows under which starting worker processes costs more than it brings
 
@@ -220,10 +221,10 @@ def _open(path: Path, columns: pa.Schema) -> pq.ParquetFile:
         if name not in has:
             if name == "split":
                 continue
-            hint = "; `slipway ingest` writes it" if name == "id" else ""
-            raise SlipwayError(f"{path}: column {name} is missing (there are: {', '.join(has)}){hint}")
+            hint = "`slipway ingest` writes it" if name == "id" else f"{ANEW} files that have it"
+            raise SlipwayError(f"{path}: column {name} is missing (there are: {', '.join(has)}); {hint}")
         if not _fits(has[name], wanted):
-            raise SlipwayError(f"{path}: column {name} is {has[name]}, expected {wanted}")
+            raise SlipwayError(f"{path}: column {name} is {has[name]}, expected {wanted}; {ANEW} the files")
     return file
 
 

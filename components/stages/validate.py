@@ -121,7 +121,8 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
     if told:
         print(told)
     if not found.passed:
-        raise SlipwayError("\n".join([found.complaint(data, expectations), *_other_columns(files, columns, results)]))
+        hints = _other_columns(files, columns, results) or _read_otherwise(found)
+        raise SlipwayError("\n".join([found.complaint(data, expectations), *hints]))
 
 
 def _examples_held(
@@ -364,6 +365,17 @@ def _other_columns(files: list[Path], columns: pa.Schema, results: list[Result])
                 "anew with --replace and --drop COLUMN"
             ]
     return []
+
+
+def _read_otherwise(found: Found) -> list[str]:
+    """Say so where a setting may have changed that an ingest has read the files by, such as the labels."""
+    labels = any({"label", "label_known"} & {*result.entry.columns} for result in found.failed)
+    if not found.too_many or not (labels or found.rows in found.reasons.values()):
+        return []
+    return [
+        "if a setting has changed by which an ingest read the files, such as labels, history or horizon: put it back, "
+        "or ingest the files anew, with --replace"
+    ]
 
 
 def _rows(reasons: dict[str, np.ndarray]) -> np.ndarray:

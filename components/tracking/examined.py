@@ -59,7 +59,7 @@ class _Asked:
     @cached_property
     def answers(self) -> pa.Table:
         """What it predicts."""
-        return isolated.predict(str(self.place), self.given)
+        return isolated.predict(str(self.place), self.given, called=self.title)
 
     @property
     def outputs(self) -> np.ndarray:

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
-def predict(uri: str, given: Path, *, trust: bool = False) -> "pa.Table":
+def predict(uri: str, given: Path, *, trust: bool = False, called: str = "") -> "pa.Table":
     """Load models:/NAME/VERSION in a fresh process and predict the examples in a Parquet file.
 
-    Returns a table as components.serving.onnx_model.predict does. `uri` may also be a folder with an MLflow model.
+    Returns a table as components.serving.onnx_model.predict does. `uri` may also be a folder with an MLflow model;
+    `called` is what errors call it.
 
     This process downloads and checks the version, see trusted.fetch. The fresh one starts in a temporary folder, with
     no way to import the checkout and no secret in its environment. Raises SlipwayError with the reason where the model
@@ -50,7 +51,7 @@ def predict(uri: str, given: Path, *, trust: bool = False) -> "pa.Table":
         )
         if done.returncode != 0 or not answered.exists():
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            raise SlipwayError(f"{uri}: the model cannot predict: {mask(last)[:500]}")
+            raise SlipwayError(f"{called or uri}: the model cannot predict: {mask(last)[:500]}")
         return pq.read_table(answered, memory_map=False)
 
 

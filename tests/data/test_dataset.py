@@ -133,7 +133,8 @@ def test_bad_datasets_are_refused_by_name(make: Make, tmp_path: Path) -> None:
     make()
     data = Path("data")
     assert "no such dataset" in refusal(tmp_path / "nothing")
-    assert "column x is missing" in refusal(data, pa.schema({"x": pa.float64()}))
+    missing = refusal(data, pa.schema({"x": pa.float64()}))
+    assert "column x is missing" in missing and "or ingest anew (`slipway ingest ... --replace`) files that" in missing
     assert "a.parquet: column label is string, expected double" in refusal(data, pa.schema({"label": pa.float64()}))
     (data / "notes.txt").write_text("hello")
     assert "notes.txt: a dataset may contain only Parquet files" in refusal(data)

@@ -125,6 +125,12 @@ def test_an_unknown_command_says_what_may_be_meant(word: str, said: str, tmp_pat
     assert said in run(word, at=tmp_path, code=2)[1]
 
 
+@pytest.mark.parametrize("words", [("run", "-S", "train.epochs=3"), ("run", "digits", "-Strain.epochs=3")])
+def test_a_setting_is_tried_with_dvc(words: tuple[str, ...], tmp_path: Path) -> None:
+    said = run(*words, at=tmp_path, code=2)[1]
+    assert "`dvc exp run -S train.epochs=3`, with + before a key that params.yaml lacks" in said
+
+
 def test_outside_of_a_project_it_says_so(tmp_path: Path) -> None:
     for words in (["run"], ["predict", "a.csv"], ["example"]):
         out, error = run(*words, at=tmp_path, code=1)

@@ -269,6 +269,9 @@ def test_too_many_bad_rows_stop_the_run_with_a_table_and_a_report(
         case.run()
     message = str(raised.value)
     assert "5 (2.50%; at most 1.00% allowed)" in message
+    assert message.splitlines()[-1].startswith(
+        "if a setting has changed by which an ingest read the files, such as lab"
+    )
     labels = next(line for line in message.splitlines() if "label_known values must belong to this set" in line)
     assert re.search(r" 4  b.parquet row 3: False; b.parquet row 8: False; b.parquet row 90: False$", labels)
     width = next(line for line in message.splitlines() if "width values" in line)
