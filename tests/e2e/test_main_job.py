@@ -43,6 +43,21 @@ def test_one_command_leads_to_a_champion(ran: tuple[Clone, str]) -> None:
     assert list(project.path.parent.iterdir()) == [project.path]  # nor beside the clone
 
 
+def test_the_notebook_runs_from_its_folder(ran: tuple[Clone, str]) -> None:
+    project, _ = ran
+    code = """
+import json, os
+os.chdir("examples")
+for cell in json.load(open("notebook.ipynb", encoding="utf-8"))["cells"]:
+    if cell["cell_type"] == "code":
+        exec(compile("".join(cell["source"]), cell["id"], "exec"))
+assert len(test) > 300 and model.name == "digits", model
+print("predicted", len(answers), "explained", len(why.index.unique()))
+"""
+    said = project.run("python", "-c", code, MPLBACKEND="agg")
+    assert re.search(r"^predicted 3\d\d explained 1$", said, re.MULTILINE), said
+
+
 def test_every_digest_leads_everywhere(ran: tuple[Clone, str]) -> None:
     project, _ = ran
     client = project.client()

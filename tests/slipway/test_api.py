@@ -1,5 +1,6 @@
 """What `import slipway` gives to a notebook."""
 
+import json
 import os
 import re
 import shutil
@@ -67,6 +68,15 @@ def test_one_process_works_on_one_project(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "path", [*sys.path])
     with pytest.raises(slipway.ProjectError, match=f"works on the project {ROOT}; start a new process for"):
         slipway.params()
+
+
+def test_the_notebook_is_plain_python_and_has_no_outputs() -> None:
+    book = json.loads((ROOT / "examples/notebook.ipynb").read_text())
+    assert book["nbformat"] == 4 and len({cell["id"] for cell in book["cells"]}) == len(book["cells"])
+    cells = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells)
+    for cell in cells:
+        compile("".join(cell["source"]), cell["id"], "exec")  # no magics
 
 
 def test_it_is_imported_in_a_moment(tmp_path: Path) -> None:
