@@ -232,7 +232,7 @@ def test_the_scale_of_mase_is_the_in_sample_error_of_the_seasonal_naive(
     season: int, horizon: int, size: int, seed: int
 ) -> None:
     values = np.random.default_rng(seed).normal(10, 3, size)
-    chosen = params(history=6, horizon=horizon, season=season)
+    chosen = params(history=6, horizon=horizon, season=season, step="day")
     cut = windows(values, 6, horizon)
     known = values[: len(values) - horizon + 1]  # up to the first step of the last label
     expected = np.abs(known[season:] - known[:-season]).mean()
@@ -242,14 +242,22 @@ def test_the_scale_of_mase_is_the_in_sample_error_of_the_seasonal_naive(
         assert found["mase_scale"] == pytest.approx([expected])
 
 
+@pytest.mark.parametrize("change", [{"every": 2}, {"step": "quarter"}])
+def test_settings_of_another_ingest_are_refused(change: dict[str, Any]) -> None:
+    section, table = series.sample(100, 3)
+    with pytest.raises(SlipwayError, match=r"the examples are 31 days apart, but .* or ingest the files anew"):
+        series.fit([table.slice(0, 50), table.slice(50)], series.Params(**section | change))
+    series.fit([table], series.Params(**section | {"step": None, "every": 2}))  # nothing to hold it against
+
+
 def test_a_constant_series_has_scale_1_and_each_group_its_own() -> None:
     flat = windows(np.full(20, 7.0), 4, 2)
-    assert series.fit([flat], params())["mase_scale"] == [1.0]
+    assert series.fit([flat], params(step="day"))["mase_scale"] == [1.0]
     moving = windows(np.arange(20.0), 4, 2)
     both = pa.concat_tables(
         part.append_column("group", pa.array([name] * len(part))) for name, part in (("b", moving), ("a", flat))
     )
-    found = series.fit([both], params(group=True))
+    found = series.fit([both], params(group=True, step="day"))
     assert found == {"mase_scale": {"a": [1.0], "b": [2.0]}, "groups": ["a", "b"]}
 
 

@@ -15,6 +15,8 @@ from components.recipes.series.example import calendar, histories
 from components.targets import Target, regression
 
 requirements = ()
+MIN_APART, MAX_APART = 10, 10_000  # distances between origins that tell of their usual one, and that suffice
+LEAST_APART = 0.85  # share of what the settings say: February is short
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -102,8 +104,9 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
     It is the mean absolute error of the seasonal naive forecast within the training split (Hyndman and Koehler 2006,
     doi:10.1016/j.ijforecast.2006.03.001), over each time step once: the first value of every label against the one
     a season before it, and such pairs within the earliest history. Where that is 0, as in a series that repeats itself
-    exactly, it is 1: MASE is then MAE.
+    exactly, it is 1: MASE is then MAE. Raises SlipwayError where origins are nearer than `step` and `every` say.
     """
+    apart: list[np.ndarray] = []
     sums: dict[str, np.ndarray] = {}  # group -> sum of the differences, and their number, of each column
     earliest: dict[str, tuple[Any, np.ndarray]] = {}  # group -> its first origin, and its history's sums
     for whole in tables:
@@ -112,6 +115,7 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
         ahead = np.abs(labels[:, :, 0] - known[:, params.history - params.season])
         names = _groups(table, params)
         times = table["time"].to_numpy()
+        apart += [_apart(times, names)] if sum(map(len, apart)) < MAX_APART else []
         for name in np.unique(names):
             rows = np.flatnonzero(names == name)
             sums[name] = sums.get(name, 0) + _sum(ahead[rows])
@@ -119,12 +123,39 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
             if name not in earliest or times[first] < earliest[name][0]:
                 within = np.abs(known[first, params.season :] - known[first, : -params.season])
                 earliest[name] = times[first], _sum(within)
+    _must_be_as_ingested(np.concatenate([np.empty(0), *apart]), params)
     for name, (_, within) in earliest.items():
         sums[name] = sums[name] + within
     scales = {str(name): _scale(*sums[name]) for name in sorted(sums)}
     if params.group:
         return {"mase_scale": scales, "groups": list(scales)}
     return {"mase_scale": scales.get("", [1.0] * len(params.values))}
+
+
+def _apart(times: np.ndarray, names: np.ndarray) -> np.ndarray:
+    """Return the seconds from each origin to the next one of its group."""
+    order = np.lexsort((times, names))
+    found = np.diff(times[order]) / np.timedelta64(1, "s")
+    positive: np.ndarray = found[(names[order][1:] == names[order][:-1]) & (found > 0)]
+    return positive
+
+
+def _must_be_as_ingested(apart: np.ndarray, params: Params) -> None:
+    """Hold the distance between origins against `step` and `every`: nearer ones would be in test and training both."""
+    if params.step is None or len(apart) < MIN_APART:
+        return
+    said, found = params.every * calendar.seconds(params.step), float(np.median(apart))
+    if found < LEAST_APART * said:  # further apart they may be where steps have no value, or rows come in any order
+        raise SlipwayError(
+            f"series: the examples are {_long(found)} apart, but with `step: {params.step}` and `every: "
+            f"{params.every}` they would be about {_long(said)}: these settings say how an ingest read the files; put "
+            "them back in params.yaml, or ingest the files anew, with --replace"
+        )
+
+
+def _long(seconds: float) -> str:
+    unit = next((name for name in ("day", "hour", "minute") if seconds >= calendar.UNIT_SECONDS[name]), "second")
+    return f"{seconds / calendar.UNIT_SECONDS[unit]:.4g} {unit}s"
 
 
 def _readable(table: pa.Table, params: Params) -> Any:

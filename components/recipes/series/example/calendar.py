@@ -27,12 +27,17 @@ def parsed(step: str) -> tuple[int, str]:
     return int(found[1] or 1), found[2]
 
 
+def seconds(step: str) -> float:
+    """Return how long a step is in seconds: a month has 30 days."""
+    count, unit = parsed(step)
+    return count * (UNIT_SECONDS.get(unit) or UNIT_MONTHS.get(unit, 1 / 30) * 30 * UNIT_SECONDS["day"])
+
+
 def cycles(params: "Params") -> list[str]:
     """Name the calendar's cycles that a step is shorter than."""
     if params.step is None:
         return []
-    count, unit = parsed(params.step)
-    length = count * (UNIT_SECONDS.get(unit) or UNIT_MONTHS.get(unit, 1 / 30) * 30 * UNIT_SECONDS["day"])
+    length = seconds(params.step)
     lengths = {"year": 360 * UNIT_SECONDS["day"], "week": UNIT_SECONDS["week"], "day": UNIT_SECONDS["day"]}
     return [name for name, whole in lengths.items() if length < whole]
 
