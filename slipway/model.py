@@ -182,6 +182,17 @@ def answers(model: str | None, examples: "Examples", place: Path, *, trust: bool
     return found if index is None else found.set_index(index)
 
 
+def _as_in_files(table: "pa.Table") -> "pa.Table":
+    """Return pandas' text as it comes from a file: what is no number is then an error of its row."""
+    import pyarrow as pa
+
+    for at, column in enumerate(table.schema):
+        if pa.types.is_large_string(column.type):
+            with contextlib.suppress(pa.ArrowInvalid):  # more than 2 GB
+                table = table.set_column(at, column.name, table[column.name].cast(pa.string()))
+    return table
+
+
 def _with_ids(index: "pandas.Index | None", table: "pa.Table") -> "pa.Table":
     """Put the ids of a dataset, the index of its DataFrame, back into the table."""
     import pyarrow as pa
@@ -202,7 +213,7 @@ def _table(examples: "Examples", *, path: bool = True) -> "tuple[pandas.Index | 
         return None, Path(examples).absolute()
     if isinstance(examples, pandas.DataFrame):
         try:
-            return examples.index, pa.Table.from_pandas(examples, preserve_index=False)
+            return examples.index, _as_in_files(pa.Table.from_pandas(examples, preserve_index=False))
         except pa.ArrowException as error:
             why = "; ".join(map(str, error.args))
             raise SlipwayError(f"a column of the DataFrame holds values of several types: {why}") from None

@@ -178,6 +178,8 @@ def explained(
         drawn = None
         if explain.named(inputs):
             whole = others()
+            if not len(whole):
+                raise SlipwayError("the background has no rows: there are no values to put in place of a column's")
             some = np.sort(stream(1, "background").permutation(len(whole))[:BACKGROUND])
             drawn = _encoded_alone(asked, loaded, whole.take(pa.array(some)))
         found = []

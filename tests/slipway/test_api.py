@@ -9,10 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import slipway
+import slipway.model
 from components import SlipwayError, params
 from components.stages import register
 from tests import fabricate
@@ -68,6 +71,13 @@ def test_one_process_works_on_one_project(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "path", [*sys.path])
     with pytest.raises(slipway.ProjectError, match=f"works on the project {ROOT}; start a new process for"):
         slipway.params()
+
+
+def test_text_of_a_frame_is_read_like_that_of_a_file() -> None:
+    frame = pandas.DataFrame({"age": ["old", "5", None], "rows": [1, 2, 3]}, index=["a", "b", "c"])
+    index, table = slipway.model._table(frame)
+    assert index is not None and index.tolist() == ["a", "b", "c"]
+    assert table.schema.types == [pa.string(), pa.int64()] and table["age"].to_pylist() == ["old", "5", None]
 
 
 def test_the_notebook_is_plain_python_and_has_no_outputs() -> None:
