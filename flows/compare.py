@@ -1,6 +1,7 @@
 """What changed from one training to another, and what it brought: slipway compare."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ def _found(text: str) -> Made:
         return _of_version(origin.find(text), text.rpartition("@")[2] if "@" in text else "")
     if _is_model(text):
         return _last(models.find(text))
-    if " " not in text and (commit := sources.experiment(text)):
+    if re.fullmatch(r"[\w.-]+", text) and (commit := sources.experiment(text)):
         source = Source(commit, f"DVC experiment {text}", text)
         name = str(source.yaml("params.yaml").get("name", ""))
         known = [run for run in origin.evaluated(name) if run.data.tags.get("slipway.dvc_experiment") == text]

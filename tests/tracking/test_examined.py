@@ -1,5 +1,7 @@
 """The labels that a registered version is held against. tests/slipway/test_api.py asks a real one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from components import SlipwayError
+from components import SlipwayError, params, recipes
+from components.evaluation import explain
+from components.files import read_json
+from components.recipes import networks
+from components.serving import onnx_model
 from components.targets import Target, multi_label, regression, single_label
 from components.tracking import connection, examined
+from tests import fabricate
 
 
 def known(target: Target, labels: list[Any]) -> list[Any]:
@@ -69,3 +76,30 @@ def test_labels_may_stand_in_columns_of_their_own(monkeypatch: pytest.MonkeyPatc
     assert labels == [[3, 5], [4, 6]] and rest.column_names == ["a"]
     with pytest.raises(SlipwayError, match=r"no column 'label' with the labels \(or one for each of x, y\); .* a, y"):
         examined.apart("models:/trial/1", table.drop_columns(["x"]), "label")
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_examples_of_every_recipe_can_be_explained(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = recipes.load(name)
+    section, sample = recipe.sample(30, 3)
+    settings = params.check(
+        {"name": "trial", "recipe": name, name: section, "network": networks.load(name).sample}, Path("params.yaml")
+    )
+    fabricate.any_model(tmp_path / "model", settings, sample)
+    loaded = onnx_model.load(tmp_path / "model")
+    content = read_json(tmp_path / "model/model.json")
+    some = sample.select(recipe.columns(settings.task).names).slice(0, 1)
+
+    @contextmanager
+    def asked(version: str, examples: pa.Table, *, trust: bool) -> Iterator[examined._Asked]:
+        found = examined._Asked("trial version 2", tmp_path, tmp_path / "model", content, loaded.target, tmp_path)
+        found.__dict__["answers"] = onnx_model.predict(loaded, examples)
+        yield found
+
+    monkeypatch.setattr(examined, "_asked", asked)
+    found = examined.explained("models:/trial/2", some, lambda: sample, [0], trust=False)
+    assert {part["row"] for part in found} == {0}
+    assert all(np.isfinite(part["drop"]) for part in found) and any(part["drop"] for part in found)
+    seen = explain.shown(onnx_model.inputs(loaded))
+    assert {"part", "drop", "answer"} <= found[0].keys()
+    assert bool(seen) == any("position" in part or "top" in part for part in found)
