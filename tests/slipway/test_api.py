@@ -100,7 +100,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("project")
     fabricate.project(path)
     fabricate.store(path)
-    shutil.copytree(ROOT / "components", path / "components")
+    for package in ("components", "flows"):
+        shutil.copytree(ROOT / package, path / package)
     (path / "notebooks").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
