@@ -88,8 +88,8 @@ class Model:
             return []
         try:
             found = examined.in_test(self.uri, table)
-        except SlipwayError:
-            return []
+        except SlipwayError as error:
+            return [f"whether {self.name} version {self.version} was trained on these examples cannot be told: {error}"]
         known = 0 if found is None else int((~found).sum())
         return [
             f"{known:,} of {len(table):,} examples are not of the test split of {self.name} version {self.version}, "

@@ -112,6 +112,7 @@ FRONT = (
     "flows/test_clean.py",
     "tracking/test_runs.py",
     "flows/test_doctor.py",
+    "flows/test_compare.py",
     "flows/test_lineage.py",
     "tracking/test_trusted.py",
     "tracking/test_namesake.py",

@@ -5,6 +5,7 @@ the recipe's encode and the ONNX model: by this checkout's code, if that gives w
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from components import SlipwayError, listed, nearest, params, recipes, targets, temporary
-from components.data import spelling, splits
+from components.data import dataset, spelling, splits
 from components.evaluation import bootstrap, explain, metrics, tested
 from components.evaluation.examples import Examples
 from components.files import read_json
@@ -114,6 +115,9 @@ def in_test(version: str, table: pa.Table) -> np.ndarray | None:
     rule: splits.Rule | None = json.loads(made.tag("split") or "null")
     if rule is None:
         return None
+    keys = table["id"].to_pylist() if "id" in table.column_names else []
+    if any(re.fullmatch(dataset.ID, str(key)) is None for key in keys):
+        raise SlipwayError("the column id has not the ids of a dataset: expected one as slipway.data() returns it")
     if "split" not in table.column_names:
         table = table.append_column("split", pa.nulls(len(table), pa.string()))
     if lacking := [name for name in ("id", *splits.needs(rule)) if name not in table.column_names]:
@@ -138,6 +142,7 @@ def evaluated(version: str, examples: pa.Table, labels: list[Any], names: Sequen
         settings, notes = _settings(made)
         own = Evaluate() if settings is None else settings.evaluate
         state = asked.content.get("state") or {}
+        deviation = (state.get("target") or {}).get("deviation")  # of numbers; none in versions of Slipway 0.1
         groups = examples["group"].to_pylist() if "group" in examples.column_names else [None] * len(examples)
         measured = Examples(
             actual=actual,
@@ -146,7 +151,7 @@ def evaluated(version: str, examples: pa.Table, labels: list[Any], names: Sequen
             decision=asked.content.get("decision"),
             costs=None if settings is None else settings.cost_matrix(),
             scale=tested.scale(state, len(asked.target.names), groups),
-            deviation=None if asked.target.classes else np.array(state["target"]["deviation"]),
+            deviation=None if deviation is None else np.array(deviation),
             bins=own.calibration_bins,
             blocks=_blocks(made, examples, notes),
         )
