@@ -80,14 +80,17 @@ def _data(old: Side, new: Side) -> list[list[str]]:
         rows.append(["data", old.data[:8] or "not versioned", new.data[:8] or "not versioned"])
     before, now = sum(old.rows.values()), sum(new.rows.values())
     if old.rows and new.rows and old.rows != new.rows:
-        rows.append(["rows", f"{before:,}", f"{now:,} ({now - before:+,})"])
+        rows += [["rows", f"{before:,}", f"{now:,} ({now - before:+,})"]] if now != before else []
         rows += [
             [f"rows for {name}", f"{old.rows.get(name, 0):,}", f"{count:,}"]
             for name, count in new.rows.items()
             if old.rows.get(name, 0) != count
         ]
-    if old.split != new.split and old.data == new.data:
-        rows.append(["split", "", "another one"])
+    known = {
+        name for name in new.settings if name.startswith("split.") and old.settings.get(name) != new.settings[name]
+    }
+    if old.split != new.split and old.data == new.data and not known:  # such as by other code
+        rows.append(["split", "as it was", "another one"])
     return rows
 
 

@@ -70,3 +70,11 @@ def test_what_is_the_same_is_said_to_be() -> None:
     assert lines[2:4] == ["what changed", "  nothing that determines the result"]
     at = lines.index("what it brought, each on its own test split, without intervals of the difference:")
     assert lines[at + 1 : at + 4] == ["  (the predictions are gone)", "  metric    old  new", "  accuracy  0.9  0.9"]
+
+
+def test_a_split_that_no_setting_changed_is_told() -> None:
+    other = replace(OLD, split={"by": "id"}, rows={"train": 990, "test": 110})
+    lines = [" ".join(line.split()) for line in comparison.text(OLD, other, Pairs(), [])]
+    assert lines[3:6] == ["rows for train 1,000 -> 990", "rows for test 100 -> 110", "split as it was -> another one"]
+    by_setting = replace(other, settings={**OLD.settings, "split.seed": 2})
+    assert not any("another one" in line for line in comparison.text(OLD, by_setting, Pairs(), []))
