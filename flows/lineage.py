@@ -158,10 +158,12 @@ def _code(made: Origin, source: Source | None, where: str) -> Block:
     dirty = made.tag("dirty") == "true"
     commit = made.commit or "none: it was registered outside of git"
     facts = {"commit": f"{commit}{' (with changes that were not committed)' if dirty else ''}"}
+    if made.parent:
+        facts["checked out"] = f"{made.parent}, with changes that the commit above holds"
     facts["experiment"] = made.tag("dvc_experiment") or "none"
     if source is None:
         return Block("Code", facts, notes=[where])
-    if source.experiment:
+    if source.experiment and source.commit != made.commit:
         facts["experiment"] += f"\ncommit {source.commit}"
     lock = source.read("requirements/lock.txt")
     facts["packages"] = f"requirements/lock.txt, SHA-256 {hashlib.sha256(lock).hexdigest()}" if lock else "no lock"

@@ -1,9 +1,9 @@
 """What a registered version says of its making, and what came of making it again.
 
 Tags of a version that hold it: `slipway.model`, `slipway.data`, `slipway.params`, `slipway.run`, `slipway.split`,
-`slipway.dvc_experiment`, `slipway.dirty`, `mlflow.source.git.commit` (see registry.add); its run keeps params.yaml and
-dvc.lock, and the processor and the packages as tags. A reproduction's verdict is a tag of its own,
-`slipway.reproduced.TIME`, so that no two machines overwrite each other's.
+`slipway.dvc_experiment`, `slipway.dirty`, `slipway.parent`, `mlflow.source.git.commit` (see registry.add); its run
+keeps params.yaml and dvc.lock, and the processor and the packages as tags. A reproduction's verdict is a tag of its
+own, `slipway.reproduced.TIME`, so that no two machines overwrite each other's.
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components import SlipwayError, temporary
-from components.tracking import connection, record
+from components.tracking import connection, provenance, record
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -52,8 +52,17 @@ class Origin:
 
     @property
     def commit(self) -> str:
-        """The git commit of the checkout that registered it; empty where there was none."""
-        return self.tag("mlflow.source.git.commit")
+        """The git commit of what it was made with; empty where there was none.
+
+        With the tag `dirty` (of a model that no run of the flow made, or of an older Slipway) it is the one that was
+        checked out, and files differed from it.
+        """
+        return self.tag(provenance.COMMIT)
+
+    @property
+    def parent(self) -> str:
+        """The commit that was checked out, where files differed from it and `commit` holds these; else empty."""
+        return self.tag(provenance.PARENT)
 
     @property
     def processor(self) -> str:

@@ -4,6 +4,7 @@ import getpass
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from ruamel.yaml import YAML
 
 from components import surroundings
 
+COMMIT, DIRTY, PARENT = "mlflow.source.git.commit", "slipway.dirty", "slipway.parent"  # tags
+SAVED = "SLIPWAY_COMMIT"  # environment variable: the commit of the experiment that a flow saved of the checkout
 PACKAGES = ("tensorflow", "keras", "onnxruntime", "numpy", "mlflow", "dvc", "prefect")
 
 
@@ -35,7 +38,19 @@ def commit() -> dict[str, str]:
     if paths and surroundings.root() != Path.cwd():  # a workspace: a model's own files lie at the root's places
         held = {line.split()[2] for line in git("ls-tree", "-r", "HEAD").splitlines()}
         paths = [path for path in paths if git("hash-object", "--", path) not in held]
-    return {"mlflow.source.git.commit": found, "slipway.dirty": "true" if paths else "false"}
+    return {COMMIT: found, DIRTY: "true" if paths else "false"}
+
+
+def exact(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags by which a run of a dirty checkout names the commit that holds what it was made with.
+
+    That is the commit of the experiment that `slipway run` saved; the one that was checked out is then the parent.
+    Empty where the run's commit is exact already, or no experiment was saved.
+    """
+    saved = os.environ.get(SAVED, "")
+    if not saved or tags.get(DIRTY) != "true":
+        return {}
+    return {COMMIT: saved, PARENT: tags[COMMIT], DIRTY: "false"}
 
 
 def _yaml(path: Path) -> dict[str, Any]:

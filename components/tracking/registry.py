@@ -33,7 +33,7 @@ MAX_DESCRIPTION = 5000  # characters that MLflow's databases have room for
 OWNER_TAG = "slipway.owner"  # of a logged model: the process that makes it
 # What components/serving/onnx_model.py imports.
 SERVING_PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pyarrow", "pydantic")
-TAGS_OF_RUN = ("mlflow.source.git.commit", "slipway.dirty", "slipway.dvc_experiment")  # as on the run
+TAGS_OF_RUN = (provenance.COMMIT, provenance.PARENT, provenance.DIRTY, "slipway.dvc_experiment")  # as on the run
 WAITING = "another `register` is using this registry ({holder}); waiting for it ..."
 MLFLOW_TYPES = {
     "string": "string",

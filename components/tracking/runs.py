@@ -202,6 +202,8 @@ def ensure_run(params: Params, build: Path) -> str:
             _evaluate(run, params, build, cost)
         else:  # what the evaluation took is known when it has ended, and so not in `evaluated`
             _record(run, params, results.numbers(build, digest, cost))
+        for key, value in provenance.exact(client().get_run(run.info.run_id).data.tags).items():
+            client().set_tag(run.info.run_id, key, value)
     return str(run.info.run_id)
 
 

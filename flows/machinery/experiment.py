@@ -58,6 +58,15 @@ def save(repo: "Repo", prefix: str = "retrain") -> str:
     return name
 
 
+def commit(repo: "Repo", name: str) -> str:
+    """Return the commit of a saved experiment; of several of that name, the one on the commit that is checked out."""
+    root = Path(repo.root_dir)
+    head = _git(root, "rev-parse", "HEAD")
+    lines = _git(root, "for-each-ref", "--format=%(objectname) %(refname)", f"refs/exps/*/*/{name}").splitlines()
+    of_head = f"refs/exps/{head[:2]}/{head[2:]}/"
+    return next((line for line in lines if of_head in line), lines[0]).split()[0]
+
+
 def _parts(repo: "Repo", root: Path, params: list[str]) -> tuple[list[str], list[str]]:
     """List the files and folders that stages read or write and DVC's cache does not keep."""
     from dvc.repo.metrics.show import _collect_top_level_metrics

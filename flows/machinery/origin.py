@@ -75,7 +75,9 @@ def source(made: Origin, *, fetch: bool = True) -> Source:
             f"{made.uri} cannot be reproduced: {gone}, and it was registered from a folder without a git commit: the "
             "code that made it was never kept"
         )
-    if not _has(made.commit) and not any(_fetched(remote, made.commit) for remote in remotes):
+    named = [commit for commit in (made.commit, made.parent) if commit]
+    commit = next((each for each in named if _has(each) or any(_fetched(remote, each) for remote in remotes)), "")
+    if not commit:
         raise SlipwayError(
             f"{made.uri} cannot be reproduced: {gone}, and its commit {made.commit[:12]} is neither; "
             "`git fetch` what holds one of them, then try again"
@@ -87,13 +89,14 @@ def source(made: Origin, *, fetch: bool = True) -> Source:
             "removed): which settings and data made it is known from nothing else"
         )
     lays["data.dvc"] = _pointer(made)
-    lays |= _expectations(made, lays["dvc.lock"])
-    dirty = ", registered from a checkout with changes" if made.tag("dirty") == "true" else ""
-    words = f"commit {made.commit[:12]}{dirty}, with the params.yaml and dvc.lock that its MLflow run keeps ({gone})"
-    return Source(made.commit, words, "", lays)
+    lays |= _expectations(made, commit, lays["dvc.lock"])
+    changed = made.tag("dirty") == "true" or commit != made.commit
+    dirty = ", registered from a checkout with changes" if changed else ""
+    words = f"commit {commit[:12]}{dirty}, with the params.yaml and dvc.lock that its MLflow run keeps ({gone})"
+    return Source(commit, words, "", lays)
 
 
-def _expectations(made: Origin, lock: bytes) -> dict[str, bytes]:
+def _expectations(made: Origin, commit: str, lock: bytes) -> dict[str, bytes]:
     """Return the expectations of a model that has a folder of its own, laid where its stages read them."""
     stages = (YAML(typ="safe").load(lock) or {}).get("stages", {})
     dependencies = [
@@ -101,7 +104,7 @@ def _expectations(made: Origin, lock: bytes) -> dict[str, bytes]:
     ]
     for dep in dependencies:
         for folder in ("models", "examples"):
-            content = Source(made.commit, "").read(f"{folder}/{made.name}/expectations.yaml")
+            content = Source(commit, "").read(f"{folder}/{made.name}/expectations.yaml")
             if content is not None and hashlib.md5(content, usedforsecurity=False).hexdigest() == dep.get("md5"):
                 return {dep["path"]: content}
     return {}
@@ -115,7 +118,7 @@ def _pointer(made: Origin) -> bytes:
 
 
 def experiment(name: str, commit: str = "", remotes: Iterable[str] = ()) -> str:
-    """Return the commit of an experiment, of that commit if there are several; fetched where it is not here."""
+    """Return the commit of an experiment; of several, that commit or the one on it. Fetched where it is not here."""
     found = _refs(git.run("for-each-ref", "--format=%(objectname) %(refname)", f"refs/exps/*/*/{name}"), commit)
     for remote in () if found else remotes:
         listed = git.run("ls-remote", remote, f"refs/exps/*/*/{name}")
@@ -125,10 +128,11 @@ def experiment(name: str, commit: str = "", remotes: Iterable[str] = ()) -> str:
 
 
 def _refs(listed: str, commit: str) -> tuple[str, str] | None:
-    """Return digest and name of the experiment of a commit among those listed, else of the first."""
+    """Return digest and name of the experiment that is a commit, or is on it, among those listed; else the first."""
     lines = [(words[0], words[1]) for line in listed.splitlines() if len(words := line.split()) == 2]
     of = f"refs/exps/{commit[:2]}/{commit[2:]}/"
-    return next((line for line in lines if commit and line[1].startswith(of)), lines[0] if lines else None)
+    own = (line for line in lines if commit and (line[0] == commit or line[1].startswith(of)))
+    return next(own, lines[0] if lines else None)
 
 
 def _has(commit: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from components import SlipwayError
 from components.files import read_json
+from components.tracking import provenance
 from flows.machinery import experiment, stages
 from flows.machinery.checkout import Checkout
 from flows.machinery.process import Running, guarded
@@ -31,7 +32,8 @@ def start(work: Checkout, *options: str) -> Running:
     name = work.experiment = experiment.save(work.repo)
     options = (*options, "--trust") if work.trust else options
     command = guarded(*COMMAND, "--began", str(work.began), *options)
-    return work.children.start(command, {"DVC_EXP_NAME": name, "SLIPWAY_FLOW_RUN": work.flow_run})
+    saved = {"DVC_EXP_NAME": name, provenance.SAVED: experiment.commit(work.repo, name)}
+    return work.children.start(command, saved | {"SLIPWAY_FLOW_RUN": work.flow_run})
 
 
 def look(work: Checkout) -> None:

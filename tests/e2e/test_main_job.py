@@ -78,6 +78,7 @@ def test_every_digest_leads_everywhere(ran: tuple[Clone, str]) -> None:
     assert any("figures" in name or name.endswith(".png") for name in names), names
     experiments = project.run("dvc", "exp", "list", "--name-only").split()
     assert set(experiments) & set(version.tags.values())
+    assert version.tags["mlflow.source.git.commit"] == project.run("git", "rev-parse", "HEAD").strip()
 
 
 def test_the_registered_model_answers_raw_examples(ran: tuple[Clone, str], tmp_path: Path) -> None:
@@ -130,6 +131,10 @@ def test_a_worse_model_becomes_challenger_and_no_more(ran: tuple[Clone, str], pr
     assert registered["champion"]["version"] in (1, "1")
     assert registered["champion"]["difference"]["high"] < 0
     assert "0.9" in said
+    tags = project.client().get_model_version("digits", "2").tags
+    commit, parent = tags["mlflow.source.git.commit"], tags["slipway.parent"]  # the checkout had changes
+    assert "epochs: 2" in project.run("git", "show", f"{commit}:params.yaml")
+    assert project.run("git", "rev-parse", "HEAD", f"{commit}~").split() == [parent, parent]
     project.run("git", "checkout", "--", "params.yaml")
     said = project.run(*RETRAIN, PREFECT_API_URL=prefect_server)  # from DVC's run cache
     assert "epoch" not in said

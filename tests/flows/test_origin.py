@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.repo import Repo
 
 from components import SlipwayError
 from components.tracking import origin as registered
@@ -32,8 +33,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "params.yaml").write_text("x: 1\n")
     (path / "code.py").write_text("pass\n")
     repository(path, STAGES, data="rows")
-    from dvc.repo import Repo
-
     with contextlib.chdir(path), Repo() as repo:
         logging.getLogger("dvc").setLevel(logging.ERROR)
         repo.reproduce()
@@ -87,6 +86,25 @@ def test_an_experiment_that_only_the_remote_has_is_fetched(path: Path, tmp_path:
         found = origin.source(made)
         assert found.experiment
         assert command(clone, "git", "for-each-ref", "refs/exps")  # from now on it is here
+
+
+def test_the_commit_of_a_version_may_be_the_experiments(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head, name = version(path).commit, version(path).tag("dvc_experiment")
+    with Repo() as repo:
+        saved = experiment.commit(repo, name)
+        command(path, "git", "commit", "-q", "--allow-empty", "-m", "later", env=GIT)
+        assert experiment.commit(repo, name) == saved  # of the commit before
+        later = command(path, "git", "rev-parse", "HEAD")
+        command(path, "git", "update-ref", f"refs/exps/{later[:2]}/{later[2:]}/{name}", later)
+        assert experiment.commit(repo, name) == later
+    tags = {"mlflow.source.git.commit": saved, "slipway.parent": head, "slipway.dvc_experiment": name}
+    made = dataclasses.replace(version(path), tags={"slipway.data": "1"} | tags)
+    found = origin.source(made)
+    assert found.commit == saved and found.experiment == name
+    gone = dataclasses.replace(made, tags=made.tags | {"slipway.dvc_experiment": "x", "mlflow.source.git.commit": "1"})
+    keeps(monkeypatch, params_yaml=b"x: 1\n", dvc_lock=b"stages: {}")
+    left = origin.source(gone)
+    assert left.commit == head and "registered from a checkout with changes" in left.words
 
 
 def test_without_the_experiment_the_commit_and_what_the_run_keeps_may_do(

@@ -122,6 +122,19 @@ def test_the_first_model_becomes_champion_and_again_changes_nothing(
 
 
 @pytest.mark.usefixtures("project")
+def test_a_dirty_checkout_is_named_by_its_experiments_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "commit", lambda: {provenance.COMMIT: "a" * 40, provenance.DIRTY: "true"})
+    monkeypatch.setenv(provenance.SAVED, "b" * 40)
+    named = {provenance.COMMIT: "b" * 40, provenance.PARENT: "a" * 40, provenance.DIRTY: "false"}
+    first = run()
+    for tags in (
+        connection.client().get_model_version("sides", "1").tags,
+        connection.client().get_run(first["run_id"]).data.tags,
+    ):
+        assert named.items() <= tags.items()
+
+
+@pytest.mark.usefixtures("project")
 @pytest.mark.e2e
 def test_what_was_registered_answers_alone(tmp_path: Path) -> None:
     """In a process without the checkout: raw examples in, answers out, an error where one cannot be read."""

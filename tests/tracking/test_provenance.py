@@ -51,6 +51,16 @@ def test_a_workspace_has_the_files_of_its_model_where_the_roots_are(
     assert dirty() == "true"
 
 
+def test_a_dirty_run_names_the_commit_of_its_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
+    tags = {provenance.COMMIT: "a" * 40, provenance.DIRTY: "true"}
+    assert provenance.exact(tags) == {}  # no flow saved one
+    monkeypatch.setenv(provenance.SAVED, "b" * 40)
+    named = {provenance.COMMIT: "b" * 40, provenance.PARENT: "a" * 40, provenance.DIRTY: "false"}
+    assert provenance.exact(tags) == named
+    assert provenance.exact(tags | named) == provenance.exact(tags | {provenance.DIRTY: "false"}) == {}
+    assert provenance.exact({}) == {}  # outside of git
+
+
 def test_no_commit_is_no_provenance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
