@@ -200,7 +200,8 @@ def _decision(made: Origin) -> Block:
         ]
         for gate in gates
     ]
-    facts = {"decision": made.tag("decision") or "none yet", "reason": made.tag("reason")}
+    decision, reason = made.decided
+    facts = {"decision": decision or "none yet", "reason": reason}
     for title, key in (("against the champion", "champion"), ("against the best so far", "reference")):
         rival = json.loads(made.tag(key) or "null")
         if rival and (apart := rival.get("difference")):

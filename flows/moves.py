@@ -72,7 +72,7 @@ def run(
 
 
 def _run(command: str, name: str, version: str | None, to: str | None, on: str | None, why: str, *, trust: bool) -> int:
-    from components.tracking import moving
+    from components.tracking import moving, shown
 
     connection.check()
     with connection.plainly(f"{command} {name}"):
@@ -81,8 +81,8 @@ def _run(command: str, name: str, version: str | None, to: str | None, on: str |
             return 0
         number = _number(name, version or to)
         if command == "promote":
-            tags = connection.version(name, number).tags
-            kept = tags.get("slipway.reason", "") if tags.get("slipway.decision") == "kept" else ""
+            decision, reason = shown.decided(connection.version(name, number).tags)
+            kept = reason if decision == shown.REFUSED else ""
             done = moving.promote(name, number, why=why, trust=trust)
         elif command == "rollback":
             done = moving.rollback(name, to=number or None, why=why, trust=trust)

@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Cancelled
+from prefect.states import Cancelled, Completed
 
 from components.files import read_json
 from flows.machinery import (
@@ -35,9 +35,10 @@ def retrain(model: str = "", revision: str = "", force: bool = False) -> list[Ou
     `model` is the name of one in models/ or examples/, "" the root's. That works in the checkout of the current folder
     as it lies, all others in their workspace; with a `revision`, such as HEAD, each works in its workspace, on the
     files of that commit. A second run of a model waits for the first. With `force` every stage runs, changed or not.
-    Returns what became of each task. Raises TaskError, with what they said, where some failed; for Prefect, a run that
-    was cancelled there ends as cancelled. A run that a worker started is suspended where its version waits for an
-    approval; when it goes on, it only carries out the answer.
+    Returns what became of each task; in Prefect the run is then called by its version, the decision and the score.
+    Raises TaskError, with what they said, where some failed; for Prefect, a run that was cancelled there ends as
+    cancelled. A run that a worker started is suspended where its version waits for an approval; when it goes on, it
+    only carries out the answer.
     """
     runs.claim()
     with notify.watching(model) as watched:
@@ -82,5 +83,8 @@ def retrain(model: str = "", revision: str = "", force: bool = False) -> list[Ou
         if errors := [outcome.error for outcome in outcomes if outcome.error]:
             raise TaskError("\n".join([*errors, *workspace.places()]))
         watched.registered = registered
+        name, became = summary.headline(registered)
+        runs.rename(name)
+        watched.run_name = name
     approval.wait(registered, evidence)
-    return outcomes
+    return Completed(message=became, data=outcomes)

@@ -19,7 +19,7 @@ from components import SlipwayError
 from components.data import dataset, splits
 from components.files import read_json
 from components.reports import difference, lineage
-from components.tracking import origin, record
+from components.tracking import origin, record, shown
 from components.tracking.origin import Origin
 from flows.machinery import origin as sources
 from flows.machinery.origin import Objects
@@ -93,7 +93,7 @@ def _champions(model: str, versions: list[Origin]) -> dict[str, str]:
     }
     alias, found = origin.champion(model), {}
     for made in versions:
-        if made.name == model and (made.version in moved or made.tag("decision") == "promoted"):
+        if made.name == model and (made.version in moved or made.decided[0] == shown.PROMOTED):
             found[made.version] = "was"
         if made.name == model and alias in made.aliases:
             found[made.version] = "is"

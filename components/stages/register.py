@@ -26,7 +26,7 @@ from components.masking import mask
 from components.params import Params
 from components.reports import results
 from components.serving import onnx_model
-from components.tracking import connection, isolated, moving, record, registry, rivals, runs, trusted
+from components.tracking import connection, isolated, moving, record, registry, rivals, runs, shown, trusted
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -125,7 +125,7 @@ def _by_the_clock_alone(version: "ModelVersion") -> bool:
     """Tell whether the latency alone kept a version back: that is measured again the next time."""
     tags = connection.client().get_model_version(version.name, version.version).tags
     failed = [gate["metric"] for gate in json.loads(tags.get("slipway.gates", "[]")) if not gate["held"]]
-    return failed == [LATENCY] and tags.get("slipway.decision") == "kept"
+    return failed == [LATENCY] and shown.decided(tags)[0] == shown.REFUSED
 
 
 def _settle(
@@ -192,8 +192,9 @@ def _decide(
     best = known.get(str(reference.version)) if reference is not None and str(reference.version) != own else None
     if champion is not None and rival is None:  # it is the champion: what made it so stays on record
         promoted, reason = True, "it is already the champion"
-        if version.tags.get("slipway.decision") == "promoted":  # else by hand
-            reason = version.tags.get("slipway.reason", reason)
+        before, why = shown.decided(version.tags)
+        if before == shown.PROMOTED:  # else by hand
+            reason = why or reason
         written = {name: version.tags.get(f"slipway.{name}", "null") for name in ("champion", "reference")}
     else:
         newer = champion is not None and registry.newer(params.name, champion)
@@ -212,19 +213,18 @@ def _decide(
         }
     becomes = promoted and (champion is None or rival is not None)
     waits = becomes and params.register_.promotion == "approve"
-    decision = "waiting" if waits else "promoted" if promoted else "kept"
+    decision = shown.WAITING if waits else shown.PROMOTED if promoted else shown.REFUSED
     tags = {
-        "slipway.reason": reason[: record.MAX_TAG],
         "slipway.gates": json.dumps(gates),
         "slipway.champion": written["champion"],
         "slipway.reference": written["reference"],
-        "slipway.decision": decision,  # last: it says whose the reason is
     }
     registry.tag(version, tags)
-    shown = promotion.today(gates, reason) if promoted else reason
+    today = promotion.today(gates, reason) if promoted else reason
     compared = [json.loads(written[name]) for name in ("champion", "reference")]
-    lines = promotion.evidence(gates, compared, params.register_.confidence, shown)
+    lines = promotion.evidence(gates, compared, params.register_.confidence, today)
     registry.describe(version, params, build, digest, lines)
+    shown.decide(version.name, own, decision, reason)
     if not promoted:
         moving.drop(there, [number for number in there.standing().waiting if number == own], reason)
         return
@@ -310,11 +310,11 @@ def _outcome(params: Params, build: Path, run_id: str, digest: str, version: str
     there = record.read(params.name)
     entry = connection.client().get_model_version(params.name, version)
     tags = entry.tags
-    gates, reason = json.loads(tags.get("slipway.gates", "[]")), tags.get("slipway.reason", "")
+    gates, (decision, reason) = json.loads(tags.get("slipway.gates", "[]")), shown.decided(tags)
     promoted, asked = there.champion == version, there.standing().waiting.get(version)
     if promoted:
         reason = promotion.today(gates, reason)
-    elif tags.get("slipway.decision") == "promoted":
+    elif decision == shown.PROMOTED:
         reason += "; the alias champion has since been moved to another version"
         if (last := there.last_move()) is not None:
             reason += f" ({last.kind}{f' by {last.who}' if last.who else ''}, {record.shown(last.when)})"

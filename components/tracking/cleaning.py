@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from components.tracking import connection, record, registry
+from components.tracking import connection, record, registry, shown
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
@@ -77,7 +77,7 @@ def passed_over(names: list[str], keep: int, seconds: float) -> "list[ModelVersi
         named = {str(move.get(key)) for move in moves for key in ("version", "before", "reference")}
         named |= {str(version) for version in model.aliases.values()}
         versions = sorted(_pages(client.search_model_versions, f"name = '{name}'"), key=lambda each: -int(each.version))
-        kept = [each for each in versions if each.tags.get("slipway.decision") == "kept"][keep:]
+        kept = [each for each in versions if shown.decided(each.tags)[0] == shown.REFUSED][keep:]
         before = (time.time() - seconds) * 1000
         found += [each for each in kept if str(each.version) not in named and each.creation_timestamp < before]
     return found

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from components import SlipwayError, temporary
 from components.params import Aliases
-from components.tracking import connection, isolated, record, registry, trusted
+from components.tracking import connection, isolated, record, registry, shown, trusted
 from components.tracking.record import Entry, Record
 
 if TYPE_CHECKING:
@@ -212,15 +212,8 @@ def approve(name: str, number: str, *, why: str = "", who: str = "", trust: bool
             f"`slipway promote {name} {number}` makes it the champion without that"
         )
     done = _moved(found, replace(_again(asked), kind="approved", who=who or record.who(), why=why), trust=trust)
-    given = connection.version(name, number)
-    reason = given.tags.get("slipway.reason", "")
-    registry.tag(
-        given,
-        {
-            "slipway.reason": f"{reason}; approved {_by(done)}"[: record.MAX_TAG],
-            "slipway.decision": "promoted",
-        },
-    )
+    reason = shown.decided(connection.version(name, number).tags)[1]
+    shown.decide(name, number, shown.PROMOTED, f"{reason}; approved {_by(done)}")
     return done
 
 
@@ -346,10 +339,8 @@ def _unstage(found: Record, number: str, reason: str) -> None:
     if found.holders.get(found.names["staging"]) == number:
         connection.client().delete_registered_model_alias(found.name, found.names["staging"])
     if _exists(found.name, number):
-        given = connection.version(found.name, number)
-        before = given.tags.get("slipway.reason", "")
-        values = {"slipway.reason": f"{reason}; {before}"[: record.MAX_TAG], "slipway.decision": "kept"}
-        registry.tag(given, values)
+        before = shown.decided(connection.version(found.name, number).tags)[1]
+        shown.decide(found.name, number, shown.REFUSED, f"{reason}; {before}")
 
 
 def _spelled(number: str | None) -> str:

@@ -1,9 +1,9 @@
 """What a registered version says of its making, and what came of making it again.
 
-Tags of a version that hold it: `slipway.model`, `slipway.data`, `slipway.params`, `slipway.run`, `slipway.split`,
-`slipway.dvc_experiment`, `slipway.dirty`, `slipway.parent`, `mlflow.source.git.commit` (see registry.add); its run
-keeps params.yaml and dvc.lock, and the processor and the packages as tags. A reproduction's verdict is a tag of its
-own, `slipway.reproduced.TIME`, so that no two machines overwrite each other's.
+Tags of a version that hold it: `slipway.model`, `slipway.data`, `slipway.split`, `slipway.dvc_experiment`,
+`slipway.dirty`, `slipway.parent`, `mlflow.source.git.commit` (see registry.add), and those of shown.py; its run keeps
+params.yaml and dvc.lock, and the processor and the packages as tags. A reproduction's verdict is a tag of its own,
+`slipway.reproduced.TIME`, so that no two machines overwrite each other's.
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components import SlipwayError, temporary
-from components.tracking import connection, provenance, record
+from components.tracking import connection, provenance, record, shown
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -63,6 +63,11 @@ class Origin:
     def parent(self) -> str:
         """The commit that was checked out, where files differed from it and `commit` holds these; else empty."""
         return self.tag(provenance.PARENT)
+
+    @property
+    def decided(self) -> tuple[str, str]:
+        """The decision on it, as in shown.py, and the reason; empty where none is made."""
+        return shown.decided(self.tags)
 
     @property
     def processor(self) -> str:

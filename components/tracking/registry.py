@@ -20,7 +20,7 @@ from components.files import model_digest, read_json
 from components.params import Params
 from components.reports import card, results
 from components.serving import onnx_model
-from components.tracking import connection, provenance, record, trusted
+from components.tracking import connection, provenance, record, shown, trusted
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -160,13 +160,15 @@ def add(params: Params, build: Path, run_id: str, digest: str, example: pa.Table
     model_id = _logged(params, build, run_id, digest, example)
     of_run = client.get_run(run_id).data.tags
     tags = {
+        **shown.BEGUN,
+        shown.DECISION: "none yet",
+        "score": results.score(params, build),
+        **shown.made_of(read_json(build / "arrays" / "manifest.json"), of_run),
         "slipway.model": digest,
         "slipway.data": provenance.used_data(),
-        "slipway.params": params.digest(),
-        "slipway.run": run_id,
         trusted.TAG: client.get_logged_model(model_id).tags[trusted.TAG],
         "slipway.split": json.dumps(read_json(build / "arrays" / "manifest.json").get("split")),
-        **{key: of_run[key] for key in TAGS_OF_RUN if key in of_run},
+        **{key: of_run[key] for key in TAGS_OF_RUN if of_run.get(key, "false") != "false"},
         **provenance.experiment(),  # the run was there before `retrain` saved its experiment
     }
     with turn(params.name), connection.announced():  # another machine may have made it while this one wrote the model
@@ -298,8 +300,8 @@ def _signature(params: Params) -> "ModelSignature":
 
 
 def describe(version: "ModelVersion", params: Params, build: Path, digest: str, evidence: list[str]) -> None:
-    """Write the version's description: the model's card and why it was or was not promoted."""
+    """Write the version's description: the model's card and why it was or was not promoted; see shown.decide too."""
     cost = results.costs(build, digest).get("evaluate", {})
     why = ("\n### Promotion\n" + "\n".join(evidence) + "\n")[: MAX_DESCRIPTION // 2]
-    text = card.text(params, build, digest, cost, MAX_DESCRIPTION - len(why)) + why
+    text = card.text(params, build, digest, cost, MAX_DESCRIPTION - shown.MAX_HEAD - 2 - len(why)) + why
     connection.client().update_model_version(version.name, version.version, text)

@@ -4,7 +4,8 @@ Names in a run, in the groups that MLflow draws together: an epoch's metrics as 
 those within an epoch as `train/steps/loss`, all at the optimizer's step; the evaluation as `test/<metric>`, what it all
 took as `cost.<name>`.
 Tags: `slipway.training` (digest of everything the training depends on), `slipway.model` (digest of the model;
-set last, so that a run which has it is complete), `slipway.data`, `slipway.params`, `slipway.evaluated`.
+set last, so that a run which has it is complete), `slipway.data`, `slipway.params`, `slipway.evaluated`; those for
+people: see shown.py.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ from components.files import model_digest, read_json, sha256
 from components.masking import mask
 from components.params import Params
 from components.reports import card, results
-from components.tracking import live, provenance, registry
+from components.tracking import live, provenance, registry, shown
 from components.tracking.connection import check, client, experiment, plainly, uri
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def _describe(run: "Run", params: Params, manifest: dict[str, Any], tags: dict[s
 
     values = _spelled(parameters(params))
     new = [Param(key, value) for key, value in values.items() if key not in run.data.params]
-    every = provenance.tags() | {"slipway.params": params.digest()} | tags
+    found = provenance.tags()
+    every = shown.made_of(manifest, found) | found | {"slipway.params": params.digest()} | tags
     for at in range(0, max(len(new), 1), 100):  # MLflow's limit a call
         client().log_batch(
             run.info.run_id,
@@ -102,7 +104,8 @@ def _describe(run: "Run", params: Params, manifest: dict[str, Any], tags: dict[s
 
 def _start(params: Params, key: str, manifest: dict[str, Any]) -> "Run":
     """Make a run that is found again from its first moment on, should its making be cut short."""
-    tags = {"slipway.training": key, "slipway.process": temporary.owner()}
+    made_of = shown.made_of(manifest, provenance.commit())
+    tags = shown.BEGUN | made_of | {"slipway.training": key, "slipway.process": temporary.owner()}
     found = client().search_runs([experiment(params.name)], max_results=1, order_by=["attributes.start_time DESC"])
     name = _called(params, manifest, found[0]) if found else "first run"
     return client().create_run(experiment(params.name), tags=tags, run_name=name)
@@ -202,8 +205,11 @@ def ensure_run(params: Params, build: Path) -> str:
             _evaluate(run, params, build, cost)
         else:  # what the evaluation took is known when it has ended, and so not in `evaluated`
             _record(run, params, results.numbers(build, digest, cost))
-        for key, value in provenance.exact(client().get_run(run.info.run_id).data.tags).items():
-            client().set_tag(run.info.run_id, key, value)
+        tags = client().get_run(run.info.run_id).data.tags
+        if named := provenance.exact(tags):
+            manifest = read_json(build / "arrays" / "manifest.json")
+            for name, value in (named | shown.made_of(manifest, tags | named)).items():
+                client().set_tag(run.info.run_id, name, value)
     return str(run.info.run_id)
 
 
@@ -277,3 +283,4 @@ def _evaluate(run: "Run", params: Params, build: Path, cost: dict[str, Any]) -> 
         client().log_artifacts(run.info.run_id, str(folder), "figures")
         client().set_tag(run.info.run_id, "mlflow.note.content", note)
         client().set_tag(run.info.run_id, "slipway.evaluated", _evaluation(build))
+        client().set_tag(run.info.run_id, "score", results.score(params, build))

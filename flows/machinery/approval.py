@@ -18,7 +18,7 @@ from prefect.input import RunInput, keyset_from_base_key
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
-from components.tracking import connection, moving, record
+from components.tracking import connection, moving, record, shown
 from flows.machinery import notify, runs
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def answered() -> "tuple[State[Any], dict[str, Any]] | None":
     text = record.told(name, done)
     print(text, flush=True)
     promoted = done.kind in record.MOVES
+    runs.rename(str(flow_run.name).replace(shown.WAITING, shown.PROMOTED if promoted else shown.REFUSED))
     became = {"version": version, "decision": "promoted" if promoted else "kept", "promoted": promoted}
     if known is None:  # else whoever decided has told people
         became |= {"new_champion": promoted, "refused": not promoted, "reason": notify.decision(done)}
@@ -104,6 +105,7 @@ def close(name: str, decided: Mapping[str, str]) -> list[str]:
         for run, version in _suspended(client, name) if decided else []:
             if version in decided:
                 client.set_flow_run_state(run.id, Completed(name="Decided", message=decided[version]), force=True)
+                client.update_flow_run(run.id, name=run.name.replace(shown.WAITING, "decided"))
                 ended.append(run.name)
     return ended
 

@@ -95,6 +95,7 @@ class Watched:
     """A run that is watched, and what the registry said of its model: build/register.json."""
 
     registered: Mapping[str, Any] | None = None
+    run_name = ""  # that the flow run has got meanwhile
 
 
 @contextlib.contextmanager
@@ -125,6 +126,8 @@ def watching(model: str = "") -> Iterator[Watched]:
         if not server.is_cancelled(run):
             tell("failed", name, "a signal ended it; what it had finished is kept", details, run, of)
         raise
+    if watched.run_name:
+        details["run"] = watched.run_name
     if watched.registered is not None:
         _succeeded(name, watched.registered, details, run, of)
     timed_out()

@@ -43,6 +43,14 @@ def claim() -> None:
         end_with_parent()
 
 
+def rename(name: str) -> None:
+    """Give the flow run of this context the name that lists of runs show."""
+    from prefect.runtime import flow_run
+
+    with server.client() as client:
+        client.update_flow_run(flow_run.id, name=name)
+
+
 def served() -> bool:
     """Return whether Prefect's runner or worker started this process, as they do for a schedule."""
     return "PREFECT__FLOW_RUN_ID" in os.environ

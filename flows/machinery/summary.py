@@ -8,7 +8,7 @@ from components import params
 from components.evaluation import promotion
 from components.files import read_json
 from components.reports import results, terminal
-from components.tracking import connection
+from components.tracking import connection, shown
 from flows.machinery import committed
 from flows.machinery.stages import Outcome
 
@@ -43,6 +43,16 @@ def blocks(outcomes: Sequence[Outcome], registered: dict[str, Any], served: dict
     parts += [outcome.note for outcome in outcomes if outcome.note]
     parts.append(places(registered, served))
     return parts
+
+
+def headline(registered: dict[str, Any]) -> tuple[str, str]:
+    """Return what became of a run's model, as the name of its flow run and as the message of its state."""
+    name, version, metric = registered["name"], registered["version"], registered["score"]
+    decision, value = shown.SPELLED[registered["decision"]], registered["metrics"].get(metric)
+    score = f"{metric} {_number(value)}"
+    what = decision if registered["changed"] or registered["decision"] == "waiting" else "unchanged"
+    reason = registered["reason"] if what == decision else f"nothing has changed; {decision}: {registered['reason']}"
+    return f"{name} v{version} {what}, {score}", f"{name} version {version} {what}, {score}: {reason}"
 
 
 def evidence(registered: dict[str, Any], parts: list[Block]) -> str:

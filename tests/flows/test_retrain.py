@@ -86,6 +86,20 @@ def test_a_run_a_second_one_and_what_they_leave(path: Path, prefect_server: str,
     with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
         (artifact, *_) = client.request("POST", "/artifacts/filter", json={"sort": "CREATED_DESC"}).json()
         assert artifact["key"] == "retrain" and "| second | unchanged |" in artifact["data"]
+        runs = client.request("POST", "/flow_runs/filter", json={"sort": "START_TIME_DESC", "limit": 2}).json()
+    told = [(run["name"], run["state"]["type"], run["state"]["message"]) for run in runs]
+    assert told == [
+        (
+            "digits v3 unchanged, accuracy 0.97",
+            "COMPLETED",
+            "digits version 3 unchanged, accuracy 0.97: nothing has changed; refused: accuracy is below the gate",
+        ),
+        (
+            "digits v3 refused, accuracy 0.97",
+            "COMPLETED",
+            "digits version 3 refused, accuracy 0.97: accuracy is below the gate",
+        ),
+    ]
 
 
 def test_another_parameter_is_another_experiment_which_can_be_applied(path: Path, prefect_server: str) -> None:

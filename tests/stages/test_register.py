@@ -3,6 +3,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -108,8 +109,17 @@ def test_the_first_model_becomes_champion_and_again_changes_nothing(
     tags = version.tags
     assert tags["slipway.model"] == first["model_digest"] == fabricate.digest(project)
     assert tags["slipway.data"] == fabricate.folder_digest(project / "data")
-    assert tags["slipway.params"] == params.load().digest()
-    assert tags["slipway.run"] == version.run_id == first["run_id"]
+    assert version.run_id == first["run_id"]
+    of_run = connection.client().get_run(first["run_id"]).data.tags
+    assert connection.client().get_run(first["run_id"]).info.run_name == "promoted: first run"
+    for there in (tags, of_run):
+        assert (there["decision"], there["reason"]) == ("promoted", first["reason"])
+        assert re.fullmatch(r"f1_macro [01][.\d]*( \(0\.\d+ to [01][.\d]*\))?", there["score"])
+        assert there["data"] == f"300 rows, {tags['slipway.data'][:8]}"
+    for there in (tags, of_run):  # in the order of MLflow's pages, which leave out its own
+        names = [key for key in there if not key.startswith("mlflow.")]
+        assert names[:4] == ["decision", "score", "reason", "data"]
+    assert str(version.description).startswith(f"Promoted, {tags['score']}: {first['reason']}\n\n**sides**: ")
     for text in ("### Cost", "### Promotion", "By label", "accuracy >= 0.6"):
         assert text in str(version.description)
     # no isolated process, no new version, no write
@@ -125,13 +135,13 @@ def test_the_first_model_becomes_champion_and_again_changes_nothing(
 def test_a_dirty_checkout_is_named_by_its_experiments_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "commit", lambda: {provenance.COMMIT: "a" * 40, provenance.DIRTY: "true"})
     monkeypatch.setenv(provenance.SAVED, "b" * 40)
-    named = {provenance.COMMIT: "b" * 40, provenance.PARENT: "a" * 40, provenance.DIRTY: "false"}
+    named = {provenance.COMMIT: "b" * 40, provenance.PARENT: "a" * 40, "commit": "b" * 12}
     first = run()
     for tags in (
         connection.client().get_model_version("sides", "1").tags,
         connection.client().get_run(first["run_id"]).data.tags,
     ):
-        assert named.items() <= tags.items()
+        assert named.items() <= tags.items() and tags.get(provenance.DIRTY) != "true"
 
 
 @pytest.mark.usefixtures("project")
@@ -240,7 +250,7 @@ def test_a_gate_that_does_not_hold(project: Path, capsys: pytest.CaptureFixture[
     again = run()
     assert again["reason"] == let["reason"] == "it passes all gates and there was no champion"
     version = connection.client().get_model_version("sides", "1")
-    assert version.tags["slipway.reason"] == let["reason"]
+    assert version.tags["reason"] == let["reason"]
     for text in (capsys.readouterr().out, str(version.description)):
         assert let["reason"] in text
         assert "fails" not in text

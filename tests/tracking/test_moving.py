@@ -61,7 +61,8 @@ class Store:
 
     def get_model_version(self, name: str, number: str) -> Any:
         aliases = [alias for alias, holder in self.aliases.items() if holder == number]
-        return SimpleNamespace(name=name, version=number, tags=dict(self.versions[number]), aliases=aliases)
+        about = {"tags": dict(self.versions[number]), "aliases": aliases, "run_id": None, "description": None}
+        return SimpleNamespace(name=name, version=number, **about)
 
     def set_registered_model_tag(self, _: str, key: str, value: str) -> None:
         self._write(lambda: self.tags.update({key: value}))
@@ -237,8 +238,8 @@ def test_a_version_waits_and_is_approved_or_refused(store: Store) -> None:
     done = moving.approve(NAME, "2", why="looks right")
     assert store.aliases == {"champion": "2", "reference": "2"}
     assert (done.kind, done.why) == ("approved", "looks right")
-    assert store.versions["2"]["slipway.decision"] == "promoted"
-    assert "approved by" in store.versions["2"]["slipway.reason"]
+    assert store.versions["2"]["decision"] == "promoted"
+    assert "approved by" in store.versions["2"]["reason"]
     with pytest.raises(SlipwayError, match="version 2 is the champion already"):
         moving.approve(NAME, "2")
     flow_asks("3")
@@ -248,7 +249,7 @@ def test_a_version_waits_and_is_approved_or_refused(store: Store) -> None:
     moving.refuse(NAME, "4", why="too slow", who="somebody in Prefect's page")
     assert "staging" not in store.aliases
     assert champion() == "2"
-    assert "refused by somebody in Prefect's page" in store.versions["4"]["slipway.reason"]
+    assert "refused by somebody in Prefect's page" in store.versions["4"]["reason"]
     assert "it was refused by somebody in Prefect's page" in moving.objection(
         record.read(NAME), "4", "m4", record.now()
     )
