@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from pydantic import BaseModel
 
 from components import SlipwayError, listed, recipes, temporary
 from components.evaluation import metrics
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 __all__ = ["Training", "check", "ensure_run", "evaluated", "training", "uri"]
 Training = live.Training  # what train is given
 KEYED_BY_DATA = ("class_weights", "numbers", "dates", "zones")  # of `train`; the others of the setting `reading`
+ALWAYS = (  # parameters that every run shows; what ends with a point is a section
+    *("name", "recipe", "seed", "split.", "network.model"),
+    *(f"train.{name}" for name in ("epochs", "batch_size", "optimizer", "learning_rate", "loss", "schedule.name")),
+)
 MAX_CHANGES, MAX_VALUE = 3, 40  # that a run's name tells, and characters of each
 MAX_NOTE = 8000  # characters that MLflow takes
 MAX_SCHEMA = 1_000_000  # characters of a dataset's schema that MLflow takes
@@ -60,17 +65,49 @@ def flat(values: object, prefix: str = "") -> dict[str, Any]:
 
 
 def parameters(params: Params) -> dict[str, Any]:
-    """Return the settings that a run has as parameters, by name, such as train.epochs."""
-    every = params.model_dump(mode="json", by_alias=True)
-    chosen = {key: every[key] for key in ("name", "recipe", "seed", "split", "network", "train")}
-    return flat(chosen | {params.recipe: every["task"]})
+    """Return the settings that a training depends on, by name, such as train.epochs."""
+    return _chosen(params.model_dump(mode="json", by_alias=True), params.recipe)
+
+
+def _chosen(every: dict[str, Any], recipe: str) -> dict[str, Any]:
+    chosen = {key: every[key] for key in ("name", "recipe", "seed", "split", "network", "train") if key in every}
+    return flat(chosen | {recipe: every.get("task", {})})
+
+
+def _shown(params: Params) -> dict[str, str]:
+    """Return the parameters of a run: those of the recipe, the usual ones, and what params.yaml sets or has otherwise.
+
+    All of it is in the run's project/params.yaml; a hundred settings that nobody has touched hide those that matter.
+    """
+    every = _spelled(parameters(params))
+    given = _chosen(params.model_dump(mode="json", by_alias=True, exclude_unset=True), params.recipe)
+    usual, always = _usual(params), (*ALWAYS, f"{params.recipe}.")
+    return {
+        key: value for key, value in every.items() if key.startswith(always) or key in given or usual.get(key) != value
+    }
+
+
+def _usual(params: Params) -> dict[str, str]:
+    """Return the defaults of all parameters: of a section with several kinds, such as a schedule, those of its kind."""
+
+    def defaults(section: BaseModel) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, field in type(section).model_fields.items():
+            value = getattr(section, name)
+            if isinstance(value, BaseModel):
+                found[name] = defaults(value)
+            elif not field.is_required():
+                found[name] = field.get_default(call_default_factory=True)
+        return found
+
+    return _spelled(_chosen(defaults(params), params.recipe))
 
 
 def _describe(run: "Run", params: Params, manifest: dict[str, Any], tags: dict[str, Any]) -> None:
     """Log what is known before a training starts; what the run has already is left as it is."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
-    values = _spelled(parameters(params))
+    values = _shown(params)
     new = [Param(key, value) for key, value in values.items() if key not in run.data.params]
     found = provenance.tags()
     every = shown.made_of(manifest, found) | found | {"slipway.params": params.digest()} | tags
@@ -113,18 +150,24 @@ def _start(params: Params, key: str, manifest: dict[str, Any]) -> "Run":
 
 def _called(params: Params, manifest: dict[str, Any], before: "Run") -> str:
     """Return the name of a run: what is other than in the run before, such as `dropout=0.3, +1,088 rows`."""
-    was, now = before.data.params, _spelled(parameters(params))
-    names = Counter(key.rpartition(".")[2] for key in now)
+    was, usual = before.data.params, _usual(params)
+    now = _spelled(parameters(params))
+    names = Counter(map(_short, now))
     changed = []
     for key in dict.fromkeys([*now, *was]):
-        if was.get(key) != now.get(key):
-            short = key.rpartition(".")[2]
+        if was.get(key, usual.get(key)) != now.get(key):
+            short = _short(key)
             value = now.get(key, "default").replace('"', "")[:MAX_VALUE]
             changed.append(f"{short if names[short] == 1 else key}={value}")
     if before.data.tags.get("slipway.data") != provenance.used_data():
         rows = sum(manifest["rows"].values()) - _rows(before)
         changed.append(f"{rows:+,} rows" if rows else "other rows")
     return listed(changed, MAX_CHANGES) if changed else "other code"
+
+
+def _short(key: str) -> str:
+    """Return the last word of a parameter's name; of a schedule's name, `schedule`."""
+    return key.removesuffix(".name").rpartition(".")[2]
 
 
 def _rows(run: "Run") -> int:
@@ -282,5 +325,5 @@ def _evaluate(run: "Run", params: Params, build: Path, cost: dict[str, Any]) -> 
             client().log_artifact(run.info.run_id, str(table), "evaluation")
         client().log_artifacts(run.info.run_id, str(folder), "figures")
         client().set_tag(run.info.run_id, "mlflow.note.content", note)
-        client().set_tag(run.info.run_id, "slipway.evaluated", _evaluation(build))
         client().set_tag(run.info.run_id, "score", results.score(params, build))
+        client().set_tag(run.info.run_id, "slipway.evaluated", _evaluation(build))

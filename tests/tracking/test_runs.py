@@ -334,6 +334,18 @@ def test_a_run_is_called_by_what_is_other_than_in_the_run_before(
     assert name("c", after) == "epochs=7, dropout=0.3"  # the same run, resumed
     monkeypatch.setattr(provenance, "used_data", lambda: "9" * 32 + ".dir")
     assert name("d", after, rows=1088) == "+1,088 rows"
+    plateau = changed.model_copy(update={"schedule": params.Plateau(), "augment": params.Augment(shift=0.1)})
+    turned = after.model_copy(update={"train": plateau})
+    assert name("f", turned, rows=1088) == "schedule=plateau, shift=0.1"
+    shown = connection.client().search_runs([connection.experiment("sides")], max_results=1)[0].data.params
+    assert {key for key in shown if key.startswith("train.")} == {
+        *("train.epochs", "train.batch_size", "train.optimizer", "train.learning_rate", "train.loss", "train.dropout"),
+        *("train.schedule.name", "train.augment.shift"),
+    }
+    assert {"split.validation", "images.max_pixels", "network.hidden"} <= shown.keys()
+    back = turned.model_copy(update={"train": changed.model_copy(update={"augment": params.Augment(shift=0.1)})})
+    assert name("g", turned, rows=1088) == "other code"
+    assert name("h", back, rows=1088) == "schedule=constant"
     many = after.model_copy(update={"train": params.Train(), "seed": 5})
     assert name("e", many, rows=1088).startswith("seed=5, ") and name("e", many).endswith(" more")
 
