@@ -1,5 +1,6 @@
 """A model's card in Markdown, by the template card.md.jinja: its page in the registry, and the note of its run."""
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from components.reports import results
 NAMES = 50  # labels or values that the card lists; of more, the worst
 CUT = "\n\n_The rest does not fit here._\n"
 FEW = 10  # slices and columns
+BESIDE = r"rows|(baseline|classical)_.*"  # metrics that other parts of the card say
+GAP = "&emsp;"  # between a table's columns: MLflow's pages draw them side by side, and drop every style
 
 
 def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any], most: int | None = None) -> str:
@@ -48,7 +51,7 @@ def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any
         share=f"{params.evaluate.confidence:.0%}",
         main=results.main_metric(params),
         score=promotion.score(params),
-        measured={name: value for name, value in measured.items() if "_of_" not in name},
+        measured={k: value for k, value in measured.items() if "_of_" not in k and not re.fullmatch(BESIDE, k)},
         intervals={row["metric"]: row for row in results.read_csv(out / "intervals.csv")},
         baselines=results.baselines(params, out),
         lost=[
@@ -65,9 +68,15 @@ def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any
         cost=results.of_cost(found),
         train=results.costs(build, model_digest).get("train", {}),
     )
+    card = "\n".join(map(_roomy, card.split("\n"))).replace("|\n\n### ", "|\n\n<br>\n\n### ")
     if most is None or len(card) <= most:
         return card
     return card[: most - len(CUT)].rpartition("\n")[0].rstrip("\n") + CUT
+
+
+def _roomy(line: str) -> str:
+    """Put room between the cells of a table's row."""
+    return line if not line.startswith("| ") or line.startswith("| ---") else line.replace(" | ", f"{GAP} | ")
 
 
 def _ships(params: Params, build: Path) -> str:
