@@ -111,6 +111,7 @@ FRONT = (
     "stages/test_register.py",
     "flows/test_clean.py",
     "tracking/test_runs.py",
+    "tracking/test_shown.py",
     "flows/test_doctor.py",
     "flows/test_compare.py",
     "flows/test_lineage.py",

@@ -215,6 +215,7 @@ def _decide(
     waits = becomes and params.register_.promotion == "approve"
     decision = shown.WAITING if waits else shown.PROMOTED if promoted else shown.REFUSED
     tags = {
+        "score": results.score(params, build),  # another one where the same model was evaluated anew
         "slipway.gates": json.dumps(gates),
         "slipway.champion": written["champion"],
         "slipway.reference": written["reference"],

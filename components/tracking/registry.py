@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 MAX_TURN_SECONDS = 60.0  # that a lock stays unchanged before its holder is taken for dead
 MAX_GONE = 20  # times that MLflow finds a lock and then does not find it, until its error is another one than that
-MAX_DESCRIPTION = 5000  # characters that MLflow's databases have room for
 OWNER_TAG = "slipway.owner"  # of a logged model: the process that makes it
 # What components/serving/onnx_model.py imports.
 SERVING_PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pyarrow", "pydantic")
@@ -302,6 +301,7 @@ def _signature(params: Params) -> "ModelSignature":
 def describe(version: "ModelVersion", params: Params, build: Path, digest: str, evidence: list[str]) -> None:
     """Write the version's description: the model's card and why it was or was not promoted; see shown.decide too."""
     cost = results.costs(build, digest).get("evaluate", {})
-    why = ("\n### Promotion\n" + "\n".join(evidence) + "\n")[: MAX_DESCRIPTION // 2]
-    text = card.text(params, build, digest, cost, MAX_DESCRIPTION - shown.MAX_HEAD - 2 - len(why)) + why
+    why = ("\n### Promotion\n" + "\n".join(evidence) + "\n")[: shown.MAX_DESCRIPTION // 2]
+    most = shown.MAX_DESCRIPTION - shown.MAX_HEAD - len("\n\n") - len(why)
+    text = card.text(params, build, digest, cost, most) + why
     connection.client().update_model_version(version.name, version.version, text)

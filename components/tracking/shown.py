@@ -18,7 +18,8 @@ BEGUN = {  # of a run that begins, and of a version: tags keep their places
     REASON: "`slipway run` registers a model, and decides on it",
 }
 MAX_TAG = 4900  # characters that MLflow keeps of a tag: 5,000
-MAX_HEAD = 300  # characters of a description's first line
+MAX_DESCRIPTION = 5000  # characters that MLflow's databases have room for
+MAX_HEAD = 300  # of them, for the first line
 
 
 def made_of(manifest: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, str]:
@@ -67,7 +68,7 @@ def decide(name: str, number: str, decision: str, reason: str) -> None:
     if version.description:
         first, _, rest = version.description.partition("\n\n")
         text = rest if first.startswith(tuple(map(_head, SPELLED.values()))) else version.description
-        text = f"{told(decision, version.tags.get('score', ''), reason)}\n\n{text}"
+        text = f"{told(decision, version.tags.get('score', ''), reason)}\n\n{text}"[:MAX_DESCRIPTION]
         if text != version.description:
             client.update_model_version(name, number, text)
     for key, value in values.items():
