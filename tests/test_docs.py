@@ -78,28 +78,38 @@ def commands(block: list[str]) -> list[str]:
     return [line for line in bare if line]
 
 
-def anchors(text: str) -> list[str]:
-    """GitHub's anchor of each section."""
-    return [re.sub(r"[^\w\- ]", "", section.title.lower()).replace(" ", "-") for section in sections(text)]
+def anchors(page: Path) -> list[str]:
+    """GitHub's anchor of each heading."""
+    titles = [section.title for section in sections(page.read_text(encoding="utf-8"))[1:]]
+    return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
 
 
-def targets(page: Path, section: Section) -> list[str]:
-    """Where the section's links lead, a page by its English name, a heading by its place in the page."""
-    found = []
+def targets(page: Path, section: Section) -> Iterable[tuple[str, Path, str]]:
+    """Each link of the section to a file: the link, the file and the anchor in it."""
     for link in section.links:
-        if "://" in link:
-            found.append(link)
-            continue
-        path, _, anchor = link.partition("#")
-        to = (page.parent / path).resolve() if path else page
-        assert to.exists(), f"{page.relative_to(ROOT)} links to {link}, which is not there"
-        if page in ENGLISH:
-            assert to not in PAGES, f"{page.relative_to(ROOT)} links to {link}, which is there in Chinese"
-        if anchor:
-            known = anchors(to.read_text(encoding="utf-8"))
-            assert anchor in known, f"{page.relative_to(ROOT)} links to {link}, and no heading there is called so"
-            anchor = f" heading {known.index(anchor)}"
-        found.append(f"{ENGLISH.get(to, to).relative_to(ROOT)}{anchor}")
+        if "://" not in link:
+            path, _, anchor = link.partition("#")
+            yield link, (page.parent / path).resolve() if path else page, anchor
+
+
+def broken(page: Path) -> Iterable[str]:
+    """Links that lead nowhere, and those of a Chinese page to an English one that is there in Chinese."""
+    for section in sections(page.read_text(encoding="utf-8")):
+        for link, to, anchor in targets(page, section):
+            if not to.exists():
+                yield f"{page.relative_to(ROOT)} links to {link}, which is not there"
+            elif anchor and anchor not in anchors(to):
+                yield f"{page.relative_to(ROOT)} links to {link}, and no heading there has this anchor"
+            elif page in ENGLISH and to in PAGES:
+                yield f"{page.relative_to(ROOT)} links to {link}, which is there in Chinese"
+
+
+def places(page: Path, section: Section) -> list[str]:
+    """Where the section's links lead: pages by their English name, headings by their place in the page."""
+    found = [link for link in section.links if "://" in link]
+    for _, to, anchor in targets(page, section):
+        at = f" heading {anchors(to).index(anchor)}" if anchor and to.exists() and anchor in anchors(to) else anchor
+        found.append(f"{ENGLISH.get(to, to).relative_to(ROOT)}{at}")
     return found
 
 
@@ -116,7 +126,7 @@ def compared(english: Path, chinese: Path) -> Iterable[str]:
             ("lines of code", _lines(one), _lines(other)),
             ("code in the text", one.code, other.code),
             ("numbers", one.numbers, other.numbers),
-            ("links", targets(english, one), targets(chinese, other)),
+            ("links", places(english, one), places(chinese, other)),
         ):
             for language, lacking in (
                 ("Chinese", Counter(left) - Counter(right)),
@@ -139,7 +149,7 @@ def test_each_page_says_the_same_in_chinese(english: Path) -> None:
     chinese = PAGES[english]
     name = chinese.relative_to(ROOT)
     assert chinese.exists(), f"{english.relative_to(ROOT)} has no Chinese page: write {name}"
-    if faults := list(compared(english, chinese)):
+    if faults := [*compared(english, chinese), *broken(english), *broken(chinese)]:
         pytest.fail(f"{english.relative_to(ROOT)} and {name} differ; change both.\n" + "\n".join(faults), pytrace=False)
 
 
@@ -158,7 +168,10 @@ def test_each_chinese_page_has_an_english_one_and_leads_to_it() -> None:
         ("`--keep`", "that", "code in the text that are not in the Chinese page: ['--keep']"),
         ("1,000", "2,000", "numbers that are not in the Chinese page: [1000.0]"),
         ("| b | c |\n", "", "the tables have [4] rows in English, [3] in Chinese"),
-        ("[a](#more)", "a", "links that are not in the Chinese page: ['docs/page.md heading 2']"),
+        ("[a](#more)", "a", "links that are not in the Chinese page: ['docs/page.md heading 1']"),
+        ("[a](#more)", "[a](#less)", "docs/zh/page.md links to #less, and no heading there has this anchor"),
+        ("[a](#more)", "[a](more.md)", "docs/zh/page.md links to more.md, which is not there"),
+        ("[a](#more)", "[a](../page.md#more)", "docs/zh/page.md links to ../page.md#more, which is there in Chinese"),
         ("## More", "### More", "the headings differ"),
     ],
 )
@@ -169,6 +182,7 @@ def test_what_is_missing_is_named(
     chinese.parent.mkdir(parents=True)
     monkeypatch.setattr("tests.test_docs.ROOT", tmp_path)
     monkeypatch.setattr("tests.test_docs.ENGLISH", {chinese: english})
+    monkeypatch.setattr("tests.test_docs.PAGES", {english: chinese})
     text = (
         "# Page\n1,000 rows, 2 million cells, [a](#more)\n```\nslipway up  # start\nslipway down\n```\n## More\n"
         "`--keep` keeps\n\n| a | b |\n|---|---|\n| a | c |\n| b | c |\n\n```yaml\ntrain:\n  epochs: 3  # few\n```\n"
@@ -176,6 +190,6 @@ def test_what_is_missing_is_named(
     english.write_text(text, encoding="utf-8")
     same = text.replace("# start", "# 启动").replace("2 million", "200 万").replace("keeps", "保留")
     chinese.write_text(same, encoding="utf-8")
-    assert not list(compared(english, chinese))
+    assert not [*compared(english, chinese), *broken(english), *broken(chinese)]
     chinese.write_text(same.replace(was.replace("# start", "# 启动"), becomes), encoding="utf-8")
-    assert any(told in fault for fault in compared(english, chinese))
+    assert any(told in fault for fault in [*compared(english, chinese), *broken(chinese)])
