@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from components import SlipwayError
+from components import SlipwayError, params
+from components.reports import page
 from components.tracking import connection, runs
 from flows.machinery import logs, models, server, workspace
 from flows.machinery.process import Children, Running, guarded
 
 REPORT = Path("build/validation/report.html")
+MISTAKES = "mistakes"
 PORTS = {"mlflow": 5000, "prefect": 4200, "report": 8010}  # the next free one, where one is taken
 HEALTH = {"mlflow": "/health", "prefect": "/api/health", "report": "/"}
 ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # eight idle processes, for language models
@@ -120,13 +122,15 @@ def _follow(children: Children, name: str, process: Running, last: deque[str]) -
 def _lines(addresses: Mapping[str, str]) -> str:
     width = max(map(len, addresses))
     shown = {**addresses, "mlflow": connection.page(addresses["mlflow"], "experiments")}
+    if "report" in shown:
+        shown["mistakes"], width = f"{shown['report']}/{MISTAKES}", max(width, len(MISTAKES))
     lines = [f"{name.ljust(width)}  {address}" for name, address in shown.items()]
     return "\n".join([*lines, f"export PREFECT_API_URL={addresses['prefect']}/api  # for other terminals"])
 
 
 @contextmanager
 def report(port: int) -> Iterator[None]:
-    """Serve the data report, and nothing else, in a thread."""
+    """Serve the data report and the page of the model's mistakes, and nothing else, in a thread."""
     with ThreadingHTTPServer(("127.0.0.1", port), _Report) as report:
         threading.Thread(target=report.serve_forever, daemon=True).start()
         yield
@@ -134,20 +138,35 @@ def report(port: int) -> Iterator[None]:
 
 
 class _Report(BaseHTTPRequestHandler):
-    """Answers `/` with the report of the root's last validation, `/NAME` with that of another model's."""
+    """Answers `/` with the report of the root's last validation, `/mistakes` with what its model gets wrong.
+
+    `/NAME` and `/NAME/mistakes` are those of another model.
+    """
 
     def do_GET(self) -> None:
-        """Send the report; say what to do where there is none."""
-        name = "" if self.path in ("/", "/report.html") else self.path.removeprefix("/")
+        """Send the page; say what to do where there is none."""
+        name, wanted = self.path.split("?")[0].strip("/"), "report"
+        if name == MISTAKES or name.endswith(f"/{MISTAKES}"):
+            name, wanted = name.removesuffix(MISTAKES).rstrip("/"), MISTAKES
+        name = "" if name == "report.html" else name
         if name and not (models.PATTERN.fullmatch(name) and (workspace.WORKSPACES / name).is_dir()):
             self.send_error(404)
             return
-        report = workspace.WORKSPACES / name / REPORT if name else REPORT
-        found = report.exists()
+        place = workspace.WORKSPACES / name if name else Path()
         how = f"slipway run {name}" if name else "make run"
-        body = report.read_bytes() if found else f"No data has been validated here yet: {how}".encode()
-        self.send_response(200 if found else 404)
-        self.send_header("Content-Type", "text/html; charset=utf-8" if found else "text/plain")
+        try:
+            text, status, kind = _page(place, wanted), 200, "html"
+        except FileNotFoundError:
+            text, status, kind = (
+                f"Nothing has been {'measured' if wanted == MISTAKES else 'validated'} here: {how}",
+                404,
+                "plain",
+            )
+        except SlipwayError as error:  # settings that cannot be read
+            text, status, kind = str(error), 500, "plain"
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", f"text/{kind}; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Security-Policy", "default-src 'self' 'unsafe-inline' data:")
         self.end_headers()
@@ -155,3 +174,12 @@ class _Report(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Keep the terminal quiet."""
+
+
+def _page(place: Path, wanted: str) -> str:
+    """Return a page of what lies in a folder; FileNotFoundError where it was not made."""
+    if wanted != MISTAKES:
+        return (place / REPORT).read_text(encoding="utf-8")
+    if not (place / "build/evaluation/metrics.json").exists():
+        raise FileNotFoundError("nothing was measured")
+    return page.html(params.load(place / "params.yaml"), place / "build")

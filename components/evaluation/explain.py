@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluation import metrics
+from components.evaluation import metrics, mistakes
 from components.evaluation.examples import Examples, rounded
 from components.recipes import Arrays, Input, Recipe, State, part
 from components.streams import stream
@@ -107,8 +107,7 @@ def chosen(examples: Examples, most: int) -> np.ndarray:
     score = metrics.scores(examples)
     sure = examples.outputs.max(axis=1) if examples.target.classes else np.zeros(len(score))
     order = np.lexsort((-sure, score))
-    wrong = order[: most // 2]
-    wrong = wrong[score[wrong] < score.max()]
+    wrong = mistakes.worst(examples, most // 2)
     few = min(most, len(order)) - len(wrong)
     good = np.setdiff1d(order[min(len(order) // 2, len(order) - few) :], wrong)
     return np.concatenate([wrong, good[np.linspace(0, len(good) - 1, few).astype(int)]])

@@ -51,6 +51,7 @@ class Evaluate(Section):
     resamples: Annotated[int, Field(ge=100)] = 1000  # of the bootstrap, for the interval of every metric
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     explain: Annotated[int, Field(ge=0, le=100)] = 6  # examples that are explained; 0: nothing is
+    mistakes: Annotated[int, Field(ge=0, le=200)] = 24  # examples that the page of a version shows; 0: none
     baseline_rows: Annotated[int, Field(ge=1)] = 100_000  # examples of a split that the classical model gets
 
 

@@ -1,7 +1,6 @@
 """A model's card in Markdown, by the template card.md.jinja: its page in the registry, and the note of its run."""
 
 import re
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any
         kind=kind,
         names=shown[:NAMES],
         of_names=len(names),
-        confused=_confused(out),
+        confused=results.confused(out),
         columns=results.read_csv(out / "importance.csv")[:FEW],
         cost=results.of_cost(found),
         train=results.costs(build, model_digest).get("train", {}),
@@ -89,13 +88,6 @@ def _ships(params: Params, build: Path) -> str:
     said = [f"{key}: {value}" for key, value in settings if key == "model" or value != getattr(default, key)]
     network = f"network {', '.join(said) or 'with the defaults'}"
     return f"{network} ({found['why']})" if "losses" in found else network
-
-
-def _confused(out: Path, most: int = 5) -> list[tuple[str, str, int]]:
-    """Return the most confused pairs of the test split: (actual, predicted, examples)."""
-    pairs = Counter((row["actual"], row["predicted"]) for row in results.read_csv(out / "confusion.csv"))
-    wrong = [(a, p, n) for (a, p), n in pairs.items() if a != p]
-    return sorted(wrong, key=lambda pair: (-pair[2], pair[0], pair[1]))[:most]
 
 
 def _cell(text: str, most: int = 60) -> str:

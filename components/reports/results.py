@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -145,3 +146,10 @@ def baselines(params: Params, evaluation: Path) -> list[dict[str, str]]:
     """Return the rows of baselines.csv for the metric that decides on a promotion."""
     metric = promotion.score(params)
     return [row for row in read_csv(evaluation / "baselines.csv") if row["metric"] == metric]
+
+
+def confused(out: Path, most: int = 5) -> list[tuple[str, str, int]]:
+    """Return the most confused pairs of the test split: (actual, predicted, examples)."""
+    pairs = Counter((row["actual"], row["predicted"]) for row in read_csv(out / "confusion.csv"))
+    wrong = [(a, p, n) for (a, p), n in pairs.items() if a != p]
+    return sorted(wrong, key=lambda pair: (-pair[2], pair[0], pair[1]))[:most]

@@ -9,13 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import SlipwayError, nearest, recipes
-from components.data import raw_rows, splits
-from components.evaluation import bootstrap, explain, metrics, promotion, rates, slices, tested
+from components.data import raw_rows, shown, splits
+from components.evaluation import bootstrap, explain, metrics, mistakes, promotion, rates, slices, tested
 from components.evaluation.examples import Examples, Measures, rounded
 from components.files import model_digest, read_json, replacing, write_csv, write_json
 from components.params import Params
 from components.serving import onnx_model
 from components.streams import stream
+
+MAX_COLUMNS = 60  # of an example that the page shows
+MAX_HISTORY = 400  # steps of a series, the last ones
 
 
 def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, out: Path) -> dict[str, Any]:
@@ -61,6 +64,8 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
         if cut:
             write_csv(aside / "slices.csv", cut, list(cut[0]))
         _write_predictions(aside, arrays, examples)
+        if settings.mistakes:
+            write_json(aside / "mistakes.json", _mistakes(params, data, arrays, examples))
         if settings.explain:
             if important := explain.importance(ask, inputs, inputs_of, examples, params.seed):
                 write_csv(aside / "importance.csv", important, list(important[0]))
@@ -194,6 +199,38 @@ def _write_predictions(out: Path, arrays: Path, examples: Examples) -> None:
     answers = target.answers(examples.outputs, examples.decision)
     answers = answers.add_column(0, "id", ids).add_column(1, "actual", actual)
     pq.write_table(answers, out / "predictions.parquet", compression="zstd")
+
+
+def _mistakes(params: Params, data: Path, arrays: Path, examples: Examples) -> list[dict[str, Any]]:
+    """Return the worst predictions, a dict each: the answer, and the example as the dataset has it.
+
+    `shown` is an image, a recording or a text (components/data/shown.py), `columns` are all others as text, and
+    `series` histories as numbers.
+    """
+    recipe, target = recipes.load(params.recipe), examples.target
+    worst = mistakes.worst(examples, params.evaluate.mistakes)
+    order = np.argsort(worst)
+    columns = recipes.schema(recipe, params.task)
+    own = [name for name in recipe.columns(params.task).names if name != "label"]
+    found: list[dict[str, Any]] = []
+    for part in raw_rows.read(data, arrays, "test", columns, rows=worst[order], only=own):
+        for example in part.to_pylist():
+            entry: dict[str, Any] = {"id": example["id"], "shown": {}, "columns": {}, "series": {}}
+            for name in own[:MAX_COLUMNS]:
+                value = example[name]
+                if isinstance(value, bytes) or (isinstance(value, str) and len(own) == 1):
+                    entry["shown"] = shown.example(value)
+                elif isinstance(value, list):
+                    entry["series"][name] = [None if n is None else rounded(n) for n in value[-MAX_HISTORY:]]
+                else:
+                    text = f"{value:.6g}" if isinstance(value, float) else str(value).removesuffix(" 00:00:00")
+                    entry["columns"][name] = None if value is None else text[: shown.MAX_CHARACTERS]
+            found.append(entry)
+    some = examples.take(worst[order])
+    answers = target.answers(some.outputs, some.decision).to_pylist()
+    for entry, actual, answer in zip(found, target.decode(some.actual), answers, strict=True):
+        entry |= {"actual": actual, **{name: value for name, value in answer.items() if name != "probabilities"}}
+    return [found[at] for at in np.argsort(order)]
 
 
 def _tell(params: Params, out: Path, latency: float) -> None:

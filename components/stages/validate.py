@@ -23,14 +23,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components import SlipwayError, recipes, reuse
-from components.data import dataset
+from components.data import dataset, shown
 from components.data.dataset import Chunk
 from components.files import replacing, write_json
 from components.params import Params
 from components.reuse import Slot, Source
 from components.targets import Target
-from components.validation import portrait, report, suite
 from components.validation import profile as profiles
+from components.validation import report, suite
 from components.validation.profile import FILE, ROW, Profile
 from components.validation.report import Found
 from components.validation.suite import Entry, Result
@@ -334,7 +334,7 @@ def _samples(chunks: list[Chunk], columns: pa.Schema, profile: Profile) -> list[
         here = [row for row in rows if chunk.start <= row < chunk.start + chunk.rows]
         if here:
             values = dataset.read(chunk, columns, only=[name])[name].take(pa.array([row - chunk.start for row in here]))
-            found += [(rows[row], portrait.shown(value)) for row, value in zip(here, values.to_pylist(), strict=True)]
+            found += [(rows[row], shown.example(value)) for row, value in zip(here, values.to_pylist(), strict=True)]
     return sorted(((text, what) for text, what in found if what), key=lambda pair: pair[0])
 
 

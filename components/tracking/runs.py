@@ -311,7 +311,7 @@ def _record(run: "Run", params: Params, numbers: dict[str, float]) -> None:
 
 
 def _evaluate(run: "Run", params: Params, build: Path, cost: dict[str, Any]) -> None:
-    from components.reports import figures
+    from components.reports import figures, page
 
     digest = model_digest(build / "model")
     numbers, note = results.numbers(build, digest, cost), card.text(params, build, digest, cost, MAX_NOTE)
@@ -324,6 +324,7 @@ def _evaluate(run: "Run", params: Params, build: Path, cost: dict[str, Any]) -> 
         if table.exists():
             client().log_artifact(run.info.run_id, str(table), "evaluation")
         client().log_artifacts(run.info.run_id, str(folder), "figures")
+        client().log_text(run.info.run_id, page.html(params, build), page.NAME)
         client().set_tag(run.info.run_id, "mlflow.note.content", note)
         client().set_tag(run.info.run_id, "score", results.score(params, build))
         client().set_tag(run.info.run_id, "slipway.evaluated", _evaluation(build))

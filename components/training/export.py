@@ -41,20 +41,12 @@ def write(
     with replacing(out) as aside:
         aside.mkdir(parents=True)
         difference = None if model is None else _network(model, params, arrays, manifest, aside)
-        target, actual = targets.of(manifest["target"]), np.load(arrays / "validation" / "label.npy")
-        outputs = _outputs(params, arrays, manifest, classical, aside)
-        calibrated = params.train.calibrate and bool(target.classes)
-        temperatures = {
-            name: temperature.fit(found, actual, target) if calibrated else None for name, found in outputs.items()
-        }
-        outputs = {name: temperature.scaled(found, temperatures[name], target) for name, found in outputs.items()}
-        ships = _chosen(outputs, actual, params, target, classical)
+        ships, degree, decision = _settled(params, arrays, manifest, classical, aside)
         if ships["shipped"] == "classical":
             shutil.copyfile(classical / "model.onnx", aside / "model.onnx")
             (aside / "model.keras").unlink(missing_ok=True)
-        degree, shown = temperatures[ships["shipped"]], outputs[ships["shipped"]]
         if degree is not None:
-            temperature.write(aside / "model.onnx", degree, target)
+            temperature.write(aside / "model.onnx", degree, targets.of(manifest["target"]))
         description = {
             "recipe": params.recipe,
             "params": params.task.model_dump(mode="json"),
@@ -63,9 +55,7 @@ def write(
             "state": manifest["state"],
             "target": manifest["target"],
             "temperature": degree,
-            "decision": thresholds.choose(params.train.threshold, shown, actual, target, params.cost_matrix())
-            if params.train.threshold
-            else None,  # how answers are decided
+            "decision": decision,
             "pretrained": pretrained,
             "code": sha256(*shipped.code(params.recipe)),
             "largest_difference": difference,
@@ -113,6 +103,25 @@ def _outputs(
             }
             found[name] = _answers(network / "model.onnx", stored)
     return found
+
+
+def _settled(
+    params: Params, arrays: Path, manifest: dict[str, Any], classical: Path, network: Path
+) -> tuple[dict[str, Any], float | None, list[Any] | None]:
+    """Settle by the validation split which candidate ships, its temperature, and how its answers are decided."""
+    target, settings = targets.of(manifest["target"]), params.train
+    calibrated = settings.calibrate and bool(target.classes)
+    if len(settings.candidates) == 1 and not calibrated and settings.threshold is None:
+        return _chosen({settings.candidates[0]: np.empty(0)}, np.empty(0), params, target, classical), None, None
+    actual = np.load(arrays / "validation" / "label.npy")
+    outputs = _outputs(params, arrays, manifest, classical, network)
+    degrees = {name: temperature.fit(found, actual, target) if calibrated else None for name, found in outputs.items()}
+    outputs = {name: temperature.scaled(found, degrees[name], target) for name, found in outputs.items()}
+    ships = _chosen(outputs, actual, params, target, classical)
+    shown, decision = outputs[ships["shipped"]], None
+    if settings.threshold is not None:
+        decision = thresholds.choose(settings.threshold, shown, actual, target, params.cost_matrix())
+    return ships, degrees[ships["shipped"]], decision
 
 
 def _chosen(

@@ -1,8 +1,6 @@
 """What a person sees of the columns in the data report: ranges, gaps, a histogram, and what each tells of the label."""
 
-import base64
 import datetime
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,9 +18,6 @@ WIDE, HIGH = 216, 48  # pixels of one
 TOP = 5  # values of a category
 MAX_CLASSES = 6  # that have a colour each
 ENDS = (0.005, 0.995)  # of the values, between which a histogram is drawn
-SIDE = 96  # pixels of an image shown
-MAX_CHARACTERS = 400  # of a text shown
-MAX_SOUND = 200_000  # bytes of a recording that can be played
 
 
 Box = tuple[float, float, float, float]  # x, y, width and height in pixels
@@ -144,34 +139,6 @@ def _line(at: np.ndarray, there: np.ndarray, label: np.ndarray, step: float) -> 
     mean = np.bincount(at[rows], weights=label[rows], minlength=BINS) / np.maximum(count, 1)
     tall = HIGH * (1 - np.clip((mean - low) / (high - low or 1), 0, 1))
     return " ".join(f"{(bin_ + 0.5) * step:.1f},{tall[bin_]:.1f}" for bin_ in range(BINS) if count[bin_] >= 5)
-
-
-def shown(value: Any) -> dict[str, str]:
-    """Return an example as the page shows it: `image` or `sound`, as data of its own, or `text`; or nothing.
-
-    Images are made small, recordings of more than MAX_SOUND bytes are left out.
-    """
-    if isinstance(value, str):
-        return {"text": value[:MAX_CHARACTERS] + ("..." if len(value) > MAX_CHARACTERS else "")}
-    if not isinstance(value, bytes) or not value:
-        return {}
-    if value[:4] in (b"RIFF", b"fLaC"):
-        kind = "wav" if value[:4] == b"RIFF" else "flac"
-        return {"sound": _data(f"audio/{kind}", value)} if len(value) <= MAX_SOUND else {}
-    from PIL import Image
-
-    small = io.BytesIO()
-    try:
-        with Image.open(io.BytesIO(value)) as image:
-            image.thumbnail((SIDE, SIDE))
-            image.convert("RGB" if image.mode not in ("L", "1") else "L").save(small, "png")
-    except Exception:  # noqa: BLE001 - Pillow's plugins raise anything on a hostile file
-        return {}
-    return {"image": _data("image/png", small.getvalue())}
-
-
-def _data(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _text(value: Any) -> str:

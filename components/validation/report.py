@@ -131,6 +131,18 @@ def files(number: int) -> str:
     return "1 file" if number == 1 else f"{number:,} files"
 
 
+def rendered(template: Path, **values: Any) -> str:
+    """Return a page of a template, in the style that all pages have; what the data names is escaped."""
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    style = Markup(Path(__file__).with_name("page.css").read_text(encoding="utf-8"))  # noqa: S704 - ours
+    return environment.from_string(template.read_text(encoding="utf-8")).render(style=style, **values)
+
+
 def write(
     page: Path,
     found: Found,
@@ -141,24 +153,19 @@ def write(
 
     `samples` are examples with their labels.
     """
-    import jinja2
-
     rows: list[dict[str, Any]] = []
     for table in set_aside:
         rows += table.select(["file", "row", "id", "label", "split", "reasons"]).to_pylist()
         if len(rows) >= MAX_ROWS_SHOWN:
             break
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
     sections = [
         (name, text, [result for result in found.results if result.entry.section == name])
         for name, text in SECTIONS.items()
     ]
     colours = portrait.coloured(row["label"] for row in found.classes)
     seen = portrait.views(found.profile, colours)
-    html = template.render(
+    html = rendered(
+        Path(__file__).with_name("report.html"),
         found=found,
         files=files(found.files),
         sections=sections,

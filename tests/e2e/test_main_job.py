@@ -76,6 +76,7 @@ def test_every_digest_leads_everywhere(ran: tuple[Clone, str]) -> None:
     assert len(client.get_metric_history(version.run_id, "validation/loss")) == 20
     names = {artifact.path for artifact in client.list_artifacts(version.run_id)}
     assert any("figures" in name or name.endswith(".png") for name in names), names
+    assert "mistakes.html" in names
     experiments = project.run("dvc", "exp", "list", "--name-only").split()
     assert set(experiments) & set(version.tags.values())
     assert version.tags["mlflow.source.git.commit"] == project.run("git", "rev-parse", "HEAD").strip()

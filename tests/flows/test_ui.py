@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,7 +33,28 @@ def test_the_report_and_nothing_else_is_served(tmp_path: Path, monkeypatch: pyte
         (tmp_path / ".workspaces/churn/build/validation/report.html").write_text("<p>of a model")
         with urlopen(f"http://127.0.0.1:{port}/churn") as answer:
             assert answer.read() == b"<p>of a model"
-        for path in ("/params.yaml", "/../params.yaml", "/build/validation/report.html", "/..", "/chur", "/build"):
+        with pytest.raises(HTTPError, match="404") as error:
+            urlopen(f"http://127.0.0.1:{port}/churn/mistakes")
+        assert b"slipway run churn" in error.value.read()
+        (tmp_path / "build/evaluation").mkdir()
+        (tmp_path / "build/evaluation/metrics.json").write_text("{}")
+        shutil.copy(ROOT / "params.yaml", tmp_path)
+        monkeypatch.setattr("components.reports.page.html", lambda settings, build: f"of {settings.name} in {build}")
+        with urlopen(f"http://127.0.0.1:{port}/mistakes") as answer:
+            assert answer.read() == b"of digits in build"
+        (tmp_path / "params.yaml").write_text("nme: digits")
+        with pytest.raises(HTTPError, match="500") as error:
+            urlopen(f"http://127.0.0.1:{port}/mistakes")
+        assert b"nme" in error.value.read()
+        for path in (
+            "/params.yaml",
+            "/../params.yaml",
+            "/chur/mistakes",
+            "/build/validation/report.html",
+            "/..",
+            "/chur",
+            "/build",
+        ):
             with pytest.raises(HTTPError, match="404"):
                 urlopen(f"http://127.0.0.1:{port}{path}")
     assert not server.answers(f"http://127.0.0.1:{port}/")

@@ -14,6 +14,7 @@ from components.evaluation import metrics, rates, tested
 from components.evaluation.examples import Examples
 from components.files import model_digest, read_json, write_csv, write_json
 from components.reports import card, figures, results, terminal
+from components.reports import page as mistakes_page
 from components.reports.results import read_csv
 from components.serving import onnx_model
 from components.stages import baseline, evaluate, preprocess
@@ -164,6 +165,28 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
+def made_page(settings: params.Params, kinds: set[Any]) -> None:
+    """What a person sees of the mistakes: as they are in the data, the worst first."""
+    wrong = read_json(EVALUATION / "mistakes.json")
+    predictions = {row["id"]: row for row in pq.read_table(EVALUATION / "predictions.parquet").to_pylist()}
+    answer, several = settings.target().answer, settings.recipe == "several"
+    assert 0 < len(wrong) <= settings.evaluate.mistakes
+    for each in wrong:
+        row = predictions[each["id"]]
+        assert (each["actual"], each[answer]) == (row["actual"], row[answer]) and row["actual"] != row[answer]
+        assert bool(each["shown"]) == bool(kinds & {"image", "spectrogram", "tokens"} and not several)
+        assert bool(each["series"]) == ("history" in kinds or several)
+        assert bool(each["columns"]) != bool(each["shown"])
+    if settings.target().kind == "single_label":
+        sure = [each["probability"] for each in wrong]
+        assert sure == sorted(sure, reverse=True)
+        assert len(wrong) == min(24, sum(row["actual"] != row[answer] for row in predictions.values()))
+    html = mistakes_page.html(settings, BUILD)
+    assert html.count("<figure>") == len(wrong) and "<script" not in html
+    assert ("<polyline" in html) == ("history" in kinds or several)
+    assert ('id="calibration"' in html) == bool(settings.target().classes) != ('id="errors"' in html)
+
+
 @pytest.mark.usefixtures("stages")
 @pytest.mark.parametrize(
     "recipe",
@@ -209,12 +232,13 @@ def test_every_recipe_is_measured_beside_its_baselines_and_explained(make: Make,
     assert numbers[f"test/{main}"] == pytest.approx(found[main])
     write_json(BUILD / "cost" / "train.json", {"fit_seconds": 1.0, "device": "cpu"})
     page = card.text(settings, BUILD, digest, {"latency_ms": 0.1})
-    assert f"| {main} | {found[main]:,.4g} |" in page
+    assert f"| {main}{card.GAP} | {found[main]:,.4g} (" in page
     ends = [float(compared[metrics.score(target, settings.costs)][end]) for end in ("low", "high")]
     assert ("DOES NOT BEAT the classical baseline" in page) == (ends[0] <= 0 <= ends[1])
     assert ("IS WORSE THAN the classical baseline" in page) == (ends[1] < 0)
     assert "its own answers, dealt at random" in page
     assert len(page) < 8000
+    made_page(settings, kinds)
     with figures.drawn(BUILD) as folder:
         drawn = {path.name for path in folder.iterdir()}
     assert {"loss.png", "mae.png" if target.kind == "regression" else "accuracy.png"} <= drawn

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 from PIL import Image
 
+from components.data import shown
 from components.validation import portrait, profile, report
 
 ROWS = 400
@@ -69,8 +70,8 @@ def test_the_page_has_all_of_it_and_the_same_bytes_each_time(tmp_path: Path) -> 
         found = report.Found("trial", "tabular.yaml", ROWS, 2, 0, 0.01, {}, [], classes, content("class"), own)
         picture = io.BytesIO()
         Image.new("L", (300, 200), 9).save(picture, "png")
-        samples = [("no", portrait.shown(picture.getvalue())), ("yes", portrait.shown("some <text>"))]
-        samples.append(("no", portrait.shown(b"RIFF....")))
+        samples = [("no", shown.example(picture.getvalue())), ("yes", shown.example("some <text>"))]
+        samples.append(("no", shown.example(b"RIFF....")))
         page = tmp_path / f"{number}.html"
         report.write(page, found, iter(()), samples)
         pages.append(page.read_text())
@@ -92,7 +93,7 @@ def test_the_page_has_all_of_it_and_the_same_bytes_each_time(tmp_path: Path) -> 
 
 
 def test_what_cannot_be_shown_is_left_out() -> None:
-    assert portrait.shown(b"no picture") == {}
-    assert portrait.shown(None) == {}
-    assert portrait.shown(b"RIFF" + bytes(portrait.MAX_SOUND)) == {}
-    assert len(portrait.shown("word " * 1000)["text"]) == portrait.MAX_CHARACTERS + 3
+    assert shown.example(b"no picture") == {}
+    assert shown.example(None) == {}
+    assert shown.example(b"RIFF" + bytes(shown.MAX_SOUND)) == {}
+    assert len(shown.example("word " * 1000)["text"]) == shown.MAX_CHARACTERS + 3
