@@ -14,22 +14,39 @@ LEAST = 1e-30  # of a probability of which the logarithm is taken, as float32
 def fit(outputs: np.ndarray, actual: np.ndarray, target: Target) -> float | None:
     """Return the temperature that makes probabilities `(n, names)` likeliest; None where they are as good without.
 
-    Guo et al. 2017, On calibration of modern neural networks (arXiv:1706.04599). It has to make the loss on validation
-    smaller by more than one standard error (components/classical/choosing.py). None for numbers, which have no
-    probability.
+    Guo et al. 2017, On calibration of modern neural networks (arXiv:1706.04599), with labels that may be wrong once in
+    n + 2 times, as Platt 1999, Probabilistic outputs for support vector machines, has them: else a model that is right
+    on all of few examples would be sure of everything. The loss on validation has to get smaller by more than one
+    standard error (components/classical/choosing.py). None for numbers, which have no probability.
     """
     from scipy.optimize import minimize_scalar
 
     if target.activation == "linear":
         return None
 
-    def loss(logarithm: float) -> float:
-        return float(target.loss(scaled(outputs, float(np.exp(logarithm)), target), actual).mean())
+    def losses(temperature: float | None) -> np.ndarray:
+        return _losses(scaled(outputs, temperature, target), actual, target)
 
-    found = minimize_scalar(loss, bounds=tuple(np.log(LIMITS)), method="bounded", options={"xatol": 1e-4})
+    found = minimize_scalar(
+        lambda logarithm: float(losses(float(np.exp(logarithm))).mean()),
+        bounds=tuple(np.log(LIMITS)),
+        method="bounded",
+        options={"xatol": 1e-4},
+    )
     temperature = float(f"{np.exp(found.x):.4g}")
-    losses = target.loss(outputs, actual), target.loss(scaled(outputs, temperature, target), actual)
-    return temperature if choosing.worth(*losses)[-1] else None
+    return temperature if choosing.worth(losses(None), losses(temperature))[-1] else None
+
+
+def _losses(outputs: np.ndarray, actual: np.ndarray, target: Target) -> np.ndarray:
+    """Return the loss on each example where its label is another one once in n + 2 times."""
+    doubt = 1 / (len(actual) + 2)
+    if target.activation == "sigmoid":
+        other = target.loss(outputs, 1 - actual)
+    else:
+        logarithms = -np.log(np.maximum(outputs.astype(np.float64), 1e-7))
+        rest = logarithms.sum(axis=1) - logarithms[np.arange(len(actual)), actual]
+        other = rest / max(outputs.shape[1] - 1, 1)
+    return np.asarray((1 - doubt) * target.loss(outputs, actual) + doubt * other)
 
 
 def scaled(outputs: np.ndarray, temperature: float | None, target: Target) -> np.ndarray:
