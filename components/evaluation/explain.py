@@ -104,9 +104,7 @@ def chosen(examples: Examples, most: int) -> np.ndarray:
 
     The worst are those that score lowest, the surest of them first; the good ones stand evenly in the better half.
     """
-    score = metrics.scores(examples)
-    sure = examples.outputs.max(axis=1) if examples.target.classes else np.zeros(len(score))
-    order = np.lexsort((-sure, score))
+    order, _ = mistakes.ranked(examples)
     wrong = mistakes.worst(examples, most // 2)
     few = min(most, len(order)) - len(wrong)
     good = np.setdiff1d(order[min(len(order) // 2, len(order) - few) :], wrong)

@@ -6,13 +6,16 @@ from components.evaluation import metrics
 from components.evaluation.examples import Examples
 
 
-def worst(examples: Examples, most: int) -> np.ndarray:
-    """Return up to `most` row numbers, the worst predictions first, the surest of equals first.
-
-    Of classes those that are wrong; of numbers those with the largest errors.
-    """
+def ranked(examples: Examples) -> tuple[np.ndarray, np.ndarray]:
+    """Return row numbers, the worst prediction first and the surest of equals first, and the score of each row."""
     score = metrics.scores(examples)
     sure = examples.outputs.max(axis=1) if examples.target.classes else np.zeros(len(score))
-    order = np.lexsort((-sure, score))[:most]
-    found: np.ndarray = order[score[order] < score.max()]
+    return np.lexsort((-sure, score)), score
+
+
+def worst(examples: Examples, most: int) -> np.ndarray:
+    """Return up to `most` row numbers in that order: of classes the wrong ones, of numbers the largest errors."""
+    order, score = ranked(examples)
+    first = order[:most]
+    found: np.ndarray = first[score[first] < score.max()]
     return found

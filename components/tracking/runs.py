@@ -77,7 +77,8 @@ def _chosen(every: dict[str, Any], recipe: str) -> dict[str, Any]:
 def _shown(params: Params) -> dict[str, str]:
     """Return the parameters of a run: those of the recipe, the usual ones, and what params.yaml sets or has otherwise.
 
-    All of it is in the run's project/params.yaml; a hundred settings that nobody has touched hide those that matter.
+    Of a version all of it is in its run's project/params.yaml, and the others are the defaults; a hundred settings that
+    nobody has touched hide those that matter.
     """
     every = _spelled(parameters(params))
     given = _chosen(params.model_dump(mode="json", by_alias=True, exclude_unset=True), params.recipe)
