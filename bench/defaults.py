@@ -317,9 +317,8 @@ def once(name: str, dataset: Dataset, frame: pd.DataFrame, room: Path, seed: int
         chosen = np.random.default_rng(seed).permutation(len(frame))[:tests]
         split = np.where(np.isin(np.arange(len(frame)), chosen), "test", "train")
         frame.assign(split=split, **{ROW: np.arange(len(frame))}).to_csv(room / "data.csv", index=False)
-        text = next(str(column) for column in frame if column != dataset.label) if dataset.kind == "text" else ""
-        words = [dataset.kind, "data.csv", "--label", dataset.label, *(["--text", text] if text else [])]
-        words += ["--key", ROW, *dataset.words]
+        words = [dataset.kind, "data.csv", "--label", dataset.label]
+        words += ["--key", ROW] if dataset.kind == "table" else ["--text", text_of(dataset, frame)]
     for stage in ready(room, words, name, seed):
         run(room, [sys.executable, *stage.split()[1:]])
     seconds = time.perf_counter() - started
@@ -457,8 +456,7 @@ def of_text(dataset: Dataset, frame: pd.DataFrame, room: Path, found: dict[str, 
     from sklearn.svm import LinearSVC
 
     split = pd.read_csv(room / "data.csv", usecols=["split"])["split"]
-    column = next(name for name in frame if name != dataset.label)
-    texts, y = frame[column].fillna(""), frame[dataset.label]
+    texts, y = frame[text_of(dataset, frame)].fillna(""), frame[dataset.label]
     train = (split == "train") & (texts != "")
     chinese = texts.str.contains(r"[\u4e00-\u9fff]").mean() > 0.5
     options: dict[str, Any] = {"analyzer": "char", "ngram_range": (1, 3)} if chinese else {"ngram_range": (1, 2)}
@@ -466,8 +464,13 @@ def of_text(dataset: Dataset, frame: pd.DataFrame, room: Path, found: dict[str, 
     answers: Answers = {}
     for name, model in models.items():
         whole = make_pipeline(TfidfVectorizer(**options), model).fit(texts[train], y[train])
-        answers[name] = asked(whole, texts.iloc[found["keys"]], found)
+        answers[name] = asked(whole, np.array(found["table"]["text"].to_pylist())[found["rows"]], found)
     return answers
+
+
+def text_of(dataset: Dataset, frame: pd.DataFrame) -> str:
+    """Return the column of the texts: the one that is not the label."""
+    return next(str(name) for name in frame if name != dataset.label)
 
 
 def of_series(dataset: Dataset, frame: pd.DataFrame, room: Path, found: dict[str, Any]) -> Answers:  # noqa: ARG001

@@ -13,7 +13,9 @@ from components.targets import Target
 
 MAX_NAMES = 50  # classes or numbers: a tree per name and round, of a thousand it would take hours
 MAX_CATEGORIES = 250  # of a column: scikit-learn's bins
-MAX_ROUNDS, PATIENCE = 500, 20  # without a better validation loss
+MAX_ROUNDS, LEARNING_RATE = 1000, 0.05  # half of scikit-learn's: better on most datasets of bench/defaults, for time
+PATIENCE = 20  # rounds without a better validation loss, of classes
+PATIENCE_OF_NUMBERS = 100  # the squared error stands still for a while and falls again, and the absolute one later yet
 LESS_OR_EQUAL, MEMBER = 0, 6  # modes of a node: https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsemble.html
 NEVER = -1e4
 FLOAT, DOUBLE = 1, 11  # element types of ONNX
@@ -65,13 +67,11 @@ def grow(
     held = None
     if other is not None:
         held = graph.ask({joined: np.float32}, other[0])[0][:, kept], other[1]
-    settings = {"categorical_features": coded[kept], "random_state": seed}
-    models, bases, places = _fitted(x[:, kept], truth, held, target, settings, rounds or {})
+    settings = {"categorical_features": coded[kept], "random_state": seed, "learning_rate": LEARNING_RATE}
+    models, bases, places, best = _fitted(x[:, kept], truth, held, target, settings, rounds or {})
     if not models:
         return None
-    best = {key: int(np.argmax(model.validation_score_)) for key, model in models.items()} if other else {}
-    best |= {key: rounds.get(key, max(rounds.values())) for key in models} if rounds else {}
-    return Forest(joined, kept, models, bases, places, best)  # the first score is that of no round
+    return Forest(joined, kept, models, bases, places, best)
 
 
 def write(graph: Graph, forest: Forest, rounds: dict[int, int], names: int) -> tuple[str, str]:
@@ -101,34 +101,45 @@ def _fitted(
     target: Target,
     settings: dict[str, Any],
     rounds: dict[int, int],
-) -> tuple[dict[int, Any], np.ndarray, dict[int, list[int]]]:
-    """Return the models of a Forest, where they begin, and the names to which they add."""
+) -> tuple[dict[int, Any], np.ndarray, dict[int, list[int]], dict[int, int]]:
+    """Return the models of a Forest, where they begin, the names to which they add, and as many rounds as suit best."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     most = max(rounds.values(), default=0)
+    numbers = target.activation == "linear"
 
     def options(key: int) -> dict[str, Any]:
         if other is None:
             return settings | {"max_iter": max(rounds.get(key, most), 1), "early_stopping": False}
-        return settings | {"max_iter": MAX_ROUNDS, "early_stopping": True, "n_iter_no_change": PATIENCE}
+        patience = PATIENCE_OF_NUMBERS if numbers else PATIENCE
+        return settings | {"max_iter": MAX_ROUNDS, "early_stopping": True, "n_iter_no_change": patience}
+
+    def suits(key: int, model: Any, held: dict[str, np.ndarray]) -> int:
+        if not held:
+            return rounds.get(key, most)
+        if not numbers:
+            return int(np.argmax(model.validation_score_))  # the first is that of no round
+        stages = [np.ravel(model._baseline_prediction), *model.staged_predict(held["X_val"])]
+        return int(np.argmin([np.abs(stage - held["y_val"]).mean() for stage in stages]))  # as Regression.loss
 
     names = len(target.names)
     if target.activation == "softmax":
         seen = np.unique(truth)
         if len(seen) == 1:
-            return {}, np.zeros(names), {}
+            return {}, np.zeros(names), {}, {}
         held = {}
         if other is not None:
             rows = np.isin(other[1], seen)  # a class that training has not is none to stop by
             if not rows.any():
-                return {}, np.zeros(names), {}
+                return {}, np.zeros(names), {}, {}
             held = {"X_val": other[0][rows], "y_val": other[1][rows]}
         model = HistGradientBoostingClassifier(**options(0)).fit(x, truth, **held)
         bases = np.full(names, NEVER)
         base = np.ravel(model._baseline_prediction)
         bases[seen] = [0.0, base[0]] if len(seen) == 2 else base
-        return {0: model}, bases, {0: [int(seen[1])] if len(seen) == 2 else [int(name) for name in seen]}
-    models, bases, numbers = {}, np.zeros(names), target.activation == "linear"
+        places = [int(seen[1])] if len(seen) == 2 else [int(name) for name in seen]
+        return {0: model}, bases, {0: places}, {0: suits(0, model, held)}
+    models, bases, best = {}, np.zeros(names), {}
     for name in range(names):
         y, unit = truth[:, name], 1.0
         if target.activation == "sigmoid":
@@ -144,11 +155,12 @@ def _fitted(
         if other is not None:
             held = {"X_val": other[0], "y_val": other[1][:, name] / unit if numbers else other[1][:, name]}
         model = maker(**options(name)).fit(x, y, **held)
+        best[name] = suits(name, model, held)
         for tree in itertools.chain(*model._predictors):
             tree.nodes["value"] *= unit
         models[name] = model
         bases[name] = unit * float(np.ravel(model._baseline_prediction)[0])
-    return models, bases, {name: [name] for name in models}
+    return models, bases, {name: [name] for name in models}, best
 
 
 def _ensemble(trees: list[tuple[Any, int]], columns: np.ndarray, names: int) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from components.targets import Target
 
 ACTIVATIONS = {"softmax": ("Softmax", {"axis": 1}), "sigmoid": ("Sigmoid", {}), "linear": ("Identity", {})}
 FOLDS = 5  # Kohavi 1995, A study of cross-validation: five or ten; the validation split is a fifth of what is not test
-FEW_EXAMPLES = 2000  # of training and validation: with fewer, which model one validation split likes is chance
+FEW_EXAMPLES = 5000  # of training and validation: with fewer, which model one validation split likes is chance
+FEW_ANSWERS = 20_000  # examples times names: more would take folds too long, for a round grows a tree for each name
 ONE_THREAD = 10_000  # examples: fits of fewer are no faster with more threads, and far slower where others work too
 MOST_REFITTED = 20_000  # training examples: of more, those of validation add little
 
@@ -82,7 +83,7 @@ def fit(
 
     task = Task(inputs, specs, target, seed)
     rows = len(train[1]) + len(validation[1])
-    few = mixed and 2 * FOLDS <= rows <= FEW_EXAMPLES
+    few = mixed and 2 * FOLDS <= rows <= min(FEW_EXAMPLES, FEW_ANSWERS // len(target.names))
     folds = _folds(_joined(train, validation), seed) if few else [(train, validation)]
     with threadpool_limits(limits=1 if rows <= ONE_THREAD else None):
         found = {way.name: way for way in (_linear(task, folds), _boosting(task, folds)) if way}

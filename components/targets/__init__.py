@@ -77,6 +77,10 @@ class Target(ABC):
         """Encoded labels as the dataset has them."""
 
     @abstractmethod
+    def chosen(self, outputs: np.ndarray, decision: Decision | None = None) -> np.ndarray:
+        """Decide: the numbers of labels `(n,)`, which hold `(n, names)` bool, or predicted numbers as they are."""
+
+    @abstractmethod
     def answers(self, outputs: np.ndarray, decision: Decision | None = None) -> pa.Table:
         """Predictions as a user reads them, from a model's outputs `(n, names)`."""
 

@@ -72,6 +72,10 @@ class Target(targets.Target):
         found: list[Any] = actual[:, 0].tolist() if len(self.names) == 1 else actual.tolist()
         return found
 
+    def chosen(self, outputs: np.ndarray, decision: Decision | None = None) -> np.ndarray:  # noqa: ARG002
+        """Return the numbers themselves."""
+        return outputs
+
     def answers(self, outputs: np.ndarray, decision: Decision | None = None) -> pa.Table:  # noqa: ARG002
         """Return `value`, or `values` for several."""
         if len(self.names) == 1:

@@ -8,17 +8,22 @@ from components.classical import choosing
 from components.targets import Target
 
 
-def chosen(outputs: dict[str, np.ndarray], actual: np.ndarray, target: Target) -> dict[str, Any]:
+def chosen(
+    outputs: dict[str, np.ndarray], actual: np.ndarray, target: Target, scores: dict[str, float]
+) -> dict[str, Any]:
     """Choose between `network` and `classical` by their outputs `(n, names)` on validation; say what was compared.
 
     The network has to be better than the classical model by more than one standard error, for it costs more: see
-    components/classical/choosing.py.
+    components/classical/choosing.py. Of classes its answers must be as good too: `scores` are those of both, as a
+    promotion sees them (none of numbers); likelier probabilities alone do not make up for worse answers.
     """
     losses = {name: target.loss(found, actual) for name, found in outputs.items()}
     better, error, worth = choosing.worth(losses["classical"], losses["network"])
+    as_good = not scores or scores["network"] >= scores["classical"]
     return {
-        "shipped": "network" if worth else "classical",
+        "shipped": "network" if worth and as_good else "classical",
         "losses": {name: float(loss.mean()) for name, loss in losses.items()},
+        "scores": scores,
         "better": better,
         "error": error,
     }
@@ -33,4 +38,9 @@ def told(found: dict[str, Any]) -> str:
     text = f"{names[ships]}: {losses}, a difference of {abs(found['better']):.2g} {error}"
     if ships == "network":
         return text
-    return f"{text}; a network is not worth it here: it is not {'surely ' if found['better'] > 0 else ''}better"
+    scores = found["scores"]
+    if found["error"] is not None and found["better"] > found["error"]:
+        why = f"its answers are worse (score {scores['network']:.4g}, not {scores['classical']:.4g})"
+    else:
+        why = f"it is not {'surely ' if found['better'] > 0 else ''}better"
+    return f"{text}; a network is not worth it here: {why}"

@@ -112,20 +112,32 @@ def _settled(
     target, settings = targets.of(manifest["target"]), params.train
     calibrated = settings.calibrate and bool(target.classes)
     if len(settings.candidates) == 1 and not calibrated and settings.threshold is None:
-        return _chosen({settings.candidates[0]: np.empty(0)}, np.empty(0), params, target, classical), None, None
+        return _chosen({settings.candidates[0]: np.empty(0)}, np.empty(0), {}, params, target, classical), None, None
     actual = np.load(arrays / "validation" / "label.npy")
     outputs = _outputs(params, arrays, manifest, classical, network)
     degrees = {name: temperature.fit(found, actual, target) if calibrated else None for name, found in outputs.items()}
     outputs = {name: temperature.scaled(found, degrees[name], target) for name, found in outputs.items()}
-    ships = _chosen(outputs, actual, params, target, classical)
-    shown, decision = outputs[ships["shipped"]], None
-    if settings.threshold is not None:
-        decision = thresholds.choose(settings.threshold, shown, actual, target, params.cost_matrix())
-    return ships, degrees[ships["shipped"]], decision
+    costs = params.cost_matrix()
+    scores: dict[str, float] = {}
+    rules = {
+        name: thresholds.choose(settings.threshold, found, actual, target, costs) for name, found in outputs.items()
+    }
+    if target.classes:
+        scores = {
+            name: thresholds.score(target.chosen(found, rules[name]), actual, target, costs)
+            for name, found in outputs.items()
+        }
+    ships = _chosen(outputs, actual, scores, params, target, classical)
+    return ships, degrees[ships["shipped"]], rules[ships["shipped"]]
 
 
 def _chosen(
-    outputs: dict[str, np.ndarray], actual: np.ndarray, params: Params, target: targets.Target, classical: Path
+    outputs: dict[str, np.ndarray],
+    actual: np.ndarray,
+    scores: dict[str, float],
+    params: Params,
+    target: targets.Target,
+    classical: Path,
 ) -> dict[str, Any]:
     """Say which candidate ships and why, as plain JSON, with what each is called."""
     names, refitted = {"network": f"the network {getattr(params.network, 'model', '')}".rstrip()}, False
@@ -138,7 +150,7 @@ def _chosen(
         found: dict[str, Any] = {"shipped": only, "names": names}
         why = f"{names[only]}, the only candidate"
     else:
-        found = chosen(outputs, actual, target) | {"names": names}
+        found = chosen(outputs, actual, target, scores) | {"names": names}
         why = told(found)
     if found["shipped"] == "classical" and refitted:
         why += "; what ships is fitted on the validation split too"

@@ -32,9 +32,24 @@ def choose(
     if rule == "cost":
         assert costs is not None  # noqa: S101 - params.yaml is checked for it
         return _cheapest(exact, labels, costs)
-    score = _macro_f1 if rule == "f1" else _macro_recall
-    weights = _weigh(exact, None, lambda found: score(labels, found, exact.shape[1]))
+    measure = _macro_f1 if rule == "f1" else _macro_recall
+    weights = _weigh(exact, None, lambda found: measure(labels, found, exact.shape[1]))
     return _matrix(np.diag(weights))
+
+
+def score(chosen: np.ndarray, labels: np.ndarray, target: Target, costs: np.ndarray | None) -> float:
+    """Return how good answers are as a promotion sees it, higher is better: minus the mean cost, or the macro F1.
+
+    `chosen` is what the target's `chosen` gives: (n,) codes, or (n, names) bool; of those a class that is neither there
+    nor answered counts for nothing, as in components/evaluation.
+    """
+    if not target.exclusive:
+        held = labels > 0
+        right, both = (chosen & held).sum(axis=0), chosen.sum(axis=0) + held.sum(axis=0)
+        return float((2 * right[both > 0] / both[both > 0]).mean()) if both.any() else 0.0
+    if costs is not None:
+        return -float(costs[labels, chosen].mean())
+    return _macro_f1(labels, chosen, len(target.names))
 
 
 def _matrix(decision: np.ndarray) -> list[list[float]]:

@@ -648,10 +648,27 @@ def test_of_two_that_are_as_good_the_simpler_one_ships() -> None:
             outputs = {
                 name: np.stack([1 / (1 + np.exp(z)), 1 / (1 + np.exp(-z))], axis=1) for name, z in logits.items()
             }
-            found.append(candidates.chosen(outputs, actual, target)["shipped"] == "network")
+            found.append(candidates.chosen(outputs, actual, target, {})["shipped"] == "network")
         return float(np.mean(found))
 
     assert 0.08 < shipped(0.0) < 0.25
     assert shipped(0.5) > 0.95
     one = {name: np.array([[0.5, 0.5]]) for name in ("network", "classical")}
-    assert candidates.chosen(one, np.array([1]), target)["shipped"] == "classical"  # of one example nothing is sure
+    assert candidates.chosen(one, np.array([1]), target, {})["shipped"] == "classical"  # of one example nothing is sure
+
+
+def test_a_network_whose_answers_are_worse_does_not_ship_for_its_probabilities() -> None:
+    from components.targets import single_label
+    from components.training import candidates, thresholds
+
+    target = single_label.Target(("a", "b"))
+    actual = np.array([0] * 60 + [1] * 40)
+    sure = {"network": np.where(actual == 1, 0.49, 0.05), "classical": np.where(actual == 1, 0.51, 0.4)}
+    outputs = {name: np.stack([1 - second, second], axis=1) for name, second in sure.items()}
+    scores = {name: thresholds.score(target.chosen(found), actual, target, None) for name, found in outputs.items()}
+    assert scores == {"network": pytest.approx(0.375), "classical": 1.0}
+    found = candidates.chosen(outputs, actual, target, scores)
+    assert found["losses"]["network"] < found["losses"]["classical"] and found["shipped"] == "classical"
+    names = {"network": "the network mlp", "classical": "logistic regression"}
+    assert candidates.told(found | {"names": names}).endswith("its answers are worse (score 0.375, not 1)")
+    assert candidates.chosen(outputs, actual, target, dict.fromkeys(scores, 1.0))["shipped"] == "network"

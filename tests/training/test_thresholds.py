@@ -140,3 +140,23 @@ def test_a_class_that_validation_lacks_is_no_obstacle() -> None:
     labels = np.minimum(labels, 1)
     for rule, costs in itertools.product(["f1", "youden", "cost"], [1 - np.eye(3)]):
         assert np.isfinite(np.array(thresholds.choose(rule, p, labels, target, costs))).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_score_of_answers_is_what_a_promotion_compares(seed: int) -> None:
+    """Held against components/evaluation, which measures it on the test split."""
+    from components.evaluation import metrics
+    from components.evaluation.examples import Examples
+
+    random = np.random.default_rng(seed)
+    several = multi_label.Target(("a", "b", "c"))
+    for target, actual, costs in (
+        (TWO, random.integers(0, 2, 30), None),
+        (TWO, random.integers(0, 2, 30), np.array([[0.0, 3.0], [1.0, 0.0]])),
+        (several, random.integers(0, 2, (30, 3)).astype(np.uint8), None),
+    ):
+        outputs = random.dirichlet(np.ones(len(target.names)), 30).astype(np.float32)
+        name = metrics.score(target, costs)
+        known = float(metrics.measure(Examples(actual, outputs, target, costs=costs))[0][name][0])
+        found = thresholds.score(target.chosen(outputs), actual, target, costs)
+        assert found == pytest.approx(-known if costs is not None else known)
