@@ -16,7 +16,7 @@ from components.evaluation import promotion
 from components.files import replacing
 from components.reports import difference, lineage, results
 from components.reports.lineage import GONE, Block, Page
-from components.tracking import connection, origin
+from components.tracking import connection, origin, provenance, shown
 from components.tracking.origin import Origin
 from flows import search
 from flows.machinery import origin as sources
@@ -167,7 +167,7 @@ def _code(made: Origin, source: Source | None, where: str) -> Block:
         facts["experiment"] += f"\ncommit {source.commit}"
     lock = source.read("requirements/lock.txt")
     facts["packages"] = f"requirements/lock.txt, SHA-256 {hashlib.sha256(lock).hexdigest()}" if lock else "no lock"
-    facts["Python"] = made.run_tags.get("version.python", GONE)
+    facts["Python"] = provenance.versions(made.run_tags).get("python", GONE)
     facts["code that is served"] = f"SHA-256 {made.tag('files')}" if made.tag("files") else GONE
     facts["to see it"] = f"git show --stat {source.commit[:12]}" + (
         f"\ndvc exp apply {source.experiment}" if source.experiment else ""
@@ -190,7 +190,7 @@ def _metrics(made: Origin) -> dict[str, float]:
 
 
 def _decision(made: Origin) -> Block:
-    gates = json.loads(made.tag("gates") or "[]")
+    compared = shown.compared(made.tags)
     rows = [
         [
             str(gate["metric"]),
@@ -198,12 +198,12 @@ def _decision(made: Origin) -> Block:
             lineage.number(gate["value"]),
             "turned off" if gate.get("off") else "passed" if gate["held"] else "NOT PASSED",
         ]
-        for gate in gates
+        for gate in compared["gates"]
     ]
     decision, reason = made.decided
     facts = {"decision": decision or "none yet", "reason": reason}
     for title, key in (("against the champion", "champion"), ("against the best so far", "reference")):
-        rival = json.loads(made.tag(key) or "null")
+        rival = compared[key]
         if rival and (apart := rival.get("difference")):
             ((metric, value),) = rival["metrics"].items()
             facts[title] = (

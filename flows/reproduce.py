@@ -23,7 +23,7 @@ from prefect.states import Cancelled, Failed
 from components import SlipwayError, surroundings, temporary
 from components.files import read_json
 from components.reports import difference
-from components.tracking import borrowed, origin
+from components.tracking import borrowed, origin, provenance
 from components.tracking.origin import Origin
 from flows.machinery import git, models, packages, runs, stages, verdict
 from flows.machinery import origin as sources
@@ -156,7 +156,7 @@ def _made_again(children: Children, made: Origin, found: Source, place: Place) -
 def _packages(children: Children, made: Origin, place: Place) -> dict[str, str]:
     """Return what of the environment makes stages run with the version's packages; they are installed if need be."""
     name = "gpu.txt" if made.run_tags.get("hardware.device") == "gpu" else "lock.txt"
-    lock, python = place.checkout / "requirements" / name, made.run_tags.get("version.python", "")
+    lock, python = place.checkout / "requirements" / name, provenance.versions(made.run_tags).get("python", "")
     if not lock.exists():
         print(f"packages: the version has no requirements/{name}; those of this environment are used", flush=True)
         return {}

@@ -124,7 +124,7 @@ def _key(params: Params, evaluated: list[str], holders: rivals.Holders) -> str:
 def _by_the_clock_alone(version: "ModelVersion") -> bool:
     """Tell whether the latency alone kept a version back: that is measured again the next time."""
     tags = connection.client().get_model_version(version.name, version.version).tags
-    failed = [gate["metric"] for gate in json.loads(tags.get("slipway.gates", "[]")) if not gate["held"]]
+    failed = [gate["metric"] for gate in shown.compared(tags)["gates"] if not gate["held"]]
     return failed == [LATENCY] and shown.decided(tags)[0] == shown.REFUSED
 
 
@@ -195,7 +195,8 @@ def _decide(
         before, why = shown.decided(version.tags)
         if before == shown.PROMOTED:  # else by hand
             reason = why or reason
-        written = {name: version.tags.get(f"slipway.{name}", "null") for name in ("champion", "reference")}
+        stood = shown.compared(version.tags)
+        others = {name: stood[name] for name in ("champion", "reference")}
     else:
         newer = champion is not None and registry.newer(params.name, champion)
         if best is not None and rival is not None and best.version == rival.version:
@@ -207,8 +208,8 @@ def _decide(
         reason = "; ".join(filter(None, (reason, promotion.fallen(rival, rows))))
         if promoted and (objection := moving.objection(there, own, digest, began)):
             promoted, reason = False, f"{objection}. The comparison: {reason}"
-        written = {
-            name: json.dumps(other.plain() if other is not None else None)
+        others = {
+            name: other.plain() if other is not None else None
             for name, other in (("champion", rival), ("reference", best))
         }
     becomes = promoted and (champion is None or rival is not None)
@@ -216,14 +217,11 @@ def _decide(
     decision = shown.WAITING if waits else shown.PROMOTED if promoted else shown.REFUSED
     tags = {
         "score": results.score(params, build),  # another one where the same model was evaluated anew
-        "slipway.gates": json.dumps(gates),
-        "slipway.champion": written["champion"],
-        "slipway.reference": written["reference"],
+        shown.COMPARED: json.dumps({"gates": gates, **others}),
     }
     registry.tag(version, tags)
     today = promotion.today(gates, reason) if promoted else reason
-    compared = [json.loads(written[name]) for name in ("champion", "reference")]
-    lines = promotion.evidence(gates, compared, params.register_.confidence, today)
+    lines = promotion.evidence(gates, list(others.values()), params.register_.confidence, today)
     registry.describe(version, params, build, digest, lines)
     shown.decide(version.name, own, decision, reason)
     if not promoted:
@@ -311,10 +309,10 @@ def _outcome(params: Params, build: Path, run_id: str, digest: str, version: str
     there = record.read(params.name)
     entry = connection.client().get_model_version(params.name, version)
     tags = entry.tags
-    gates, (decision, reason) = json.loads(tags.get("slipway.gates", "[]")), shown.decided(tags)
+    compared, (decision, reason) = shown.compared(tags), shown.decided(tags)
     promoted, asked = there.champion == version, there.standing().waiting.get(version)
     if promoted:
-        reason = promotion.today(gates, reason)
+        reason = promotion.today(compared["gates"], reason)
     elif decision == shown.PROMOTED:
         reason += "; the alias champion has since been moved to another version"
         if (last := there.last_move()) is not None:
@@ -331,10 +329,10 @@ def _outcome(params: Params, build: Path, run_id: str, digest: str, version: str
         "to_decide": record.how_to_decide(params.name, version, asked.since) if asked else "",
         "waiting": sorted(there.standing().waiting, key=int),  # all versions of the model that do
         "reason": reason,
-        "gates": gates,
+        "gates": compared["gates"],
         "metrics": read_json(build / "evaluation" / "metrics.json"),
-        "champion": registry.with_metrics(params.name, json.loads(tags.get("slipway.champion", "null")), tags),
-        "reference": json.loads(tags.get("slipway.reference", "null")),
+        "champion": registry.with_metrics(params.name, compared["champion"], tags),
+        "reference": compared["reference"],
         "score": promotion.score(params),  # what the difference is of
         "tracking_uri": mask(connection.uri()),
     }

@@ -156,7 +156,9 @@ def promote(name: str, number: str, *, why: str, trust: bool = False) -> Entry |
     if found.champion == number:
         return None
     entry = Entry("by hand", number, found.champion, who=record.who(), why=why)
-    return _moved(found, entry, trust=trust)
+    done = _moved(found, entry, trust=trust)
+    _redecide(name, number, shown.PROMOTED, f"made the champion {_by(done)}")
+    return done
 
 
 def rollback(name: str, *, to: str | None = None, why: str, trust: bool = False) -> Entry:
@@ -185,7 +187,17 @@ def rollback(name: str, *, to: str | None = None, why: str, trust: bool = False)
         told = _withdrawn(standing.withdrawn[to])
         raise SlipwayError(f"{name}: version {to} {told}; `slipway promote {name} {to}` makes it the champion anyway")
     entry = Entry("rolled back", to, found.champion, who=record.who(), why=why, reference=_reference(found, to))
-    return _moved(found, entry, trust=trust)
+    done = _moved(found, entry, trust=trust)
+    _redecide(name, to, shown.PROMOTED, f"gone back to {_by(done)}")
+    if _exists(name, found.champion):
+        _redecide(name, found.champion, shown.REFUSED, f"rolled back from {_by(done)}")
+    return done
+
+
+def _redecide(name: str, number: str, decision: str, why: str) -> None:
+    """Write down what a person decided, with what was decided before: lists show it, as `slipway history` does."""
+    before, reason = shown.decided(connection.version(name, number).tags)
+    shown.decide(name, number, decision, f"{why}; before: {before}, {reason}" if before else why)
 
 
 def _reference(found: Record, to: str) -> str | None:

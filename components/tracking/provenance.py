@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from components import surroundings
 
 COMMIT, DIRTY, PARENT = "mlflow.source.git.commit", "slipway.dirty", "slipway.parent"  # tags
+VERSIONS = "slipway.versions"  # tag of a run: of Python, the packages and the system
 SAVED = "SLIPWAY_COMMIT"  # environment variable: the commit of the experiment that a flow saved of the checkout
 PACKAGES = ("tensorflow", "keras", "onnxruntime", "numpy", "mlflow", "dvc", "prefect")
 
@@ -93,12 +94,26 @@ def tags() -> dict[str, str]:
         "mlflow.source.name": "dvc.yaml",
         "mlflow.source.type": "PROJECT",
         "slipway.data": used_data(),
-        "version.python": platform.python_version(),
-        "version.system": f"{platform.system()} {platform.machine()}",
-        **{f"version.{name}": text for name in PACKAGES if (text := version(name))},
+        VERSIONS: ", ".join(
+            [
+                f"python {platform.python_version()}",
+                *(f"{name} {text}" for name in PACKAGES if (text := version(name))),
+                f"system {platform.system()} {platform.machine()}",
+            ]
+        ),
         **commit(),
         **experiment(),
     }
+
+
+def versions(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return what a run was made with, by its tags: the version of `python`, of each package, and the `system`.
+
+    Also of a run of an older Slipway, which has a tag for each.
+    """
+    old = {key.removeprefix("version."): text for key, text in tags.items() if key.startswith("version.")}
+    pairs = (entry.partition(" ") for entry in tags.get(VERSIONS, "").split(", ") if entry)
+    return old | {name: text for name, _, text in pairs}
 
 
 def version(package: str) -> str:

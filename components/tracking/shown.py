@@ -4,6 +4,7 @@ MLflow lists the tags of a run, and those in its list of versions, in the order 
 on a version's page by their names. So these are set first, and `slipway.` ones come after them either way.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ BEGUN = {  # of a run that begins, and of a version: tags keep their places
     "score": "not evaluated",
     REASON: "`slipway run` registers a model, and decides on it",
 }
+COMPARED = "slipway.compared"  # of a version: its gates, and how it did beside the champion and the best one so far
 MAX_TAG = 4900  # characters that MLflow keeps of a tag: 5,000
 MAX_DESCRIPTION = 5000  # characters that MLflow's databases have room for
 MAX_HEAD = 300  # of them, for the first line
@@ -42,6 +44,19 @@ def decided(tags: Mapping[str, str]) -> tuple[str, str]:
     if found not in SPELLED.values():
         return "", ""
     return found, tags.get(REASON, "") if DECISION in tags else tags.get("slipway.reason", "")
+
+
+def compared(tags: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a decision was based on: `gates`, and `champion` and `reference` as promotion.Rival says them.
+
+    Also of a version that an older Slipway registered: it has a tag for each.
+    """
+    found: dict[str, Any] = {"gates": [], "champion": None, "reference": None}
+    for key in found:
+        if text := tags.get(f"slipway.{key}"):
+            found[key] = json.loads(text)
+    found |= json.loads(tags.get(COMPARED, "{}"))
+    return found
 
 
 def decide(name: str, number: str, decision: str, reason: str) -> None:

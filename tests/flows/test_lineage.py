@@ -113,7 +113,9 @@ def register(path: Path, aliases: list[str] | None = None, **tags: str) -> None:
         "slipway.data": fabricate.folder_digest(path / "data"),
         "slipway.dvc_experiment": name,
         "slipway.split": json.dumps(rule),
-        "slipway.gates": json.dumps([{"metric": "accuracy", "limit": ">= 0.6", "value": 0.9, "held": True}]),
+        "slipway.compared": json.dumps(
+            {"gates": [{"metric": "accuracy", "limit": ">= 0.6", "value": 0.9, "held": True}]}
+        ),
         "mlflow.source.git.commit": command(path, "git", "rev-parse", "HEAD"),
     }
     version = client.create_model_version(

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import multiprocessing
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -119,6 +120,8 @@ def test_a_rollback_goes_back_by_the_record_and_never_to_what_was_rolled_back_fr
     done = moving.rollback(NAME, why="bad in production")
     assert (done.before, done.version, done.why, done.kind) == ("3", "2", "bad in production", "rolled back")
     assert store.aliases == {"champion": "2", "reference": "2"}  # what counts no more is no yardstick either
+    assert store.versions["3"]["decision"] == "refused" and store.versions["2"]["decision"] == "promoted"
+    assert re.fullmatch(r"rolled back from by .* \(bad in production\)", store.versions["3"]["reason"])
     assert moving.rollback(NAME, why="").version == "1"  # not to 3, which was the champion before 2
     with pytest.raises(SlipwayError, match="no version was the champion before version 1"):
         moving.rollback(NAME, why="")
@@ -130,6 +133,11 @@ def test_a_rollback_goes_back_by_the_record_and_never_to_what_was_rolled_back_fr
     assert moving.rollback(NAME, why="").version == "1"
     # a person's word lifts it
     assert moving.promote(NAME, "3", why="it was the sensor") is not None
+    assert store.versions["3"]["decision"] == "promoted"
+    assert re.fullmatch(
+        r"made the champion by .* \(it was the sensor\); before: refused, rolled back from .*",
+        store.versions["3"]["reason"],
+    )
     flow_promotes("5")
     assert moving.rollback(NAME, why="").version == "3"
     assert "only a person promotes these again, a run does not: 2, 4, 5" in text()

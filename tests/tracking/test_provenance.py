@@ -1,5 +1,6 @@
 """Which commit a result is said to be of, and whether files differed from it."""
 
+import platform
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,11 @@ def test_no_commit_is_no_provenance(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert provenance.commit() == {}
+
+
+def test_versions_are_one_tag_and_in_older_runs_one_each() -> None:
+    found = provenance.versions(provenance.tags())
+    assert found["python"] == platform.python_version() and found["keras"]
+    assert found["system"] == f"{platform.system()} {platform.machine()}"
+    assert provenance.versions({f"version.{name}": text for name, text in found.items()}) == found
+    assert provenance.versions({}) == {}

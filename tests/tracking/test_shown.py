@@ -1,5 +1,6 @@
 """What people read first of a run and of a version in MLflow, in a real store."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,13 @@ def test_what_an_older_slipway_decided_is_read() -> None:
     assert shown.decided(old) == (shown.REFUSED, GATES)
     assert shown.decided(old | {"decision": "promoted", "reason": "by a person"}) == ("promoted", "by a person")
     assert shown.decided({}) == ("", "")
+
+
+def test_what_a_decision_was_based_on_is_one_tag_and_in_older_versions_three() -> None:
+    known = {"gates": [{"metric": "accuracy", "held": True}], "champion": {"version": "1"}, "reference": None}
+    assert shown.compared({shown.COMPARED: json.dumps(known)}) == known
+    assert shown.compared({f"slipway.{key}": json.dumps(value) for key, value in known.items()}) == known
+    assert shown.compared({}) == {"gates": [], "champion": None, "reference": None}
 
 
 def test_data_and_commit_are_short() -> None:
