@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,8 @@ def _told(old: Made, new: Made, store: Objects) -> list[str]:
     before, now = _files(old, store), _files(new, store)
     settings = [_settings(made) for made in (old, new)]
     if not all(whole for _, whole in settings):  # a run has not all of params.yaml
-        settings = [(_of_training(values), False) for values, _ in settings]
+        usual = _usual(old, new)
+        settings = [(_of_training(values if whole else usual | values), False) for values, whole in settings]
     one, two = (
         _side(made, files, values) for made, files, (values, _) in zip((old, new), (before, now), settings, strict=True)
     )
@@ -216,6 +218,15 @@ def _settings(made: Made) -> tuple[dict[str, Any], bool]:
         kept = {name: value for name, value in every.items() if name not in NOT_COMPARED}
         return runs.flat(kept | {recipe: task}), True
     return {name: _plain(text) for name, text in made.run.data.params.items()} if made.run else {}, False
+
+
+def _usual(*every: Made) -> dict[str, Any]:
+    """Return the defaults, which a run does not log; of one whose params.yaml is there, for some depend on others."""
+    for made in every:
+        if made.source is not None and (content := made.source.yaml("params.yaml")):
+            with suppress(SlipwayError):  # of another version of Slipway
+                return {name: _plain(text) for name, text in runs.usual(_checked(content)).items()}
+    return {}
 
 
 def _checked(content: dict[str, Any]) -> Params:

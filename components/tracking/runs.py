@@ -82,13 +82,15 @@ def _shown(params: Params) -> dict[str, str]:
     """
     every = _spelled(parameters(params))
     given = _chosen(params.model_dump(mode="json", by_alias=True, exclude_unset=True), params.recipe)
-    usual, always = _usual(params), (*ALWAYS, f"{params.recipe}.")
+    defaults, always = usual(params), (*ALWAYS, f"{params.recipe}.")
     return {
-        key: value for key, value in every.items() if key.startswith(always) or key in given or usual.get(key) != value
+        key: value
+        for key, value in every.items()
+        if key.startswith(always) or key in given or defaults.get(key) != value
     }
 
 
-def _usual(params: Params) -> dict[str, str]:
+def usual(params: Params) -> dict[str, str]:
     """Return the defaults of all parameters: of a section with several kinds, such as a schedule, those of its kind."""
 
     def defaults(section: BaseModel) -> dict[str, Any]:
@@ -151,12 +153,12 @@ def _start(params: Params, key: str, manifest: dict[str, Any]) -> "Run":
 
 def _called(params: Params, manifest: dict[str, Any], before: "Run") -> str:
     """Return the name of a run: what is other than in the run before, such as `dropout=0.3, +1,088 rows`."""
-    was, usual = before.data.params, _usual(params)
+    was, defaults = before.data.params, usual(params)
     now = _spelled(parameters(params))
     names = Counter(map(_short, now))
     changed = []
     for key in dict.fromkeys([*now, *was]):
-        if was.get(key, usual.get(key)) != now.get(key):
+        if was.get(key, defaults.get(key)) != now.get(key):
             short = _short(key)
             value = now.get(key, "default").replace('"', "")[:MAX_VALUE]
             changed.append(f"{short if names[short] == 1 else key}={value}")
