@@ -1,4 +1,4 @@
-"""What a practitioner types in five lines, fitted on all rows that are not test rows, with defaults of the libraries."""
+"""What a practitioner types in five lines, fitted on all rows that are not test rows, with the defaults there are."""
 
 import functools
 import importlib
