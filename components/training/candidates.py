@@ -14,14 +14,14 @@ def chosen(
     """Choose between `network` and `classical` by their outputs `(n, names)` on validation; say what was compared.
 
     The network has to be better than the classical model by more than one standard error, for it costs more: see
-    components/classical/choosing.py. Of classes its answers must be as good too: `scores` are those of both, as a
-    promotion sees them (none of numbers); likelier probabilities alone do not make up for worse answers.
+    components/classical/choosing.py. Of classes its answers must be better too: `scores` are those of both, as a
+    promotion sees them (none of numbers); likelier probabilities alone are not worth a network.
     """
     losses = {name: target.loss(found, actual) for name, found in outputs.items()}
     better, error, worth = choosing.worth(losses["classical"], losses["network"])
-    as_good = not scores or scores["network"] >= scores["classical"]
+    answers = not scores or scores["network"] > scores["classical"]
     return {
-        "shipped": "network" if worth and as_good else "classical",
+        "shipped": "network" if worth and answers else "classical",
         "losses": {name: float(loss.mean()) for name, loss in losses.items()},
         "scores": scores,
         "better": better,
@@ -40,7 +40,7 @@ def told(found: dict[str, Any]) -> str:
         return text
     scores = found["scores"]
     if found["error"] is not None and found["better"] > found["error"]:
-        why = f"its answers are worse (score {scores['network']:.4g}, not {scores['classical']:.4g})"
+        why = f"its answers are no better (score {scores['network']:.4g}, of the other {scores['classical']:.4g})"
     else:
         why = f"it is not {'surely ' if found['better'] > 0 else ''}better"
     return f"{text}; a network is not worth it here: {why}"

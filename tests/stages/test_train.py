@@ -657,7 +657,7 @@ def test_of_two_that_are_as_good_the_simpler_one_ships() -> None:
     assert candidates.chosen(one, np.array([1]), target, {})["shipped"] == "classical"  # of one example nothing is sure
 
 
-def test_a_network_whose_answers_are_worse_does_not_ship_for_its_probabilities() -> None:
+def test_a_network_whose_answers_are_no_better_does_not_ship_for_its_probabilities() -> None:
     from components.targets import single_label
     from components.training import candidates, thresholds
 
@@ -670,5 +670,7 @@ def test_a_network_whose_answers_are_worse_does_not_ship_for_its_probabilities()
     found = candidates.chosen(outputs, actual, target, scores)
     assert found["losses"]["network"] < found["losses"]["classical"] and found["shipped"] == "classical"
     names = {"network": "the network mlp", "classical": "logistic regression"}
-    assert candidates.told(found | {"names": names}).endswith("its answers are worse (score 0.375, not 1)")
-    assert candidates.chosen(outputs, actual, target, dict.fromkeys(scores, 1.0))["shipped"] == "network"
+    assert candidates.told(found | {"names": names}).endswith("its answers are no better (score 0.375, of the other 1)")
+    for network, ships in ((0.9, "classical"), (0.91, "network")):
+        scores = {"network": network, "classical": 0.9}
+        assert candidates.chosen(outputs, actual, target, scores)["shipped"] == ships
