@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from components.classical import features
-from components.classical.graph import Graph
+from components.classical.graph import NEVER, Graph
 from components.recipes import Arrays, Input
 from components.targets import Target
 
@@ -17,7 +17,6 @@ MAX_ROUNDS, LEARNING_RATE = 1000, 0.05  # half of scikit-learn's: better on most
 PATIENCE = 20  # rounds without a better validation loss, of classes
 PATIENCE_OF_NUMBERS = 100  # the squared error stands still for a while and falls again, and the absolute one later yet
 LESS_OR_EQUAL, MEMBER = 0, 6  # modes of a node: https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsemble.html
-NEVER = -1e4
 FLOAT, DOUBLE = 1, 11  # element types of ONNX
 
 

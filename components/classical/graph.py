@@ -10,6 +10,7 @@ from components.recipes import Arrays
 
 OPSET, OPSET_OF_TREES, IR_VERSION = 18, 5, 9  # of ONNX: https://onnx.ai/onnx/operators
 BATCH_ROWS = 1024
+NEVER = -1e4  # the log-odds of what training did not have: its probability is 0
 
 
 @dataclass

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 
 from components.classical import features
-from components.classical.graph import Graph
+from components.classical.graph import NEVER, Graph
 from components.recipes import Arrays, Input
 from components.targets import Target
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # of logistic regression: 1 / penalty, from the strongest penalty on
 PENALTIES = (1e5, 1e4, 1e3, 100.0, 10.0, 1.0, 0.1, 0.01, 0.001)  # of ridge regression, on standardised inputs
 MAX_ITERATIONS = 300
-NEVER = -1e4  # the log-odds of what training did not have: its probability is 0
 
 
 @dataclass(frozen=True)
