@@ -197,7 +197,8 @@ def rollback(name: str, *, to: str | None = None, why: str, trust: bool = False)
 def _redecide(name: str, number: str, decision: str, why: str) -> None:
     """Write down what a person decided, with what was decided before: lists show it, as `slipway history` does."""
     before, reason = shown.decided(connection.version(name, number).tags)
-    shown.decide(name, number, decision, f"{why}; before: {before}, {reason}" if before else why)
+    last = reason.partition("; before: ")[0]  # `slipway history` has all of them
+    shown.decide(name, number, decision, f"{why}; before: {before}, {last}" if before else why)
 
 
 def _reference(found: Record, to: str) -> str | None:

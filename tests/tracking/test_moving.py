@@ -140,6 +140,7 @@ def test_a_rollback_goes_back_by_the_record_and_never_to_what_was_rolled_back_fr
     )
     flow_promotes("5")
     assert moving.rollback(NAME, why="").version == "3"
+    assert store.versions["3"]["reason"].count("; before: ") == 1
     assert "only a person promotes these again, a run does not: 2, 4, 5" in text()
 
 
