@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 MAX_LISTED = 20  # names in a message
+WHOLE, HUGE = 1e4, 1e15  # sizes of numbers that are written without a point, and with an exponent
 
 
 class SlipwayError(Exception):
@@ -26,3 +27,12 @@ def listed(names: Iterable[str], most: int = MAX_LISTED) -> str:
     """Return names in a line; of many, the first and how many more there are."""
     every = list(names)
     return ", ".join(every[:most]) + (f" and {len(every) - most:,} more" if len(every) > most else "")
+
+
+def brief(value: float, sign: str = "") -> str:
+    """Write a number with four significant digits, as people do: 0.7553, 46,740, with `sign` "+" +46,740.
+
+    An exponent comes only below 0.0001, and from HUGE on.
+    """
+    rounded = float(f"{value:.4g}")
+    return f"{rounded:{sign},.0f}" if WHOLE <= abs(rounded) < HUGE else f"{value:{sign}.4g}"

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from components import SlipwayError, masking
+from components import SlipwayError, brief, masking
 from components.data import dataset
 from components.evaluation import promotion
 from components.files import replacing
@@ -207,8 +207,8 @@ def _decision(made: Origin) -> Block:
         if rival and (apart := rival.get("difference")):
             ((metric, value),) = rival["metrics"].items()
             facts[title] = (
-                f"version {rival['version']} ({metric} {lineage.number(value)}): better by {apart['mean']:+.4g} "
-                f"({apart['low']:+.4g} to {apart['high']:+.4g}) on {rival['rows']:,} test examples"
+                f"version {rival['version']} ({metric} {lineage.number(value)}): better by {brief(apart['mean'], '+')} "
+                f"({brief(apart['low'], '+')} to {brief(apart['high'], '+')}) on {rival['rows']:,} test examples"
             )
         elif rival:
             facts[title] = f"version {rival['version']}: {rival.get('problem', '')}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from components import SlipwayError, nearest
+from components import SlipwayError, brief, nearest
 from components.evaluation import metrics
 from components.evaluation.bootstrap import Difference
 from components.evaluation.examples import Examples
@@ -145,7 +145,7 @@ def beside(row: Mapping[str, str]) -> str:
     """Say in words how the model stands beside a baseline: `row` is one of baselines.csv."""
     value, better, low, high = (float(row[name]) for name in ("value", "better", "low", "high"))
     if itself(row):
-        return f"the model is the classical one ({row['name'].removesuffix(ITSELF)}): {row['metric']} {value:.4g}"
+        return f"the model is the classical one ({row['name'].removesuffix(ITSELF)}): {row['metric']} {brief(value)}"
     what = {"chance": row["name"]}.get(row["baseline"], f"the {row['baseline']} baseline ({row['name'].rstrip('.')})")
     verdict = "beats" if low > 0 else "IS WORSE THAN" if high < 0 else "DOES NOT BEAT"
     model = value - better if row["metric"] in metrics.LOWER else value + better
@@ -153,11 +153,11 @@ def beside(row: Mapping[str, str]) -> str:
     if low == better == high == 0:
         apart = "no example tells them apart"
     elif low <= 0 <= high:
-        apart = f"better by {better:+.4g} [{low:+.4g}, {high:+.4g}], which may be chance"
+        apart = f"better by {brief(better, '+')} [{brief(low, '+')}, {brief(high, '+')}], which may be chance"
     else:
         ends = sorted((abs(low), abs(high)))
-        apart = f"{'better' if low > 0 else 'worse'} by {abs(better):.4g} [{ends[0]:.4g} to {ends[1]:.4g}]"
-    return f"the model {verdict} {what}: {row['metric']} {model:.4g} to {value:.4g}{rule}; {apart}"
+        apart = f"{'better' if low > 0 else 'worse'} by {brief(abs(better))} [{brief(ends[0])} to {brief(ends[1])}]"
+    return f"the model {verdict} {what}: {row['metric']} {brief(model)} to {brief(value)}{rule}; {apart}"
 
 
 def margin(settings: Register, difference: Difference) -> float:
@@ -221,8 +221,8 @@ def fallen(champion: Rival | None, rows: list[dict[str, str]]) -> str:
     if apart.other <= value if apart.metric in metrics.LOWER else apart.other >= value:
         return ""
     return (
-        f"the champion is worse than the trivial baseline there ({apart.metric} {apart.other:.4g} to {value:.4g}): "
-        "have labels or columns changed their meaning since?"
+        f"the champion is worse than the trivial baseline there ({apart.metric} {brief(apart.other)} to "
+        f"{brief(value)}): have labels or columns changed their meaning since?"
     )
 
 
@@ -282,8 +282,8 @@ def _words(rival: Rival, apart: Difference, limit: float) -> str:
         f" on the {rival.rows:,} of {rival.of:,} test examples that are test for both" if rival.rows < rival.of else ""
     )
     return (
-        f"{apart.metric} {apart.value:.4g} to {apart.other:.4g}{few}, better by {apart.better:+.4g} "
-        f"[{apart.low:+.4g}, {apart.high:+.4g}], the margin is {limit:.4g}"
+        f"{apart.metric} {brief(apart.value)} to {brief(apart.other)}{few}, better by {brief(apart.better, '+')} "
+        f"[{brief(apart.low, '+')}, {brief(apart.high, '+')}], the margin is {brief(limit)}"
     )
 
 
@@ -293,7 +293,7 @@ def _small(rival: Rival, apart: Difference, limit: float) -> str:
     if needed is None:
         return "the interval reaches below minus the margin"
     return (
-        f"{rival.rows:,} test examples are too few for a margin of {limit:.4g} (the interval is "
+        f"{rival.rows:,} test examples are too few for a margin of {brief(limit)} (the interval is "
         f"+-{(apart.high - apart.low) / 2:.2g}): about {needed:,} would do"
     )
 
@@ -326,8 +326,8 @@ def evidence(
         if rival and (apart := rival.get("difference")):
             ((metric, value),) = rival["metrics"].items()
             lines.append(
-                f"- against version {rival['version']}{title} ({metric} {value:.4g} on {rival['rows']:,} of "
-                f"{rival['of']:,} test examples): better by {apart['mean']:+.4g}, {confidence:.0%} interval "
-                f"[{apart['low']:+.4g}, {apart['high']:+.4g}] by a paired bootstrap"
+                f"- against version {rival['version']}{title} ({metric} {brief(value)} on {rival['rows']:,} of "
+                f"{rival['of']:,} test examples): better by {brief(apart['mean'], '+')}, {confidence:.0%} interval "
+                f"[{brief(apart['low'], '+')}, {brief(apart['high'], '+')}] by a paired bootstrap"
             )
     return [*lines, f"- decision: {reason}"]

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from components import brief
 from components.evaluation import metrics, promotion
 from components.files import read_json
 from components.params import Params
@@ -95,6 +96,8 @@ def _cell(text: str, most: int = 60) -> str:
     return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in " ".join(text.split()))[:most]
 
 
-def _number(value: float | str, form: str = ",.4g") -> str:
-    """Format a number, or the text of one in a CSV; nothing of an empty cell."""
-    return "" if value == "" else format(float(value), form)
+def _number(value: float | str, form: str = "") -> str:
+    """Format a number, or the text of one in a CSV, as `brief` does or in a form; nothing of an empty cell."""
+    if value == "":
+        return ""
+    return brief(float(value), form) if form in ("", "+") else format(float(value), form)

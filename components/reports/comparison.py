@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from components import brief
 from components.evaluation import metrics
 from components.evaluation.bootstrap import Difference
 from components.reports import results
@@ -117,9 +118,16 @@ def _paired(pairs: Pairs) -> list[str]:
     rows = [["metric", "old", "new", "better by", "interval", ""]]
     for name, apart in pairs.metrics.items():
         lower = " (lower is better)" if name in metrics.LOWER else ""
-        interval = f"[{apart.low:+.4g}, {apart.high:+.4g}]"
+        interval = f"[{brief(apart.low, '+')}, {brief(apart.high, '+')}]"
         rows.append(
-            [f"{name}{lower}", number(apart.other), number(apart.value), f"{apart.better:+.4g}", interval, _said(apart)]
+            [
+                f"{name}{lower}",
+                number(apart.other),
+                number(apart.value),
+                brief(apart.better, "+"),
+                interval,
+                _said(apart),
+            ]
         )
     return [title, *(f"  {line}" for line in aligned(rows))]
 

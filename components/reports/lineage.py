@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from components import brief
+
 GONE = "no longer known"
 
 
@@ -33,7 +35,7 @@ def number(value: Any) -> str:
     """Return a number as people read it, and any other value as it is."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "" if value is None else str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else brief(value)
 
 
 def settings(now: Mapping[str, Any], before: Mapping[str, Any] | None, of: str) -> Block:
@@ -56,7 +58,7 @@ def measured(metrics: Mapping[str, float], intervals: Sequence[Mapping[str, str]
     rows, more = [], {}
     for name, value in metrics.items():
         row = known.get(name)
-        interval = f"{float(row['low']):.4g} to {float(row['high']):.4g}" if row else ""
+        interval = f"{brief(float(row['low']))} to {brief(float(row['high']))}" if row else ""
         if "_of_" in name:  # of a label or a column, of which there may be thousands
             more[name] = number(value)
         else:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from components import targets
+from components import brief, targets
 from components.evaluation import metrics
 from components.files import read_json
 from components.params import Params
@@ -76,7 +76,7 @@ def _mistake(given: dict[str, Any], target: targets.Target, important: list[str]
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_text, value)) or "none"
-    return f"{value:,.5g}" if isinstance(value, float) else str(value)
+    return brief(value) if isinstance(value, float) else str(value)
 
 
 def _lines(history: list[float | None], name: str, actual: Any, said: Any, target: targets.Target) -> dict[str, str]:

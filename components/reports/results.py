@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from components import targets
+from components import brief, targets
 from components.evaluation import metrics, promotion
 from components.files import read_json
 from components.params import Params
@@ -138,8 +138,8 @@ def score(params: Params, build: Path) -> str:
     if not isinstance(value, int | float):
         return f"{metric}: not measured"
     rows = (row for row in read_csv(out / "intervals.csv") if row["metric"] == metric)
-    ends = next((f" ({float(row['low']):.4g} to {float(row['high']):.4g})" for row in rows), "")
-    return f"{metric} {value:.4g}{ends}"
+    ends = next((f" ({brief(float(row['low']))} to {brief(float(row['high']))})" for row in rows), "")
+    return f"{metric} {brief(value)}{ends}"
 
 
 def baselines(params: Params, evaluation: Path) -> list[dict[str, str]]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from components import listed
+from components import brief, listed
 from components.evaluation import metrics, promotion, slices
 from components.files import read_json
 from components.params import Params
@@ -66,4 +66,4 @@ def _worst(params: Params, evaluation: Path) -> list[str]:
 
 def _with_interval(row: dict[str, str]) -> str:
     value, low, high = (float(row[name]) for name in ("value", "low", "high"))
-    return f"{value:.4g} [{low:.4g}, {high:.4g}]"
+    return f"{brief(value)} [{brief(low)}, {brief(high)}]"

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from components import brief
 from components.classical import choosing
 from components.targets import Target
 
@@ -34,7 +35,7 @@ def told(found: dict[str, Any]) -> str:
     names, ships = found["names"], found["shipped"]
     other = "classical" if ships == "network" else "network"
     error = "of unknown error" if found["error"] is None else f"± {found['error']:.2g}"
-    losses = f"loss on validation {found['losses'][ships]:.4g}, of {names[other]} {found['losses'][other]:.4g}"
+    losses = f"loss on validation {brief(found['losses'][ships])}, of {names[other]} {brief(found['losses'][other])}"
     text = f"{names[ships]}: {losses}, a difference of {abs(found['better']):.2g} {error}"
     if ships == "network":
         return text

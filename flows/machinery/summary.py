@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from components import params
+from components import brief, params
 from components.evaluation import promotion
 from components.files import read_json
 from components.reports import results, terminal
@@ -76,7 +76,7 @@ def evidence(registered: dict[str, Any], parts: list[Block]) -> str:
 
 def _short(cell: str) -> str:
     try:
-        return f"{float(cell):.4g}"
+        return brief(float(cell))
     except ValueError:
         return cell
 
@@ -161,7 +161,7 @@ def places(registered: dict[str, Any], served: dict[str, str]) -> str:
 def _number(value: float | None) -> str:
     if value is None:
         return ""
-    return str(value) if isinstance(value, int) else f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
+    return str(value) if isinstance(value, int) else brief(value)
 
 
 def text(parts: list[Block]) -> str:
