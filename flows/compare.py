@@ -254,6 +254,7 @@ def _side(made: Made, files: _Files, settings: dict[str, Any]) -> Side:
     for stage in stages.values():
         packages |= stage.get("params", {}).get("requirements/versions.yaml", {})
     logged = dict(made.run.data.metrics) if made.run else {}
+    candidates = files.model.get("candidates", {})
     data = deps.get("data", "") or (made.run.data.tags.get("slipway.data", "") if made.run else "")
     return Side(
         title=made.title,
@@ -265,6 +266,7 @@ def _side(made: Made, files: _Files, settings: dict[str, Any]) -> Side:
         packages=packages,
         metrics=results.of_test(logged) | files.metrics,
         costs=results.of_cost(logged) | {name: files.metrics[name] for name in results.SIZES if name in files.metrics},
+        ships=candidates.get("names", {}).get(candidates.get("shipped"), ""),
     )
 
 

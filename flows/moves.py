@@ -95,7 +95,7 @@ def _run(command: str, name: str, version: str | None, to: str | None, on: str |
         return 0
     print(mask(record.told(name, done)), flush=True)
     if command == "promote" and kept:
-        print(f"note: the run had kept it back: {mask(kept)}", flush=True)
+        print(f"note: it had been refused: {mask(kept)}", flush=True)
     if command != "rollback":
         _tell_prefect(name, number, done)
     from flows.machinery import notify, state

@@ -28,6 +28,7 @@ class Side:
     packages: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)  # of the test split
     costs: Mapping[str, float] = field(default_factory=dict)
+    ships: str = ""  # which candidate, by its name
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Pairs:
 def text(old: Side, new: Side, pairs: Pairs, shown: Sequence[str]) -> list[str]:
     """Return the lines: what differs, the metrics that `shown` names and what both cost."""
     changed = [*_settings(old, new), *_data(old, new), *_code(old, new)]
+    if old.ships and new.ships and old.ships != new.ships:
+        changed.append(["what ships", old.ships, new.ships])
     lines = [f"{old.title} -> {new.title}", ""]
     lines += ["what changed", *(_fitting(changed) if changed else ["  nothing that determines the result"]), ""]
     lines += _paired(pairs) if pairs.metrics else _alone(old, new, pairs, shown)

@@ -32,11 +32,18 @@ def beside(params: Params, evaluation: Path) -> list[str]:
 
     That it does better than its own answers dealt at random goes without saying.
     """
-    return [
-        promotion.beside(row)
-        for row in results.baselines(params, evaluation)
-        if row["baseline"] != "chance" or float(row["low"]) <= 0
+    rows = [
+        row for row in results.baselines(params, evaluation) if row["baseline"] != "chance" or float(row["low"]) <= 0
     ]
+    lines = [promotion.beside(row) for row in rows]
+    chosen = results.candidates(evaluation.parent)
+    unsure = any(row["baseline"] == "classical" and float(row["low"]) <= 0 for row in rows)
+    if unsure and chosen.get("shipped") == "network" and "losses" in chosen:
+        lines.append(
+            "the network was the better one on validation, but not surely on the test split: "
+            "`train.candidates: [classical]` ships the model that costs less"
+        )
+    return lines
 
 
 def _missed(params: Params, evaluation: Path) -> list[str]:

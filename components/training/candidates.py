@@ -37,9 +37,10 @@ def told(found: dict[str, Any]) -> str:
     error = "of unknown error" if found["error"] is None else f"± {found['error']:.2g}"
     losses = f"loss on validation {brief(found['losses'][ships])}, of {names[other]} {brief(found['losses'][other])}"
     text = f"{names[ships]}: {losses}, a difference of {abs(found['better']):.2g} {error}"
-    if ships == "network":
-        return text
     scores = found["scores"]
+    if ships == "network":
+        answers = f", and its answers are better (score {brief(scores['network'])}, of the other "
+        return f"{text}: surely better{answers + brief(scores['classical']) + ')' if scores else ''}"
     if found["error"] is not None and found["better"] > found["error"]:
         why = f"its answers are no better (score {scores['network']:.4g}, of the other {scores['classical']:.4g})"
     else:

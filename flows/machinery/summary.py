@@ -102,7 +102,8 @@ def _model(registered: dict[str, Any]) -> list[Block]:
     champion = {"version": None, "metrics": {}} | (registered["champion"] or {})
     gates = {gate["metric"]: gate for gate in registered["gates"]}
     values = {name: gate["value"] for name, gate in gates.items()} | registered["metrics"]
-    head = f"champion (version {champion['version']})" if champion["version"] else "champion (none)"
+    called = "champion before" if registered["promoted"] else "champion"  # what it was compared with
+    head = f"{called} (version {champion['version']})" if champion["version"] else f"{called} (none)"
     if champion.get("rows", 0) < champion.get("of", 0):
         head += f", on {champion['rows']:,} of the {champion['of']:,} rows"
     table = [["test metric", "this model", head, "gate"]]
@@ -113,18 +114,18 @@ def _model(registered: dict[str, Any]) -> list[Block]:
     version = f"{registered['name']} version {registered['version']}"
     parts: list[Block] = [table]
     if why := champion.get("unlike"):
-        parts.append(f"of the champion (version {champion['version']}) only what was compared is shown: {why}")
-    for title, rival in (("the champion", champion), ("the best version so far", registered["reference"] or {})):
+        parts.append(f"of the {called} (version {champion['version']}) only what was compared is shown: {why}")
+    for title, rival in ((f"the {called}", champion), ("the best version so far", registered["reference"] or {})):
         if apart := rival.get("difference"):
             sign = -1 if apart["mean"] < 0 else 1
             low, high = sorted(sign * apart[name] for name in ("low", "high"))
             word = "worse" if sign < 0 else "better"
             few = f" on the {rival['rows']} of {rival['of']} test examples that are test for both"
-            parts.append(
-                f"{registered['score']} is {word} than that of {title} (version {rival['version']}) by "
-                f"{_number(sign * apart['mean'])} ({_number(low)} to {_number(high)})"
-                f"{few if rival['rows'] < rival['of'] else ''}"
-            )
+            by = f"{word} than that of {title} (version {rival['version']}) by {_number(sign * apart['mean'])}"
+            by += f" ({_number(low)} to {_number(high)})"
+            if low == high == 0:
+                by = f"that of {title} (version {rival['version']})"
+            parts.append(f"{registered['score']} is {by}{few if rival['rows'] < rival['of'] else ''}")
     words = {"promoted": "promoted", "kept": "not promoted", "waiting": "not promoted yet"}
     parts.append(
         f"{version}{' (new)' if registered['new_version'] else ''}: {aliases}; "

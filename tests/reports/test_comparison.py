@@ -14,6 +14,7 @@ OLD = Side(
     packages={"numpy": "2.4.0"},
     metrics={"accuracy": 0.9, "f1_macro": 0.8},
     costs={"train_seconds": 31.834, "size_mb": 1.0},
+    ships="the network mlp",
 )
 NEW = replace(
     OLD,
@@ -31,6 +32,7 @@ NEW = replace(
     packages={"numpy": "2.4.1"},
     metrics={"accuracy": 0.95, "f1_macro": 0.7},
     costs={"train_seconds": 9.0, "latency_ms": 0.5},
+    ships="gradient boosting, 40 rounds",
 )
 
 
@@ -51,6 +53,7 @@ def test_what_differs_is_told_and_fits_a_terminal() -> None:
         "rows 1,100 -> 2,188 (+1,088)",
         "rows for train 1,000 -> 2,088",
         "package numpy 2.4.0 -> 2.4.1",
+        "what ships the network mlp -> gradient boosting, 40 rounds",
         "code components/training c0ffee01 -> decaf",
         "what it brought: the 80 of 100 test examples that are test for both, in pairs; 95% intervals",
         "accuracy 0.9 0.95 +0.05 [+0.01, +0.09] better",

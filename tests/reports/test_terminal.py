@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from components.files import read_json, write_csv, write_json
-from components.reports import terminal
+from components.reports import results, terminal
 from tests import fabricate
 
 
@@ -24,3 +24,21 @@ def test_labels_that_are_never_found_are_named(tmp_path: Path) -> None:
     write_json(path, read_json(path) | {"candidates": {"shipped": "classical"}})
     told = said(yes=(0.0, 20), no=(1.0, 80))
     assert "no such label; train.threshold: docs" in told  # weights in the loss are the network's alone
+
+
+def test_a_network_that_the_test_split_does_not_confirm_is_told(tmp_path: Path) -> None:
+    settings = fabricate.project(tmp_path)
+    evaluation, path = tmp_path / "build" / "evaluation", tmp_path / "build" / "model" / "model.json"
+    rows = results.read_csv(evaluation / "baselines.csv")
+
+    def said(low: float, **candidates: object) -> bool:
+        new = [row | {"low": low, "better": low + 0.01} if row["baseline"] == "classical" else row for row in rows]
+        write_csv(evaluation / "baselines.csv", new, list(rows[0]))
+        write_json(path, read_json(path) | {"candidates": candidates})
+        return any("better one on validation" in line for line in terminal.beside(settings, evaluation))
+
+    losses = {"network": 0.4, "classical": 0.5}
+    assert said(-0.01, shipped="network", losses=losses)
+    assert not said(0.01, shipped="network", losses=losses)
+    assert not said(-0.01, shipped="network")  # the only candidate
+    assert not said(-0.01, shipped="classical", losses=losses)

@@ -470,7 +470,7 @@ def test_the_record_in_a_real_store(capsys: pytest.CaptureFixture[str]) -> None:
         flow_promotes("1")
     registry.tag(connection.version(NAME, "2"), {"slipway.decision": "kept", "slipway.reason": "accuracy is 0.1"})
     assert moves.run("promote", NAME, "2", why="a test") == 0
-    assert "note: the run had kept it back: accuracy is 0.1" in capsys.readouterr().out
+    assert "note: it had been refused: accuracy is 0.1" in capsys.readouterr().out
     assert moves.run("rollback", NAME) == 0
     with registry.turn(NAME):
         flow_asks("3")
