@@ -1,5 +1,6 @@
 """What a new dataset changes in params.yaml: its gates, its network and its training, and what it takes over."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from components import listed, recipes
 from components.params.changes import GATES
-from components.params.sections import Params, Register, Split
+from components.params.sections import Params, Register, Split, Validate
 from components.recipes import defaults, networks
 from components.recipes.source import Source
 from components.targets import Target
@@ -98,6 +99,25 @@ def training(
     stays = old.train.model_dump(mode="json", include={*OF_THE_MACHINE}, exclude_unset=True) if old else {}
     values = {name: value for name, (value, _) in chosen.items()}
     return values | stays, {name: why for name, (_, why) in chosen.items()}
+
+
+def validate(source: Source, old: Params | None, rows: int, unlabelled: int) -> tuple[dict[str, Any], list[str]]:
+    """Return the section `validate` of a new dataset, as far as it changes, and what to tell of it.
+
+    Rows without a label are set aside: where there are more than a run allows, it allows these, a twentieth of all
+    rows at a time. A limit that another dataset needed does not stay.
+    """
+    usual, share = Validate().max_bad_fraction, unlabelled / max(rows, 1)
+    if share > usual:
+        limit = min(1.0, math.ceil(20 * (share + usual)) / 20)
+        told = (
+            f"{unlabelled:,} of {rows:,} rows ({share:.1%}) have no label: nothing is learnt from them, they are set "
+        )
+        told += f"aside; that is more than {usual:.0%} bad rows, so validate.max_bad_fraction is {limit:g}"
+        return {"validate": {"max_bad_fraction": limit}}, [told]
+    if old is not None and not same(source, old) and old.validate_.max_bad_fraction > usual:
+        return {"validate": {"max_bad_fraction": usual}}, []
+    return {}, []
 
 
 def _target(source: Source) -> Target:

@@ -183,8 +183,7 @@ def take(
                 if pieces and state is not None:
                     told = state(settings.get(found.recipe, {}).get("labels", []))
                     (aside / f".{name}{dataset.SOURCE}").write_text(told, encoding="utf-8")
-                if not old:
-                    _train(settings, why, found, current, pieces, known.labels)
+                more = [] if old else _train(settings, why, found, current, pieces, known.labels)
                 text, changed = settle() if pieces or state is None else ("", [])
                 drafted = None if old or keep_params or state is not None else _drafted(aside, params, text)
                 # these first: killed before the data is renamed, DVC still keeps all of data/
@@ -197,7 +196,9 @@ def take(
     _print(f"{settings_of}: {line}" for line in (*changed, *(() if keep_params else inherited)))
     _print(contract.told(drafted, to_commit))
     if not old:
-        _tell_new(found, known, _stays(settings_of, current) if state is None else ())
+        _tell_new(
+            found, known, [*([] if keep_params else more), *(_stays(settings_of, current) if state is None else ())]
+        )
     versions.record(data, to_commit, [drafted.path] if drafted is not None and drafted.written else ())
     versions.tell_replaced(data, before, to_commit)
     return known
@@ -311,15 +312,22 @@ def _train(
     current: params_module.Params | None,
     pieces: Iterable[Path] = (),
     labels: Mapping[str, int] | None = None,
-) -> None:
-    """Add the section `train` of a new dataset to its settings, and why each is what it is.
+) -> list[str]:
+    """Add the sections `train` and `validate` of a new dataset to its settings, and why each of train's is what it is.
 
-    Before it is read, `pieces` and `labels`, what was read, are unknown: the section is of the same keys then.
+    Before it is read, `pieces` and `labels`, what was read, are unknown: `train` is of the same keys then. Returns what
+    is to be told.
     """
-    rows = sum(int(pq.read_metadata(piece).num_rows) for piece in pieces)
+    rows = unlabelled = 0
+    for piece in pieces:
+        for batch in pq.ParquetFile(piece).iter_batches(columns=["label"]):
+            rows, unlabelled = rows + len(batch), unlabelled + batch.column(0).null_count
     chosen, told = new_dataset.training(source, current, rows, labels or {})
     settings |= {"train": chosen} if chosen else {}
     why |= told
+    allowed, lines = new_dataset.validate(source, current, rows, unlabelled)
+    settings |= allowed
+    return lines
 
 
 def _columns(source: Source, current: params_module.Params | None) -> pa.Schema:

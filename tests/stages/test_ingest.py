@@ -288,6 +288,24 @@ def test_few_examples_and_a_label_that_some_split_must_lack_are_told(
     assert "label 'once': 1 of 40 examples (2.5%): some split has none of them" in said
 
 
+def test_rows_without_a_label_are_told_and_allowed_in_this_dataset_alone(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ingested(label: str, gaps: int) -> str:
+        rows = [f"{n},{n * n % 17},{'' if n < gaps else n % 13 + 0.5}" for n in range(200)]
+        (repo / "some.csv").write_text("\n".join([f"a,b,{label}", *rows]) + "\n")
+        ingest.run("table", file=repo / "some.csv", label=[label], replace=True)
+        return capsys.readouterr().out
+
+    def allowed() -> float:
+        return params.load(Path("params.yaml")).validate_.max_bad_fraction
+
+    told = "50 of 200 rows (25.0%) have no label: nothing is learnt from them, they are set aside"
+    assert told in ingested("pay", 50) and allowed() == 0.3
+    assert told in ingested("pay", 50) and allowed() == 0.3
+    assert "have no label" not in ingested("worth", 1) and allowed() == 0.01  # of another problem
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [("table", "a,b,label\n" + ",,yes\n,,no\n" * 20), ("text", "text,label\n" + "word,yes\nword,no\n" * 20)],
