@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from components import SlipwayError
 from components.data.dataset import KEY_DIGITS, SPLITS
@@ -29,6 +30,8 @@ LEFT_OUT = -1  # in place of a split: in a gap, or without a time
 POINT = re.compile(r"[+-]?\d+\.0+")
 MIN_GROUPS = 10  # of a test split, for intervals that say something
 MAX_SEARCHED = 1000  # rows for which another seed is looked for
+OFF = 0.1  # of a share: by how much a split may be larger or smaller than asked for
+FEW_COPIES = 0.9  # different contents among examples, as a share: with more, copies matter to no interval
 MIN_BLOCKS = 10  # blocks of a test split, as far as it has as many times
 
 
@@ -209,7 +212,7 @@ def told(rule: Rule, parts: Sequence[pa.Table], sides: Sequence[np.ndarray]) -> 
         lines = [f"split by time, {rule['column']}: {starts}"]
         return lines + ([f"left out {timeless:,} examples without a value of {rule['column']}"] if timeless else [])
     if rule["by"] == "id":
-        return []
+        return _off(rule, parts, side)
     names = np.array([name for part in parts for name in groups(part[rule["column"]])], dtype=object)
     of = [set(names[side == index]) - {""} for index in range(len(SPLITS))]
     several = sorted((of[0] & of[1]) | (of[0] & of[2]) | (of[1] & of[2]))
@@ -225,6 +228,32 @@ def told(rule: Rule, parts: Sequence[pa.Table], sides: Sequence[np.ndarray]) -> 
             "measured on them is not measured on new groups"
         )
     return [*lines, *too_few(tested)]
+
+
+def _off(rule: Rule, parts: Sequence[pa.Table], side: np.ndarray) -> list[str]:
+    """Tell shares that are not those that were asked for because the copies of examples stay together."""
+    rows = int((side >= 0).sum())
+    wanted = [(1 - rule["test"]) * (1 - rule["validation"]), (1 - rule["test"]) * rule["validation"], rule["test"]]
+    shares = [float((side == index).sum()) / max(rows, 1) for index in range(len(SPLITS))]
+    if rule["official"] or all(abs(a - b) <= OFF * b for a, b in zip(shares, wanted, strict=True)):
+        return []
+    counts = np.array(pc.value_counts(_contents(parts).filter(pa.array(side >= 0))).field("counts"))
+    if len(counts) > FEW_COPIES * rows:
+        return []
+    found = ", ".join(f"{name} {share:.0%}" for name, share in zip(SPLITS, shares, strict=True))
+    asked = ", ".join(f"{share:.0%}" for share in wanted)
+    return [
+        f"{rows:,} examples have only {len(counts):,} different contents, one of them {counts.max():,} times; what is "
+        f"alike stays on one side, so the splits are {found} (asked for: {asked}), and results depend on the seed",
+        "if these are different things that look alike, a column that tells them apart makes the splits even: "
+        "`slipway ingest ... --key COLUMN`; else another split.seed may",
+    ]
+
+
+def _contents(parts: Sequence[pa.Table]) -> pa.ChunkedArray:
+    """Return the hash of each example's content: copies share it."""
+    column = pa.chunked_array([chunk for part in parts for chunk in part["id"].chunks], pa.string())
+    return pc.utf8_slice_codeunits(column, 0, KEY_DIGITS)
 
 
 def too_few(tested: int) -> list[str]:
@@ -252,8 +281,13 @@ def other_seed(rule: Rule, parts: Sequence[pa.Table], kept: Sequence[np.ndarray]
 def blocks(rule: Rule, parts: Sequence[pa.Table], rows: np.ndarray) -> np.ndarray | None:
     """Number what a bootstrap draws as one among the examples at `rows` `(m,)` of `parts`: `(m,)` int32.
 
-    By group that is a group; by time with a gap, a time and its neighbours. None where every example stands alone.
+    By group that is a group; by time with a gap, a time and its neighbours; by id the copies of an example, where they
+    are many: they were not split one by one. None where every example stands alone.
     """
+    if rule["by"] == "id" and "test" not in rule["official"]:
+        codes = _contents(parts).take(pa.array(rows)).combine_chunks().dictionary_encode()
+        few = len(codes.dictionary) <= FEW_COPIES * len(rows)
+        return codes.indices.to_numpy().astype(np.int32) if few else None
     if rule["by"] == "group":
         names = [name for part in parts for name in groups(part[rule["column"]])]
         keys = [names[row] or f"\0{row}" for row in rows]

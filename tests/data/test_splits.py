@@ -119,12 +119,31 @@ def test_a_row_without_a_group_stands_alone() -> None:
     assert found is not None and len(set(found)) == 4
 
 
+def test_copies_that_make_the_splits_uneven_are_told_and_drawn_together() -> None:
+    few = [f"{key}{copy}" for n, key in enumerate(hashes(40)) for copy in ("", *(f"-{at + 2}" for at in range(n % 9)))]
+    table = keyed(few)
+    rule = splits.make("id", None, SHARES, 1, [table])
+    side = splits.assigned(rule, table)
+    first, second = splits.told(rule, [table], [side])
+    assert first.startswith(f"{len(few)} examples have only 40 different contents, one of them 9 times;")
+    assert f"test {np.mean(side == splits.TEST):.0%} (asked for: 60%, 20%, 20%)" in first and "--key" in second
+    rows = np.flatnonzero(side == splits.TEST)
+    blocks = splits.blocks(rule, [table.slice(0, 50), table.slice(50)], rows)
+    assert blocks is not None
+    names = [few[row][:32] for row in rows]
+    for one, other in pairwise(range(len(rows))):
+        assert (blocks[one] == blocks[other]) == (names[one] == names[other])
+    plain = keyed(hashes(500))
+    rule = splits.make("id", None, SHARES, 1, [plain])
+    side = splits.assigned(rule, plain)
+    assert splits.told(rule, [plain], [side]) == [] and splits.blocks(rule, [plain], np.arange(500)) is None
+
+
 def test_a_bootstrap_draws_groups() -> None:
     rule = {"by": "group", "column": "group"}
     parts = [grouped([("b", 1), ("a", 2)]), grouped([("a", 3), ("c", 4)])]
     found = splits.blocks(rule, parts, np.array([1, 2, 3]))
     assert found is not None and found.tolist() == [0, 0, 1]
-    assert splits.blocks({"by": "id", "column": None}, parts, np.array([1, 2, 3])) is None
 
 
 # --- times
