@@ -157,18 +157,20 @@ def _boosting(task: Task, folds: list[tuple[Examples, Examples]]) -> _Way | None
         for key in kept
     }
 
-    def made(graph: Graph, forest: boosting.Forest) -> _Made:
+    def made(graph: Graph, forest: boosting.Forest, rounds: dict[int, int]) -> _Made:
         logits, name = boosting.write(graph, forest, rounds, len(task.target.names))
         return _Made(name, task.onnx(graph, logits))
 
     def again(examples: Examples, _like: _Made | None) -> _Made:
         graph = Graph(task.specs)
-        forest = boosting.grow(graph, task.inputs, task.target, examples, task.seed, rounds=rounds)
+        more = len(examples[1]) / len(folds[0][0][1])  # with more examples as many more rounds: they overfit later
+        longer = {key: round(count * max(more, 1.0)) for key, count in rounds.items()}
+        forest = boosting.grow(graph, task.inputs, task.target, examples, task.seed, rounds=longer)
         if forest is None:
             raise SlipwayError("gradient boosting cannot be fitted to all examples, but to some")
-        return made(graph, forest)
+        return made(graph, forest, longer)
 
-    models = [made(*found) for found in forests]
+    models = [made(graph, forest, rounds) for graph, forest in forests]
     losses = [task.loss(model.onnx, other) for model, (_, other) in zip(models, folds, strict=True)]
     return _Way(models[0].name, np.concatenate(losses), models[0] if len(folds) == 1 else None, again)
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from components.targets import Decision, Target
 
+Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # of counts: right, actual, predicted
+CELLS = 2**22  # of an array that is worked with at a time
 LOG_WEIGHT_STEPS = (0.5, 0.1, 0.02)  # of a class weight's logarithm, coarse to fine; 12 of them up and down
 
 
@@ -21,8 +23,9 @@ def choose(
     `probabilities` (n, names) float32; `labels` (n,) codes or (n, names) 0 and 1; `costs` (actual, predicted). One
     label per example gets a matrix: f1 and youden weigh each class so that the mean over the classes of F1, or of
     recall (for two classes (J + 1) / 2, Youden 1950), is highest; cost takes the label of the least expected cost
-    (Elkan 2001, equation 1) after weighing classes in the same way, if that lowers the cost by more than its
-    standard error. Several labels get a threshold each, of the highest F1 or J.
+    (Elkan 2001, equation 1) after weighing classes in the same way. Classes are weighed only if what they are weighed
+    for gets better by more than its standard error: of few examples the weights suit their noise. Several labels get a
+    threshold each, of the highest F1 or J.
     """
     if rule is None:
         return None
@@ -32,9 +35,10 @@ def choose(
     if rule == "cost":
         assert costs is not None  # noqa: S101 - params.yaml is checked for it
         return _cheapest(exact, labels, costs)
-    measure = _macro_f1 if rule == "f1" else _macro_recall
-    weights = _weigh(exact, None, lambda found: measure(labels, found, exact.shape[1]))
-    return _matrix(np.diag(weights))
+    measure, classes = _f1 if rule == "f1" else _recall, exact.shape[1]
+    weights = _weigh(exact, None, lambda found: _score(measure, labels, found, classes))
+    sure = _surely(measure, labels, exact.argmax(axis=1), (exact * weights).argmax(axis=1), classes)
+    return _matrix(np.diag(weights) if sure else np.eye(classes))
 
 
 def score(chosen: np.ndarray, labels: np.ndarray, target: Target, costs: np.ndarray | None) -> float:
@@ -49,7 +53,7 @@ def score(chosen: np.ndarray, labels: np.ndarray, target: Target, costs: np.ndar
         return float((2 * right[both > 0] / both[both > 0]).mean()) if both.any() else 0.0
     if costs is not None:
         return -float(costs[labels, chosen].mean())
-    return _macro_f1(labels, chosen, len(target.names))
+    return _score(_f1, labels, chosen, len(target.names))
 
 
 def _matrix(decision: np.ndarray) -> list[list[float]]:
@@ -119,15 +123,46 @@ def _counts(labels: np.ndarray, found: np.ndarray, classes: int) -> tuple[np.nda
     return right, np.bincount(labels, minlength=classes), np.bincount(found, minlength=classes)
 
 
-def _macro_f1(labels: np.ndarray, found: np.ndarray, classes: int) -> float:
-    right, actual, predicted = _counts(labels, found, classes)
-    there = actual + predicted > 0  # as in metrics: nothing is known of the others
-    return float((2 * right[there] / (actual + predicted)[there]).mean())
+def _f1(right: np.ndarray, actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Return the macro F1 of counts `(..., classes)`; a class neither there nor predicted counts for nothing."""
+    return _mean(2 * right, actual + predicted)
 
 
-def _macro_recall(labels: np.ndarray, found: np.ndarray, classes: int) -> float:
-    right, actual, _ = _counts(labels, found, classes)
-    return float((right / np.maximum(actual, 1))[actual > 0].mean())
+def _recall(right: np.ndarray, actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:  # noqa: ARG001
+    return _mean(right, actual)
+
+
+def _mean(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    there = whole > 0
+    shares = np.where(there, part / np.maximum(whole, 1), 0.0)
+    return np.asarray(shares.sum(axis=-1) / np.maximum(there.sum(axis=-1), 1))
+
+
+def _score(measure: Measure, labels: np.ndarray, found: np.ndarray, classes: int) -> float:
+    return float(measure(*_counts(labels, found, classes)))
+
+
+def _surely(measure: Measure, labels: np.ndarray, one: np.ndarray, other: np.ndarray, classes: int) -> bool:
+    """Tell whether other answers are better by more than one standard error of the difference.
+
+    That is the jackknife's (Efron and Stein 1981, The jackknife estimate of variance): each example left out in turn;
+    those of the same label and answers together.
+    """
+    better = _score(measure, labels, other, classes) - _score(measure, labels, one, classes)
+    kinds, times = np.unique(np.stack([labels, one, other], axis=1), axis=0, return_counts=True)
+    wholes = [_counts(labels, found, classes) for found in (one, other)]
+    parts = []
+    for at in range(0, len(kinds), max(1, CELLS // classes)):
+        some = kinds[at : at + max(1, CELLS // classes)]
+        own = np.eye(classes, dtype=int)[some[:, 0]]
+        without = []
+        for (right, actual, predicted), found in zip(wholes, (some[:, 1], some[:, 2]), strict=True):
+            said = np.eye(classes, dtype=int)[found]
+            without.append(measure(right - own * said, actual - own, predicted - said))
+        parts.append(without[1] - without[0])
+    left, n = np.concatenate(parts), len(labels)
+    mean = (left * times).sum() / n
+    return bool(better > np.sqrt((n - 1) / n * ((left - mean) ** 2 * times).sum()))
 
 
 def threshold(rule: str, probabilities: np.ndarray, held: np.ndarray) -> float:
