@@ -14,7 +14,7 @@ from components import SlipwayError, brief, masking
 from components.data import dataset
 from components.evaluation import promotion
 from components.files import replacing
-from components.reports import difference, lineage, results
+from components.reports import lineage, results
 from components.reports.lineage import GONE, Block, Page
 from components.tracking import connection, origin, provenance, shown
 from components.tracking.origin import Origin
@@ -57,8 +57,7 @@ def _page(made: Origin, found: Objects) -> Page:
     except SlipwayError as error:
         source, where = None, str(error)
     aliases = ", ".join(made.aliases) or "no alias"
-    digests = difference.digests(source.lock()) if source else {}
-    outs = {path: md5 for paths in digests.values() for path, md5 in paths.items()}
+    outs = source.outs() if source else {}
     blocks = [
         _data(made, found, outs),
         _settings(made, source),

@@ -18,12 +18,13 @@ import pyarrow.parquet as pq
 from components import SlipwayError
 from components.data import dataset, splits
 from components.files import read_json
-from components.reports import difference, lineage
+from components.reports import lineage
 from components.tracking import origin, record, shown
 from components.tracking.origin import Origin
 from flows.machinery import origin as sources
 from flows.machinery.origin import Objects
 
+QUARANTINE = "build/validation/quarantine.parquet"
 SHORTEST_DIGEST = 6  # digits of a digest that may stand for it
 
 
@@ -195,11 +196,9 @@ def _set_aside(made: Origin, store: Objects) -> tuple[dict[str, set[int]], str]:
     """Return the rows that validation set aside, by file; and why that is not known, if it is not."""
     unknown = "rows that were set aside are not told from the others: its quarantine is no longer kept"
     try:
-        digests = difference.digests(sources.source(made).lock())
+        path = store.path(sources.source(made).outs().get(QUARANTINE, ""))
     except SlipwayError:
         return {}, unknown
-    outs = {path: md5 for paths in digests.values() for path, md5 in paths.items()}
-    path = store.path(outs.get("build/validation/quarantine.parquet", ""))
     if path is None:
         return {}, unknown
     return {name: set(rows) for name, rows in dataset.set_aside(path).items()}, ""
@@ -218,6 +217,32 @@ def _sides(made: Origin, path: Path, rows: np.ndarray, aside: set[int]) -> list[
     else:
         sides = [(*dataset.SPLITS, "left out")[side] for side in splits.assigned(rule, table)]
     return ["set aside" if int(row) in aside else side for row, side in zip(rows, sides, strict=True)]
+
+
+def set_aside(version: str, keys: list[str]) -> np.ndarray | None:
+    """Tell which test examples of a dataset the version's validation set aside, by their ids: `(n,)` bool.
+
+    Of copies, which share an id, as many remain as the version was tested on. None where this is no longer kept.
+    """
+    made = origin.find(version)
+    try:
+        with sources.opened() as store:
+            outs = sources.source(made).outs()
+            quarantine = store.path(outs.get(QUARANTINE, ""))
+            listed = store.listing(outs.get("build/evaluation", "")) or {}
+            predictions = store.path(listed.get("predictions.parquet", ""))
+    except SlipwayError:
+        return None
+    if quarantine is None or predictions is None:
+        return None
+    aside = {*pq.read_table(quarantine, columns=["id"])["id"].to_pylist()}
+    left = Counter(pq.read_table(predictions, columns=["id"])["id"].to_pylist())
+    found = np.zeros(len(keys), bool)
+    for at, key in enumerate(keys):
+        if key in aside:
+            found[at] = left[key] < 1
+            left[key] -= 1
+    return found
 
 
 def told(wanted: Wanted, found: list[Found], champions: dict[str, dict[str, str]]) -> list[str]:

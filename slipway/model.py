@@ -42,21 +42,32 @@ class Model:
         """Measure the version on examples with their labels, as the stage `evaluate` measures the test split.
 
         `label` is the column with the labels; where several numbers are predicted, a list each, or a column for each
-        under its own name. Returns a row per metric: value, low and high, the ends of its interval (of the confidence
-        in `attrs`, 0.95 by default), with the bootstrap, the costs and the decision thresholds of the version. Of a
-        dataset (slipway.data) that it was trained on, `test_split` are the examples that say something.
+        under its own name. Rows without a label are left out, and counted in a note. Returns a row per metric: value,
+        low and high, the ends of its interval (of the confidence in `attrs`, 0.95 by default), with the bootstrap, the
+        costs and the decision thresholds of the version. Of a dataset (slipway.data) that it was trained on,
+        `test_split` are the examples that say something.
         Raises SlipwayError for labels that the version does not know and examples that it cannot predict, by row.
         """
         import pandas
 
+        from components import SlipwayError
         from components.stages import predict as stage
         from components.tracking import examined
 
         index, table = _table(examples, path=False)
         names = list(range(len(table))) if index is None else index.tolist()
         with self._here():
-            notes = self._seen(_with_ids(index, table))
-            labels, table = examined.apart(self.uri, table, label)
+            every, table = examined.apart(self.uri, table, label)
+            rows = [row for row, each in enumerate(every) if not examined.is_missing(each)]
+            notes = []
+            if every and not rows:
+                raise SlipwayError(f"there is nothing to measure: none of the {len(every):,} examples has a label")
+            if lacking := len(every) - len(rows):
+                notes.append(f"{lacking:,} of {len(every):,} examples have no label, and are left out")
+                table, names = table.take(rows), [names[row] for row in rows]
+                index = None if index is None else index.take(rows)
+            labels = [every[row] for row in rows]
+            notes += self._seen(_with_ids(index, table))
             given = stage.prepared(self.uri, table)
             found = examined.evaluated(self.uri, given.examples, labels, names, trust=self.trust)
             stage.tell([*given.told, *found.notes, *notes])
@@ -67,17 +78,27 @@ class Model:
     def test_split(self, data: "pandas.DataFrame") -> "pandas.DataFrame":
         """Return the rows of a dataset, as slipway.data returns it, that are test examples by the version's split.
 
-        Raises SlipwayError where that cannot be told.
+        Without those that its validation set aside, which nothing was measured on. Raises SlipwayError where the split
+        cannot be told.
         """
         from components import SlipwayError
+        from components.stages import predict as stage
         from components.tracking import examined
+        from flows import search
 
         index, table = _table(data, path=False)
+        table = _with_ids(index, table)
         with self._here():
-            found = examined.in_test(self.uri, _with_ids(index, table))
-        if found is None:
-            raise SlipwayError(f"{self.name} version {self.version}: how its examples were split was not kept")
-        return data[found]
+            found = examined.in_test(self.uri, table)
+            if found is None:
+                raise SlipwayError(f"{self.name} version {self.version}: how its examples were split was not kept")
+            keys = [key for key, tested in zip(table["id"].to_pylist(), found, strict=True) if tested]
+            aside = search.set_aside(self.uri, keys)
+            if aside is None:
+                stage.tell(
+                    [f"which rows {self.name} version {self.version} set aside is not kept: they are among these"]
+                )
+        return data[found] if aside is None else data[found][~aside]
 
     def _seen(self, table: "pa.Table") -> list[str]:
         """Say how many rows of a dataset are no test examples of the version."""

@@ -106,6 +106,13 @@ def apart(version: str, table: pa.Table, label: str) -> tuple[list[Any], pa.Tabl
     )
 
 
+def is_missing(label: Any) -> bool:
+    """Tell whether there is no label; of several numbers, whether one of them is missing."""
+    if isinstance(label, list | tuple | np.ndarray):
+        return any(map(is_missing, label))
+    return label is None or (isinstance(label, float) and np.isnan(label))
+
+
 def in_test(version: str, table: pa.Table) -> np.ndarray | None:
     """Tell which rows of a dataset are test examples by the rule of a version's split, `(n,)` bool; None if unknown.
 
@@ -261,7 +268,7 @@ def _known(asked: _Asked, labels: list[Any], names: Sequence[Any]) -> list[Any]:
 
 def _text(label: Any) -> Any:
     """Spell a class as an ingest does: it is text, whatever a DataFrame made of it."""
-    if label is None or (isinstance(label, float) and np.isnan(label)):
+    if is_missing(label):
         return None
     return label if isinstance(label, str) else str(label)
 
@@ -278,7 +285,7 @@ def _is_invalid(target: Target, label: Any) -> bool:
 
 
 def _complaint(target: Target, label: Any) -> str:
-    if label is None or (isinstance(label, float) and np.isnan(label)):
+    if is_missing(label):
         return "is missing"
     if not target.classes:
         return f"{label!r} {target.complaint(label)}"

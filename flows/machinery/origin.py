@@ -20,6 +20,7 @@ from ruamel.yaml.error import YAMLError
 
 from components import SlipwayError
 from components.masking import mask
+from components.reports import difference
 from components.tracking import origin
 from components.tracking.origin import Origin
 from flows.machinery import git
@@ -49,6 +50,10 @@ class Source:
         """Return dvc.lock's stages."""
         stages: dict[str, Any] = self.yaml("dvc.lock").get("stages") or {}
         return stages
+
+    def outs(self) -> dict[str, str]:
+        """Return the digests of what the stages of dvc.lock made, by path."""
+        return {path: md5 for paths in difference.digests(self.lock()).values() for path, md5 in paths.items()}
 
     def yaml(self, path: str) -> dict[str, Any]:
         """Return the content of a YAML file; empty where there is none, or it is no mapping."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -231,6 +232,29 @@ def test_which_versions_hold_an_example_and_on_which_side(path: Path, capsys: py
     assert lineage.run(None, None, None, "f" * 32, None) == 0
     assert "0 of 2 registered versions hold the example" in capsys.readouterr().out
     assert settings.name == "sides"
+
+
+def test_which_test_examples_a_version_set_aside(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def aside(keys: list[str]) -> list[str]:
+        found = search.set_aside("sides/1", keys)
+        assert found is not None and len(found) == len(keys)
+        return [key for key, gone in zip(keys, found.tolist(), strict=True) if gone]
+
+    tested = pq.read_table(path / "made/evaluation/predictions.parquet")["id"].to_pylist()
+    doubled = pq.read_table(path / "made/validation/quarantine.parquet")["id"].to_pylist()
+    others = [key for key in doubled if key not in tested]
+    assert aside([*tested, "f" * 32, *others]) == others
+    with sources.opened() as store:
+        quarantine = store.path(sources.source(origin.find("sides/1")).outs()[search.QUARANTINE])
+
+    def ids(file: Path, columns: list[str]) -> pa.Table:  # `one` stood thrice
+        return pa.table({"id": ["one", "one", "two"] if file == quarantine else ["one", "three"]})
+
+    monkeypatch.setattr(pq, "read_table", ids)
+    assert aside(["one", "two", "three", "one", "one", "four"]) == ["two", "one", "one"]
+    assert aside(["one", "three"]) == []
+    monkeypatch.setattr(search, "QUARANTINE", "build/nothing.parquet")
+    assert search.set_aside("sides/1", tested) is None
 
 
 def read_ids(folder: Path) -> list[str]:
