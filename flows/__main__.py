@@ -88,7 +88,7 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     proof = commands.add_parser("reproduce", help="make a registered version again and compare", description=text)
     proof.add_argument(
-        "model", metavar="VERSION", help="NAME@ALIAS or NAME/VERSION, such as digits@champion or digits/3"
+        "model", metavar="MODEL", help="NAME for its champion, NAME@ALIAS or NAME/VERSION, such as digits/3"
     )
     proof.add_argument("--keep", action="store_true", help="keep the workspace, in .workspaces/reproduce.NAME-VERSION")
     text = (
@@ -99,8 +99,11 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "Exit code 1: the answer is not complete, for the data of a version is no longer to be had."
     )
     origin = commands.add_parser("lineage", help="show where a registered version comes from", description=text)
-    help_text = "NAME@ALIAS or NAME/VERSION; with --file, --id or --row the name of a registered model (default: all)"
-    origin.add_argument("model", nargs="?", metavar="VERSION", help=help_text)
+    help_text = (
+        "NAME for its champion, NAME@ALIAS or NAME/VERSION; with --file, --id or --row the name of a registered model "
+        "(default: all)"
+    )
+    origin.add_argument("model", nargs="?", metavar="MODEL", help=help_text)
     origin.add_argument("--html", dest="page", type=Path, metavar="FILE", help="file for the page as HTML")
     help_text = "name of a file of the dataset, or its digest: which versions were made with it?"
     origin.add_argument("--file", metavar="NAME", help=help_text)

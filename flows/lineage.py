@@ -36,8 +36,8 @@ def run(model: str | None, page: Path | None, file: str | None, example: str | N
         return search.run(model or "", file, example, row)
     if model is None:
         raise SlipwayError(
-            "which version? `slipway lineage NAME@ALIAS` or `NAME/VERSION` shows where it comes from; --file, --id or "
-            "--row asks which versions a file or a row was in"
+            "which version? `slipway lineage NAME` (its champion), `NAME@ALIAS` or `NAME/VERSION` shows where it comes "
+            "from; --file, --id or --row asks which versions a file or a row was in"
         )
     made = origin.find(model)
     with sources.opened() as found:

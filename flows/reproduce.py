@@ -43,7 +43,7 @@ PREFIX = "reproduce."  # of a workspace's name, no model's: then the version, an
 def reproduce(model: str = "", keep: bool = False) -> dict[str, Any] | State[dict[str, Any]]:
     """Make the version of a registered model again in a workspace, and compare.
 
-    `model` is NAME@ALIAS or NAME/VERSION, "" the champion of the root's model.
+    `model` is NAME for its champion, NAME@ALIAS or NAME/VERSION; "" the champion of the root's model.
     The workspace is removed at the end unless `keep`. Returns the verdict, which the version has as a tag; for Prefect
     a run that comes to another verdict than those in verdict.GOOD has failed. Raises SlipwayError where the version
     cannot be made again because something was never kept or is gone, TaskError where a stage fails.
@@ -51,9 +51,7 @@ def reproduce(model: str = "", keep: bool = False) -> dict[str, Any] | State[dic
     runs.claim()
     runs.bury()
     started = time.monotonic()
-    if not model:
-        model = f"{models.root_name()}@{origin.champion(models.root_name())}"
-    made = origin.find(model)
+    made = origin.find(model or models.root_name())
     with _workspace(made, keep=keep) as place, Children() as children, runs.cancellable(children) as cancelled:
         found = sources.source(made)
         print(f"{made.name} version {made.version}: {found.words}", flush=True)

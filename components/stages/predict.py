@@ -141,11 +141,10 @@ def _predicted(
 def pinned(model: str | None) -> str:
     """Return models:/NAME/VERSION for what `predict` calls MODEL; None: the champion of `name` in params.yaml."""
     from components import params
-    from components.tracking import connection, record
+    from components.tracking import connection, origin
 
     connection.check()
-    model = model or params.load().name
-    return connection.pinned(model if {*":@/"} & {*model} else f"{model}@{record.alias(model, 'champion')}")
+    return origin.pinned(model or params.load().name)
 
 
 def prepared(version: str, given: "Path | pa.Table", **options: Any) -> Given:

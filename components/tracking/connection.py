@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components import SlipwayError, files, locks, near, nearest
+from components import SlipwayError, files, listed, locks, near, nearest
 from components.masking import mask
 from components.surroundings import root as root  # noqa: PLC0414 - for those who ask here where the project is
 
@@ -279,9 +279,11 @@ def pinned(model: str) -> str:
                 version(name, number)  # says which there are
             holders = next((found.aliases for found in models if found.name == name), None)
             if alias and holders is not None and not any(near(alias, [each]) for each in holders):
+                why = f" yet; `slipway history {name}` says why" if alias == "champion" else ""
+                there = listed(f"{name}@{each}" for each in sorted(holders)) or "no aliases"
                 raise SlipwayError(
-                    f"{name} has no version with the alias {alias} yet; `slipway history {name}` says why, and "
-                    f"{name}/VERSION names one by its number"
+                    f"{name} has no version with the alias {alias}{why}; there are: {there}, and {name}/VERSION names "
+                    "one by its number"
                 ) from None
             known = [name for found in models for name in [found.name, *(f"{found.name}@{a}" for a in found.aliases)]]
             hint = nearest(f"{name}@{alias}" if alias else name, known) if known else "there are none yet"

@@ -75,9 +75,18 @@ class Origin:
         return self.run_tags.get("hardware.device_name", "")
 
 
+def pinned(spec: str) -> str:
+    """Return models:/NAME/VERSION for NAME, which is its champion, NAME@ALIAS, NAME/VERSION, or these after models:/.
+
+    SlipwayError names the models and aliases that there are.
+    """
+    bare = not {*":@/"} & {*spec}
+    return connection.pinned(f"{spec}@{champion(spec)}" if bare else spec)
+
+
 def find(spec: str) -> Origin:
-    """Read a version: NAME@ALIAS, NAME/VERSION, or either after models:/. Raises SlipwayError where there is none."""
-    uri = connection.pinned(spec)
+    """Read a version, which `spec` names as for `pinned`. Raises SlipwayError where there is none."""
+    uri = pinned(spec)
     _, name, number = uri.rsplit("/", 2)
     with connection.plainly(f"read {uri}"):
         entry = connection.client().get_model_version(name, number)

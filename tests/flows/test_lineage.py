@@ -162,6 +162,19 @@ def test_the_page_tells_all_of_it(path: Path, capsys: pytest.CaptureFixture[str]
     assert "<title>sides version 2</title>" in (tmp_path / "page.html").read_text()
 
 
+def test_a_name_alone_is_its_champion(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lineage.run("sides", None, None, None, None) == 0
+    assert "\nsides version 2\n" in f"\n{capsys.readouterr().out}"
+    assert origin.find("sides") == origin.find("models:/sides@champion")
+    with pytest.raises(SlipwayError) as error:
+        origin.find("sides@prod")
+    assert str(error.value) == (
+        "sides has no version with the alias prod; there are: sides@champion, and sides/VERSION names one by its number"
+    )
+    with pytest.raises(SlipwayError, match=r"models:/side@champion: no such model in MLflow .*; did you mean sides"):
+        origin.find("side")
+
+
 def test_html_is_one_file_and_escapes_what_others_wrote(path: Path, tmp_path: Path) -> None:
     assert lineage.run("sides/1", tmp_path / "page.html", None, None, None) == 0
     page = (tmp_path / "page.html").read_text()

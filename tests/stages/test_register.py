@@ -713,7 +713,10 @@ def test_the_command_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert len(lines) == 151
     for arguments, message in {
         ("sides@chmpion", str(folder)): "did you mean sides@champion?",
-        ("sides@staging", str(folder)): "sides has no version with the alias staging yet",
+        (
+            "sides@staging",
+            str(folder),
+        ): "sides has no version with the alias staging; there are: sides@challenger, sides@champion",
         ("sides/77", str(folder)): "sides has no version '77'; there are: 1",
         ("sdes", str(folder)): "models:/sdes@champion: no such model in MLflow",
         ("digits", str(folder)): "models:/digits@champion: no such model in MLflow",
