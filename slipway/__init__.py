@@ -35,8 +35,9 @@ def data(model: str = "") -> "pandas.DataFrame":
     """Return the dataset of a model as a DataFrame, a row per example, `id` as its index; "" is the root's model.
 
     All of it, also what the last validation set aside; pictures and recordings are bytes. Raises SlipwayError where
-    there is no such model, or its files are not here.
+    there is no such model, or its files are not here, TypeError for what is not a name.
     """
+    _must_be_a_name(model)
     place = root()
     project.use(place)
     import pandas
@@ -65,8 +66,10 @@ def predict(
     a recording, a text), a folder of them, a .csv, .tsv, .jsonl or .parquet. Returns a row per example, in order: a
     DataFrame keeps its index; for a path, the column `example` holds the file name or the row number. `error` says why
     a row has no prediction.
-    Raises SlipwayError for a version that is not as Slipway registered it, unless `trust`: its code would run here.
+    Raises SlipwayError for a version that is not as Slipway registered it, unless `trust`: its code would run here, and
+    TypeError for a `model` that is not a name.
     """
+    _must_be_a_name(model)
     from slipway import model as models
 
     return models.answers(model, examples, root(), trust=trust)
@@ -75,10 +78,17 @@ def predict(
 def load(model: str | None = None, *, trust: bool = False) -> "Model":
     """Find a registered version, which can `predict`, `evaluate` and `explain`, and has `metrics` and `params`.
 
-    `model` is NAME@ALIAS or NAME/VERSION, with or without models:/ before it; None is the champion of `name` in
-    params.yaml. An alias is looked up once: the version stays the same when it moves. Raises SlipwayError where there
-    is none, and for one that is not as Slipway registered it, unless `trust`: its code would run here.
+    `model` is NAME for its champion, NAME@ALIAS or NAME/VERSION, these two also after models:/; None is the champion of
+    `name` in params.yaml. An alias is looked up once: the version stays the same when it moves. Raises SlipwayError
+    where there is none, and for one that is not as Slipway registered it, unless `trust`: its code would run here.
+    TypeError for what is not a name.
     """
+    _must_be_a_name(model)
     from slipway import model as models
 
     return models.load(model, root(), trust=trust)
+
+
+def _must_be_a_name(model: object) -> None:
+    if not isinstance(model, str | None):
+        raise TypeError(f"expected the name of a model, such as 'digits', not {type(model).__name__}")

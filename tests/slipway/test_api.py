@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas
 import pyarrow as pa
@@ -71,6 +72,16 @@ def test_one_process_works_on_one_project(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "path", [*sys.path])
     with pytest.raises(slipway.ProjectError, match=f"works on the project {ROOT}; start a new process for"):
         slipway.params()
+
+
+def test_what_is_not_the_name_of_a_model_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    frame = pandas.DataFrame({"x": [1, 2]})
+    ask: Any
+    for ask in (slipway.data, slipway.load, lambda given: slipway.predict(given, "digits")):
+        for given, kind in ((frame, "DataFrame"), (Path("a.csv"), "PosixPath"), (3, "int")):
+            with pytest.raises(TypeError, match=f"expected the name of a model, such as 'digits', not {kind}"):
+                ask(given)
 
 
 def test_text_of_a_frame_is_read_like_that_of_a_file() -> None:
