@@ -43,7 +43,7 @@ def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any
     template = environment.from_string(Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8"))
     card = template.render(
         params=params,
-        what=target.title.format(len(target.names)),
+        what=target.title,
         rows=read_json(build / "arrays" / "manifest.json")["rows"],
         set_aside=read_json(validation).get("set_aside", 0) if validation.exists() else 0,
         ships=_ships(params, build),

@@ -38,7 +38,7 @@ def html(params: Params, build: Path) -> str:
     return report.rendered(
         Path(__file__).with_name("page.html"),
         title=params.name,
-        what=target.title.format(len(target.names)),
+        what=target.title,
         ships=results.candidates(build).get("why", ""),
         temperature=description.get("temperature"),
         score=results.score(params, build),

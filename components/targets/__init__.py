@@ -30,7 +30,6 @@ class Target(ABC):
     names: tuple[str, ...]
 
     kind: ClassVar[str]  # the name of its file, here and in components/evaluation
-    title: ClassVar[str]  # what a model of it is called, with a place for the number of names
     examples: ClassVar[str]  # what an example has, as in "the loss is not for numbers"
     exclusive: ClassVar[bool]  # of the names exactly one holds: an encoded label is its number
 
@@ -40,6 +39,11 @@ class Target(ABC):
     losses: ClassVar[tuple[str, ...]]  # that train.loss may name; `auto` is the first
     metric: ClassVar[str]  # shown beside the loss
     refused: ClassVar[Mapping[str, str]]  # settings of `train:`, or one value of them, that make no sense for it -> why
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What a model of it is called."""
 
     @property
     @abstractmethod

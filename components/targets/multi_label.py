@@ -19,7 +19,6 @@ class Target(targets.Target):
     """
 
     kind = "multi_label"
-    title = "a multi-label classifier with {} classes"
     examples = "multi-label data"
     exclusive = False
     activation = "sigmoid"
@@ -30,6 +29,12 @@ class Target(targets.Target):
         "resample": "is for single-label data; use class_weights for multi-label data",
         "threshold: cost": "is for single-label data; use f1 or youden for multi-label data",
     }
+
+    @property
+    def title(self) -> str:
+        """The classifier, and of how many classes."""
+        count = len(self.names)
+        return f"a multi-label classifier with {count} class{'es' * (count != 1)}"
 
     @property
     def type(self) -> pa.DataType:

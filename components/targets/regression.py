@@ -19,7 +19,6 @@ class Target(targets.Target):
     """A label is a finite number, or a list of one for each of several names; encoded: `(n, names)` float32."""
 
     kind = "regression"
-    title = "a regression model for {} numbers"
     examples = "regression"
     exclusive = False
     activation = "linear"
@@ -29,6 +28,12 @@ class Target(targets.Target):
     refused: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("label_smoothing", "class_weights", "resample", "threshold", "calibrate", "augment.cutmix"), ONLY_LABELS
     )
+
+    @property
+    def title(self) -> str:
+        """The model, and for how many numbers."""
+        count = len(self.names)
+        return f"a regression model for {count} number{'s' * (count != 1)}"
 
     @property
     def type(self) -> pa.DataType:

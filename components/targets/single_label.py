@@ -20,7 +20,6 @@ class Target(targets.Target):
     """
 
     kind = "single_label"
-    title = "a single-label classifier with {} classes"
     examples = "single-label data"
     exclusive = True
     activation = "softmax"
@@ -28,6 +27,11 @@ class Target(targets.Target):
     losses = ("cross_entropy", "focal")
     metric = "accuracy"
     refused: ClassVar[Mapping[str, str]] = {}
+
+    @property
+    def title(self) -> str:
+        """The classifier, and of how many classes."""
+        return f"a single-label classifier with {len(self.names)} classes"
 
     @property
     def type(self) -> pa.DataType:

@@ -35,6 +35,10 @@ def test_a_card_says_only_what_is_known(tmp_path: Path) -> None:
         "### Cost",
     ]
     assert page.endswith("MB\n")
+    assert page.startswith("**sides**: a single-label classifier with 2 classes, built with")
+    assert "test examples; 2 rows set aside" in page
+    write_json(build / "validation" / "summary.json", {"set_aside": 1})
+    assert "test examples; 1 row set aside" in card.text(settings, build, model_digest(build / "model"), {})
     assert "\n\n\n" not in page
     assert "fitting" not in page
     write_json(build / "cost" / "train.json", {"fit_seconds": 2.0, "device": "gpu", "device_name": "Fast One"})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from components import SlipwayError, targets
 from components.evaluation import bootstrap, metrics, rates
 from components.evaluation.examples import Examples
-from components.targets import Target, single_label
+from components.targets import Target, multi_label, regression, single_label
 
 NAMES = ("a", "b", "c")
 
@@ -40,8 +40,19 @@ def test_a_kind_says_all_that_is_asked_of_it(kind: str) -> None:
         if not name.startswith("_"):
             assert hasattr(evaluated, name), f"evaluation/{kind}.py lacks {name}"
     assert target.kind == kind
-    assert target.title.format(3) != target.title
+    assert target.title.startswith("a ") and f" {len(target.names)} " in target.title
     assert targets.of(target.described()) == target
+
+
+def test_one_is_no_plural() -> None:
+    assert [
+        target(names).title for target in (regression.Target, multi_label.Target) for names in (("x",), ("x", "y"))
+    ] == [
+        "a regression model for 1 number",
+        "a regression model for 2 numbers",
+        "a multi-label classifier with 1 class",
+        "a multi-label classifier with 2 classes",
+    ]
 
 
 @pytest.mark.parametrize("kind", targets.kinds())
