@@ -5,16 +5,31 @@ from collections.abc import Iterable
 
 MAX_LISTED = 20  # names in a message
 WHOLE, HUGE = 1e4, 1e15  # sizes of numbers that are written without a point, and with an exponent
+NEAR = 0.65  # likeness, by difflib, from which a name may be a slip: one letter of three is wrong, or two are swapped
+LEAST_BEGUN = 3  # letters that may be the beginning of a name
 
 
 class SlipwayError(Exception):
     """A mistake that the user can fix; its message says what is wrong, where, and what to do."""
 
 
+def closest(name: str, known: Iterable[str]) -> str:
+    """Return the known name that one with a slip, or one cut short, stands for; empty if none is near."""
+    every = {each.casefold(): each for each in reversed(list(known))}
+    asked = name.casefold()
+    if asked.isdecimal():  # 1 is not a slip of 10
+        return ""
+    found = difflib.get_close_matches(asked, every, n=1, cutoff=NEAR)
+    if not found and len(asked) >= LEAST_BEGUN:
+        begun = [each for each in every if each.startswith(asked)]
+        found = difflib.get_close_matches(asked, begun, n=1, cutoff=0)
+    return every[found[0]] if found else ""
+
+
 def near(name: str, known: Iterable[str], prefix: str = "") -> str:
     """Return a hint for a name that is not known: the nearest one that is, after `prefix`; empty if none is near."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"did you mean {prefix}{found[0]}?" if found else ""
+    found = closest(name, known)
+    return f"did you mean {prefix}{found}?" if found else ""
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components import __main__, recipes
+from components import __main__, closest, nearest, recipes
 from flows import __main__ as flows
 from slipway import __main__ as slipway
 from slipway import completion
@@ -36,6 +36,27 @@ def loaded(code: str) -> list[str]:
     done = python(f"import sys\n{code}\nprint(*[name for name in {HEAVY} if name in sys.modules])")
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("asked", "known", "meant"),
+    [
+        ("tittanic", ["houses", "titanic"], "titanic"),
+        ("incom", ["income", "mnist"], "income"),
+        ("hovses", ["income", "houses"], "houses"),
+        ("cta", ["dog", "cat"], "cat"),  # swapped
+        ("cut", ["dog", "cat"], "cat"),
+        ("TITANIC", ["titanic"], "titanic"),
+        ("temp", ["income", "temperatures"], "temperatures"),  # cut short
+        ("nope", ["income", "houses", "mnist", "hitters", "houses@champion"], ""),
+        ("maybe", ["no", "yes"], ""),
+        ("1", ["10", "2"], ""),
+        ("te", ["temperatures"], ""),
+    ],
+)
+def test_what_is_near_is_a_slip_or_cut_short(asked: str, known: list[str], meant: str) -> None:
+    assert closest(asked, known) == meant
+    assert nearest(asked, known) == (f"did you mean {meant}?" if meant else f"there are: {', '.join(known)}")
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:

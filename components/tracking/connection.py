@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components import SlipwayError, files, listed, locks, near, nearest
+from components import SlipwayError, closest, files, listed, locks, near, nearest
 from components.masking import mask
 from components.surroundings import root as root  # noqa: PLC0414 - for those who ask here where the project is
 
@@ -274,19 +274,26 @@ def pinned(model: str) -> str:
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
-            models = client().search_registered_models()
-            if number and name in {found.name for found in models}:
+            models = {
+                found.name: {*found.aliases}
+                for found in client().search_registered_models()
+                if not found.name.endswith(".lock")
+            }
+            if number and name in models:
                 version(name, number)  # says which there are
-            holders = next((found.aliases for found in models if found.name == name), None)
-            if alias and holders is not None and not any(near(alias, [each]) for each in holders):
-                why = f" yet; `slipway history {name}` says why" if alias == "champion" else ""
-                there = listed(f"{name}@{each}" for each in sorted(holders)) or "no aliases"
-                raise SlipwayError(
-                    f"{name} has no version with the alias {alias}{why}; there are: {there}, and {name}/VERSION names "
-                    "one by its number"
-                ) from None
-            known = [name for found in models for name in [found.name, *(f"{found.name}@{a}" for a in found.aliases)]]
-            hint = nearest(f"{name}@{alias}" if alias else name, known) if known else "there are none yet"
+            likely = closest(name, models)
+            hint = nearest(name, sorted(models)) if models else "there are none yet"
+            if name in models:
+                hint = near(alias, models[name], f"{name}@")
+                if not hint:
+                    why = f" yet; `slipway history {name}` says why" if alias == "champion" else ""
+                    there = listed(f"{name}@{each}" for each in sorted(models[name])) or "no aliases"
+                    raise SlipwayError(
+                        f"{name} has no version with the alias {alias}{why}; there are: {there}, and {name}/VERSION "
+                        "names one by its number"
+                    ) from None
+            elif likely and alias in models[likely]:
+                hint = f"did you mean {likely}@{alias}?"
             raise SlipwayError(
                 f"models:/{model.removeprefix('models:/')}: no such model in MLflow at {mask(uri())}; {hint}"
             ) from None

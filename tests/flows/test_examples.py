@@ -467,7 +467,7 @@ def test_an_unknown_example_names_the_nearest_and_lists_all() -> None:
         example.load("zzz")
     assert all(str(raised.value).count(f"\n  {name} ") == 1 for name in NAMES)
     with pytest.raises(SlipwayError, match=r"did you mean machine-failure\?"):
-        example.load("machines")  # as far from it as a key of params.yaml may be from its name
+        example.load("machine")  # cut short
 
 
 def test_a_workspace_uses_the_store_of_its_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,8 +171,10 @@ def test_a_name_alone_is_its_champion(path: Path, capsys: pytest.CaptureFixture[
     assert str(error.value) == (
         "sides has no version with the alias prod; there are: sides@champion, and sides/VERSION names one by its number"
     )
-    with pytest.raises(SlipwayError, match=r"models:/side@champion: no such model in MLflow .*; did you mean sides"):
+    with pytest.raises(SlipwayError, match=r"models:/side@champion: no such model .*; did you mean sides@champion\?$"):
         origin.find("side")
+    with pytest.raises(SlipwayError, match=r"models:/nope@champion: no such model in MLflow .*; there are: sides$"):
+        origin.find("nope")
 
 
 def test_html_is_one_file_and_escapes_what_others_wrote(path: Path, tmp_path: Path) -> None:
