@@ -178,8 +178,11 @@ def add(params: Params, build: Path, run_id: str, digest: str, example: pa.Table
         if client.get_run(run_id).info.lifecycle_stage == "deleted":  # by `slipway clean` on another machine
             client.restore_run(run_id)
         if not client.search_registered_models(f"name = '{params.name}'"):
+            used = params.register_.aliases.champion
             client.create_registered_model(
-                params.name, description=f"A model built with the recipe `{params.recipe}` by Slipway."
+                params.name,
+                description=f"A model built with the recipe `{params.recipe}` by Slipway. The version with the alias "
+                f"`{used}` is the one to use; each version's description begins with what was decided about it.",
             )
         return client.create_model_version(
             params.name, f"models:/{model_id}", run_id, tags=tags, model_id=model_id, await_creation_for=60

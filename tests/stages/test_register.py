@@ -119,6 +119,11 @@ def test_the_first_model_becomes_champion_and_again_changes_nothing(
     for there in (tags, of_run):  # in the order of MLflow's pages, which leave out its own
         names = [key for key in there if not key.startswith("mlflow.")]
         assert names[:4] == ["decision", "score", "reason", "data"]
+    (model,) = connection.client().search_registered_models("name = 'sides'")
+    assert str(model.description).endswith(
+        " The version with the alias `champion` is the one to use; each version's description begins with what was "
+        "decided about it."
+    )
     assert str(version.description).startswith(f"Promoted, {tags['score']}: {first['reason']}\n\n**sides**: ")
     for text in ("### Cost", "### Promotion", "By label", "accuracy >= 0.6"):
         assert text in str(version.description)
