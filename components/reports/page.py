@@ -24,6 +24,7 @@ SHARES = (0.5, 0.8, 0.95)  # of the test examples whose errors are told
 def html(params: Params, build: Path) -> str:
     """Return the page of the model that was evaluated last, from the files of build/: it needs nothing beside itself.
 
+    It says so, in words that hold wherever it is kept: the same evaluation gives the same page.
     Raises SlipwayError where there is no such evaluation.
     """
     out = build / "evaluation"
@@ -38,6 +39,7 @@ def html(params: Params, build: Path) -> str:
     return report.rendered(
         Path(__file__).with_name("page.html"),
         title=params.name,
+        name=NAME,
         what=target.title,
         ships=results.candidates(build).get("why", ""),
         temperature=description.get("temperature"),

@@ -182,6 +182,8 @@ def made_page(settings: params.Params, kinds: set[Any]) -> None:
         assert sure == sorted(sure, reverse=True)
         assert len(wrong) == min(24, sum(row["actual"] != row[answer] for row in predictions.values()))
     html = mistakes_page.html(settings, BUILD)
+    assert html == mistakes_page.html(settings, BUILD)
+    assert "Of the model that was evaluated last when and where this page was made, which need not be" in html
     assert html.count("<figure>") == len(wrong) and "<script" not in html
     assert ("<polyline" in html) == ("history" in kinds or several)
     assert ('id="calibration"' in html) == bool(settings.target().classes) != ('id="errors"' in html)
