@@ -144,7 +144,13 @@ def _said(apart: Difference) -> str:
 def _alone(old: Side, new: Side, pairs: Pairs, shown: Sequence[str]) -> list[str]:
     """Return the metrics of each on its own test split, which no interval holds together."""
     names = [name for name in shown if name in old.metrics and name in new.metrics]
-    why = pairs.problem or "no metric is of both"
+    if not names:  # such as of a classifier and a regression model
+        why = f"{pairs.problem}, and " if pairs.problem else ""
+        return [
+            f"what it brought cannot be said: {why}no metric is known of both",
+            "  (settings, data, code and costs are compared all the same)",
+        ]
+    why = pairs.problem or "there are no pairs of predictions"
     lines = ["what it brought, each on its own test split, without intervals of the difference:", f"  ({why})"]
     rows = [[name, number(old.metrics[name]), number(new.metrics[name])] for name in names]
     return [*lines, *(f"  {line}" for line in aligned([["metric", "old", "new"], *rows]))]

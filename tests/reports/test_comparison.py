@@ -81,3 +81,18 @@ def test_a_split_that_no_setting_changed_is_told() -> None:
     assert lines[3:6] == ["rows for train 1,000 -> 990", "rows for test 100 -> 110", "split as it was -> another one"]
     by_setting = replace(other, settings={**OLD.settings, "split.seed": 2})
     assert not any("another one" in line for line in comparison.text(OLD, by_setting, Pairs(), []))
+
+
+def test_without_a_metric_of_both_there_is_no_table() -> None:
+    other = replace(NEW, metrics={"mae": 3.0})
+    problem = "they predict answers of different kinds"
+    told = comparison.text(OLD, other, Pairs(problem=problem), ["accuracy", "mae"])
+    at = told.index(f"what it brought cannot be said: {problem}, and no metric is known of both")
+    assert told[at + 1 : at + 4] == [
+        "  (settings, data, code and costs are compared all the same)",
+        "",
+        "what it costs",
+    ]
+    assert not any("metric" in line.split() and "old" in line.split() for line in told)
+    told = comparison.text(OLD, replace(NEW, metrics={}), Pairs(), ["accuracy"])
+    assert "what it brought cannot be said: no metric is known of both" in told
