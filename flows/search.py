@@ -25,6 +25,7 @@ from flows.machinery import origin as sources
 from flows.machinery.origin import Objects
 
 QUARANTINE = "build/validation/quarantine.parquet"
+MAX_TOLD = 2_000_000  # rows of data whose ids are read in passing: about a second
 SHORTEST_DIGEST = 6  # digits of a digest that may stand for it
 
 
@@ -228,21 +229,53 @@ def set_aside(version: str, keys: list[str]) -> np.ndarray | None:
     try:
         with sources.opened() as store:
             outs = sources.source(made).outs()
-            quarantine = store.path(outs.get(QUARANTINE, ""))
-            listed = store.listing(outs.get("build/evaluation", "")) or {}
-            predictions = store.path(listed.get("predictions.parquet", ""))
+            quarantine, predictions = store.path(outs.get(QUARANTINE, "")), _predictions(store, outs)
     except SlipwayError:
         return None
     if quarantine is None or predictions is None:
         return None
-    aside = {*pq.read_table(quarantine, columns=["id"])["id"].to_pylist()}
-    left = Counter(pq.read_table(predictions, columns=["id"])["id"].to_pylist())
+    aside = {*_ids(quarantine).to_pylist()}
+    left = Counter(_ids(predictions).to_pylist())
     found = np.zeros(len(keys), bool)
     for at, key in enumerate(keys):
         if key in aside:
             found[at] = left[key] < 1
             left[key] -= 1
     return found
+
+
+def trained_on(version: str, keys: list[str]) -> np.ndarray | None:
+    """Tell which examples are in a version's data and not of its test split, by their digests: `(n,)` bool.
+
+    Without asking a remote, and of at most MAX_TOLD rows of data; None where it cannot be told so.
+    """
+    made = origin.find(version)
+    try:
+        with sources.opened(pull=False) as store:
+            predictions = _predictions(store, sources.source(made, fetch=False).outs())
+            listed = store.listing(made.tag("data")) or {}
+            files = [store.path(md5) for name, md5 in listed.items() if not name.endswith(dataset.SOURCE)]
+    except (SlipwayError, OSError):
+        return None
+    there = [path for path in files if path is not None]
+    if predictions is None or len(there) < len(files) or not files:
+        return None
+    if sum(pq.read_metadata(path).num_rows for path in there) > MAX_TOLD:
+        return None
+    asked = pa.array(keys, pa.string())
+    begun = (pc.utf8_slice_codeunits(_ids(path), 0, dataset.KEY_DIGITS) for path in (predictions, *there))
+    test, *parts = (np.asarray(pc.is_in(asked, value_set=each.combine_chunks())) for each in begun)
+    found: np.ndarray = np.any(parts, axis=0) & ~test
+    return found
+
+
+def _predictions(store: Objects, outs: dict[str, str]) -> Path | None:
+    listed = store.listing(outs.get("build/evaluation", "")) or {}
+    return store.path(listed.get("predictions.parquet", ""))
+
+
+def _ids(path: Path) -> pa.ChunkedArray:
+    return pq.read_table(path, columns=["id"])["id"].cast(pa.string())
 
 
 def told(wanted: Wanted, found: list[Found], champions: dict[str, dict[str, str]]) -> list[str]:

@@ -67,8 +67,8 @@ class Model:
                 table, names = table.take(rows), [names[row] for row in rows]
                 index = None if index is None else index.take(rows)
             labels = [every[row] for row in rows]
-            notes += self._seen(_with_ids(index, table))
             given = stage.prepared(self.uri, table)
+            notes += self._seen(_with_ids(index, table), given.examples)
             found = examined.evaluated(self.uri, given.examples, labels, names, trust=self.trust)
             stage.tell([*given.told, *found.notes, *notes])
         frame = pandas.DataFrame.from_dict(found.metrics, orient="index", columns=["value", "low", "high"])
@@ -100,21 +100,30 @@ class Model:
                 )
         return data[found] if aside is None else data[found][~aside]
 
-    def _seen(self, table: "pa.Table") -> list[str]:
-        """Say how many rows of a dataset are no test examples of the version."""
+    def _seen(self, table: "pa.Table", examples: "pa.Table") -> list[str]:
+        """Say how many rows the version may have been trained on: those of a dataset, or `examples` that are in its."""
         from components import SlipwayError
         from components.tracking import examined
+        from flows import search
 
+        title = f"{self.name} version {self.version}"
         if "id" not in table.column_names:  # not of a dataset of ours
-            return []
+            keys = examined.keys(self.uri, examples)
+            seen = None if keys is None else search.trained_on(self.uri, keys)
+            count = 0 if seen is None else int(seen.sum())
+            return [
+                f"{count:,} of {len(examples):,} examples are in the data of {title} and not of its test split: it may "
+                f"have been trained on them, and seem better than it is; `test_split(slipway.data({self.name!r}))` "
+                "returns those that no training saw"
+            ] * bool(count)
         try:
             found = examined.in_test(self.uri, table)
         except SlipwayError as error:
-            return [f"whether {self.name} version {self.version} was trained on these examples cannot be told: {error}"]
+            return [f"whether {title} was trained on these examples cannot be told: {error}"]
         known = 0 if found is None else int((~found).sum())
         return [
-            f"{known:,} of {len(table):,} examples are not of the test split of {self.name} version {self.version}, "
-            "which may have been trained on them: `test_split` returns the others"
+            f"{known:,} of {len(table):,} examples are not of the test split of {title}, which may have been trained "
+            "on them: `test_split` returns the others"
         ] * bool(known)
 
     def explain(

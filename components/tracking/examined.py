@@ -135,6 +135,23 @@ def in_test(version: str, table: pa.Table) -> np.ndarray | None:
     return splits.in_test(rule, table)
 
 
+def keys(version: str, examples: pa.Table) -> list[str] | None:
+    """Return for each example the digest of its content by which a dataset knows it; None where this cannot be told.
+
+    That is so of examples without a column of the dataset, and of another version of Slipway.
+    """
+    about = connection.about(version)
+    try:
+        recipe = recipes.load(about["recipe"])
+        task = recipe.Params.model_validate(about["params"])
+        columns, examples = recipe.columns(task), _called(recipes.asked(recipe, task), examples)
+        if not {*columns.names} <= {*examples.column_names}:
+            return None
+        return dataset.ids(_typed(columns, examples), columns)
+    except (SlipwayError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
+        return None
+
+
 def evaluated(version: str, examples: pa.Table, labels: list[Any], names: Sequence[Any], *, trust: bool) -> Measured:
     """Measure models:/NAME/VERSION on examples with labels `(n,)`, as the stage `evaluate` measures the test split.
 
@@ -346,17 +363,29 @@ def _encoded(asked: _Asked, examples: pa.Table) -> tuple[onnx_model.Model, Array
 
 
 def _encoded_alone(asked: _Asked, loaded: onnx_model.Model, examples: pa.Table) -> Arrays:
-    columns, needed = loaded.recipe.columns(loaded.params), recipes.asked(loaded.recipe, loaded.params)
-    taking = [field for field in needed if pa.types.is_binary(field.type)] or list(needed)
-    if examples.num_columns == 1 and len(taking) == 1:  # whatever it is called
-        examples = examples.rename_columns([taking[0].name])
+    needed = recipes.asked(loaded.recipe, loaded.params)
+    examples = _called(needed, examples)
     missing = [name for name in needed.names if name not in examples.column_names]
     if missing:
         raise SlipwayError(f"{asked.title} needs the column {', '.join(missing)}, which the other examples lack")
-    typed, _ = loose.taken(examples.select(needed.names).to_pandas(), needed)
-    values = {name: typed[name] if name in typed else examples[name] for name in needed.names}
+    table = _typed(loaded.recipe.columns(loaded.params), examples.select(needed.names))
+    return loaded.recipe.encode(table, loaded.params, loaded.state)
+
+
+def _called(needed: pa.Schema, examples: pa.Table) -> pa.Table:
+    """Name a column that stands alone as the model does."""
+    taking = [field for field in needed if pa.types.is_binary(field.type)] or list(needed)
+    alone = examples.num_columns == 1 and len(taking) == 1
+    return examples.rename_columns([taking[0].name]) if alone else examples
+
+
+def _typed(columns: pa.Schema, examples: pa.Table) -> pa.Table:
+    """Return examples with the columns and types that a dataset of theirs has; what they lack is missing."""
+    known = pa.schema([field for field in columns if field.name in examples.column_names])
+    typed, _ = loose.taken(examples.select(known.names).to_pandas(), known)
+    values = {name: typed[name] if name in typed else examples[name] for name in known.names}
     table = pa.table({name: values.get(name, pa.nulls(len(examples))) for name in columns.names})
-    return loaded.recipe.encode(table.cast(columns).combine_chunks(), loaded.params, loaded.state)
+    return table.cast(columns).combine_chunks()
 
 
 def _parts(key: str, hidden: dict[str, Any]) -> list[dict[str, Any]]:

@@ -153,8 +153,8 @@ def _fetched(remote: str, ref: str) -> bool:
 
 
 @contextmanager
-def opened() -> Iterator["Objects"]:
-    """Open DVC's cache and remotes of the project."""
+def opened(*, pull: bool = True) -> Iterator["Objects"]:
+    """Open DVC's cache and, unless told not to `pull`, remotes of the project."""
     from dvc.exceptions import NotDvcRepoError
     from dvc.repo import Repo
 
@@ -163,7 +163,7 @@ def opened() -> Iterator["Objects"]:
     except NotDvcRepoError:
         raise SlipwayError(f"{Path.cwd()} is not a DVC repository: run this in the project's root") from None
     with repo:
-        yield Objects(repo)
+        yield Objects(repo, pull=pull)
 
 
 class Objects:

@@ -13,10 +13,11 @@ import pytest
 
 from components import SlipwayError, params
 from components.reports import lineage as report
-from components.tracking import origin
+from components.tracking import connection, examined, origin
 from flows import lineage, search
 from flows.machinery import experiment
 from flows.machinery import origin as sources
+from slipway.model import Model
 from tests import fabricate
 from tests.flowing import GIT, command, repository
 
@@ -270,6 +271,38 @@ def test_which_test_examples_a_version_set_aside(path: Path, monkeypatch: pytest
     assert aside(["one", "three"]) == []
     monkeypatch.setattr(search, "QUARANTINE", "build/nothing.parquet")
     assert search.set_aside("sides/1", tested) is None
+
+
+def test_a_notebook_is_told_what_a_version_was_trained_on(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = {"height": 6, "width": 6, "labels": ["left", "right"]}
+    monkeypatch.setattr(connection, "about", lambda _: {"recipe": "images", "params": task})
+    table = pq.read_table(path / "data/a.parquet")
+    tested = pq.read_table(path / "made/evaluation/predictions.parquet")["id"].to_pylist()
+    model = Model("sides", "1", (), {}, {})
+    pictures = pa.concat_tables([table.select(["image"]), pa.table({"image": [b"another"]})])
+    trained = sum(key not in tested for key in table["id"].to_pylist())
+    assert 0 < trained < len(table)
+    (told,) = model._seen(pictures, pictures)
+    assert told == (
+        f"{trained} of {len(table) + 1} examples are in the data of sides version 1 and not of its test split: it may "
+        "have been trained on them, and seem better than it is; `test_split(slipway.data('sides'))` returns those that "
+        "no training saw"
+    )
+    assert model._seen(*[pictures.rename_columns(["a picture"])] * 2) == [told]  # whatever it is called
+    assert not model._seen(*[pictures.slice(len(table))] * 2)
+    md5 = files("1")["b.parquet"]
+    kept = path / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+    kept.rename(tmp_path / "away")
+    try:
+        assert not model._seen(pictures, pictures)  # it cannot be told without a remote
+    finally:
+        (tmp_path / "away").rename(kept)
+    two = pictures.append_column("other", pictures["image"]).rename_columns(["one", "other"])
+    assert examined.keys(model.uri, two) is None
+    monkeypatch.setattr(connection, "about", lambda _: {"recipe": "of another Slipway"})
+    assert examined.keys(model.uri, pictures) is None
 
 
 def read_ids(folder: Path) -> list[str]:
