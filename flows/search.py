@@ -22,7 +22,7 @@ from components.reports import lineage
 from components.tracking import origin, record, shown
 from components.tracking.origin import Origin
 from flows.machinery import origin as sources
-from flows.machinery.origin import Objects
+from flows.machinery.origin import Objects, Source
 
 QUARANTINE = "build/validation/quarantine.parquet"
 MAX_TOLD = 2_000_000  # rows of data whose ids are read in passing: about a second
@@ -228,7 +228,7 @@ def set_aside(version: str, keys: list[str]) -> np.ndarray | None:
     made = origin.find(version)
     try:
         with sources.opened() as store:
-            outs = sources.source(made).outs()
+            outs = _outs(made)
             quarantine, predictions = store.path(outs.get(QUARANTINE, "")), _predictions(store, outs)
     except SlipwayError:
         return None
@@ -252,7 +252,7 @@ def trained_on(version: str, keys: list[str]) -> np.ndarray | None:
     made = origin.find(version)
     try:
         with sources.opened(pull=False) as store:
-            predictions = _predictions(store, sources.source(made, fetch=False).outs())
+            predictions = _predictions(store, _outs(made))
             listed = store.listing(made.tag("data")) or {}
             files = [store.path(md5) for name, md5 in listed.items() if not name.endswith(dataset.SOURCE)]
     except (SlipwayError, OSError):
@@ -267,6 +267,15 @@ def trained_on(version: str, keys: list[str]) -> np.ndarray | None:
     test, *parts = (np.asarray(pc.is_in(asked, value_set=each.combine_chunks())) for each in begun)
     found: np.ndarray = np.any(parts, axis=0) & ~test
     return found
+
+
+def _outs(made: Origin) -> dict[str, str]:
+    """Return the digests of what a version's stages made, by its commit or its run; git's remotes are not asked."""
+    try:
+        return sources.source(made, fetch=False).outs()
+    except SlipwayError:  # as in a clone that lacks the commit
+        lock = origin.kept(made, "project/dvc.lock") if made.run_id else None
+        return Source("", "", "", {"dvc.lock": lock or b""}).outs()
 
 
 def _predictions(store: Objects, outs: dict[str, str]) -> Path | None:

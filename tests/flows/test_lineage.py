@@ -267,6 +267,13 @@ def test_which_test_examples_a_version_set_aside(path: Path, monkeypatch: pytest
         return pa.table({"id": ["one", "one", "two"] if file == quarantine else ["one", "three"]})
 
     monkeypatch.setattr(pq, "read_table", ids)
+    lock = sources.source(origin.find("sides/1")).read("dvc.lock")
+    with monkeypatch.context() as patch:  # a clone that lacks the version's commit
+        patch.setattr(sources, "_has", lambda _: False)
+        patch.setattr(sources, "experiment", lambda *_: "")
+        assert search.set_aside("sides/1", ["one"]) is None
+        patch.setattr(origin, "kept", lambda _, name: {"project/dvc.lock": lock}.get(name))
+        assert aside(["one", "two"]) == ["two"]
     assert aside(["one", "two", "three", "one", "one", "four"]) == ["two", "one", "one"]
     assert aside(["one", "three"]) == []
     monkeypatch.setattr(search, "QUARANTINE", "build/nothing.parquet")
