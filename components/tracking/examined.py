@@ -279,7 +279,10 @@ def _known(asked: _Asked, labels: list[Any], names: Sequence[Any]) -> list[Any]:
     wrong = [row for row, (bad, fit) in enumerate(zip(invalid, fits, strict=True)) if bad or not fit]
     if not wrong:
         return labels
-    told = [f"row {names[row]}: {_complaint(target, labels[row])}" for row in wrong]
+    found: dict[str, list[str]] = {}
+    for row in wrong:
+        found.setdefault(_complaint(target, labels[row]), []).append(str(names[row]))
+    told = [f"row {listed(rows, MAX_NAMED)}: {complaint}" for complaint, rows in found.items()]
     raise SlipwayError(f"{len(wrong):,} of {len(labels):,} labels are none of {asked.title}: {listed(told, MAX_NAMED)}")
 
 

@@ -68,6 +68,14 @@ def test_a_label_that_cannot_be_is_named_with_its_row(target: Target, label: Any
     assert str(error.value) == f"1 of 2 labels are none of trial version 2: row r1: {why}"
 
 
+def test_rows_with_the_same_label_are_named_together() -> None:
+    with pytest.raises(SlipwayError) as error:
+        known(single_label.Target(("no", "yes")), ["no", *["maybe"] * 5])
+    assert str(error.value) == (
+        "5 of 6 labels are none of trial version 2: row r1, r2, r3 and 2 more: 'maybe' is no class; there are: no, yes"
+    )
+
+
 def test_labels_may_stand_in_columns_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     about = {"recipe": "tabular", "params": {"numeric": ["a"], "targets": ["x", "y"]}}
     monkeypatch.setattr(connection, "about", lambda _: about)
