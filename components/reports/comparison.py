@@ -70,7 +70,8 @@ def _both(old: Any, new: Any) -> tuple[str, str]:
     if isinstance(old, list) and isinstance(new, list) and len(str(old)) + len(str(new)) > WIDTH // 2:
         gone, come = ([each for each in one if each not in other] for one, other in ((old, new), (new, old)))
         told = [*(f"-{each}" for each in gone), *(f"+{each}" for each in come)]
-        return f"{len(old):,} values", f"{len(new):,} values: {' '.join(told) or 'in another order'}"
+        before, now = (f"{len(each):,} value{'s' * (len(each) != 1)}" for each in (old, new))
+        return before, f"{now}: {' '.join(told) or 'in another order'}"
     return _spelled(old), _spelled(new)
 
 

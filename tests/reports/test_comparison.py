@@ -83,6 +83,11 @@ def test_a_split_that_no_setting_changed_is_told() -> None:
     assert not any("another one" in line for line in comparison.text(OLD, by_setting, Pairs(), []))
 
 
+def test_one_value_is_no_plural() -> None:
+    assert comparison._both(["a" * 60], ["b"]) == ("1 value", f"1 value: -{'a' * 60} +b")
+    assert comparison._both(["a" * 60], ["a" * 60, "b"]) == ("1 value", "2 values: +b")
+
+
 def test_without_a_metric_of_both_there_is_no_table() -> None:
     other = replace(NEW, metrics={"mae": 3.0})
     problem = "they predict answers of different kinds"
