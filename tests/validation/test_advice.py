@@ -9,7 +9,7 @@ import pytest
 from sklearn import datasets
 
 from components.validation import profile
-from components.validation.advice import advice, drift
+from components.validation.advice import advice, drift, related
 
 ROWS = 800
 
@@ -110,3 +110,52 @@ def test_a_file_unlike_the_others_is_told() -> None:
         ("3.parquet", "score"),
         ("3.parquet", "town"),
     ]
+
+
+def tells(values: Any, label: Any) -> float:
+    columns = [pa.chunked_array([pa.array(np.asarray(each), from_pandas=True)]) for each in (values, label)]
+    found = related(*(each.cast(pa.string()) if pa.types.is_large_string(each.type) else each for each in columns))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("rows", [100, 250, 1000])
+@pytest.mark.parametrize("kind", ["numbers", "classes"])
+def test_noise_tells_nothing_of_the_label(rows: int, kind: str) -> None:
+    random, found = np.random.default_rng(rows), []
+    for _ in range(20):
+        label = random.normal(size=rows)
+        answers = label if kind == "numbers" else np.where(label > 0, "yes", "no").astype(object)
+        groups = random.integers(0, rows // 6, rows).astype(str).astype(object)
+        number = np.where(random.random(rows) < 0.2, np.nan, random.normal(size=rows))
+        found += [tells(number, answers), tells(groups, answers), tells(random.integers(0, 3, rows) * 1.0, answers)]
+    assert np.mean(found) < 0.02
+
+
+def test_a_linear_effect_tells_its_r_squared_of_few_rows() -> None:
+    random = np.random.default_rng(1)
+    found = []
+    for _ in range(40):
+        x, noise = random.normal(size=(2, 250))
+        found.append(tells(x, 1000 + 0.4 * x + np.sqrt(0.84) * noise))  # r squared is 0.16
+    assert 0.12 < np.mean(found) < 0.2
+
+
+def test_a_step_is_seen_that_has_no_linear_effect() -> None:
+    random = np.random.default_rng(1)
+    found, classes = [], []
+    for _ in range(20):
+        age = random.integers(0, 80, 800) * 1.0
+        inside = (age > 30) & (age < 45)
+        found.append(tells(age, inside + random.normal(0, 0.4, 800)))  # r squared is 0.48
+        classes.append(tells(age, np.where(random.random(800) < 0.3 + 0.4 * inside, "yes", "no").astype(object)))
+    assert 0.35 < np.mean(found) < 0.52
+    assert 0.07 < np.mean(classes) < 0.13  # 0.4 squared, of a share of 0.18, by the variance of the label
+
+
+def test_a_group_of_values_is_all_of_the_label_and_an_id_nothing() -> None:
+    label = np.arange(300.0) % 5
+    assert tells(label, label) == pytest.approx(1)
+    assert tells(label.astype(str).astype(object), label.astype(str).astype(object)) == pytest.approx(1)
+    assert tells([f"id {row}" for row in range(300)], label) == 0
+    assert tells(np.where(label > 3, np.nan, 1), label) > 0.4  # that it is missing
