@@ -59,6 +59,7 @@ class Everywhere:
     conflict: np.ndarray  # (rows,) bool
     label: np.ndarray  # (rows,) int32, an index into `labels`, -1 where missing
     labels: list[str]
+    repeats: tuple[int, int, int]  # rows, how many contents these have, and the most of one content
 
 
 def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
@@ -97,7 +98,7 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
         counts.update({reason: len(rows) for reason, rows in reasons.items()})
     found = Found(
         name=params.name,
-        suite=expectations.name,
+        suite=_called(expectations, params.name),
         rows=total,
         files=len(files),
         set_aside=sum(len(_rows(reasons)) for reasons in bad.values()),
@@ -107,6 +108,8 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
         classes=classes.to_pylist(),
         profile=profile,
         own=[name for name, kind in zip(columns.names, columns.types, strict=True) if not _raw(kind)],
+        label=target.names[0] if pa.types.is_floating(target.type) else "label",
+        repeats=everywhere.repeats,
     )
     if found.passed:
         with replacing(out / "quarantine.parquet") as aside:
@@ -123,6 +126,15 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
     if not found.passed:
         hints = _other_columns(files, columns, results) or _read_otherwise(found)
         raise SlipwayError("\n".join([found.complaint(data, expectations), *hints]))
+
+
+def _called(expectations: Path, name: str) -> str:
+    """Return the path of the file in which a person changes the expectations: of a model in models/ it is a copy."""
+    for folder in ("models", "examples"):
+        own = Path(folder, name, "expectations.yaml")
+        if own.is_file() and own.read_bytes() == expectations.read_bytes():
+            return own.as_posix()
+    return expectations.name
 
 
 def _examples_held(
@@ -238,7 +250,10 @@ def _everywhere(chunks: list[Chunk], columns: pa.Schema) -> Everywhere:
     labelled = codes >= 0
     np.minimum.at(lowest, keys[labelled], codes[labelled])
     np.maximum.at(highest, keys[labelled], codes[labelled])
-    return Everywhere(copy, (highest > lowest)[keys], codes, label.dictionary.to_pylist())
+    contents = pc.utf8_slice_codeunits(ids.dictionary, 0, dataset.KEY_DIGITS).dictionary_encode().indices.to_numpy()
+    counts = np.bincount(contents[keys[~missing]])
+    repeats = int(counts.sum()), len(counts), int(counts.max(initial=0))
+    return Everywhere(copy, (highest > lowest)[keys], codes, label.dictionary.to_pylist(), repeats)
 
 
 def _hold_examples(

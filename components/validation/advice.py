@@ -27,6 +27,7 @@ DURATION = re.compile(
 NEARLY = 0.95  # of the different values
 MAX_TEXT = 40  # characters: longer values are texts, which all differ
 KNOWN_AT_INGEST = ("constant", "counter", "id", "dates", "rare")  # which an ingest tells by itself
+REPEATS = 0.1  # share of the rows beyond the first of each content that is told
 FAR = 0.3  # distance of a file's values from those of the others that is told: 0 the same, 1 apart
 
 
@@ -46,6 +47,18 @@ def advice(
             if 0 < count < RARE:
                 lines.append(f"class {label!r}: only {count} rows; too few to learn it, and maybe none to test it")
     return lines
+
+
+def repeated(rows: int, contents: int, largest: int) -> list[str]:
+    """Tell where many rows have the content of another one: of `rows`, how many differ, and the most of one content."""
+    if rows < FEWEST or rows - contents < REPEATS * rows:
+        return []
+    return [
+        f"{rows - contents:,} of {rows:,} rows repeat the content of another one: there are {contents:,} contents, one "
+        f"of {largest:,} rows. Split by id, rows of one content are on one side, so the splits' shares may be off and "
+        "the rows count for less than they seem (docs/splits.md); if they are different things that look alike, name "
+        "the column that tells them apart (slipway ingest ... --key COLUMN)"
+    ]
 
 
 def _all(profile: Profile, names: Collection[str] | None) -> Iterator[tuple[str, str]]:

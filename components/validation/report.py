@@ -1,7 +1,7 @@
 """What validate found: for the terminal, for build/validation/summary.json and as an HTML page."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -33,11 +33,14 @@ class Found:
     classes: list[dict[str, Any]]  # label, rows, fraction of what is not set aside
     profile: Profile = field(default_factory=Profile)  # what the columns are like, rows set aside included
     own: Collection[str] = ()  # columns of an example; all others of the profile are facts
+    label: str = "label"  # what the user calls it, where that is known
+    repeats: tuple[int, int, int] = (0, 0, 0)  # rows, how many contents these have, and the most of one content
 
     @cached_property
     def looks(self) -> list[str]:
         """What looks wrong, in words; it stops nothing."""
-        return advice.advice(self.profile, {row["label"]: row["rows"] for row in self.classes}, self.own)
+        known = advice.advice(self.profile, {row["label"]: row["rows"] for row in self.classes}, self.own)
+        return known + advice.repeated(*self.repeats)
 
     @property
     def bad_fraction(self) -> float:
@@ -170,7 +173,11 @@ def write(
         files=files(found.files),
         sections=sections,
         rows=rows[:MAX_ROWS_SHOWN],
-        columns=[view for view in seen if view.name in found.own or view.name == "label"],
+        columns=[
+            view if view.name != "label" else replace(view, name=found.label, kind=f"{view.kind}, the label")
+            for view in seen
+            if view.name in found.own or view.name == "label"
+        ],
         facts=[
             view
             for view in seen

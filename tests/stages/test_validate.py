@@ -24,7 +24,7 @@ from components import SlipwayError, params, recipes
 from components.data import dataset, raw_rows
 from components.files import read_json
 from components.stages import ingest, preprocess, validate
-from tests.conftest import ROOT, Make
+from tests.conftest import ROOT, Make, write_dataset
 
 SUITES = ROOT / "expectations"
 ROWS = 200
@@ -254,6 +254,46 @@ def test_numbers_not_finite_and_rows_full_of_gaps(tabular: Case) -> None:
         ("a.parquet", 3): "a number is not finite",
         ("b.parquet", 4): "too many values are missing",
     }
+
+
+def test_the_page_of_numbers_to_predict_has_no_classes_and_names_what_is_predicted(make: Make) -> None:
+    sample = recipes.load("tabular").sample(60, 3)[1]
+    numbers = pa.array(np.arange(60.0))
+    sample = sample.set_column(sample.column_names.index("label"), "label", numbers)
+    make("tabular", 60)
+    content = YAML(typ="safe").load(Path("params.yaml"))
+    content["tabular"] |= {"labels": [], "targets": ["Salary"]}
+    YAML().dump(content, Path("params.yaml"))
+    write_dataset(Path("data/a.parquet"), params.load(), sample)
+    own = Path("models/trial/expectations.yaml")
+    own.parent.mkdir(parents=True)
+    shutil.copy(SUITES / "tabular.yaml", own)
+    with contextlib.suppress(SlipwayError):
+        validate.run(params.load(), Path("data"), SUITES / "tabular.yaml", Path("build"))
+    page = Path("build/report.html").read_text()
+    assert "Class balance" not in page and "classes with rows" not in page
+    assert '<strong class="name">Salary</strong><span class="note">number, the label</span>' in page
+    assert '<strong class="name">label</strong>' not in page
+    assert "<code>models/trial/expectations.yaml</code>" in page  # what the root has under that name is another file's
+    own.write_text("dataset: []\n")
+    with contextlib.suppress(SlipwayError):
+        validate.run(params.load(), Path("data"), SUITES / "tabular.yaml", Path("build"))
+    assert "<code>tabular.yaml</code>" in Path("build/report.html").read_text()
+
+
+def test_rows_that_repeat_are_told(tabular: Case) -> None:
+    tabular.run()
+    assert "repeat the content" not in (tabular.out / "report.html").read_text()
+    for name, table in tabular.tables.items():
+        ids = table["id"].to_pylist()
+        again = [ids[0] if row == 0 else f"{ids[0]}-{row + 1}" for row in range(20)]  # as an ingest keeps copies
+        same = table.take(pa.array([0] * 20)).set_column(0, "id", pa.array(again))
+        tabular.tables[name] = pa.concat_tables([same, table[20:]])
+    tabular.run()
+    assert tabular.summary["set_aside"] == 0
+    page = (tabular.out / "report.html").read_text()
+    assert "38 of 200 rows repeat the content of another one: there are 162 contents, one of 20 rows" in page
+    assert "--key COLUMN" in page
 
 
 def test_too_many_bad_rows_stop_the_run_with_a_table_and_a_report(
