@@ -30,6 +30,7 @@ UNITS = re.compile(
 HINT = "\x1f"  # between a value and why it cannot be read: serving.worker makes an error of its row of them
 EXACT = 2**53  # whole numbers beyond it are not exact in float64
 LONG = r"^[+-]?\d{16,}$"
+ORDINAL = r"(?i)^(?:\d*(?:1[123]|[04-9])th|(?:\d*[02-9])?(?:1st|2nd|3rd))$"  # 5st are stones, and a unit
 WHOLE_NUMBER = r"^[+-]?(?P<digits>\d+)$"
 GROUPED = r"^[+-]?([1-9]\d{0,2}(\.\d{3})+|\d{1,3})$"  # 23.456 and 760: thousands with a point, or fractions
 Marks = tuple[str, str]  # decimal and thousands
@@ -111,6 +112,7 @@ class Written:
     fits: Counter[Marks] = field(default_factory=Counter)  # values that are numbers with these marks
     first: dict[Unit, tuple[int, str]] = field(default_factory=dict)  # row and text of the first with that unit
     odd: dict[Marks, tuple[int, str]] = field(default_factory=dict)  # of the first that does not fit
+    ordinals: int = 0  # values such as 1st, whose letters are no unit
     marked: str | None = None  # the first that is not plain: what is told
     short: int = 0  # of them whole numbers of at most three digits
     long: int = 0  # and of more, without thousands separators
@@ -151,6 +153,8 @@ def _add(written: Written, column: pa.ChunkedArray, pairs: list[Marks], start: i
         written.fits[pair] += pc.sum(counts.filter(fits)).as_py() or 0
         if pair not in written.odd and not pc.all(fits).as_py():
             written.odd[pair] = first(pc.invert(fits))
+    ordinal = pc.match_substring_regex(values, ORDINAL)
+    written.ordinals += pc.sum(counts.filter(ordinal)).as_py() or 0
     digits = pc.fill_null(pc.utf8_length(pc.struct_field(pc.extract_regex(values, WHOLE_NUMBER), "digits")), 0)
     written.short += pc.sum(counts.filter(pc.and_(pc.greater(digits, 0), pc.less_equal(digits, 3)))).as_py() or 0
     written.long += pc.sum(counts.filter(pc.greater(digits, 3))).as_py() or 0

@@ -135,6 +135,24 @@ def test_codes_that_look_like_units_are_told(tmp_path: Path, capsys: pytest.Capt
     assert "x: numbers with different units (row 1 has '1a', row 2 has '2b'), read as categories" in said
 
 
+@pytest.mark.parametrize(
+    "values", [["1st", "2nd", "3rd", "11th"], ["1st"] * 10, ["21ST"] * 19 + ["4"], ["10th", "22nd", "103rd", "112th"]]
+)
+def test_ordinals_have_no_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str], values: list[str]) -> None:
+    source, found = read(tmp_path, file_of(values))
+    assert source.settings["categorical"] == ["x", "z"]
+    assert found["x"].to_pylist() == values
+    said = capsys.readouterr().out
+    assert f"x: ordinals such as {values[0]!r}, read as categories" in said
+    assert "unit" not in said
+
+
+def test_what_is_no_ordinal_has_a_unit(tmp_path: Path) -> None:
+    source, found = read(tmp_path, file_of(["11st", "12st", "9st"]))  # stones
+    assert source.settings["numeric"] == ["x"]
+    assert found["x"].to_pylist() == [11, 12, 9]
+
+
 @given(
     number=st.one_of(
         st.integers(-(10**12), 10**12).map(float),

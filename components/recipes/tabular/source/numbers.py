@@ -65,6 +65,9 @@ def styles(file: Path, how: Reading, kinds: dict[str, Kind], settled: Collection
         written = looked[name]
         known = how.numbers.get(name) or (how.style(name) if name in settled else None)
         own = _style(file, name, written, pairs, known, marks)
+        if own is None and written.ordinals:
+            lines.append(f"{name}: ordinals such as {written.marked!r}, read as categories")
+            continue
         if own is None:
             first = ", ".join(csv_numbers.rows_of(written, [unit for unit, _ in written.units.most_common(2)]))
             lines.append(f"{name}: numbers with different units ({first}), read as categories")
@@ -124,9 +127,11 @@ def _style(
     known: Style | None,
     marks: "Marks",
 ) -> Style | None:
-    """Return how a column is written; None for one of several units that may be codes, such as 1a and 1b."""
+    """Return how a column is written; None for ordinals, and for several units that may be codes, such as 1a and 1b."""
     category = f"if the column is categorical, use --category {name}"
     most = written.units.most_common()
+    if known is None and 0 < written.ordinals == sum(count for unit, count in most if any(unit)):
+        return None
     two = csv_numbers.mixed(written)
     if two is None and len(most) > 1 and most[0][1] >= NEARLY * written.count:
         two = most[0][0], most[1][0]
