@@ -17,6 +17,8 @@ DELIMITERS = (",", ";", "\t", "|")
 SEPARATOR = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)  # Excel's first line
 NUMBER = re.compile(r"[-+$(]?\d")  # the beginning of a number or date
 LINES = 50  # that are looked at
+CHECKED = 1024  # bytes of a file that cannot be decoded, in which to look whether it is text at all
+NO_TEXT = re.compile(rb"[\x04-\x08\x0e-\x19]")  # control characters but for those that delimit lines and columns
 MIN_COLUMNS = 3  # of a table in which a line with one value, and empty ones, is a title
 
 
@@ -167,6 +169,12 @@ def unreadable(file: Path, how: Reading, error: Exception) -> SlipwayError:
         with file_kinds.content(file).open("rb") as content:
             if content.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
                 return SlipwayError(f"{file}: cannot be read as UTF-8, it looks like UTF-16: use --encoding utf-16")
+            content.seek(0)
+            if NO_TEXT.search(begin := content.read(CHECKED)):
+                return SlipwayError(
+                    f"{file}: is no text file: its first bytes are {begin[:4].hex(' ')}; a table is text, such as CSV, "
+                    "or Parquet"
+                )
             content.seek(0)
             for number, line in enumerate(content, 1):
                 try:

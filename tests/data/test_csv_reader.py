@@ -109,6 +109,11 @@ HOSTILE: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "two characters": ("x,y\n1,a\n", {"delimiter": ", "}, "expected one character"),
     "latin-1": (b"x,y\nok,a\nGr\xfcn,b\n", {}, r"line 3, byte 3 \(fc\) is not utf-8.*--encoding cp1252"),
     "latin-1 in the header": (b"x,\xfc,y\nok,a\n", {}, r"line 1, byte 3 \(fc\) is not utf-8"),
+    "no text": (
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x08",
+        {},
+        "t.csv: is no text file: its first bytes are 89 50 4e 47.*Parquet[^;]*$",
+    ),
     "utf-16": ("x,y\n1,a\n".encode("utf-16"), {}, "like UTF-16: use --encoding utf-16"),
     "a class that is a word": (
         "x,y\n1,a\n2,NA\n3,NA\n",
@@ -355,10 +360,48 @@ def test_more_rows_are_read_with_the_datasets_types(tmp_path: Path) -> None:
     third.schema = schema
     with pytest.raises(SlipwayError, match="column n: 'none' is not a number"):
         list(third.tables)
-    fourth = tabular(written(tmp_path, "code,n,y\n007,1,0.5\n008,2,1\n"), ["y"])
-    fourth.schema = schema
-    with pytest.raises(SlipwayError, match="the existing dataset predicts something else; use --task class"):
-        list(fourth.tables)
+
+
+def test_a_file_of_another_dataset_is_told_as_that(tmp_path: Path) -> None:
+    classes = recipe.Params.model_validate(read(tmp_path, "code,n,y\na7,1,u\n007,2,v\n")[0].settings)
+    houses = written(tmp_path, "code,n,y\n" + "".join(f"a{at},1,{at * 1000}\n" for at in range(200)))
+    with pytest.raises(SlipwayError, match=r"predicts something else: classes \(u, v\), where y is a num") as raised:
+        tabular(houses, ["y"], known=classes)
+    assert "--replace starts a new dataset" in str(raised.value) and "`slipway new NAME" in str(raised.value)
+    assert "--task" not in str(raised.value)  # it would only say that these are too many to be classes
+    with pytest.raises(SlipwayError, match="200 different values.*--replace starts a new") as raised:
+        tabular(houses, ["y"], task="class", known=classes)
+    assert "--task number" not in str(raised.value)
+    with pytest.raises(SlipwayError, match="where y is a number; .*; if it is what the dataset .* use --task class"):
+        tabular(written(tmp_path, "code,n,y\n007,1,0.5\n008,2,1\n"), ["y"], known=classes)
+    numbers = recipe.Params.model_validate(read(tmp_path, "code,n,y\na7,1,1.5\n007,2,2.5\n")[0].settings)
+    with pytest.raises(SlipwayError, match="something else: a number, where y is a class; --replace") as raised:
+        tabular(written(tmp_path, "code,n,y\na7,1,u\n007,2,v\n"), ["y"], known=numbers)
+    assert "--task" not in str(raised.value)
+
+
+def test_what_the_dataset_predicts_says_what_a_label_is_that_may_be_either(tmp_path: Path) -> None:
+    numbers = recipe.Params.model_validate(read(tmp_path, "x,y\n1,1.5\n2,2.5\n")[0].settings)
+    assert tabular(written(tmp_path, "x,y\n3,1\n4,2\n"), ["y"], known=numbers).settings["targets"] == ["y"]
+    rows = "".join(f"{at % 7},{at % 20}\n" for at in range(60))
+    classes = recipe.Params.model_validate(read(tmp_path, f"x,y\n{rows}", task="class")[0].settings)
+    assert len(tabular(written(tmp_path, f"x,y\n{rows}"), ["y"], known=classes).settings["labels"]) == 20
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (["a", "a", "a"], r"1 distinct value, .* the same in every row that has one \('a'\), so there is nothing"),
+        (["", "", ""], "0 distinct values, .* every row's is missing, so there is nothing to learn"),
+        ([f"word {at}" for at in range(60)], "60 different values in 60 rows, each of them once.*as --label$"),
+    ],
+)
+def test_a_label_of_text_is_not_told_to_be_a_number(tmp_path: Path, values: list[str], told: str) -> None:
+    with pytest.raises(SlipwayError, match=told) as raised:
+        read(tmp_path, "x,y\n" + "".join(f"{at},{value}\n" for at, value in enumerate(values)))
+    assert "--task" not in str(raised.value)
+    with pytest.raises(SlipwayError, match="60 different values .*; to predict a number, use --task number"):
+        read(tmp_path, "x,y\n" + "".join(f"{at},{at}\n" for at in range(60)), task="class")
 
 
 def test_the_gates_of_a_new_dataset_of_numbers_replace_those_of_classes(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from components import SlipwayError
+from components import SlipwayError, listed
 from components.data import csv_reader, dataset, file_kinds, lost_zeros, spelling
 from components.data.csv_reader import Reading
 from components.data.csv_values import DATE
@@ -21,6 +21,8 @@ from components.recipes.tabular.example import columns as columns_of
 from components.recipes.tabular.source import columns, guessing, left_out, mixed, telling
 from components.recipes.tabular.source.columns import Types
 
+BESIDE = "--replace starts a new dataset in its place, `slipway new NAME ...` makes a model beside it"
+NAMED = 5  # classes that an error names
 SECTION_OF_TYPE = {pa.float64(): "numeric", pa.string(): "categorical", pa.bool_(): "boolean", DATE: "dates"}
 
 
@@ -107,14 +109,21 @@ def tabular(
         guessing.label_values(file, how, label),
         guessing.label_values(test, how, label) if test else Counter[str](),
     )
-    if task == "number" or len(label) > 1 or (task is None and guessing.are_numbers(counted, how, label[0])):
+    can = guessing.are_numbers(counted, how, label[0], few=True)
+    numbers = guessing.are_numbers(counted, how, label[0])
+    if known is not None:  # what it predicts decides, where the values may be that
+        numbers = can if known.targets else numbers and not {*counted} <= {*known.labels}
+    if task == "number" or len(label) > 1 or (task is None and numbers):
+        few = len(label) == 1 and guessing.are_classes(counted, len(counted))
+        _as_the_dataset(file, label, known, numbers=True, may=few)
         renamed = None
         source.settings = _settings(types, targets=label)
         source.others = {"register": {"minimum": {"r2": 0.0}}}
         chosen, other = "a number" if len(label) == 1 else "one number each", "class"
     else:
+        _as_the_dataset(file, label, known, numbers=False, may=can)
         renamed = guessing.renamed_labels(file, rename, [*counted, *tested]) | dict.fromkeys(found.no_class)
-        labels = _classes(file, label[0], counted, renamed, how, words, least=2 if known is None else 1)
+        labels = _classes(file, label[0], counted, renamed, how, words, numbers=can, grown=known is not None)
         source.settings = _settings(types, labels=labels)
         chosen, other = f"one of {spelling.distinct(labels)} classes", "number"
         others = {new for value in tested if (new := renamed.get(value, value)) is not None} - set(labels)
@@ -135,6 +144,21 @@ def tabular(
     return source
 
 
+def _as_the_dataset(file: Path, label: list[str], known: Params | None, *, numbers: bool, may: bool) -> None:
+    """Raise SlipwayError where numbers are to be predicted and the dataset that is added to has classes, or reversed.
+
+    `may`: the values may be the other, too; that the file is another dataset's is likelier.
+    """
+    if known is None or numbers == bool(known.targets):
+        return
+    has, other = (f"classes ({listed(known.labels, NAMED)})", "class") if numbers else ("a number", "number")
+    hint = f"; if it is what the dataset predicts, use --task {other}" if may else ""
+    raise SlipwayError(
+        f"{file}: the existing dataset predicts something else: {has}, where {', '.join(label)} is "
+        f"{'a number' if numbers else 'a class'}; {BESIDE}{hint}"
+    )
+
+
 def _classes(
     file: Path,
     label: str,
@@ -142,11 +166,17 @@ def _classes(
     renamed: dict[str, str | None],
     how: Reading,
     words: csv_reader.Words,
-    least: int,
+    *,
+    numbers: bool,
+    grown: bool,
 ) -> list[str]:
-    """Return the classes of a label; SlipwayError where they are too few, or so many that it is no class."""
+    """Return the classes of a label; SlipwayError where they are too few, or so many that it is no class.
+
+    `numbers`: its values may be numbers to predict; `grown`: a dataset of classes is added to.
+    """
     labels = sorted({new for value in counted if (new := renamed.get(value, value)) is not None})
-    if least <= len(labels) <= max(50, counted.total() // 10):
+    least = 1 if grown else 2
+    if least <= len(labels) and guessing.are_classes(counted, len(labels)):
         return labels
     if len(labels) >= least:
         count = f"{len(labels):,} different values in {counted.total():,} rows"
@@ -154,13 +184,15 @@ def _classes(
             count = f"{len(labels):,} different values or more"
         why = "too many to be classes (at most 50, or a tenth of the rows)"
         why = "each of them once" if len(labels) == counted.total() < guessing.MAX_VALUES_READ else why
+        hint = f"; it is a number: {BESIDE}" if grown else "; to predict a number, use --task number"
         raise SlipwayError(
             f"{file}: column {label} has {count}, {why}, like an id or a text: give the column of the classes as "
-            "--label; to predict a number, use --task number"
+            f"--label{hint if numbers else ''}"
         )
+    why = f"the same in every row that has one ({labels[0]!r})" if labels else "every row's is missing"
     raise SlipwayError(
         f"{file}: column {label} has {len(labels)} distinct value{'s' * (len(labels) != 1)}, but a label needs at "
-        "least 2 classes; to predict a number, use --task number"
+        f"least {least}: {why}, so there is nothing to learn; give the column of what is to be predicted as --label"
         + "".join(
             f"; {n:,} {word!r} count as missing; to keep them: --not-missing {word}"
             for word, n in words.get(label, Counter[str]()).items()
@@ -201,12 +233,6 @@ def _examples(
     """Yield examples, of the types that the dataset has where it is there already; `renamed` None is for numbers."""
     if source.schema is not None:
         types = {field.name: field.type for field in source.schema if field.name != "label"}
-        listed = pa.types.is_list(source.schema.field("label").type)
-        if (renamed is None) != (listed or source.schema.field("label").type == pa.float64()):
-            raise SlipwayError(
-                f"{files[0][0]}: the existing dataset predicts something else; "
-                f"use --task {'class' if renamed is None else 'number'}"
-            )
     written: dict[str, set[str]] = {name: set() for name, kind in types.items() if kind == pa.string()}
     codes: dict[str, lost_zeros.Codes] = {}
     for file, split in files:

@@ -118,8 +118,11 @@ def label_values(file: Path, how: Reading, label: Iterable[str]) -> Counter[str]
     return found
 
 
-def are_numbers(counted: Counter[str], how: Reading, name: str) -> bool:
-    """Tell whether the values to predict are numbers and not classes: more than MAX_CLASSES, or fractions; no codes."""
+def are_numbers(counted: Counter[str], how: Reading, name: str, *, few: bool = False) -> bool:
+    """Tell whether the values to predict are numbers and not classes: more than MAX_CLASSES, or fractions; no codes.
+
+    `few`: as few as there are.
+    """
     if any(re.fullmatch(csv_values.PADDED, value) for value in counted):
         return False
     words = (*csv_reader.MISSING_WORDS, *csv_reader.AMONG_NUMBERS)
@@ -128,7 +131,12 @@ def are_numbers(counted: Counter[str], how: Reading, name: str) -> bool:
         numbers = csv_values.cast(values, pa.float64(), how, name=name)
     except ValueError:
         return False
-    return len(values) > MAX_CLASSES or pc.any(pc.not_equal(pc.floor(numbers), numbers)).as_py() or False
+    return few or len(values) > MAX_CLASSES or pc.any(pc.not_equal(pc.floor(numbers), numbers)).as_py() or False
+
+
+def are_classes(counted: Counter[str], labels: int) -> bool:
+    """Tell whether so many labels are few enough to be classes: at most 50, or a tenth of the rows."""
+    return labels <= max(50, counted.total() // 10)
 
 
 def renamed_labels(file: Path, rename: Iterable[str], values: list[str]) -> dict[str, str | None]:
