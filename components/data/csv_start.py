@@ -170,9 +170,9 @@ def unreadable(file: Path, how: Reading, error: Exception) -> SlipwayError:
             if content.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
                 return SlipwayError(f"{file}: cannot be read as UTF-8, it looks like UTF-16: use --encoding utf-16")
             content.seek(0)
-            if NO_TEXT.search(begin := content.read(CHECKED)):
+            if NO_TEXT.search(first := content.read(CHECKED)):
                 return SlipwayError(
-                    f"{file}: is no text file: its first bytes are {begin[:4].hex(' ')}; a table is text, such as CSV, "
+                    f"{file}: is no text file: its first bytes are {first[:4].hex(' ')}; a table is text, such as CSV, "
                     "or Parquet"
                 )
             content.seek(0)

@@ -369,10 +369,10 @@ def test_a_file_of_another_dataset_is_told_as_that(tmp_path: Path) -> None:
         tabular(houses, ["y"], known=classes)
     assert "--replace starts a new dataset" in str(raised.value) and "`slipway new NAME" in str(raised.value)
     assert "--task" not in str(raised.value)  # it would only say that these are too many to be classes
-    with pytest.raises(SlipwayError, match="200 different values.*--replace starts a new") as raised:
+    with pytest.raises(SlipwayError, match=r"200 different values.*--replace starts a new") as raised:
         tabular(houses, ["y"], task="class", known=classes)
     assert "--task number" not in str(raised.value)
-    with pytest.raises(SlipwayError, match="where y is a number; .*; if it is what the dataset .* use --task class"):
+    with pytest.raises(SlipwayError, match=r"where y is a number; .*; if it is what the dataset .* use --task class"):
         tabular(written(tmp_path, "code,n,y\n007,1,0.5\n008,2,1\n"), ["y"], known=classes)
     numbers = recipe.Params.model_validate(read(tmp_path, "code,n,y\na7,1,1.5\n007,2,2.5\n")[0].settings)
     with pytest.raises(SlipwayError, match="something else: a number, where y is a class; --replace") as raised:
@@ -400,7 +400,7 @@ def test_a_label_of_text_is_not_told_to_be_a_number(tmp_path: Path, values: list
     with pytest.raises(SlipwayError, match=told) as raised:
         read(tmp_path, "x,y\n" + "".join(f"{at},{value}\n" for at, value in enumerate(values)))
     assert "--task" not in str(raised.value)
-    with pytest.raises(SlipwayError, match="60 different values .*; to predict a number, use --task number"):
+    with pytest.raises(SlipwayError, match=r"60 different values .*; to predict a number, use --task number"):
         read(tmp_path, "x,y\n" + "".join(f"{at},{at}\n" for at in range(60)), task="class")
 
 

@@ -109,21 +109,14 @@ def tabular(
         guessing.label_values(file, how, label),
         guessing.label_values(test, how, label) if test else Counter[str](),
     )
-    can = guessing.are_numbers(counted, how, label[0], few=True)
-    numbers = guessing.are_numbers(counted, how, label[0])
-    if known is not None:  # what it predicts decides, where the values may be that
-        numbers = can if known.targets else numbers and not {*counted} <= {*known.labels}
-    if task == "number" or len(label) > 1 or (task is None and numbers):
-        few = len(label) == 1 and guessing.are_classes(counted, len(counted))
-        _as_the_dataset(file, label, known, numbers=True, may=few)
+    if _predicts_numbers(file, how, label, counted, task, known):
         renamed = None
         source.settings = _settings(types, targets=label)
         source.others = {"register": {"minimum": {"r2": 0.0}}}
         chosen, other = "a number" if len(label) == 1 else "one number each", "class"
     else:
-        _as_the_dataset(file, label, known, numbers=False, may=can)
         renamed = guessing.renamed_labels(file, rename, [*counted, *tested]) | dict.fromkeys(found.no_class)
-        labels = _classes(file, label[0], counted, renamed, how, words, numbers=can, grown=known is not None)
+        labels = _classes(file, label[0], counted, renamed, how, words, grown=known is not None)
         source.settings = _settings(types, labels=labels)
         chosen, other = f"one of {spelling.distinct(labels)} classes", "number"
         others = {new for value in tested if (new := renamed.get(value, value)) is not None} - set(labels)
@@ -144,14 +137,28 @@ def tabular(
     return source
 
 
-def _as_the_dataset(file: Path, label: list[str], known: Params | None, *, numbers: bool, may: bool) -> None:
-    """Raise SlipwayError where numbers are to be predicted and the dataset that is added to has classes, or reversed.
+def _predicts_numbers(
+    file: Path,
+    how: Reading,
+    label: list[str],
+    counted: Counter[str],
+    task: str | None,
+    known: Params | None,
+) -> bool:
+    """Tell whether numbers are to be predicted, and not classes.
 
-    `may`: the values may be the other, too; that the file is another dataset's is likelier.
+    A dataset that is added to decides where the values may be what it predicts. Raises SlipwayError where it predicts
+    the other.
     """
+    numbers = guessing.are_numbers(counted, how, label[0])
+    can = known is not None and guessing.are_numbers(counted, how, label[0], few=True)
+    if known is not None:
+        numbers = can if known.targets else numbers and not {*counted} <= {*known.labels}
+    numbers = task == "number" or len(label) > 1 or (task is None and numbers)
     if known is None or numbers == bool(known.targets):
-        return
+        return numbers
     has, other = (f"classes ({listed(known.labels, NAMED)})", "class") if numbers else ("a number", "number")
+    may = can if not numbers else len(label) == 1 and guessing.are_classes(counted, len(counted))
     hint = f"; if it is what the dataset predicts, use --task {other}" if may else ""
     raise SlipwayError(
         f"{file}: the existing dataset predicts something else: {has}, where {', '.join(label)} is "
@@ -167,12 +174,11 @@ def _classes(
     how: Reading,
     words: csv_reader.Words,
     *,
-    numbers: bool,
     grown: bool,
 ) -> list[str]:
     """Return the classes of a label; SlipwayError where they are too few, or so many that it is no class.
 
-    `numbers`: its values may be numbers to predict; `grown`: a dataset of classes is added to.
+    `grown`: a dataset of classes is added to.
     """
     labels = sorted({new for value in counted if (new := renamed.get(value, value)) is not None})
     least = 1 if grown else 2
@@ -187,7 +193,7 @@ def _classes(
         hint = f"; it is a number: {BESIDE}" if grown else "; to predict a number, use --task number"
         raise SlipwayError(
             f"{file}: column {label} has {count}, {why}, like an id or a text: give the column of the classes as "
-            f"--label{hint if numbers else ''}"
+            f"--label{hint if guessing.are_numbers(counted, how, label, few=True) else ''}"
         )
     why = f"the same in every row that has one ({labels[0]!r})" if labels else "every row's is missing"
     raise SlipwayError(
