@@ -1,5 +1,6 @@
 """The versions of a folder that DVC keeps: what it does not keep, no command of ours removes."""
 
+import contextlib
 import json
 import logging
 import os
@@ -85,9 +86,9 @@ def replaceable(data: Path) -> None:
         raise SlipwayError(f"{data}: differs from {pointer}; run `dvc add {data}` first, or move the folder away")
 
 
-def _listing(repo: Any, digest: str) -> dict[str, str]:
-    """Return what a version of a folder in DVC's cache holds: path in the folder -> digest of the file."""
-    entries = json.loads(Path(repo.cache.local.oid_to_path(digest)).read_bytes())
+def _listing(store: Any, digest: str) -> dict[str, str]:
+    """Return what a version of a folder in a store, such as DVC's cache, holds: path in it -> digest of the file."""
+    entries = json.loads(Path(store.oid_to_path(digest)).read_bytes())
     return {str(entry["relpath"]): str(entry["md5"]) for entry in entries}
 
 
@@ -106,7 +107,7 @@ def whole(data: Path) -> None:
     on_purpose = f"`dvc add {data}` records that this is on purpose"
     try:
         with _repo() as repo:
-            wanted = {data / name: md5 for name, md5 in _listing(repo, digest).items()}
+            wanted = {data / name: md5 for name, md5 in _listing(repo.cache.local, digest).items()}
             there = {path: md5 for path, md5 in wanted.items() if path.is_file()}
             system, known = repo.cache.local.fs, repo.state
             changed = [path for path in there if hash_file(str(path), system, "md5", known)[1].value != there[path]]
@@ -169,11 +170,34 @@ def kept(digest: str) -> list[Path]:
 
     try:
         with _repo() as repo:
-            cache = repo.cache.local
-            found = [Path(cache.oid_to_path(md5)) for md5 in _listing(repo, digest).values()]
-            return found if all(path.exists() for path in found) else []
+            return _files(repo.cache.local, digest)
     except (NotDvcRepoError, OSError, ValueError, KeyError, TypeError):
         return []
+
+
+def _files(store: Any, digest: str) -> list[Path]:
+    """Return the files of a version of a folder in a store on this machine, [] where some are missing.
+
+    Raises OSError where its listing is.
+    """
+    found = [Path(store.oid_to_path(md5)) for md5 in _listing(store, digest).values()]
+    return found if all(path.exists() for path in found) else []
+
+
+def _remote_of(digest: str) -> str:
+    """Return which of DVC's remotes that are folders of this machine has a version as a whole; "" where none does."""
+    from dvc.exceptions import DvcException
+
+    try:
+        with _repo() as repo:
+            here = [name for name, settings in repo.config["remote"].items() if "://" not in settings["url"]]
+            for name in here:
+                with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                    if _files(repo.cloud.get_remote_odb(name), digest):
+                        return str(name)
+    except (DvcException, OSError, KeyError):
+        pass
+    return ""
 
 
 def record(data: Path, to_commit: str = "", also: Iterable[Path] = ()) -> None:
@@ -197,10 +221,17 @@ def record(data: Path, to_commit: str = "", also: Iterable[Path] = ()) -> None:
 
 def tell_replaced(data: Path, before: str, to_commit: str = "") -> None:
     """Say which version of a dataset another one has replaced, and how to get it back; `before`: its digest."""
-    if before and before != recorded(data):
-        pointer = pointed(data, to_commit)
-        where = "which DVC keeps" if kept(before) else "which is in no cache of this machine: only a remote may have it"
-        print(f"it replaces version {before} of {data}, {where}: restore the old {pointer} to get it back")
+    if not before or before == recorded(data):
+        return
+    pointer = pointed(data, to_commit)
+    pull = "" if to_commit else f", and `dvc pull {pointer}`"
+    if kept(before):
+        where = f"which DVC keeps: restore the old {pointer}"
+    elif remote := _remote_of(before):
+        where = f"which DVC's remote {remote} keeps: restore the old {pointer}{pull}"
+    else:
+        where = f"which was never pulled here: restore the {pointer} of git's history{pull} where a remote has it"
+    print(f"it replaces version {before} of {data}, {where} to get it back")
 
 
 def pointed(data: Path, to_commit: str = "") -> Path:

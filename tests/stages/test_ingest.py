@@ -992,6 +992,36 @@ def test_a_dataset_that_was_not_pulled_is_not_replaced_unseen(repo: Path, capsys
     assert main([*words, "--replace"]) == 0
 
 
+def test_where_a_dataset_is_that_was_not_pulled_is_told(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from dvc.repo import Repo
+
+    Path("one.csv").write_text("age,target\n30,yes\n31,no\n")
+    Path("two.csv").write_text("age,target\n32,yes\n33,no\n")
+    words = ["ingest", "table", "one.csv", "--label", "target"]
+    assert main(words) == 0
+    before = versions.recorded(Path("data"))
+    with Repo() as dvc, dvc.config.edit() as settings:
+        settings["remote"]["far"] = {"url": "s3://nowhere/it-is-not-asked"}
+        settings["remote"]["shelf"] = {"url": str(repo / "shelf")}
+    with Repo() as dvc:
+        dvc.push(remote="shelf")
+        cache = Path(dvc.cache.local.path)
+    shutil.rmtree("data")
+    shutil.rmtree(cache)
+    pointer = Path("data.dvc").read_bytes()
+    capsys.readouterr()
+    assert main(["ingest", "table", "two.csv", *words[3:], "--replace"]) == 0
+    assert (
+        f"it replaces version {before} of data, which DVC's remote shelf keeps: restore the old data.dvc, and "
+        "`dvc pull data.dvc` to get it back" in capsys.readouterr().out
+    )
+    shutil.rmtree("data")
+    shutil.rmtree("shelf")
+    Path("data.dvc").write_bytes(pointer)
+    assert main(["ingest", "table", "two.csv", *words[3:], "--replace"]) == 0
+    assert "which was never pulled here: restore the data.dvc of git's history, and `dvc" in capsys.readouterr().out
+
+
 def test_a_file_that_has_grown_is_ingested_again_and_adds_what_is_new(
     repo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
