@@ -195,7 +195,7 @@ def _decision(made: Origin) -> Block:
             str(gate["metric"]),
             promotion.asked(gate),
             lineage.number(gate["value"]),
-            "turned off" if gate.get("off") else "passed" if gate["held"] else "NOT PASSED",
+            promotion.outcome(gate) if gate["held"] else promotion.outcome(gate).upper(),
         ]
         for gate in compared["gates"]
     ]

@@ -103,6 +103,8 @@ def baseline_gates(settings: Register, rows: list[dict[str, str]], metric: str) 
         worst = min(there, key=lambda row: float(row[end]))
         value = round(float(worst[end]), 6) + 0.0
         held = value > 0 if name == "above_trivial" else value >= 0
+        if len(baselines) > 1:
+            gate["against"] = worst["name"] if worst["baseline"] == "chance" else f"the {worst['baseline']} baseline"
         found.append(gate | {"value": value, "held": held} | ({} if held else {"reason": beside(worst)}))
     return found
 
@@ -111,7 +113,8 @@ def unseen_gate(settings: Register, test: np.ndarray, others: np.ndarray) -> dic
     """Hold against register.unseen_test how many test examples have the content of one of training or validation.
 
     `test` and `others` are the digests of the examples' contents, `(n,)` bytes. Where contents repeat within `others`
-    too, as rows of a few categories do, as many of the test examples may be known.
+    too, as rows of a few categories do, as many of the test examples may be known; where all may be, nothing is
+    checked, and the gate says so, as `unchecked`.
     """
     gate: dict[str, Any] = {"metric": "unseen_test", "limit": f"<= {MAX_KNOWN:g}", "value": None}
     if not settings.unseen_test:
@@ -120,7 +123,10 @@ def unseen_gate(settings: Register, test: np.ndarray, others: np.ndarray) -> dic
     counts = np.unique(others, return_counts=True)[1]
     repeated = float(counts[counts > 1].sum() / max(len(others), 1))
     share = known / max(len(test), 1)
-    gate |= {"value": round(share, 6), "limit": f"<= {repeated + MAX_KNOWN:.3g}"}
+    gate |= {"value": round(share, 6), "limit": f"<= {min(repeated + MAX_KNOWN, 1):.3g}"}
+    if repeated + MAX_KNOWN >= 1:
+        why = f"{100 * repeated:.3g} % of the training and validation examples repeat another one"
+        return gate | {"held": True, "unchecked": why}
     if share <= repeated + MAX_KNOWN:
         return gate | {"held": True}
     reason = (
@@ -131,9 +137,19 @@ def unseen_gate(settings: Register, test: np.ndarray, others: np.ndarray) -> dic
 
 
 def asked(gate: Mapping[str, Any]) -> str:
-    """Say in words what a gate asks for; of those against baselines, which end of the difference's interval."""
-    end = {"low": ", the interval's low end", "high": ", the interval's high end"}
-    return f"{gate['limit']}{end[ENDS[gate['metric']][0]] if gate['metric'] in ENDS else ''}"
+    """Say in words what a gate asks for; of those against baselines, of which, and which end of the interval."""
+    told = str(gate["limit"])
+    if gate["metric"] in ENDS:
+        told += f", the interval's {ENDS[gate['metric']][0]} end"
+        told += f" against {gate['against']}" if "against" in gate else ""
+    return f"{told}, since {gate['unchecked']}" if "unchecked" in gate else told
+
+
+def outcome(gate: Mapping[str, Any]) -> str:
+    """Say in a word or two what came of a gate."""
+    if gate.get("off"):
+        return "turned off"
+    return "not checked" if "unchecked" in gate else "passed" if gate["held"] else "not passed"
 
 
 def itself(row: Mapping[str, str]) -> bool:
@@ -197,8 +213,12 @@ def verdict(
     ]
     if failed:
         return False, "; ".join(failed)
-    off = ", ".join(g["metric"] for g in held if g.get("off"))
-    passed = f"it passes all gates{f' ({off} turned off)' if off else ''}"
+    others: dict[str, list[str]] = {"turned off": [], "not checked": []}
+    for gate in held:
+        if (what := outcome(gate)) in others:
+            others[what].append(gate["metric"])
+    told = "; ".join(f"{', '.join(names)} {what}" for what, names in others.items() if names)
+    passed = f"it passes all gates{f' ({told})' if told else ''}"
     if champion is None:
         promoted, found = _without_champion(reference, settings)
         return promoted, f"{passed} and {found}" if promoted else found
@@ -319,8 +339,9 @@ def evidence(
     lines = []
     for gate in gates:
         spread = f" (rounds differ by {gate['spread']:g})" if "spread" in gate else ""
-        held = "passed" if gate["held"] else "**not passed**"
-        shown = "**turned off**" if gate.get("off") else f"{gate['value']}{spread}, {held}"
+        what = outcome(gate)
+        what = what if what == "passed" else f"**{what}**"
+        shown = what if gate.get("off") else f"{gate['value']}{spread}, {what}"
         lines.append(f"- {gate['metric']} {asked(gate)}: {shown}")
     for title, rival in zip(("", ", the best so far"), compared, strict=True):
         if rival and (apart := rival.get("difference")):

@@ -139,8 +139,8 @@ def _model(registered: dict[str, Any]) -> list[Block]:
 def _gate(gate: dict[str, Any] | None) -> str:
     if gate is None:
         return ""
-    verdict = "turned off" if gate.get("off") else "passed" if gate["held"] else "NOT PASSED"
-    return f"{promotion.asked(gate)}: {verdict}"
+    verdict = promotion.outcome(gate)
+    return f"{promotion.asked(gate)}: {verdict if gate['held'] else verdict.upper()}"
 
 
 def places(registered: dict[str, Any], served: dict[str, str]) -> str:

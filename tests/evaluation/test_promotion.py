@@ -233,7 +233,19 @@ def test_test_examples_that_training_knows_are_a_gate_but_not_where_contents_rep
     few = np.repeat(
         ids[:20], 50
     )  # rows of a few categories: each content is on both sides, by time or by an official split
-    assert promotion.unseen_gate(settings, few[:200], few)["held"]
+    open_ = promotion.unseen_gate(settings, few[:200], few)
+    assert (open_["held"], open_["limit"], promotion.outcome(open_)) == (
+        True,
+        "<= 1",
+        "not checked",
+    )  # a share is no more
+    told = "<= 1, since 100 % of the training and validation examples repeat another one"
+    assert promotion.asked(open_) == told
+    assert promotion.evidence([open_], [None, None], 0.95, "so")[0] == f"- unseen_test {told}: 1.0, **not checked**"
+    passed = promotion.verdict([open_], None, None, settings)[1]
+    assert passed == "it passes all gates (unseen_test not checked) and there was no champion"
+    half = promotion.unseen_gate(settings, few[:200], np.concatenate([few, ids]))
+    assert (half["limit"], half["held"], promotion.outcome(half)) == ("<= 0.61", False, "not passed")
     off = promotion.unseen_gate(settings.model_copy(update={"unseen_test": False}), ids, ids)
     assert off["held"] and off["off"]
 
@@ -346,4 +358,10 @@ def test_what_a_gate_asks_for_names_the_end_of_the_interval_and_equal_answers_ar
     assert asked["above_trivial"] == "> 0, the interval's low end"
     assert asked["not_below_classical"] == ">= 0, the interval's high end"
     assert promotion.asked({"metric": "accuracy", "limit": ">= 0.9"}) == ">= 0.9"
+    rows = {name: fabricate.beside(name, 0.1, 0.2) for name in ("trivial", "classical", "chance")}
+    for low, baseline, against in ((0.05, "chance", "its own answers"), (0.02, "trivial", "the trivial baseline")):
+        rows[baseline] = fabricate.beside(baseline, low, 0.2)
+        trivial, classical = held(params.Register(), rows)  # of two baselines the gate holds the nearer one
+        assert (trivial["value"], promotion.asked(trivial)) == (low, f"> 0, the interval's low end against {against}")
+        assert promotion.asked(classical) == ">= 0, the interval's high end"
     assert promotion.beside(fabricate.beside("trivial", 0, 0)).endswith("no example tells them apart")
