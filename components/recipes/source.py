@@ -26,6 +26,7 @@ SPLIT_FOLDERS = {name: name for name in ("train", "validation", "test")} | dict.
 )
 MAX_NAME = 100  # characters of a name that is made of a file's
 MAX_LINES = 10  # lines of one kind that an ingest prints
+BESIDE = "--replace starts a new dataset in its place, `slipway new NAME ...` makes a model beside it"
 
 
 KEY = "row_key"  # the column of a dataset that tells rows apart

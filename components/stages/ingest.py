@@ -29,7 +29,7 @@ from components.params import changes, new_dataset
 from components.params.reading import check
 from components.recipes import spelled
 from components.recipes import split_by as splitting
-from components.recipes.source import KEY, NAMES, ORIGIN, Source, commands, slug, tell
+from components.recipes.source import BESIDE, KEY, NAMES, ORIGIN, Source, commands, slug, tell
 from components.reports import results
 from components.tracking import namesake
 from components.validation import contract
@@ -336,8 +336,7 @@ def _columns(source: Source, current: params_module.Params | None) -> pa.Schema:
     if current is not None:
         if current.recipe != source.recipe:
             raise SlipwayError(
-                f"the dataset in data/ belongs to the recipe {current.recipe}, this source to {source.recipe}; to "
-                "start a new dataset instead of adding to this one, use --replace"
+                f"the dataset in data/ belongs to the recipe {current.recipe}, this source to {source.recipe}: {BESIDE}"
             )
         return recipes.schema(recipe, current.task)
     if len(labels := source.settings.get("labels", ())) == 1:
@@ -433,8 +432,8 @@ def must_have(part: pa.Table, source: Source, columns: pa.Schema) -> None:
     has = {*part.column_names}  # Arrow makes the list anew each time it is asked for
     if lacking := [column for column in columns.names if column not in has]:
         raise SlipwayError(
-            f"{source.name}: column {lacking[0]} is missing, but the dataset has it; add it, "
-            "or start a new dataset with --replace"
+            f"{source.name}: column {lacking[0]} is missing, but the dataset has it; add it; if this is "
+            f"another dataset, {BESIDE}"
         )
     own, wanted = part.schema.field("label").type, columns.field("label").type
     if pa.types.is_list(own) != pa.types.is_list(wanted):

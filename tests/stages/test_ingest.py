@@ -419,10 +419,19 @@ def test_more_rows_must_be_of_what_the_dataset_predicts(capsys: pytest.CaptureFi
     assert main(["ingest", "table", "a.csv", "--label", "y", "--replace"]) == 0
     assert "the column split, which is no feature; if it is not: --drop split" in capsys.readouterr().out
     assert main(["ingest", "table", "a.csv", "--label", "c"]) == 1
-    assert "--label c: the dataset has c as a feature, so it predicts something else" in capsys.readouterr().err
+    beside = "--replace starts a new dataset in its place, `slipway new NAME ...` makes a model beside it"
+    said = capsys.readouterr().err
+    assert "--label c: the dataset has c as a feature, so it predicts something else" in said and beside in said
+    Path("b.csv").write_text("z,y,w\n" + "".join(f"{n / 4},{'pq'[n // 3 % 2]},1\n" for n in range(40)))
+    assert main(["ingest", "table", "b.csv", "--label", "y"]) == 1
+    said = capsys.readouterr().err
+    assert "column x is missing, but the dataset has it" in said and beside in said
     days = "".join(f"2024-01-{day:02},{day % 7}\n" for day in range(1, 31))
     Path("s.csv").write_text("t,v\n" + days)
     series = ["ingest", "series", "s.csv", "--time", "t", "--value", "v", "--horizon", "2"]
+    assert main([*series, "--history", "7"]) == 1
+    said = capsys.readouterr().err
+    assert "belongs to the recipe tabular, this source to series" in said and beside in said
     assert main([*series, "--history", "7", "--replace"]) == 0
     assert main([*series, "--history", "8"]) == 1
     assert "--history is 8 here, but the windows of the dataset have 7: give --history 7" in capsys.readouterr().err

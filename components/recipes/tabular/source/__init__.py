@@ -15,13 +15,12 @@ from components.data import csv_reader, dataset, file_kinds, lost_zeros, spellin
 from components.data.csv_reader import Reading
 from components.data.csv_values import DATE
 from components.recipes import split_by as splitting
-from components.recipes.source import KEY, Command, Source, slug, tell
+from components.recipes.source import BESIDE, KEY, Command, Source, slug, tell
 from components.recipes.tabular.example import Params
 from components.recipes.tabular.example import columns as columns_of
 from components.recipes.tabular.source import columns, guessing, left_out, mixed, telling
 from components.recipes.tabular.source.columns import Types
 
-BESIDE = "--replace starts a new dataset in its place, `slipway new NAME ...` makes a model beside it"
 NAMED = 5  # classes that an error names
 SECTION_OF_TYPE = {pa.float64(): "numeric", pa.string(): "categorical", pa.bool_(): "boolean", DATE: "dates"}
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from components import SlipwayError
 from components.data import csv_reader, csv_values, file_kinds, times
 from components.data.csv_reader import Reading
-from components.recipes.source import tell
+from components.recipes.source import BESIDE, tell
 from components.recipes.tabular.source import guessing, left_out, numbers, telling
 
 Types = dict[str, pa.DataType]
@@ -116,7 +116,7 @@ def must_agree(file: Path, known: Reading, found: Columns, label: Iterable[str],
     if feature := next((name for name in label if name in features), None):
         raise SlipwayError(
             f"{file}: --label {feature}: the dataset has {feature} as a feature, so it predicts something else; name "
-            "the column of what it predicts, or start a new dataset with --replace"
+            f"the column of what it predicts; if this is another dataset, {BESIDE}"
         )
     for name, kind in found.types.items():
         old, new = known.style(name).unit, found.how.style(name).unit
