@@ -195,8 +195,8 @@ def told(known: Known, skipped: Counter[str]) -> list[str]:
     if known.keep and known.copies:
         lines.append(
             f"{known.copies:,} of these have the same content as another one: kept as examples of their own, together "
-            "in one split; --key COLUMN tells apart rows of a table that only look alike, --copies drop keeps one of "
-            "each label"
+            "in one split; --split-by group=COLUMN splits by a column that tells them apart, --copies drop keeps one "
+            "of each label"
         )
     if known.contradictions:
         what = "kept" if known.keep else "validate sets all of them aside; --copies keep keeps them"

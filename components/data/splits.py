@@ -245,8 +245,8 @@ def _off(rule: Rule, parts: Sequence[pa.Table], side: np.ndarray) -> list[str]:
     return [
         f"{rows:,} examples have only {len(counts):,} different contents, one of them {counts.max():,} times; what is "
         f"alike stays on one side, so the splits are {found} (asked for: {asked}), and results depend on the seed",
-        "if these are different things that look alike, a column that tells them apart makes the splits even: "
-        "`slipway ingest ... --key COLUMN`; else another split.seed may",
+        "if these are different things that look alike, split by a column that tells them apart: "
+        "`slipway ingest ... --split-by group=COLUMN`; else another split.seed may make the splits more even",
     ]
 
 

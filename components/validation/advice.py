@@ -56,8 +56,8 @@ def repeated(rows: int, contents: int, largest: int) -> list[str]:
     return [
         f"{rows - contents:,} of {rows:,} rows repeat the content of another one: there are {contents:,} contents, one "
         f"of {largest:,} rows. Split by id, rows of one content are on one side, so the splits' shares may be off and "
-        "the rows count for less than they seem (docs/splits.md); if they are different things that look alike, a "
-        "column that tells them apart is missing, and slipway ingest ... --key COLUMN says by what a row is known again"
+        "the rows count for less than they seem (docs/splits.md); if they are different things that look alike, "
+        "slipway ingest ... --split-by group=COLUMN splits by a column that tells them apart"
     ]
 
 

@@ -126,7 +126,9 @@ def test_copies_that_make_the_splits_uneven_are_told_and_drawn_together() -> Non
     side = splits.assigned(rule, table)
     first, second = splits.told(rule, [table], [side])
     assert first.startswith(f"{len(few)} examples have only 40 different contents, one of them 9 times;")
-    assert f"test {np.mean(side == splits.TEST):.0%} (asked for: 60%, 20%, 20%)" in first and "--key" in second
+    assert (
+        f"test {np.mean(side == splits.TEST):.0%} (asked for: 60%, 20%, 20%)" in first and "--split-by group=" in second
+    )
     rows = np.flatnonzero(side == splits.TEST)
     blocks = splits.blocks(rule, [table.slice(0, 50), table.slice(50)], rows)
     assert blocks is not None
