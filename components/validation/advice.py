@@ -49,6 +49,11 @@ def advice(
     return lines
 
 
+def leaks(profile: Profile, names: Collection[str] | None = None) -> list[str]:
+    """Return what `advice` says of columns that tell the label alone."""
+    return [text for kind, text in _all(profile, names) if kind == "leak"] if profile.rows >= FEWEST else []
+
+
 def repeated(rows: int, contents: int, largest: int) -> list[str]:
     """Tell where many rows have the content of another one: of `rows`, how many differ, and the most of one content."""
     if rows < FEWEST or rows - contents < REPEATS * rows:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from components import brief
 from components.files import replacing
 from components.validation import advice, portrait
 from components.validation.profile import Profile
@@ -73,6 +74,7 @@ class Found:
             "failed_expectations": sum(not result.held for result in self.results),
             "passed": self.passed,
             "reasons": dict(sorted(self.reasons.items())),
+            **({"leaks": "; ".join(leaks)} if (leaks := advice.leaks(self.profile, self.own)) else {}),
         }
 
     def text(self, page: Path) -> str:
@@ -142,6 +144,7 @@ def rendered(template: Path, **values: Any) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
+    environment.filters["brief"] = lambda value: brief(float(value))
     style = Markup(Path(__file__).with_name("page.css").read_text(encoding="utf-8"))  # noqa: S704 - ours
     return environment.from_string(template.read_text(encoding="utf-8")).render(style=style, **values)
 

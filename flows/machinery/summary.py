@@ -88,7 +88,8 @@ def _data(path: Path) -> list[Block]:
     files = "1 file" if found["files"] == 1 else f"{found['files']:,} files"
     text = f"data: {found['rows']} rows in {files} validated, {found['set_aside']} set aside"
     reasons = ", ".join(f"{reason}: {rows}" for reason, rows in found.get("reasons", {}).items())
-    return [f"{text} ({reasons})" if reasons else text]
+    leaks = [f"BEFORE YOU TRUST THE MODEL: {found['leaks']}"] if found.get("leaks") else []
+    return [f"{text} ({reasons})" if reasons else text, *leaks]
 
 
 def _measured(evaluation: Path) -> list[Block]:

@@ -12,6 +12,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
+from components.files import write_json
 from flows import ui
 from flows.machinery import server, summary
 from tests.conftest import ROOT
@@ -210,3 +211,11 @@ print(get_current_settings().api.url is not None)
         text=True,
     ).stdout
     assert out.split() == [str(expected)] * 2
+
+
+def test_a_leak_is_told_beside_the_metrics(tmp_path: Path) -> None:
+    known = {"rows": 9, "files": 1, "set_aside": 0}
+    write_json(tmp_path / "summary.json", known)
+    assert summary._data(tmp_path / "summary.json") == ["data: 9 rows in 1 file validated, 0 set aside"]
+    write_json(tmp_path / "summary.json", known | {"leaks": "answer: alone tells the label"})
+    assert summary._data(tmp_path / "summary.json")[1] == "BEFORE YOU TRUST THE MODEL: answer: alone tells the label"

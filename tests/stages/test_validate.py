@@ -293,7 +293,7 @@ def test_rows_that_repeat_are_told(tabular: Case) -> None:
     assert tabular.summary["set_aside"] == 0
     page = (tabular.out / "report.html").read_text()
     assert "38 of 200 rows repeat the content of another one: there are 162 contents, one of 20 rows" in page
-    assert "--key COLUMN" in page
+    assert "--split-by group=COLUMN" in page
 
 
 def test_too_many_bad_rows_stop_the_run_with_a_table_and_a_report(

@@ -86,7 +86,7 @@ def test_the_page_has_all_of_it_and_the_same_bytes_each_time(tmp_path: Path) -> 
         "data:audio/wav",
     ):
         assert text in pages[0]
-    assert "alone tells the label" in pages[0]
+    assert "alone tells the label" in pages[0] and "alone tells the label" in found.summary()["leaks"]
     assert "<b>Rome</b>" not in pages[0]
     assert "&lt;b&gt;Rome&lt;/b&gt;" in pages[0]
     assert "some &lt;text&gt;" in pages[0]
