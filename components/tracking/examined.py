@@ -333,7 +333,7 @@ def _settings(made: origin.Origin) -> tuple[Params | None, list[str]]:
 
 def _blocks(made: origin.Origin, examples: pa.Table, notes: list[str]) -> np.ndarray | None:
     """Return what a bootstrap draws as one, by the rule of the version's split; see splits.blocks."""
-    rule: splits.Rule = json.loads(made.tag("split") or "null") or {"by": "id"}
+    rule: splits.Rule = json.loads(made.tag("split") or "null") or {"by": "id", "official": []}
     column = rule.get("column")
     if rule["by"] == "group" and column not in examples.column_names:
         notes.append(
@@ -343,6 +343,10 @@ def _blocks(made: origin.Origin, examples: pa.Table, notes: list[str]) -> np.nda
         return None
     if rule["by"] == "time" and column not in examples.column_names:
         return None
+    if rule["by"] == "id":
+        if (ids := keys(made.uri, examples)) is None:
+            return None
+        examples = pa.table({"id": pa.array(ids, pa.string())})
     return splits.blocks(rule, [examples], np.arange(len(examples)))
 
 

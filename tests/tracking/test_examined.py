@@ -1,8 +1,10 @@
 """The labels that a registered version is held against. tests/slipway/test_api.py asks a real one."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -84,6 +86,17 @@ def test_labels_may_stand_in_columns_of_their_own(monkeypatch: pytest.MonkeyPatc
     assert labels == [[3, 5], [4, 6]] and rest.column_names == ["a"]
     with pytest.raises(SlipwayError, match=r"no column 'label' with the labels \(or one for each of x, y\); .* a, y"):
         examined.apart("models:/trial/1", table.drop_columns(["x"]), "label")
+
+
+def test_copies_are_drawn_together_as_the_stage_does_and_need_no_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    about = {"recipe": "tabular", "params": {"numeric": ["a"], "labels": ["no", "yes"]}}
+    monkeypatch.setattr(connection, "about", lambda _: about)
+    made: Any = SimpleNamespace(uri="models:/trial/2", tag=lambda _: json.dumps({"by": "id", "official": []}))
+    notes: list[str] = []
+    found = examined._blocks(made, pa.table({"a": [1.5, 2.5, 1.5, 1.5, 2.5]}), notes)
+    assert found is not None and found.tolist() == [0, 1, 0, 0, 1]
+    assert examined._blocks(made, pa.table({"a": [1.5, 2.5, 3.5]}), notes) is None
+    assert examined._blocks(made, pa.table({"b": [1.5, 1.5], "c": [1.5, 1.5]}), notes) is None and not notes
 
 
 @pytest.mark.parametrize("name", recipes.names())
