@@ -14,32 +14,39 @@ LEAST = 1e-30  # of a probability of which the logarithm is taken, as float32
 def fit(outputs: np.ndarray, actual: np.ndarray, target: Target) -> float | None:
     """Return the temperature that makes probabilities `(n, names)` likeliest; None where they are as good without.
 
-    Guo et al. 2017, On calibration of modern neural networks (arXiv:1706.04599), with labels that may be wrong once in
-    n + 2 times, as Platt 1999, Probabilistic outputs for support vector machines, has them: else a model that is right
-    on all of few examples would be sure of everything. The loss on validation has to get smaller by more than one
-    standard error (components/classical/choosing.py). None for numbers, which have no probability.
+    Guo et al. 2017, On calibration of modern neural networks (arXiv:1706.04599). It is fitted twice: to the labels as
+    they are, and to labels that are wrong once in n + 2 times (Platt 1999, Probabilistic outputs for support vector
+    machines), for a model that is right on all of few examples may be as sure as it likes by the first, and is never
+    sure enough by the second. Where one sharpens and the other softens nothing is known, and nothing is done; else the
+    smaller change counts, if the loss on validation gets smaller by more than one standard error
+    (components/classical/choosing.py). None for numbers, which have no probability.
     """
     from scipy.optimize import minimize_scalar
 
     if target.activation == "linear":
         return None
 
-    def losses(temperature: float | None) -> np.ndarray:
-        return _losses(scaled(outputs, temperature, target), actual, target)
+    def losses(temperature: float | None, doubt: float) -> np.ndarray:
+        return _losses(scaled(outputs, temperature, target), actual, target, doubt)
 
-    found = minimize_scalar(
-        lambda logarithm: float(losses(float(np.exp(logarithm))).mean()),
-        bounds=tuple(np.log(LIMITS)),
-        method="bounded",
-        options={"xatol": 1e-4},
-    )
-    temperature = float(f"{np.exp(found.x):.4g}")
-    return temperature if choosing.worth(losses(None), losses(temperature))[-1] else None
+    found: list[tuple[float, float]] = []
+    for doubt in (0.0, 1 / (len(actual) + 2)):
+        best = minimize_scalar(
+            lambda logarithm, doubt=doubt: float(losses(float(np.exp(logarithm)), doubt).mean()),
+            bounds=tuple(np.log(LIMITS)),
+            method="bounded",
+            options={"xatol": 1e-4},
+        )
+        found.append((float(best.x), doubt))
+    if found[0][0] * found[1][0] <= 0:
+        return None
+    logarithm, doubt = min(found, key=lambda pair: abs(pair[0]))
+    temperature = float(f"{np.exp(logarithm):.4g}")
+    return temperature if choosing.worth(losses(None, doubt), losses(temperature, doubt))[-1] else None
 
 
-def _losses(outputs: np.ndarray, actual: np.ndarray, target: Target) -> np.ndarray:
-    """Return the loss on each example where its label is another one once in n + 2 times."""
-    doubt = 1 / (len(actual) + 2)
+def _losses(outputs: np.ndarray, actual: np.ndarray, target: Target, doubt: float) -> np.ndarray:
+    """Return the loss on each example where its label is another one in the share `doubt` of times."""
     if target.activation == "sigmoid":
         other = target.loss(outputs, 1 - actual)
     else:

@@ -53,7 +53,7 @@ def test_probabilities_that_are_right_stay(target: Target) -> None:
 
 @pytest.mark.parametrize("target", [CLASSES, LABELS])
 def test_who_is_right_on_all_of_few_examples_is_not_sure_of_everything(target: Target) -> None:
-    """Without doubt in the labels the temperature went to its limit, and one mistake cost as much as ten."""
+    """By the labels alone the temperature goes to its limit, with doubt in them alone it unsettles who is right."""
     actual = np.arange(30) % 3
     held = np.eye(3)[actual]
     outputs = np.asarray(0.9 * held + 0.05 * (1 - held), np.float32)
@@ -61,6 +61,8 @@ def test_who_is_right_on_all_of_few_examples_is_not_sure_of_everything(target: T
     found = temperature.fit(outputs, truth, target)
     sure = temperature.scaled(outputs, found, target)[held == 1]
     assert sure.min() >= 0.9 and sure.max() < 0.99
+    surer = np.asarray(0.998 * held + 0.001 * (1 - held), np.float32)
+    assert temperature.fit(surer, truth, target) is None
 
 
 @settings(max_examples=20, deadline=None)
