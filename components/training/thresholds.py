@@ -49,8 +49,7 @@ def score(chosen: np.ndarray, labels: np.ndarray, target: Target, costs: np.ndar
     """
     if not target.exclusive:
         held = labels > 0
-        right, both = (chosen & held).sum(axis=0), chosen.sum(axis=0) + held.sum(axis=0)
-        return float((2 * right[both > 0] / both[both > 0]).mean()) if both.any() else 0.0
+        return float(_f1((chosen & held).sum(axis=0), held.sum(axis=0), chosen.sum(axis=0)))
     if costs is not None:
         return -float(costs[labels, chosen].mean())
     return _score(_f1, labels, chosen, len(target.names))

@@ -51,7 +51,9 @@ def advice(
 
 def leaks(profile: Profile, names: Collection[str] | None = None) -> list[str]:
     """Return what `advice` says of columns that tell the label alone."""
-    return [text for kind, text in _all(profile, names) if kind == "leak"] if profile.rows >= FEWEST else []
+    if profile.rows < FEWEST:
+        return []
+    return [text for _, text in _leaks(_columns(profile, names), profile.sample)]
 
 
 def repeated(rows: int, contents: int, largest: int) -> list[str]:
@@ -67,15 +69,15 @@ def repeated(rows: int, contents: int, largest: int) -> list[str]:
 
 
 def _all(profile: Profile, names: Collection[str] | None) -> Iterator[tuple[str, str]]:
-    sample = profile.sample
-    columns = [
-        column for name, column in profile.columns.items() if name != "label" and (names is None or name in names)
-    ]
+    sample, columns = profile.sample, _columns(profile, names)
     for column in columns:
         yield from _column(column, sample)
     yield from _equal(columns, sample)
-    if "label" in sample.column_names:
-        yield from _leaks(columns, sample)
+    yield from _leaks(columns, sample)
+
+
+def _columns(profile: Profile, names: Collection[str] | None) -> list[Column]:
+    return [column for name, column in profile.columns.items() if name != "label" and (names is None or name in names)]
 
 
 def _column(column: Column, sample: pa.Table) -> Iterator[tuple[str, str]]:
@@ -164,6 +166,8 @@ def _equal(columns: list[Column], sample: pa.Table) -> Iterator[tuple[str, str]]
 
 def _leaks(columns: list[Column], sample: pa.Table) -> Iterator[tuple[str, str]]:
     """Find columns that alone tell the label."""
+    if "label" not in sample.column_names:
+        return
     label = sample["label"]
     numeric = pa.types.is_floating(label.type)
     answers = plain(label) if numeric else np.unique(label.fill_null("").to_pylist(), return_inverse=True)[1]
