@@ -20,6 +20,7 @@ from components.params import Params
 from components.reports import comparison, difference, results
 from components.reports.comparison import Pairs, Side
 from components.tracking import connection, origin, runs
+from components.validation import drift
 from flows.machinery import git, models, workspace
 from flows.machinery import origin as sources
 from flows.machinery.origin import Objects, Source
@@ -167,6 +168,7 @@ class _Files:
     metrics: dict[str, float] = field(default_factory=dict)
     predictions: pa.Table | None = None
     blocks: np.ndarray | None = None
+    columns: dict[str, Any] = field(default_factory=dict)
 
 
 def _files(made: Made, store: Objects) -> _Files:
@@ -183,6 +185,7 @@ def _files(made: Made, store: Objects) -> _Files:
         found = path(folder, name)
         return read_json(found) if found is not None else {}
 
+    columns = store.path(outs.get(f"build/validation/{drift.NAME}", ""))
     predictions, blocks = path("build/evaluation", "predictions.parquet"), path("build/arrays", "test/block.npy")
     return _Files(
         content("build/arrays", "manifest.json"),
@@ -190,6 +193,7 @@ def _files(made: Made, store: Objects) -> _Files:
         content("build/evaluation", "metrics.json"),
         None if predictions is None else pq.read_table(predictions),
         None if blocks is None else np.load(blocks),
+        {} if columns is None else read_json(columns),
     )
 
 
@@ -267,6 +271,7 @@ def _side(made: Made, files: _Files, settings: dict[str, Any]) -> Side:
         metrics=results.of_test(logged) | files.metrics,
         costs=results.of_cost(logged) | {name: files.metrics[name] for name in results.SIZES if name in files.metrics},
         ships=candidates.get("names", {}).get(candidates.get("shipped"), ""),
+        columns=files.columns,
     )
 
 

@@ -32,6 +32,7 @@ from components.evaluation import bootstrap, metrics
 from components.evaluation.examples import Examples
 from components.files import replacing, sha256, write_csv, write_json
 from components.serving import onnx_model
+from components.validation import drift, profile
 
 ROOT = Path(__file__).parent.parent
 PARAMS = """\
@@ -84,6 +85,7 @@ def data(root: Path, settings: params.Params, rows: int) -> None:
     pq.write_table(quarantine, out / "quarantine.parquet")
     (out / "report.html").write_text("<html><body>report</body></html>")
     write_json(out / "summary.json", {"rows": rows + 2, "files": 2, "set_aside": 2, "passed": True})
+    write_json(out / drift.NAME, drift.described(profile.of([(whole.select(["label"]), "a.parquet", 0)])))
 
 
 def model(build: Path, settings: params.Params, flip: float) -> None:

@@ -9,6 +9,7 @@ from components.evaluation import metrics
 from components.evaluation.bootstrap import Difference
 from components.reports import results
 from components.reports.lineage import aligned, number
+from components.validation import drift
 
 WIDTH = 100  # characters of a line
 LEAST = 12  # characters of a value, however long the names are
@@ -29,6 +30,7 @@ class Side:
     metrics: Mapping[str, float] = field(default_factory=dict)  # of the test split
     costs: Mapping[str, float] = field(default_factory=dict)
     ships: str = ""  # which candidate, by its name
+    columns: Mapping[str, Any] = field(default_factory=dict)  # what those of the data are like (validation/drift.py)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,9 @@ def text(old: Side, new: Side, pairs: Pairs, shown: Sequence[str]) -> list[str]:
         changed.append(["what ships", old.ships, new.ships])
     lines = [f"{old.title} -> {new.title}", ""]
     lines += ["what changed", *(_fitting(changed) if changed else ["  nothing that determines the result"]), ""]
+    if old.columns and new.columns and old.data != new.data:
+        moved = drift.told(drift.of_versions(old.columns, new.columns))
+        lines += ["how the data moved", *(f"  {line}" for line in moved), ""]
     lines += _paired(pairs) if pairs.metrics else _alone(old, new, pairs, shown)
     if costs := _costs(old, new):
         lines += ["", "what it costs", *_fitting(costs)]

@@ -26,7 +26,20 @@ from components.masking import mask
 from components.params import Params
 from components.reports import results
 from components.serving import onnx_model
-from components.tracking import connection, isolated, moving, record, registry, rivals, runs, shown, trusted
+from components.tracking import (
+    connection,
+    isolated,
+    moving,
+    origin,
+    provenance,
+    record,
+    registry,
+    rivals,
+    runs,
+    shown,
+    trusted,
+)
+from components.validation import drift
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -38,6 +51,7 @@ LATENCY_PAUSE = 2.0  # seconds between them
 MAX_DECISIONS = 5  # that other machines may make while this one compares
 NEEDED_FILES = (  # what `dvc repro` leaves for us
     "validation/quarantine.parquet",
+    "validation/columns.json",
     "arrays/manifest.json",
     "model/model.onnx",
     "model/model.json",
@@ -101,6 +115,7 @@ def run(
         outcome = _outcome(params, build, run_id, digest, str(version.version))
     held = before_us["champion"]
     new_champion = outcome["promoted"] and (held is None or str(held.version) != outcome["version"])
+    outcome["drift"] = _drift(params, build, held, outcome["version"])
     outcome |= {"new_version": not before, "changed": not settled, "new_champion": new_champion}
     write_json(out, outcome)
     _tell(outcome)
@@ -336,6 +351,21 @@ def _outcome(params: Params, build: Path, run_id: str, digest: str, version: str
         "score": promotion.score(params),  # what the difference is of
         "tracking_uri": mask(connection.uri()),
     }
+
+
+def _drift(params: Params, build: Path, champion: "ModelVersion | None", own: str) -> dict[str, Any] | None:
+    """Return how the data differs from what the champion before was made of; None where it is the same.
+
+    `columns` are those that have moved, the furthest first, each with what; None where that was not kept.
+    """
+    if champion is None or str(champion.version) == own:
+        return None
+    made = origin.find(f"{params.name}/{champion.version}")
+    if made.tag("data") == provenance.used_data():
+        return None
+    before = origin.kept(made, f"build/{drift.NAME}")
+    moved = drift.of_versions(json.loads(before), read_json(build / "validation" / drift.NAME)) if before else None
+    return {"version": made.version, "columns": moved}
 
 
 def _tell(outcome: dict[str, Any]) -> None:

@@ -29,8 +29,8 @@ from components.files import replacing, write_json
 from components.params import Params
 from components.reuse import Slot, Source
 from components.targets import Target
+from components.validation import drift, report, suite
 from components.validation import profile as profiles
-from components.validation import report, suite
 from components.validation.profile import FILE, ROW, Profile
 from components.validation.report import Found
 from components.validation.suite import Entry, Result
@@ -63,7 +63,7 @@ class Everywhere:
 
 
 def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
-    """Write report.html, summary.json and, unless the dataset fails, quarantine.parquet to `out`.
+    """Write report.html, summary.json, columns.json and, unless the dataset fails, quarantine.parquet to `out`.
 
     Raises SlipwayError with a short table where more than `validate.max_bad_fraction` of the rows break an
     expectation, or what remains of the dataset breaks one.
@@ -120,6 +120,7 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
     samples = _samples(chunks, columns, profile)
     report.write(out / "report.html", found, _set_aside(chunks, columns, bad), samples)
     write_json(out / "summary.json", found.summary())
+    write_json(out / drift.NAME, drift.described(profile, COMMON_FACTS))
     print(found.text(out / "report.html"))
     if told:
         print(told)

@@ -246,8 +246,9 @@ def remove_logged(model: "LoggedModel") -> None:
 
 def _papers(build: Path) -> list[Path]:
     """Files that explain or continue the model, for the run's artefacts."""
-    named = ("validation/report.html", "evaluation/metrics.json", "model/model.keras", "model/model.json")
-    found = [build / name for name in named] + [Path("params.yaml"), Path("dvc.yaml"), Path("dvc.lock")]
+    data = [build / "validation" / name for name in ("report.html", "columns.json")]
+    made = [build / name for name in ("evaluation/metrics.json", "model/model.keras", "model/model.json")]
+    found = [*data, *made, *map(Path, ("params.yaml", "dvc.yaml", "dvc.lock"))]
     return [path for path in found if path.exists()]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from components.validation.drafting import FEWEST, MANY, UNIQUE, trend
-from components.validation.profile import FILE, Column, Profile, plain
+from components.validation.profile import Column, Profile, plain
 
 BINS = 64  # that a number is cut into, to see what it tells of the label
 LEAK = 0.02  # share of the errors of guessing the most frequent label that one column alone leaves
@@ -28,7 +28,6 @@ NEARLY = 0.95  # of the different values
 MAX_TEXT = 40  # characters: longer values are texts, which all differ
 KNOWN_AT_INGEST = ("constant", "counter", "id", "dates", "rare")  # which an ingest tells by itself
 REPEATS = 0.1  # share of the rows beyond the first of each content that is told
-FAR = 0.3  # distance of a file's values from those of the others that is told: 0 the same, 1 apart
 
 
 def advice(
@@ -285,44 +284,3 @@ def _groups(values: pa.ChunkedArray) -> np.ndarray:
     count = np.bincount(found)
     gathered: np.ndarray = np.where(count[found] < FEW, len(count), found)
     return gathered
-
-
-def drift(profile: Profile) -> list[tuple[str, str, str]]:
-    """Return where a file is unlike all others: file, column, and what differs."""
-    found = []
-    sample = profile.sample
-    names = sample[FILE].to_numpy(zero_copy_only=False) if len(profile.files) > 1 else np.empty(0)
-    for file, columns in profile.files.items() if len(profile.files) > 1 else ():
-        for name, own in columns.items():
-            others = [each[name].gaps for other, each in profile.files.items() if other != file and name in each]
-            if own.rows < FEWEST or not others:
-                continue
-            rest = float(np.median(others))
-            if abs(own.gaps - rest) >= FAR:
-                found.append((file, name, f"{100 * own.gaps:.3g} % missing; in other files {100 * rest:.3g} %"))
-                continue
-            mine = names == file
-            distance, noise = _distance(sample[name], mine)
-            if distance > FAR + noise:
-                found.append((file, name, f"other values than in the other files (distance {distance:.2f} of 1)"))
-    return found
-
-
-def _distance(values: pa.ChunkedArray, mine: np.ndarray) -> tuple[float, float]:
-    """Return how far rows are from the others, by Kolmogorov and Smirnov or total variation, and what chance brings."""
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        groups = codes(values)
-        wide = int(groups.max()) + 1 if len(groups) else 1
-        parts = [np.bincount(groups[rows], minlength=wide) for rows in (mine, ~mine)]
-        if min(part.sum() for part in parts) < FEWEST or wide > 100:
-            return 0.0, 1.0
-        shares = [part / part.sum() for part in parts]
-        noise = 2 * np.sqrt(wide / parts[0].sum()) + 2 * np.sqrt(wide / parts[1].sum())
-        return float(np.abs(shares[0] - shares[1]).sum() / 2), float(noise / 4)
-    numbers = plain(values)
-    one, two = (np.sort(numbers[rows & np.isfinite(numbers)]) for rows in (mine, ~mine))
-    if min(len(one), len(two)) < FEWEST:
-        return 0.0, 1.0
-    every = np.concatenate([one, two])
-    gap = np.searchsorted(one, every, side="right") / len(one) - np.searchsorted(two, every, side="right") / len(two)
-    return float(np.abs(gap).max()), 1.6 * float(np.sqrt(1 / len(one) + 1 / len(two)))

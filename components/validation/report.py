@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from components import brief
 from components.files import replacing
-from components.validation import advice, portrait
+from components.validation import advice, drift, portrait
 from components.validation.profile import Profile
 from components.validation.suite import SECTIONS, Result
 
@@ -188,7 +188,7 @@ def write(
         ],
         more=max(len(found.profile.columns) - portrait.MAX_COLUMNS, 0),
         colours=colours,
-        drift=advice.drift(found.profile),
+        drift=drift.of_files(found.profile),
         sampled=len(found.profile.sample),
         samples=samples,
         size=(portrait.WIDE, portrait.HIGH),

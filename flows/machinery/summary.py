@@ -9,6 +9,7 @@ from components.evaluation import promotion
 from components.files import read_json
 from components.reports import results, terminal
 from components.tracking import connection, shown
+from components.validation import drift
 from flows.machinery import committed
 from flows.machinery.stages import Outcome
 
@@ -36,6 +37,7 @@ def blocks(outcomes: Sequence[Outcome], registered: dict[str, Any], served: dict
     if told := committed.other_bits():
         parts.append(told)
     parts += _data(Path("build/validation/summary.json"))
+    parts += _drift(registered.get("drift"))
     parts += _model(registered) if registered else []
     if "losses" in (found := results.candidates(Path("build"))):
         parts.append(f"what ships: {found['why']}")
@@ -90,6 +92,16 @@ def _data(path: Path) -> list[Block]:
     reasons = ", ".join(f"{reason}: {rows}" for reason, rows in found.get("reasons", {}).items())
     leaks = [f"BEFORE YOU TRUST THE MODEL: {found['leaks']}"] if found.get("leaks") else []
     return [f"{text} ({reasons})" if reasons else text, *leaks]
+
+
+def _drift(found: dict[str, Any] | None) -> list[Block]:
+    """Say which columns are unlike those that the champion before was made of."""
+    if found is None:
+        return []
+    head = f"data beside that of the champion before (version {found['version']}):"
+    if found["columns"] is None:
+        return [f"{head} not known, for that version is older"]
+    return ["\n".join([head, *(f"  {line}" for line in drift.told(found["columns"]))])]
 
 
 def _measured(evaluation: Path) -> list[Block]:

@@ -17,6 +17,11 @@ from tests.flowing import repository
 from tests.flows.test_lineage import made, register
 
 STAGES: dict[str, dict[str, Any]] = {
+    "validate": {
+        "cmd": "mkdir -p build/validation; cp made/validation/columns.json build/validation/",
+        "deps": ["data", "made"],
+        "outs": ["build/validation/columns.json"],
+    },
     "train": {
         "cmd": "mkdir -p build; cp -r made/arrays made/model build/",
         "deps": ["data", "made"],
@@ -49,6 +54,9 @@ def path(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterato
         worse = root / "worse"
         worse.mkdir()
         fabricate.project(worse, 1.0)
+        columns = worse / "build/validation/columns.json"
+        columns.write_text(columns.read_text().replace('"label"', '"side"'))
+        shutil.copy(path / "data/a.parquet", path / "data/c.parquet")
         shutil.copytree(worse / "build", path / "made")
         (path / "params.yaml").write_text(fabricate.PARAMS.replace("epochs: 3", "epochs: 4"))
         made(path)
@@ -82,6 +90,7 @@ def told(capsys: pytest.CaptureFixture[str], *asked: str) -> list[str]:
 def test_two_versions_are_compared_in_pairs(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = told(capsys, "sides@champion", "sides/2")
     assert lines[:4] == ["sides/1 (champion) -> sides/2", "", "what changed", "train.epochs 3 -> 4"]
+    assert lines[5:9] == ["", "how the data moved", "side: is new", "label: is gone"]
     assert "what it brought: 55 test examples, in pairs; 95% intervals" in lines
     right = {}
     for number, folder in ((1, path.parent), (2, path.parent / "worse")):

@@ -213,6 +213,14 @@ print(get_current_settings().api.url is not None)
     assert out.split() == [str(expected)] * 2
 
 
+def test_what_has_moved_in_the_data_is_told_as_far_as_it_is_known() -> None:
+    assert summary._drift(None) == []
+    head = "data beside that of the champion before (version 3):"
+    assert summary._drift({"version": "3", "columns": []}) == [f"{head}\n  no column has moved"]
+    assert summary._drift({"version": "3", "columns": [["age", "is new"]]}) == [f"{head}\n  age: is new"]
+    assert summary._drift({"version": "3", "columns": None})[0] == f"{head} not known, for that version is older"
+
+
 def test_a_leak_is_told_beside_the_metrics(tmp_path: Path) -> None:
     known = {"rows": 9, "files": 1, "set_aside": 0}
     write_json(tmp_path / "summary.json", known)

@@ -22,7 +22,7 @@ from components.__main__ import main
 from components.data import splits
 from components.data import versions as dvc_versions
 from components.evaluation import promotion
-from components.files import read_json, write_csv
+from components.files import read_json, write_csv, write_json
 from components.serving import onnx_model, worker
 from components.stages import predict, register
 from components.tracking import connection, isolated, moving, provenance, record, registry, rivals, runs
@@ -315,6 +315,29 @@ def test_a_champion_that_cannot_answer_is_told_and_stays(project: Path) -> None:
     # by hand, then
     connection.client().set_registered_model_alias("sides", "champion", "2")
     assert run()["promoted"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_has_moved_in_the_data_since_the_champion_is_told(project: Path) -> None:
+    assert run()["drift"] is None
+
+    def other(rows: int, noise: float, counts: dict[str, int]) -> dict[str, Any]:
+        fabricate.project(project, noise, rows)
+        path = Path("build/validation/columns.json")
+        found = read_json(path)
+        found["columns"]["label"] |= {"rows": rows, "values": counts}
+        write_json(path, found)
+        return run()
+
+    drifted = other(330, POOR, {"left": 33, "right": 297})
+    (told,) = drifted["drift"].pop("columns")
+    assert drifted["drift"] == {"version": "1"} and not drifted["promoted"]
+    assert told[0] == "label" and told[1].startswith("'right' 90 %, before 5")
+    assert alias("champion") == "1"
+    # the champion is of a Slipway that did not keep this
+    of_run = connection.client().get_model_version("sides", "1").run_id
+    shutil.rmtree(next(project.rglob(f"{of_run}/artifacts/build/columns.json")).parent)
+    assert other(340, POOR, {"left": 34, "right": 306})["drift"] == {"version": "1", "columns": None}
 
 
 @pytest.mark.e2e

@@ -135,7 +135,12 @@ def test_a_clean_dataset_passes_with_the_shipped_expectations(
     empty = pq.read_table(case.out / "quarantine.parquet")
     assert len(empty) == 0
     assert empty.column_names == ["file", "row", "reasons", "id", *case.columns.names, "label", "split"]
-    assert sorted(path.name for path in case.out.iterdir()) == ["quarantine.parquet", "report.html", "summary.json"]
+    assert sorted(path.name for path in case.out.iterdir()) == [
+        *("columns.json", "quarantine.parquet", "report.html", "summary.json")
+    ]
+    columns = read_json(case.out / "columns.json")
+    assert columns["rows"] == ROWS and columns["columns"]["label"]["missing"] == 0
+    assert not {"id", "copy", "conflict", "id_matches"} & columns["columns"].keys()
     printed = capsys.readouterr()
     assert "rows          200 in 2 files" in printed.out
     assert str(case.out / "report.html") in printed.out

@@ -9,7 +9,7 @@ import pytest
 from sklearn import datasets
 
 from components.validation import profile
-from components.validation.advice import advice, drift, related
+from components.validation.advice import advice, related
 
 ROWS = 800
 
@@ -99,17 +99,6 @@ def test_a_number_that_is_told_by_one_column_and_a_class_of_a_few_rows() -> None
     content.loc[:3, "label"] = "maybe"
     assert looks(content) == ["class 'maybe': only 4 rows; too few to learn it, and maybe none to test it"]
     assert looks(content, ingest=True) == []
-
-
-def test_a_file_unlike_the_others_is_told() -> None:
-    files = {f"{number}.parquet": ordinary().sample(300, random_state=number) for number in range(4)}
-    assert drift(of(files)) == []
-    files["3.parquet"] = files["3.parquet"].assign(x=np.nan, score=lambda content: content.score / 10, town="Oslo")
-    assert [(file, column) for file, column, _ in drift(of(files))] == [
-        ("3.parquet", "x"),
-        ("3.parquet", "score"),
-        ("3.parquet", "town"),
-    ]
 
 
 def tells(values: Any, label: Any) -> float:
