@@ -2,7 +2,7 @@
 # make test   ruff, mypy, import rules and every test      (make fast: only the fast tests)
 # make ui     MLflow, Prefect and the data report, on loopback; Ctrl-C stops them
 # make example NAME=income    an example on real data, in a workspace of its own (make example: list them)
-# make experiments            dvc exp show, with the columns that fit a terminal
+# make experiments [N=20]     dvc exp show of the last N commits, with the columns that fit a terminal
 # make lock   resolve requirements/*.txt again from pyproject.toml
 # GPU=1       install CUDA as well (Linux), e.g. `make run GPU=1`
 
@@ -57,7 +57,7 @@ example: $(READY)
 # What differs among the settings of a training, and the main metrics; DVC has no setting for it, only these options.
 SHOWN := Experiment|accuracy|f1_macro|cost|mae|seed|train\..*|network\..*
 experiments: $(READY)
-	@dvc exp show --no-pager --only-changed --drop '^(?!($(SHOWN))$$)'
+	@dvc exp show --no-pager --only-changed --num $(or $(N),20) --drop '^(?!($(SHOWN))$$)'
 
 check: $(READY)
 	@ruff check . && ruff format --check . && mypy && lint-imports
