@@ -10,6 +10,7 @@ import numpy as np
 from components.evaluation.examples import Measures, rounded
 from components.streams import stream
 
+EXACT = 2**23  # twice as many examples have exact sums as float32
 CARD = (  # what a card shows of a class: column, heading, format
     ("precision", "precision", ".3f"),
     ("recall", "recall", ".3f"),
@@ -94,15 +95,19 @@ def area(score: np.ndarray, held: np.ndarray, w: np.ndarray) -> tuple[np.ndarray
     below, upto = (np.searchsorted(score[no], score[yes], side) for side in ("left", "right"))
     lower = np.searchsorted(score[yes], score[yes], "left")
     weight = w[yes]
-    holding, failing = (np.zeros((len(rows) + 1, w.shape[1])) for rows in (yes, no))
+    holding = np.zeros((len(yes) + 1, w.shape[1]), w.dtype)
     np.cumsum(weight, axis=0, out=holding[1:])
-    np.cumsum(w[no], axis=0, out=failing[1:])
-    total, rest = holding[-1], failing[-1]
-    under = failing[below]
-    roc = (weight * (under + failing[upto])).sum(axis=0) / (2 * total * rest)
-    hit = total - holding[lower]
-    precision = np.divide(hit, hit + rest - under, out=np.zeros_like(hit), where=weight > 0)
-    return roc, (weight * precision).sum(axis=0) / total
+    # of those that fail only the sums up to where one that holds lies between them
+    cuts = np.unique(np.concatenate([below, upto, [0, len(no)]]))
+    failing = np.zeros((len(cuts), w.shape[1]), w.dtype)
+    if len(no):
+        np.cumsum(np.add.reduceat(w[no], cuts[:-1], axis=0), axis=0, out=failing[1:])
+    total, rest = holding[-1].astype(np.float64), failing[-1].astype(np.float64)
+    under, over = (failing[np.searchsorted(cuts, at)] for at in (below, upto))
+    roc = (weight * (under + over)).sum(axis=0, dtype=np.float64) / (2 * total * rest)
+    hit = holding[-1] - holding[lower]
+    precision = np.divide(hit, hit + failing[-1] - under, out=np.zeros_like(hit), where=weight > 0)
+    return roc, (weight * precision).sum(axis=0, dtype=np.float64) / total
 
 
 def reliability(confidence: np.ndarray, right: np.ndarray, bins: int) -> list[dict[str, Any]]:
@@ -131,6 +136,8 @@ def held(actual: np.ndarray, names: int) -> np.ndarray:
 def areas(outputs: np.ndarray, where: np.ndarray, w: np.ndarray) -> Measures:
     """Areas under the ROC and the precision-recall curve (average precision) of each name, `(b, names)`."""
     names = outputs.shape[1]
+    if w.sum(axis=0).max(initial=0) < EXACT:
+        w = w.astype(np.float32)  # half the memory to walk through
     found = {"roc_auc": np.empty((w.shape[1], names)), "pr_auc": np.empty((w.shape[1], names))}
     for name in range(names):
         found["roc_auc"][:, name], found["pr_auc"][:, name] = area(outputs[:, name], where[:, name], w)

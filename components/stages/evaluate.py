@@ -144,8 +144,7 @@ def _beside(
                 )
             other = examples.answered(outputs, decision)
         ranked = name != "chance"  # what areas are by chance is known
-        theirs, _ = metrics.measure(other, ranked=ranked)
-        drawn, _ = bootstrap.resampled(other, params.seed, params.evaluate.resamples, ranked=ranked)
+        theirs, drawn = measured if name == shipped else _drawn(params, other, ranked=ranked)
         for metric in theirs:
             if name == "chance" and metric in metrics.of(examples.target).OF_OUTPUTS:
                 continue
@@ -154,6 +153,13 @@ def _beside(
                 row = {"baseline": name, "name": text, "metric": metric}
                 rows.append(row | {key: rounded(number) for key, number in numbers.items()})
     return rows
+
+
+def _drawn(params: Params, examples: Examples, *, ranked: bool) -> tuple[Measures, Measures]:
+    """Measure examples, and resamples of them."""
+    every, _ = metrics.measure(examples, ranked=ranked)
+    samples, _ = bootstrap.resampled(examples, params.seed, params.evaluate.resamples, ranked=ranked)
+    return every, samples
 
 
 def _extra(main: str, beside: list[dict[str, Any]], cut: list[dict[str, Any]]) -> dict[str, float]:
