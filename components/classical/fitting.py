@@ -122,15 +122,21 @@ class _Way:
 
 
 def _linear(task: Task, folds: list[tuple[Examples, Examples]]) -> _Way:
-    choices = linear.settings(task.inputs, task.target)
-    parts: dict[linear.Setting, list[np.ndarray]] = {choice: [] for choice in choices}
+    losses: dict[linear.Setting, list[np.ndarray]] = {}
+    models: dict[linear.Setting, linear.Model] = {}
     for train, other in folds:
         graph = Graph(task.specs)
-        models = linear.fit(graph, task.inputs, task.target, train, choices)
-        for choice, model in models.items():
-            parts[choice].append(task.loss(task.onnx(graph, model.logits), other))
-    losses = {choice: np.concatenate(found) for choice, found in parts.items()}
-    best = min(choices, key=lambda choice: float(losses[choice].mean()))
+        for path in linear.paths(task.inputs, task.target):
+            least = None
+            for choice, model in linear.fit(graph, task.inputs, task.target, train, path):
+                loss = task.loss(task.onnx(graph, model.logits), other)
+                losses.setdefault(choice, []).append(loss)
+                models[choice] = model
+                if least is not None and len(folds) == 1 and choosing.worth(loss, least)[-1]:
+                    break  # it rises: a weaker penalty fits longer, and fits no better
+                least = loss if least is None or loss.mean() < least.mean() else least
+    joined = {choice: np.concatenate(found) for choice, found in losses.items()}
+    best = min(joined, key=lambda choice: float(joined[choice].mean()))
 
     def made(graph: Graph, model: linear.Model) -> _Made:
         return _Made(model.name, task.onnx(graph, model.logits), model.weights)
@@ -138,9 +144,10 @@ def _linear(task: Task, folds: list[tuple[Examples, Examples]]) -> _Way:
     def again(examples: Examples, like: _Made | None) -> _Made:
         graph = Graph(task.specs)
         start = None if like is None else like.weights
-        return made(graph, linear.fit(graph, task.inputs, task.target, examples, [best], start)[best])
+        ((_, model),) = linear.fit(graph, task.inputs, task.target, examples, [best], start)
+        return made(graph, model)
 
-    return _Way(models[best].name, losses[best], made(graph, models[best]) if len(folds) == 1 else None, again)
+    return _Way(models[best].name, joined[best], made(graph, models[best]) if len(folds) == 1 else None, again)
 
 
 def _boosting(task: Task, folds: list[tuple[Examples, Examples]]) -> _Way | None:

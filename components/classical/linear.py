@@ -1,6 +1,7 @@
 """Linear models: logistic regression for classes, ridge regression for numbers."""
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from components.targets import Target
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # of logistic regression: 1 / penalty, from the strongest penalty on
 PENALTIES = (1e5, 1e4, 1e3, 100.0, 10.0, 1.0, 0.1, 0.01, 0.001)  # of ridge regression, on standardised inputs
 MAX_ITERATIONS = 300
+LARGE = 5_000_000  # numbers of all examples
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,16 @@ class Model:
     weights: np.ndarray  # (columns + 1, names) float64, the bias last
 
 
-def settings(inputs: dict[str, Input], target: Target) -> list[Setting]:
-    """Return the settings among which a fit is chosen, the simplest first.
+def paths(inputs: dict[str, Input], target: Target) -> list[list[Setting]]:
+    """Return the settings among which a fit is chosen, the simplest first: paths from the strongest penalty on.
 
-    Of forecasts also those that start from the last value (the naive forecast; Zeng et al. 2023, arXiv:2205.13504,
-    NLinear): a series that rises or wanders leaves the range of what was seen, its changes do not.
+    Of forecasts also one of fits that start from the last value (the naive forecast; Zeng et al. 2023,
+    arXiv:2205.13504, NLinear): a series that rises or wanders leaves the range of what was seen, its changes do not.
     """
     if target.activation != "linear":
-        return [Setting(strength) for strength in STRENGTHS]
+        return [[Setting(strength) for strength in STRENGTHS]]
     kinds = [False, True] if features.forecast(inputs, len(target.names)) else [False]
-    return [Setting(penalty, changes) for changes in kinds for penalty in PENALTIES]
+    return [[Setting(penalty, changes) for penalty in PENALTIES] for changes in kinds]
 
 
 def fit(
@@ -50,33 +52,17 @@ def fit(
     inputs: dict[str, Input],
     target: Target,
     train: tuple[Arrays, np.ndarray],
-    choices: list[Setting],
+    path: list[Setting],
     start: np.ndarray | None = None,
-) -> dict[Setting, Model]:
-    """Fit each choice on encoded examples and their labels, and add the models to the graph.
+) -> Iterator[tuple[Setting, Model]]:
+    """Fit encoded examples and their labels with each setting of a path when it is asked for, and add it to the graph.
 
-    `start` are the weights of a fit on nearly the same examples, `(columns + 1, names)`.
+    A fit begins with the weights of the one before, for that with a stronger penalty is near; the first with `start`,
+    those of a fit on nearly the same examples, `(columns + 1, names)`.
     """
-    found: dict[Setting, Model] = {}
-    for changes in (False, True):
-        chosen = [choice for choice in choices if choice.changes == changes]
-        if chosen:
-            found |= _fitted_all(graph, inputs, target, train, chosen, start)
-    return found
-
-
-def _fitted_all(
-    graph: Graph,
-    inputs: dict[str, Input],
-    target: Target,
-    train: tuple[Arrays, np.ndarray],
-    choices: list[Setting],
-    start: np.ndarray | None,
-) -> dict[Setting, Model]:
-    """Fit choices of the same kind, one after the other: the fit with a stronger penalty is near."""
     arrays, truth = train
     base = None
-    if choices[0].changes:
+    if path[0].changes:
         base = features.last(graph, inputs, len(target.names))
         (last,) = graph.ask({base: np.float32}, arrays)
         truth = truth - last.astype(np.float64)
@@ -84,20 +70,19 @@ def _fitted_all(
     tensors = list(described.dense)
     if tensors:
         tensors = [_standardised(graph, tensors, arrays)]
-    x = _read(graph, tensors, described.bags, arrays)
+    exact = target.activation == "linear"  # ridge regression solves its equations at once
+    x = _read(graph, tensors, described.bags, arrays, exact=exact)
     if start is not None and len(start) != x.shape[1] + 1:  # a column more or less: another code was seen
         start = None
     kind = "logistic regression, C =" if target.activation != "linear" else "ridge regression, penalty"
     kind = kind.replace("regression", "regression of changes") if base else kind
-    found = {}
-    for choice in choices:
+    for choice in path:
         weights, bias, ended = _fitted(x, truth, target, choice.penalty, start)
         start = np.concatenate([weights, bias[None]])
         logits = _logits(graph, tensors, described.bags, weights, bias)
         logits = graph.add("Add", logits, base) if base else logits
         name = f"{kind} {choice.penalty:g}" + ("" if ended else ", stopped before it converged")
-        found[choice] = Model(logits, name, start)
-    return found
+        yield choice, Model(logits, name, start)
 
 
 def _standardised(graph: Graph, tensors: list[str], arrays: Arrays) -> str:
@@ -110,14 +95,18 @@ def _standardised(graph: Graph, tensors: list[str], arrays: Arrays) -> str:
     return graph.add("Div", graph.add("Sub", joined, shift), graph.constant(np.where(deviation > 0, deviation, 1.0)))
 
 
-def _read(graph: Graph, dense: list[str], bags: list[features.Bag], arrays: Arrays) -> Any:
-    """Return all columns side by side, `(n, columns)` float64: sparse where there is a bag."""
+def _read(graph: Graph, dense: list[str], bags: list[features.Bag], arrays: Arrays, *, exact: bool) -> Any:
+    """Return all columns side by side, `(n, columns)` float64: sparse where there is a bag.
+
+    More than LARGE dense numbers stay float32 unless `exact`, as they are encoded: half the memory, and less time.
+    """
     from scipy import sparse
 
     asked: dict[str, type] = dict.fromkeys(dense, np.float32)
     asked |= {tensor: dtype for bag in bags for tensor, dtype in ((bag.ids, np.int64), (bag.weights, np.float32))}
     found = dict(zip(asked, graph.ask(asked, arrays), strict=True))
-    parts = [found[tensor].astype(np.float64) for tensor in dense]
+    small = exact or bags or sum(found[tensor].size for tensor in dense) <= LARGE
+    parts = [found[tensor].astype(np.float64 if small else np.float32) for tensor in dense]
     for bag in bags:
         ids, weights = found[bag.ids], found[bag.weights].astype(np.float64)
         row, at = np.nonzero(weights)

@@ -81,7 +81,7 @@ def test_a_linear_model_is_scikit_learns() -> None:
     inputs, specs, arrays, truth = table(400)
     graph = Graph(specs)
     train = {name: array[:300] for name, array in arrays.items()}
-    (model,) = linear.fit(graph, inputs, TWO, (train, truth[:300]), [linear.Setting(0.3)]).values()
+    ((_, model),) = linear.fit(graph, inputs, TWO, (train, truth[:300]), [linear.Setting(0.3)])
     assert model.name == "logistic regression, C = 0.3"
     both = np.concatenate([arrays["numeric"].astype(np.float64), arrays["categorical"]], axis=1)
     prepared = make_column_transformer((StandardScaler(), [0, 1, 2]), (OneHotEncoder(handle_unknown="ignore"), [3, 4]))
@@ -101,8 +101,8 @@ def test_a_ridge_regression_finds_the_recurrence() -> None:
     graph = Graph(specs)
     inputs = {"history": Input("history", ("value",))}
     train = {"history": history[:60]}, truth[:60]
-    models = linear.fit(graph, inputs, target, train, [linear.Setting(0.01), linear.Setting(0.01, changes=True)])
-    for model in models.values():
+    for setting in (linear.Setting(0.01), linear.Setting(0.01, changes=True)):
+        ((_, model),) = linear.fit(graph, inputs, target, train, [setting])
         assert np.abs(outputs_of(graph, model.logits, {"history": history[90:]}) - truth[90:]).max() < 0.1
     # a series that rises by the step: only its changes are what they were
     trend, later = np.arange(8) + np.arange(60)[:, None], np.arange(8) + np.arange(1000, 1030)[:, None]
@@ -110,7 +110,8 @@ def test_a_ridge_regression_finds_the_recurrence() -> None:
     settings = [linear.Setting(1e3), linear.Setting(1e3, changes=True)]
     found = [
         outputs_of(graph, model.logits, {"history": later[:, :, None].astype(np.float32)})
-        for model in linear.fit(graph, inputs, target, rising, settings).values()
+        for setting in settings
+        for _, model in linear.fit(graph, inputs, target, rising, [setting])
     ]
     assert np.abs(found[0] - (later[:, -1:] + [1, 2])).min() > 100
     assert np.abs(found[1] - (later[:, -1:] + [1, 2])).max() < 0.1
@@ -216,7 +217,7 @@ def test_values_that_training_did_not_have_are_answered(fit: str) -> None:
     inputs, specs, arrays, truth = table(400)
     graph = Graph(specs)
     some = (arrays, truth)
-    (model,) = linear.fit(graph, inputs, TWO, some, [linear.Setting(1.0)]).values()
+    ((_, model),) = linear.fit(graph, inputs, TWO, some, [linear.Setting(1.0)])
     made = (model.logits, model.name) if fit == "linear" else boosted(graph, inputs, TWO, some, some)
     numbers = np.array([[0, 0, 0], [1e30, -1e30, 7], [3e38, 3e38, 3e38]], np.float32)
     unseen = np.array([[99, 2], [6, 3], [2**31 - 1, 0]], np.int32)
@@ -332,9 +333,8 @@ def test_what_is_compared_with_a_network_has_not_seen_validation() -> None:
     assert made.name != changed.name or not np.array_equal(
         fitting.answers(made.onnx, validation[0]), fitting.answers(changed.onnx, validation[0])
     )
-    alone = linear.fit(Graph(specs), inputs, TWO, train, [linear.Setting(float(made.name.split()[-1]))])
     graph = Graph(specs)
-    (model,) = linear.fit(graph, inputs, TWO, train, list(alone)).values()
+    ((_, model),) = linear.fit(graph, inputs, TWO, train, [linear.Setting(float(made.name.split()[-1]))])
     expected = outputs_of(graph, model.logits, validation[0])
     found = fitting.answers(made.compared, validation[0])
     assert np.allclose(np.log(found[:, 1] / found[:, 0]), expected[:, 1] - expected[:, 0], atol=1e-3)
@@ -346,6 +346,26 @@ def test_many_examples_are_fitted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made = fitting.fit(inputs, specs, TWO, train, validation, seed=1)
     assert (made.folds, made.refitted, made.onnx) == (1, False, made.compared)
     assert fitting.fit(inputs, specs, TWO, train, validation, seed=1, ordered=True).refitted  # the last are the newest
+
+
+def test_once_the_loss_surely_rises_no_weaker_penalty_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    one = linear._logistic
+
+    def logistic(x: Any, truth: Any, choice: float, start: Any) -> Any:
+        asked.append(choice)
+        return one(x, truth, choice, start)
+
+    monkeypatch.setattr(linear, "_logistic", logistic)
+    monkeypatch.setattr(fitting, "MOST_REFITTED", 50)
+    random = np.random.default_rng(1)
+    x = random.normal(size=(500, 200)).astype(np.float32)
+    truth = (x[:, 0] + random.normal(size=500) > 0).astype(np.int32)
+    train, validation = (({"x": x[rows]}, truth[rows]) for rows in (slice(60), slice(60, None)))
+    inputs = {"x": Input("numbers", tuple(f"column {number}" for number in range(200)))}
+    made = fitting.fit(inputs, {"x": {"shape": [200], "dtype": "float32"}}, TWO, train, validation, seed=1)
+    assert "logistic regression, C = 0.01" in made.losses
+    assert asked == list(linear.STRENGTHS[: len(asked)]) and len(asked) < len(linear.STRENGTHS)
 
 
 def test_a_fold_may_lack_a_class() -> None:
