@@ -67,14 +67,18 @@ def style(sample: str) -> Style:
 
 
 def core(decimal: str, thousands: str) -> str:
-    """Return the regular expression of a number with these marks, without sign and unit."""
+    """Return the regular expression of a number with these marks, without sign and unit.
+
+    A point at its end is the last of all but the dash of a price, 5.-: "2. Married" is the second of a list.
+    """
     point = re.escape(decimal)
-    plain = rf"(?:\d+(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?|(?i:inf|infinity)"
+    power = r"[eE][+-]?\d+"
+    plain = rf"(?:\d+(?:{point}\d+)?|{point}\d+)(?:{power})?|\d+{point}(?:-?$|{power})|(?i:inf|infinity)"
     if not thousands:
         return plain
     mark = _class(thousands)
     groups = r"[1-9]\d{0,2}(?:M\d{3})+|[1-9]\d?(?:M\d{2})+M\d{3}" if thousands == "," else r"[1-9]\d{0,2}(?:M\d{3})+"
-    return rf"(?:{groups.replace('M', mark)})(?:{point}\d*)?|{plain}"
+    return rf"(?:{groups.replace('M', mark)})(?:{point}\d+|{point}-?$)?|{plain}"
 
 
 def _class(thousands: str) -> str:
@@ -223,7 +227,7 @@ def _digits(column: pa.ChunkedArray, own: Style) -> pa.ChunkedArray:
     signs = pc.binary_join_element_wise(group["open"], group["minus"], group["inner"], group["trailing"], "")
     negative = pc.if_else(pc.is_in(signs, pa.array(["", "+"])), "", "-")
     # one sign at most, and brackets that close; and 5.- is a price, not a negative number
-    price = pc.and_(pc.equal(group["trailing"], "-"), pc.match_substring_regex(group["core"], r"[.,]$"))
+    price = pc.match_substring_regex(group["core"], "-$")
     good = pc.and_(
         pc.less_equal(pc.utf8_length(signs), 1),
         pc.equal(pc.utf8_length(group["open"]), pc.utf8_length(group["close"])),

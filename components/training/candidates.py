@@ -38,11 +38,11 @@ def told(found: dict[str, Any]) -> str:
     losses = f"loss on validation {brief(found['losses'][ships])}, of {names[other]} {brief(found['losses'][other])}"
     text = f"{names[ships]}: {losses}, a difference of {abs(found['better']):.2g} {error}"
     scores = found["scores"]
+    both = f"(score {brief(scores['network'])}, of the other {brief(scores['classical'])})" if scores else ""
     if ships == "network":
-        answers = f", and its answers are better (score {brief(scores['network'])}, of the other "
-        return f"{text}: surely better{answers + brief(scores['classical']) + ')' if scores else ''}"
+        return f"{text}: surely better{f', and its answers are better {both}' if scores else ''}"
     if found["error"] is not None and found["better"] > found["error"]:
-        why = f"its answers are no better (score {scores['network']:.4g}, of the other {scores['classical']:.4g})"
+        why = f"its answers are no better {both}"
     else:
         why = f"it is not {'surely ' if found['better'] > 0 else ''}better"
     return f"{text}; a network is not worth it here: {why}"

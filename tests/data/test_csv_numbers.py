@@ -45,6 +45,7 @@ READ: dict[str, tuple[list[str], list[float]]] = {
     "degrees": (["-3 °C", "21.5 °C"], [-3, 21.5]),
     "a word": (["36 months", "60 months"], [36, 60]),
     "exponents": (["1e3", "-2.5E-1"], [1000, -0.25]),
+    "points at the end": (["12.", "3.5 ", "1,234."], [12, 3.5, 1234]),
 }
 
 
@@ -121,6 +122,8 @@ def test_thousands_of_dots_beside_a_decimal_comma_are_thousands(
         ["+49 170 12", "030/12"],
         ["31.12.2023", "1.2.2024"],
         ["0,123", "00,5x"],
+        ["1. < HS Grad", *["2. HS Grad", "3. College"] * 20],  # numbered, as in many a survey
+        ["2. Married"] * 3,
     ],
 )
 def test_what_only_looks_like_numbers_stays_text(tmp_path: Path, values: list[str]) -> None:

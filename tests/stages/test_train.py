@@ -657,6 +657,22 @@ def test_of_two_that_are_as_good_the_simpler_one_ships() -> None:
     assert candidates.chosen(one, np.array([1]), target, {})["shipped"] == "classical"  # of one example nothing is sure
 
 
+def test_of_numbers_the_loss_alone_decides_and_is_told() -> None:
+    from components.targets import regression
+    from components.training import candidates
+
+    target, random = regression.Target(("y",)), np.random.default_rng(1)
+    actual = random.normal(size=(200, 1)).astype(np.float32)
+    good, poor = (actual + random.normal(size=(200, 1)).astype(np.float32) * noise for noise in (0.1, 1.0))
+    names = {"network": "the network mlp", "classical": "ridge regression"}
+    for outputs, ends in (
+        ({"network": good, "classical": poor}, "surely better"),
+        ({"network": poor, "classical": good}, "a network is not worth it here: it is not better"),
+    ):
+        found = candidates.chosen(outputs, actual, target, {})
+        assert candidates.told(found | {"names": names}).endswith(ends)
+
+
 def test_a_network_whose_answers_are_no_better_does_not_ship_for_its_probabilities() -> None:
     from components.targets import single_label
     from components.training import candidates, thresholds
