@@ -348,6 +348,8 @@ def test_a_history_that_moves_up_or_grows_takes_its_forecast_along(name: str) ->
     first = fabricate.outputs(model, {"history": history})
     assert fabricate.outputs(model, {"history": history + 1000}) == pytest.approx(first + 1000, abs=0.05)
     assert fabricate.outputs(model, {"history": history * 20}) == pytest.approx(first * 20, rel=1e-3, abs=1e-2)
+    for rows in range(1, 6):  # among them as many as there are steps to forecast
+        assert fabricate.outputs(model, {"history": history[:rows]}) == pytest.approx(first[:rows], rel=1e-4)
     flat = fabricate.outputs(model, {"history": np.full((1, 16, 1), 7, np.float32)})
     assert flat == pytest.approx(7, abs=0.2)
 

@@ -84,7 +84,8 @@ def build(network: Network, params: Params, state: State, dropout: float) -> "ke
     for name, part in back.items():
         part = layers.Rescaling(units.tolist(), dtype="float32", name=f"{name}_units")(part)  # noqa: PLW2901
         back[name] = layers.Permute((2, 1), dtype="float32", name=name)(part)
-    x = x * back["spread"] + back["level"]
+    # in this order: Keras on TensorFlow takes one number per example for a bias of the steps, where there are as many
+    x = back["level"] + x * back["spread"]
     answer = layers.Reshape((shape[0] * shape[1],), dtype="float32", name="values")(x)
     return keras.Model(inputs, answer, name="series")
 
