@@ -52,8 +52,8 @@ def text(old: Side, new: Side, pairs: Pairs, shown: Sequence[str]) -> list[str]:
     lines = [f"{old.title} -> {new.title}", ""]
     lines += ["what changed", *(_fitting(changed) if changed else ["  nothing that determines the result"]), ""]
     if old.columns and new.columns and old.data != new.data:
-        moved = drift.told(drift.of_versions(old.columns, new.columns))
-        lines += ["how the data moved", *(f"  {line}" for line in moved), ""]
+        rows, moved = drift.of_versions(old.columns, new.columns)
+        lines += [f"how the data moved: {rows}", *(f"  {line}" for line in drift.told(moved)), ""]
     lines += _paired(pairs) if pairs.metrics else _alone(old, new, pairs, shown)
     if costs := _costs(old, new):
         lines += ["", "what it costs", *_fitting(costs)]

@@ -356,7 +356,8 @@ def _outcome(params: Params, build: Path, run_id: str, digest: str, version: str
 def _drift(params: Params, build: Path, champion: "ModelVersion | None", own: str) -> dict[str, Any] | None:
     """Return how the data differs from what the champion before was made of; None where it is the same.
 
-    `columns` are those that have moved, the furthest first, each with what; None where that was not kept.
+    `rows` says which were held beside which, `columns` are those that have moved, the furthest first, each with how;
+    None where that was not kept.
     """
     if champion is None or str(champion.version) == own:
         return None
@@ -364,8 +365,10 @@ def _drift(params: Params, build: Path, champion: "ModelVersion | None", own: st
     if made.tag("data") == provenance.used_data():
         return None
     before = origin.kept(made, f"build/{drift.NAME}")
-    moved = drift.of_versions(json.loads(before), read_json(build / "validation" / drift.NAME)) if before else None
-    return {"version": made.version, "columns": moved}
+    if before is None:
+        return {"version": made.version, "rows": "", "columns": None}
+    rows, moved = drift.of_versions(json.loads(before), read_json(build / "validation" / drift.NAME))
+    return {"version": made.version, "rows": rows, "columns": moved}
 
 
 def _tell(outcome: dict[str, Any]) -> None:

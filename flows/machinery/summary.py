@@ -1,6 +1,6 @@
 """The summary at the end of a run: on the terminal, and as markdown for Prefect's page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +98,10 @@ def _drift(found: dict[str, Any] | None) -> list[Block]:
     """Say which columns are unlike those that the champion before was made of."""
     if found is None:
         return []
-    head = f"data beside that of the champion before (version {found['version']}):"
+    head = f"how the data moved since the champion before (version {found['version']}"
     if found["columns"] is None:
-        return [f"{head} not known, for that version is older"]
-    return ["\n".join([head, *(f"  {line}" for line in drift.told(found["columns"]))])]
+        return [f"{head}): not known, for that version is of an older Slipway"]
+    return ["\n".join([f"{head}; {found['rows']}):", *(f"  {line}" for line in drift.told(found["columns"]))])]
 
 
 def _measured(evaluation: Path) -> list[Block]:
@@ -130,15 +130,11 @@ def _model(registered: dict[str, Any]) -> list[Block]:
         parts.append(f"of the {called} (version {champion['version']}) only what was compared is shown: {why}")
     for title, rival in ((f"the {called}", champion), ("the best version so far", registered["reference"] or {})):
         if apart := rival.get("difference"):
-            sign = -1 if apart["mean"] < 0 else 1
-            low, high = sorted(sign * apart[name] for name in ("low", "high"))
-            word = "worse" if sign < 0 else "better"
             few = f" on the {rival['rows']} of {rival['of']} test examples that are test for both"
-            by = f"{word} than that of {title} (version {rival['version']}) by {_number(sign * apart['mean'])}"
-            by += f" ({_number(low)} to {_number(high)})"
-            if low == high == 0:
-                by = f"that of {title} (version {rival['version']})"
-            parts.append(f"{registered['score']} is {by}{few if rival['rows'] < rival['of'] else ''}")
+            other = f"that of {title} (version {rival['version']})"
+            parts.append(
+                f"{registered['score']} is {_beside(apart, other)}{few if rival['rows'] < rival['of'] else ''}"
+            )
     words = {"promoted": "promoted", "kept": "not promoted", "waiting": "not promoted yet"}
     parts.append(
         f"{version}{' (new)' if registered['new_version'] else ''}: {aliases}; "
@@ -147,6 +143,20 @@ def _model(registered: dict[str, Any]) -> list[Block]:
     if registered["to_decide"]:
         parts.append(registered["to_decide"])
     return parts
+
+
+def _beside(apart: Mapping[str, float], other: str) -> str:
+    """Say how a score is beside another one; what may be chance is called neither better nor worse."""
+    mean, low, high = (apart[name] for name in ("mean", "low", "high"))
+    if low == high == 0:
+        return other
+    if low <= 0 <= high:
+        by = f"{brief(mean, '+')} ({brief(low, '+')} to {brief(high, '+')})"
+        return f"not surely better or worse than {other}: better by {by}"
+    sign = -1 if mean < 0 else 1
+    low, high = sorted(sign * end for end in (low, high))
+    by = f"{_number(sign * mean)} ({_number(low)} to {_number(high)})"
+    return f"{'worse' if sign < 0 else 'better'} than {other} by {by}"
 
 
 def _gate(gate: dict[str, Any] | None) -> str:

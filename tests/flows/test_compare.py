@@ -90,7 +90,7 @@ def told(capsys: pytest.CaptureFixture[str], *asked: str) -> list[str]:
 def test_two_versions_are_compared_in_pairs(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = told(capsys, "sides@champion", "sides/2")
     assert lines[:4] == ["sides/1 (champion) -> sides/2", "", "what changed", "train.epochs 3 -> 4"]
-    assert lines[5:9] == ["", "how the data moved", "side: is new", "label: is gone"]
+    assert lines[5:9] == ["", "how the data moved: 300 rows beside 300", "side: is new", "label: is gone"]
     assert "what it brought: 55 test examples, in pairs; 95% intervals" in lines
     right = {}
     for number, folder in ((1, path.parent), (2, path.parent / "worse")):

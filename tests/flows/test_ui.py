@@ -215,10 +215,23 @@ print(get_current_settings().api.url is not None)
 
 def test_what_has_moved_in_the_data_is_told_as_far_as_it_is_known() -> None:
     assert summary._drift(None) == []
-    head = "data beside that of the champion before (version 3):"
-    assert summary._drift({"version": "3", "columns": []}) == [f"{head}\n  no column has moved"]
-    assert summary._drift({"version": "3", "columns": [["age", "is new"]]}) == [f"{head}\n  age: is new"]
-    assert summary._drift({"version": "3", "columns": None})[0] == f"{head} not known, for that version is older"
+    head = "how the data moved since the champion before (version 3"
+    found = {"version": "3", "rows": "9 rows beside 8", "columns": []}
+    assert summary._drift(found) == [f"{head}; 9 rows beside 8):\n  no column has moved"]
+    assert summary._drift(found | {"columns": [["age", "is new"]]}) == [f"{head}; 9 rows beside 8):\n  age: is new"]
+    told = f"{head}): not known, for that version is of an older Slipway"
+    assert summary._drift(found | {"columns": None}) == [told]
+
+
+def test_what_may_be_chance_is_called_neither_better_nor_worse() -> None:
+    def told(mean: float, low: float, high: float) -> str:
+        return summary._beside({"mean": mean, "low": low, "high": high}, "that of version 2")
+
+    assert told(0.02, 0.01, 0.03) == "better than that of version 2 by 0.02 (0.01 to 0.03)"
+    assert told(-0.02, -0.03, -0.01) == "worse than that of version 2 by 0.02 (0.01 to 0.03)"
+    text = "not surely better or worse than that of version 2: better by -2e-05 (-0.01 to +0.009)"
+    assert told(-2e-5, -0.01, 0.009) == text
+    assert told(0, 0, 0) == "that of version 2"
 
 
 def test_a_leak_is_told_beside_the_metrics(tmp_path: Path) -> None:
