@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 
 from components import SlipwayError, files, listed, temporary
 from components import params as params_module
-from components.data import versions
+from components.data import spelling, versions
 from components.data.copies import Known
 from components.params import Dvc, Files, Params, Sql, changes
 from components.recipes import split_by as splitting
@@ -356,6 +357,8 @@ def _read(job: _Job, current: Params, place: Path, name: str, rows: Path, said: 
         if source.recipe != current.recipe:
             raise SlipwayError(f"source.ingest: the dataset is of the recipe {current.recipe}, this of {source.recipe}")
         columns = ingest.fits(source, current, job.data)
+        if not isinstance(job.settings.source, Sql):
+            _must_not_look_alike(job, source, current)
         source.schema = columns
         writer: pq.ParquetWriter | None = None
         own = [*splitting.apart(source.split_by, columns.names), *([KEY] if source.key else [])]
@@ -372,6 +375,27 @@ def _read(job: _Job, current: Params, place: Path, name: str, rows: Path, said: 
     for line in printed.getvalue().splitlines():
         said.setdefault(line.replace(str(place), name or job.settings.name))
     return Staged(name, source, rows, writer.schema)
+
+
+def _must_not_look_alike(job: _Job, source: Source, current: Params) -> None:
+    """Raise SlipwayError for a label that is one of the dataset but for letter case, or letters that look the same.
+
+    It would be a class of its own, by mistake as a rule, and nobody watches an update. Blanks and the like are joined
+    (`spelling.joined`), and numbers may be codes: 01 beside 1.
+    """
+    known = getattr(current.task, "labels", [])
+    found = source.settings.get("labels", [])
+    joins = spelling.joined(found, known)
+    looks = {label: spelling.looks(label) for label in known}
+    there = {look: label for label, look in looks.items() if not isinstance(look, Decimal)}
+    new = [label for label in dict.fromkeys(joins.get(label, label) for label in found) if label not in known]
+    if pairs := [(label, own) for label in new if (own := there.get(str(spelling.looks(label))))]:
+        shown = listed([f"{spelling.shown(label)} beside {spelling.shown(own)}" for label, own in pairs], MAX_TOLD)
+        raise SlipwayError(
+            f"labels that look like those of the dataset would be classes of their own: {shown}; correct the file; if "
+            f"they are other classes, add them to {current.recipe}.labels in params.yaml, then "
+            f"`{_command(job.settings)} --retry`"
+        )
 
 
 def _joined(job: _Job, staged: list[Staged], current: Params) -> Source:

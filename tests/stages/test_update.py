@@ -205,6 +205,47 @@ def test_a_changed_file_adds_the_rows_that_are_new_and_is_told(capsys: Said) -> 
     assert "update: changed since it was taken: a.csv: 2 new rows, 5 as before\n" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("inbox")
+def test_labels_that_look_like_those_there_are_set_aside_and_new_ones_are_taken(capsys: Said) -> None:
+    arrive("b.csv", "50,red,Yes", "51,red,NO", "52,blue,yes")
+    arrive("c.csv", *some(6), "60,red, no ")  # blanks are joined
+    assert main(["update"]) == 0
+    said = capsys.readouterr().out
+    assert "update: 7 new rows from 1 file\n" in said
+    why = "labels that look like those of the dataset would be classes of their own: 'NO' beside 'no', 'Yes' beside "
+    assert f"warning: set aside: b.csv: {why}'yes'; correct the file" in said
+    assert "add them to tabular.labels in params.yaml, then `slipway update --retry`\n" in said
+    assert "new label" not in said and params.load().task.labels == ["no", "yes"]
+    arrive("d.csv", "70,red,maybe")
+    assert update.run() == 1
+    assert "warning: d.csv: new label maybe" in capsys.readouterr().out
+    content = YAML().load(Path("params.yaml"))
+    content["tabular"]["labels"] += ["Yes", "NO"]
+    YAML().dump(content, Path("params.yaml"))
+    assert update.run(retry=True) == 3
+    assert params.load().task.labels == ["no", "yes", "maybe", "Yes", "NO"]
+    assert rows() == 17
+
+
+def test_a_folder_whose_name_looks_like_a_class_is_set_aside(repo: Path, capsys: Said) -> None:
+    source(**INBOX | {"ingest": "images"})
+
+    def picture(path: str, number: int) -> None:
+        place = repo / "inbox" / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(place)
+
+    for number, label in enumerate(["cat", "cat", "dog", "dog"]):
+        picture(f"{label}/{number}.png", 10 * number)
+    update.run()
+    picture("Cat/5.png", 50)
+    picture("dog/6.png", 60)
+    assert update.run() == 1
+    said = capsys.readouterr().out
+    assert "warning: set aside: Cat/5.png: labels that look like those of the dataset" in said
+    assert params.load().task.labels == ["cat", "dog"]
+
+
 def test_with_a_key_corrected_rows_are_told_and_repeated_content_counts(repo: Path, capsys: Said) -> None:
     source(**INBOX | {"ingest": "table --label y --key order"})
     arrive("a.csv", "1,5,a,yes", "2,6,b,no", "3,5,a,yes", header="order,x,c,y")
