@@ -29,6 +29,7 @@ class File:
     sha256: str
     outcome: Literal["taken", "aside"]
     why: str = ""
+    rows: int | None = None  # of one that was taken by itself; None where an earlier version of Slipway took it
 
 
 @dataclass

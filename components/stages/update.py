@@ -239,7 +239,7 @@ def _files(job: _Job, origin: Files | Dvc, dry_run: bool) -> int:
         """Of a table, its bytes are all; the name of an image or a recording may tell its label."""
         return "" if job.words.per_file else name, digest
 
-    there = {content(name, file.sha256) for name, file in job.known.files.items() if file.outcome == "taken"}
+    there = {content(name, file.sha256): file.rows for name, file in job.known.files.items() if file.outcome == "taken"}
     places: dict[str, Path] = {}
     for file in found.new:
         copied = listing.fetched(found, file, here)
@@ -250,12 +250,13 @@ def _files(job: _Job, origin: Files | Dvc, dry_run: bool) -> int:
         before = job.known.files.get(file.name)
         came.files[file.name] = File(file.size, file.stamp, digest, "taken")
         if content(file.name, digest) in there:  # touched, renamed or copied
+            came.files[file.name] = replace(came.files[file.name], rows=there[content(file.name, digest)])
             came.same += 1
             place.unlink()
             continue
         if before is not None and before.outcome == "taken":
             came.changed.append(file.name)
-        there.add(content(file.name, digest))
+        there[content(file.name, digest)] = None
         places[file.name] = place
     if places and job.new:
         places = _made(job, here, places, came, found.revision)
@@ -273,11 +274,12 @@ def _made(job: _Job, here: Path, places: dict[str, Path], came: Came, revision: 
     for name, place in places.items() if job.words.per_file else [("", here)]:
         files = {name: came.files[name]} if name else came.files
         try:
-            known = job.take(partial(_whole, job, place, name), files, revision)
+            known = job.take(partial(_whole, job, place, name, files), files, revision)
         except SlipwayError as error:
             errors.append(_plain(error, place, name or job.settings.name))
             continue
         came.add(known)
+        came.files |= files
         job.replace, job.known = False, replace(job.known, turn=1)
         return {other: path for other, path in places.items() if name and other != name}
     some = "the files" if len(errors) == 1 else f"any of the {len(errors):,} files"
@@ -291,15 +293,29 @@ def _added(job: _Job, here: Path, places: dict[str, Path], came: Came, revision:
     for line in said:
         print(line)
     if staged:
+        for each in staged if job.words.per_file else ():
+            came.files[each.name] = replace(came.files[each.name], rows=_rows_of(each))
         files = job.known.pending | came.files
         came.add(job.take(lambda now: _joined(job, staged, now or current), files, revision))
 
 
-def _whole(job: _Job, place: Path, name: str, current: Params | None) -> Source:
-    """Read a file or folder that becomes, or adds to, a dataset without being staged; its examples are `name`'s."""
+def _whole(job: _Job, place: Path, name: str, files: dict[str, File], current: Params | None) -> Source:
+    """Read a file or folder that becomes a dataset without being staged; its examples are `name`'s.
+
+    Once they are read, their number is in `files`.
+    """
     source = job.read(place, current)
     tables = source.tables
-    source.tables = (part.replace_schema_metadata({ORIGIN: name.encode()}) for part in tables)
+
+    def counted() -> Iterator[pa.Table]:
+        rows = 0
+        for part in tables:
+            rows += len(part)
+            yield part.replace_schema_metadata({ORIGIN: name.encode()})
+        if name in files:
+            files[name] = replace(files[name], rows=rows)
+
+    source.tables = counted()
     return source
 
 
@@ -467,7 +483,7 @@ def _rows(job: _Job, origin: Sql, dry_run: bool) -> int:
     came = Came()
     if job.new:
         (place,) = places.values()
-        came.add(job.take(partial(_whole, job, place, "new"), {}, "", found.watermark))
+        came.add(job.take(partial(_whole, job, place, "new", {}), {}, "", found.watermark))
     else:
         current, said = params_module.load(job.params), dict[str, None]()
         staged = [_read(job, current, path, name, job.room / f"{name}.rows", said) for name, path in places.items()]
@@ -507,13 +523,17 @@ def _told(job: _Job, origin: Files | Dvc, came: Came, revision: str) -> int:
         print(f"update: nothing new in {_counted(read + came.same, 'file')} that came or changed")
     else:
         print("update: nothing new")
-    changed = []
+    changed, stay = [], False
     for name in came.changed:
-        counts = came.origins.get(name, Counter())
-        how = f": {counts['new']:,} new rows, {counts['known']:,} as before" if job.words.per_file else ""
+        if name in came.aside:
+            continue
+        how, stays = _changed(job, came, name)
         changed.append(f"update: changed since it was taken: {name}{how}")
+        stay = stay or stays
     if more := _tell(changed):
         print(f"update: ... and {more:,} more changed files")
+    if stay:
+        print(f"update: a dataset only grows: `{_command(job.settings)} --replace` takes out what was there before")
     if more := _tell([f"warning: set aside: {name}: {why}" for name, why in came.aside.items()]):
         print(f"warning: set aside: ... and {more:,} more files")
     before = job.known.files
@@ -525,6 +545,18 @@ def _told(job: _Job, origin: Files | Dvc, came: Came, revision: str) -> int:
         print(f"set aside before: {rest}`{_command(job.settings)} --retry` reads them once more")
     _tell_left(came)
     return new
+
+
+def _changed(job: _Job, came: Came, name: str) -> tuple[str, bool]:
+    """Tell how a file changed; return that, and whether some of what it was stays in the dataset beside it."""
+    if not job.words.per_file:
+        return "; as it was before, it stays in the dataset", True
+    counts, before = came.origins.get(name, Counter()), job.known.files[name].rows
+    told = f": {counts['new']:,} new rows, {counts['known']:,} as before"
+    if before is None:
+        return f"{told}; rows that it has no more stay in the dataset", True
+    gone = before - counts["known"]
+    return (f"{told}; {gone:,} rows as they were before stay in the dataset", True) if gone > 0 else (told, False)
 
 
 def _tell_left(came: Came) -> None:

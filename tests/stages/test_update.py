@@ -199,10 +199,27 @@ def test_only_bad_files_leave_the_data_as_it_is_and_are_remembered(capsys: Said)
 
 
 @pytest.mark.usefixtures("inbox")
-def test_a_changed_file_adds_the_rows_that_are_new_and_is_told(capsys: Said) -> None:
-    arrive("a.csv", *some(0, 5), "99,red,no", "100,red,yes")
+def test_a_changed_file_adds_the_rows_that_are_new_and_tells_of_those_that_stay(capsys: Said) -> None:
+    replaces = "update: a dataset only grows: `slipway update --replace` takes out what was there before\n"
+    arrive("a.csv", *some(0, 6), "98,red,no")  # it grew
+    assert update.run() == 1
+    said = capsys.readouterr().out
+    assert "update: changed since it was taken: a.csv: 1 new rows, 6 as before\n" in said and replaces not in said
+    arrive("a.csv", *some(0, 5), "99,red,no", "100,red,yes")  # corrected in place
+    os.utime("inbox/a.csv", (1, 1))
     assert update.run() == 2
-    assert "update: changed since it was taken: a.csv: 2 new rows, 5 as before\n" in capsys.readouterr().out
+    told = "update: changed since it was taken: a.csv: 2 new rows, 5 as before; 2 rows as they were before stay in the "
+    assert f"{told}dataset\n{replaces}" in capsys.readouterr().out
+    Path("inbox/a.csv").rename("inbox/b.csv")  # of the same content: its rows are known still
+    update.run()
+    arrive("b.csv", *some(0, 4))
+    assert update.run() == 0
+    assert "b.csv: 0 new rows, 4 as before; 3 rows as they were before stay in the dataset\n" in capsys.readouterr().out
+    local = Path(".dvc/tmp/slipway-source.json")
+    local.write_text(re.sub(r'"rows": \d+', '"rows": null', local.read_text()))  # of an earlier version of Slipway
+    arrive("b.csv", *some(0, 3))
+    update.run()
+    assert "3 as before; rows that it has no more stay in the dataset\n" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("inbox")
@@ -244,6 +261,11 @@ def test_a_folder_whose_name_looks_like_a_class_is_set_aside(repo: Path, capsys:
     said = capsys.readouterr().out
     assert "warning: set aside: Cat/5.png: labels that look like those of the dataset" in said
     assert params.load().task.labels == ["cat", "dog"]
+    picture("dog/6.png", 70)
+    assert update.run() == 1
+    assert (
+        "changed since it was taken: dog/6.png; as it was before, it stays in the dataset\n" in capsys.readouterr().out
+    )
 
 
 def test_with_a_key_corrected_rows_are_told_and_repeated_content_counts(repo: Path, capsys: Said) -> None:
