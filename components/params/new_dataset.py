@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from components import listed, recipes
 from components.params.changes import GATES
 from components.params.sections import Params, Register, Split, Validate
+from components.params.train import Train
 from components.recipes import defaults, networks
 from components.recipes.source import Source
 from components.targets import Target
@@ -19,14 +20,32 @@ CANDIDATES = "the better one on validation ships; in doubt the classical model, 
 UNEVEN = 0.5  # of the share that each label would have if all were as frequent: one that has less is rare
 
 
-def others(source: Source, old: Params | None, is_cost: Callable[[str], bool]) -> dict[str, Any]:
+def stays(source: Source, old: Params | None, *, there: bool, updated: bool) -> bool:
+    """Return whether network, training and gates stay as params.yaml has them: a person may have chosen them.
+
+    They stay for the same problem. So they do where a dataset is `there` which the new one replaces, and it is of the
+    same recipe and kind of answer: always in an update (`updated`), which brings what the model's own source has, and
+    in an ingest if it predicts the same (`differs`), as where a label or a column came or went.
+    """
+    if old is None or same(source, old):
+        return old is not None
+    if not there or old.recipe != source.recipe:
+        return False
+    if updated:
+        return recipes.load(old.recipe).target(old.task).kind == _target(source).kind
+    return not differs(source, old.recipe, old.task.model_dump(mode="json"))
+
+
+def others(
+    source: Source, old: Params | None, is_cost: Callable[[str], bool], *, stays: bool = False
+) -> dict[str, Any]:
     """Return the source's further settings for a new dataset, and with them the gates as far as these change.
 
-    Gates on what a model costs stay. Those on how good it is stay where the dataset is of the same problem: a number
-    that was right for another one says nothing here. The source's own come in their place. `is_cost` tells a metric
-    of what a model costs.
+    Gates on what a model costs stay. Those on how good it is stay if `stays` says so: a number that was right for
+    another problem says nothing here. The source's own come in their place. `is_cost` tells a metric of what a model
+    costs.
     """
-    own, stays = source.others.get("register", {}), old is not None and same(source, old)
+    own = source.others.get("register", {})
     there = old.register_ if old else Register()
     register = {name: value for name, value in own.items() if name not in GATES}
     for side in GATES:
@@ -60,7 +79,7 @@ def same(source: Source, old: Params) -> bool:
     return bool(settled == old.task)
 
 
-def network(source: Source, old: Params | None) -> dict[str, Any]:
+def network(source: Source, old: Params | None, *, stays: bool) -> dict[str, Any]:
     """Return the section `network` of a new dataset, as far as it changes.
 
     Another recipe has other settings: its network starts from the defaults, the model's name written out, so that
@@ -70,7 +89,7 @@ def network(source: Source, old: Params | None) -> dict[str, Any]:
     if old is None or old.recipe != source.recipe:
         model = networks.load(source.recipe).Network.model_fields.get("model")
         return {"network": source.network or ({"model": model.default} if model else {})}
-    if same(source, old) or not source.network:
+    if stays or not source.network:
         return {}
     return {"network": old.network.model_dump(mode="json", exclude_unset=True) | source.network}
 
@@ -78,13 +97,13 @@ def network(source: Source, old: Params | None) -> dict[str, Any]:
 def training(
     source: Source, old: Params | None, rows: int, labels: Mapping[str, int]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the section `train` of a new dataset, empty where the old one stays, and of each setting a word why.
+    """Return the section `train` of a new dataset, and of each setting a word why.
 
-    `rows` are all of its examples, `labels` how many have each label, where they have one each. A dataset of the same
-    problem keeps its settings; so does one of a recipe that has no defaults (components/recipes/defaults.py).
+    `rows` are all of its examples, `labels` how many have each label, where they have one each. Empty for a recipe that
+    has no defaults (components/recipes/defaults.py).
     """
     module = defaults.load(source.recipe)
-    if module is None or (old is not None and same(source, old)):
+    if module is None:
         return {}, {}
     target = _target(source)
     shares = old.split if old is not None else Split()
@@ -96,26 +115,40 @@ def training(
         rarest = min(labels, key=lambda name: (labels[name], name))
         share = labels[rarest] / sum(labels.values())
         chosen["threshold"] = ("f1", f"{share:.1%} of the examples are {rarest}: predict it before it is likelier")
-    stays = old.train.model_dump(mode="json", include={*OF_THE_MACHINE}, exclude_unset=True) if old else {}
+    machine = old.train.model_dump(mode="json", include={*OF_THE_MACHINE}, exclude_unset=True) if old else {}
     values = {name: value for name, (value, _) in chosen.items()}
-    return values | stays, {name: why for name, (_, why) in chosen.items()}
+    return values | machine, {name: why for name, (_, why) in chosen.items()}
 
 
-def validate(source: Source, old: Params | None, rows: int, unlabelled: int) -> tuple[dict[str, Any], list[str]]:
+def kept(source: Source, old: Params, rows: int, labels: Mapping[str, int]) -> list[str]:
+    """Tell which settings of `train` would be others, had they been drafted and not stayed; as `training` has them."""
+    drafted, _ = training(source, old, rows, labels)
+    settings = Train.model_validate(drafted)
+    other = [
+        f"{name}: {_plain(getattr(settings, name))}"
+        for name in drafted
+        if getattr(settings, name) != getattr(old.train, name)
+    ]
+    return [f"train stays as it is; drafted from these examples, it would have {', '.join(other)}"] if other else []
+
+
+def validate(old: Params | None, rows: int, unlabelled: int, *, stays: bool) -> tuple[dict[str, Any], list[str]]:
     """Return the section `validate` of a new dataset, as far as it changes, and what to tell of it.
 
     Rows without a label are set aside: where there are more than a run allows, it allows these, a twentieth of all
-    rows at a time. A limit that another dataset needed does not stay.
+    rows at a time. A limit that another dataset needed does not stay; with `stays`, it stays unless it is too low.
     """
     usual, share = Validate().max_bad_fraction, unlabelled / max(rows, 1)
+    there = old.validate_.max_bad_fraction if old is not None else usual
     if share > usual:
         limit = min(1.0, math.ceil(20 * (share + usual)) / 20)
+        limit = there if stays and there >= share else limit
         told = (
             f"{unlabelled:,} of {rows:,} rows ({share:.1%}) have no label: nothing is learnt from them, they are set "
         )
         told += f"aside; that is more than {usual:.0%} bad rows, so validate.max_bad_fraction is {limit:g}"
         return {"validate": {"max_bad_fraction": limit}}, [told]
-    if old is not None and not same(source, old) and old.validate_.max_bad_fraction > usual:
+    if not stays and there > usual:
         return {"validate": {"max_bad_fraction": usual}}, []
     return {}, []
 

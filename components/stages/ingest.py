@@ -6,7 +6,8 @@ params.yaml, expectations drafted from a new dataset into the model's file of ex
 
 import argparse
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from itertools import repeat
@@ -165,12 +166,13 @@ def take(
         columns = fits(found, current, data) if old and current is not None else _columns(found, None)
         found.schema, found.values = (columns, partial(_parts, data, columns)) if old else (None, None)
         kept = splitting.apart(found.split_by, columns.names)
-        there = None if old else namesake.must_differ(current.name if current and keep_params else name, found)
-        settings, inherited, why = _settings(found, None if old else name, columns, current)
+        before, stays, updated = ("", True, True) if old else _replaced(data, found, current, state is not None)
+        model = current.name if current and (keep_params or (updated and stays)) else name
+        there = None if old else namesake.must_differ(model, found)
+        settings, inherited, why = _settings(found, None if old else model, columns, current, stays, updated)
         settle = partial(changes.merged, params, {} if keep_params else settings, grow=old, why=why)
         settle()  # what does not fit stops us before the data is read
         known, newest = _known(data if old else None, found, columns, keep=(copies or found.copies) == "keep")
-        before = versions.recorded(data) if not old else ""
         tables = _new(found, columns, known, kept, spell, newest)
         if there is not None and not given and not keep_params:
             tables = namesake.akin(tables, there, columns)
@@ -183,7 +185,7 @@ def take(
                 if pieces and state is not None:
                     told = state(settings.get(found.recipe, {}).get("labels", []))
                     (aside / f".{name}{dataset.SOURCE}").write_text(told, encoding="utf-8")
-                more = [] if old else _train(settings, why, found, current, pieces, known.labels)
+                more = [] if old else _train(settings, why, found, current, stays, updated, pieces)
                 text, changed = settle() if pieces or state is None else ("", [])
                 drafted = None if old or keep_params or state is not None else _drafted(aside, params, text)
                 # these first: killed before the data is renamed, DVC still keeps all of data/
@@ -283,25 +285,39 @@ def fits(found: Source, current: params_module.Params, data: Path) -> pa.Schema:
     return columns
 
 
+def _replaced(
+    data: Path, source: Source, current: params_module.Params | None, by_update: bool
+) -> tuple[str, bool, bool]:
+    """Return the version that a new dataset replaces, and `stays` and `updated` as new_dataset.stays has them."""
+    before = versions.recorded(data)
+    updated = by_update and bool(before)
+    return before, new_dataset.stays(source, current, there=bool(before), updated=updated), updated
+
+
 def _settings(
-    source: Source, name: str | None, columns: pa.Schema, current: params_module.Params | None
+    source: Source,
+    name: str | None,
+    columns: pa.Schema,
+    current: params_module.Params | None,
+    stays: bool,
+    updated: bool,
 ) -> tuple[dict[str, Any], list[str], dict[str, str]]:
     """Return what params.yaml has to say of a source, what to tell of settings that a new dataset takes over, and why.
 
     `name` is that of a new dataset; None where there is one. Why settings of `train` are what they are is said of each.
+    `stays` and `updated` are those of new_dataset.stays.
     """
     own: dict[str, Any] = {"recipe": source.recipe, source.recipe: source.settings}
     why: dict[str, str] = {}
     if name is None:
         return own, [], why
     more = [
-        new_dataset.network(source, current),
+        new_dataset.network(source, current, stays=stays),
         new_dataset.split(source, columns.names, current),
-        new_dataset.others(source, current, results.measures_cost),
+        new_dataset.others(source, current, results.measures_cost, stays=stays),
     ]
-    is_other = current is not None and not new_dataset.same(source, current)
-    inherited = new_dataset.inherited(current, source, name) if current is not None and is_other else []
-    _train(own, why, source, current)
+    inherited = new_dataset.inherited(current, source, name) if current is not None and not stays else []
+    _train(own, why, source, current, stays, updated)
     return {"name": name, **own, **more[0], **more[1], **more[2]}, inherited, why
 
 
@@ -310,24 +326,49 @@ def _train(
     why: dict[str, str],
     source: Source,
     current: params_module.Params | None,
+    stays: bool,
+    updated: bool,
     pieces: Iterable[Path] = (),
-    labels: Mapping[str, int] | None = None,
 ) -> list[str]:
     """Add the sections `train` and `validate` of a new dataset to its settings, and why each of train's is what it is.
 
-    Before it is read, `pieces` and `labels`, what was read, are unknown: `train` is of the same keys then. Returns what
-    is to be told.
+    Before it is read, the files in `pieces` are unknown: `train` is of the same keys then. `stays` and `updated` are
+    those of new_dataset.stays. Returns what is to be told.
     """
-    rows = unlabelled = 0
+    if stays and updated:
+        return []
+    rows, unlabelled, labels = 0, 0, Counter[str]()
     for piece in pieces:
         for batch in pq.ParquetFile(piece).iter_batches(columns=["label"]):
-            rows, unlabelled = rows + len(batch), unlabelled + batch.column(0).null_count
-    chosen, told = new_dataset.training(source, current, rows, labels or {})
-    settings |= {"train": chosen} if chosen else {}
-    why |= told
-    allowed, lines = new_dataset.validate(source, current, rows, unlabelled)
+            column = batch.column(0)
+            rows, unlabelled = rows + len(column), unlabelled + column.null_count
+            if pa.types.is_string(column.type):
+                labels.update(column.drop_null().to_pylist())
+    told: list[str] = []
+    if not stays:
+        chosen, reasons = new_dataset.training(source, current, rows, labels)
+        settings |= {"train": chosen} if chosen else {}
+        why |= reasons
+    elif pieces and current is not None and not new_dataset.same(source, current):
+        told = new_dataset.kept(source, current, rows, labels)
+    allowed, lines = new_dataset.validate(current, rows, unlabelled, stays=stays)
     settings |= allowed
-    return lines
+    return told + lines
+
+
+def redraft(source: Source, data: Path, params: Path, to_commit: str = "") -> None:
+    """Choose `train` and `validate` anew, by all rows that a new dataset has once further files were added; tell it.
+
+    `source` is what it was made of: a dataset whose settings were drafted from that alone.
+    """
+    settings: dict[str, Any] = {}
+    why: dict[str, str] = {}
+    current = params_module.load(params)
+    told = _train(settings, why, source, current, stays=False, updated=True, pieces=dataset.files(data))
+    text, changed = changes.merged(params, settings, grow=False, why=why)
+    changes.put(params, text.encode())
+    _print(f"{Path(to_commit, params.name) if to_commit else params}: {line}" for line in changed)
+    _print(told)
 
 
 def _columns(source: Source, current: params_module.Params | None) -> pa.Schema:

@@ -24,7 +24,7 @@ from components import SlipwayError, files, listed, temporary
 from components import params as params_module
 from components.data import spelling, versions
 from components.data.copies import Known
-from components.params import Dvc, Files, Params, Sql, changes
+from components.params import Dvc, Files, Params, Sql, changes, new_dataset
 from components.recipes import split_by as splitting
 from components.recipes.source import KEY, ORIGIN, Source, commands, slug
 from components.sources import files as listing
@@ -132,7 +132,7 @@ def run(
     if not dry_run and connection.root() != Path.cwd():
         settings = _with_labels(settings, params, known.labels)
     with temporary.folder() as room:
-        job = _Job(settings, words, data, params, room, known, replace, to_commit)
+        job = _Job(settings, words, data, params, room, known, replace, to_commit, bool(versions.recorded(data)))
         return _rows(job, origin, dry_run) if isinstance(origin, Sql) else _files(job, origin, dry_run)
 
 
@@ -157,6 +157,7 @@ class _Job:
     known: Taken
     replace: bool  # start a new dataset
     to_commit: str = ""
+    existed: bool = False  # whether the model had a dataset before
 
     @property
     def name(self) -> str:
@@ -258,30 +259,34 @@ def _files(job: _Job, origin: Files | Dvc, dry_run: bool) -> int:
             came.changed.append(file.name)
         there[content(file.name, digest)] = None
         places[file.name] = place
+    made = None
     if places and job.new:
-        places = _made(job, here, places, came, found.revision)
+        made, places = _made(job, here, places, came, found.revision)
     if places:
         _added(job, here, places, came, found.revision)
+        if made and not new_dataset.stays(made, job.settings, there=job.existed, updated=job.existed):
+            ingest.redraft(made, job.data, job.params, job.to_commit)
     return _told(job, origin, came, found.revision)
 
 
-def _made(job: _Job, here: Path, places: dict[str, Path], came: Came, revision: str) -> dict[str, Path]:
-    """Make the dataset of the whole folder, or of the first file that makes one; return the files that remain.
+def _made(job: _Job, here: Path, places: dict[str, Path], came: Came, revision: str) -> tuple[Source, dict[str, Path]]:
+    """Make the dataset of the whole folder, or of the first file that makes one; return it and the files that remain.
 
     Raises SlipwayError where none does: then something is wrong with source.ingest, and no file is set aside.
     """
     errors = []
     for name, place in places.items() if job.words.per_file else [("", here)]:
         files = {name: came.files[name]} if name else came.files
+        made: list[Source] = []
         try:
-            known = job.take(partial(_whole, job, place, name, files), files, revision)
+            known = job.take(partial(_whole, job, place, name, files, made), files, revision)
         except SlipwayError as error:
             errors.append(_plain(error, place, name or job.settings.name))
             continue
         came.add(known)
         came.files |= files
         job.replace, job.known = False, replace(job.known, turn=1)
-        return {other: path for other, path in places.items() if name and other != name}
+        return made[0], {other: path for other, path in places.items() if name and other != name}
     some = "the files" if len(errors) == 1 else f"any of the {len(errors):,} files"
     raise SlipwayError(f"no dataset can be made of {some}; is source.ingest right?\n{errors[0]}")
 
@@ -299,10 +304,12 @@ def _added(job: _Job, here: Path, places: dict[str, Path], came: Came, revision:
         came.add(job.take(lambda now: _joined(job, staged, now or current), files, revision))
 
 
-def _whole(job: _Job, place: Path, name: str, files: dict[str, File], current: Params | None) -> Source:
+def _whole(
+    job: _Job, place: Path, name: str, files: dict[str, File], made: list[Source], current: Params | None
+) -> Source:
     """Read a file or folder that becomes a dataset without being staged; its examples are `name`'s.
 
-    Once they are read, their number is in `files`.
+    Once they are read, its rows are in `files`. The source is appended to `made`.
     """
     source = job.read(place, current)
     tables = source.tables
@@ -316,6 +323,7 @@ def _whole(job: _Job, place: Path, name: str, files: dict[str, File], current: P
             files[name] = replace(files[name], rows=rows)
 
     source.tables = counted()
+    made.append(source)
     return source
 
 
@@ -483,7 +491,7 @@ def _rows(job: _Job, origin: Sql, dry_run: bool) -> int:
     came = Came()
     if job.new:
         (place,) = places.values()
-        came.add(job.take(partial(_whole, job, place, "new", {}), {}, "", found.watermark))
+        came.add(job.take(partial(_whole, job, place, "new", {}, []), {}, "", found.watermark))
     else:
         current, said = params_module.load(job.params), dict[str, None]()
         staged = [_read(job, current, path, name, job.room / f"{name}.rows", said) for name, path in places.items()]

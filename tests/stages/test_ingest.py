@@ -783,6 +783,33 @@ def test_a_new_problem_gets_training_settings_by_its_own_size_and_each_is_told(
     assert params.load().train.threshold is None
 
 
+def test_a_dataset_of_the_same_answers_keeps_what_a_person_set_and_tells_what_would_be_drafted(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ingested(rows: int, *labels: str, more: str = "") -> str:
+        lines = [f"{n},{n * n % 997}{',1.5' if more else ''},{labels[n % len(labels)]}" for n in range(rows)]
+        Path("t.csv").write_text("\n".join([f"a,b{more},left", *lines]) + "\n")
+        assert main(["ingest", "table", "t.csv", "--label", "left", "--drop", "a", "--replace"]) == 0
+        return capsys.readouterr().out
+
+    ingested(300, "yes", "no", "never")
+    yaml = YAML()
+    content = yaml.load(Path("params.yaml"))
+    content["train"]["dropout"] = 0.15
+    content["network"]["hidden"] = [8]
+    content["register"] = {"minimum": {"accuracy": 0.6}}
+    content["validate"] = {"max_bad_fraction": 0.2}
+    yaml.dump(content, Path("params.yaml"))
+    kept = {name: content[name] for name in ("train", "network", "register", "validate")}
+    told = "train stays as it is; drafted from these examples, it would have batch_size: 64, dropout: 0.3\n"
+    assert told in ingested(5000, "yes", "no")
+    assert params.load().task.labels == ["no", "yes"]
+    assert "train.dropout" not in ingested(5000, "yes", "no", more=",c")  # a column more
+    content = YAML(typ="safe").load(Path("params.yaml"))
+    assert {name: content[name] for name in kept} == kept
+    assert "train.dropout: 0.15 -> 0.3" in ingested(300, "up", "down")  # another problem
+
+
 def test_a_new_section_of_training_loses_no_comment_of_the_users(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     old = "epochs: 20\n  # more dropout hurts\n  dropout: 0.2  # found in May\n  log_every: 50\n"

@@ -268,6 +268,53 @@ def test_a_folder_whose_name_looks_like_a_class_is_set_aside(repo: Path, capsys:
     )
 
 
+@pytest.mark.usefixtures("inbox")
+def test_replacing_changes_no_setting_that_a_person_may_have_chosen(capsys: Said) -> None:
+    tuned: dict[str, Any] = {
+        "name": "Tuned_by_hand",
+        "train": {"dropout": 0.15, "epochs": 7},
+        "network": {"model": "mlp", "hidden": [8]},
+        "register": {"minimum": {"accuracy": 0.6}, "maximum": {"size_mb": 5}},
+        "validate": {"max_bad_fraction": 0.2},
+    }
+    content = YAML().load(Path("params.yaml"))
+    YAML().dump(content | tuned, Path("params.yaml"))
+    late = arrive("b.csv", "50,red,maybe")
+    update.run()
+    late.unlink()
+    arrive("c.csv", *some(6))
+    capsys.readouterr()
+    assert update.run(replace=True) == 12
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("params.yaml: ")]
+    assert said == ["params.yaml: tabular.labels: ['no', 'yes', 'maybe'] -> ['no', 'yes']"]
+    content = YAML(typ="safe").load(Path("params.yaml"))
+    assert {name: content[name] for name in tuned} == tuned
+    arrive("a.csv", *[row.replace("yes", "ja").replace("no", "nein") for row in some(0)])
+    Path("inbox/c.csv").unlink()
+    assert update.run(replace=True) == 6  # other labels, and the same model
+    content = YAML(typ="safe").load(Path("params.yaml"))
+    assert {name: content[name] for name in tuned} == tuned
+    source(**INBOX | {"ingest": "table --label x"})  # another problem: as for a new dataset
+    assert update.run(replace=True) == 6
+    assert params.load().train.dropout == 0.1
+
+
+@pytest.mark.usefixtures("repo")
+def test_settings_are_drafted_from_the_rows_of_all_files(capsys: Said) -> None:
+    source(**INBOX)
+    arrive("a.csv", *some(0, 600))
+    arrive("b.csv", *some(600, 4399))
+    arrive("c.csv", "1,red,yes", *[f"{n}.25,red," for n in range(1000)])  # a sixth without a label
+    arrive("d.csv", "1", header="z")
+    update.run()
+    said = capsys.readouterr().out
+    assert "1,000 of 6,000 rows (16.7%) have no label" in said
+    text = Path("params.yaml").read_text()
+    assert re.search(r"batch_size: 128 +# 30 batches in an epoch of about 3,840 training examples\n", text), text
+    assert "train.batch_size: 32 -> 128  # 30 batches" in said
+    assert params.load().validate_.max_bad_fraction == 0.2
+
+
 def test_with_a_key_corrected_rows_are_told_and_repeated_content_counts(repo: Path, capsys: Said) -> None:
     source(**INBOX | {"ingest": "table --label y --key order"})
     arrive("a.csv", "1,5,a,yes", "2,6,b,no", "3,5,a,yes", header="order,x,c,y")
