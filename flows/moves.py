@@ -72,7 +72,7 @@ def run(
 
 
 def _run(command: str, name: str, version: str | None, to: str | None, on: str | None, why: str, *, trust: bool) -> int:
-    from components.tracking import moving, shown
+    from components.tracking import moving
 
     connection.check()
     with connection.plainly(f"{command} {name}"):
@@ -81,8 +81,7 @@ def _run(command: str, name: str, version: str | None, to: str | None, on: str |
             return 0
         number = _number(name, version or to)
         if command == "promote":
-            decision, reason = shown.decided(connection.version(name, number).tags)
-            kept = reason if decision == shown.REFUSED else ""
+            before = _not_promoted(name, number)
             done = moving.promote(name, number, why=why, trust=trust)
         elif command == "rollback":
             done = moving.rollback(name, to=number or None, why=why, trust=trust)
@@ -94,8 +93,8 @@ def _run(command: str, name: str, version: str | None, to: str | None, on: str |
         print(f"{name}: version {number} is the champion already")
         return 0
     print(mask(record.told(name, done)), flush=True)
-    if command == "promote" and kept:
-        print(f"note: it had been refused: {mask(kept)}", flush=True)
+    if command == "promote" and before:
+        print(f"note: {mask(before)}", flush=True)
     if command != "rollback":
         _tell_prefect(name, number, done)
     from flows.machinery import notify, state
@@ -115,6 +114,18 @@ def _number(name: str, text: str | None) -> str:
         aliases = ", ".join(sorted(found.holders)) or "none"
         raise SlipwayError(f"{name} has no version and no alias {text!r}; aliases: {aliases}")
     return found.holders[text]
+
+
+def _not_promoted(name: str, number: str) -> str:
+    """Say who did not let a version become the champion, a person or a run, and why; empty where neither did."""
+    from components.tracking import moving, shown
+
+    decision, reason = shown.decided(connection.version(name, number).tags)
+    if entry := record.read(name).standing().withdrawn.get(number):
+        return f"it {moving.withdrawn(entry)}"
+    if decision != shown.REFUSED:
+        return ""
+    return f"the run did not promote it: {reason.replace(shown.anyway(name, number), '')}"
 
 
 def _tell_prefect(name: str, number: str, done: Entry) -> None:

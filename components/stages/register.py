@@ -221,6 +221,8 @@ def _decide(
             reason += f"; the best version so far was left out: {best.problem}"
         rows = results.read_csv(build / "evaluation" / "baselines.csv")
         reason = "; ".join(filter(None, (reason, promotion.fallen(rival, rows))))
+        if not promoted and rival is not None and rival.problem and all(gate["held"] for gate in gates):
+            reason += shown.anyway(params.name, own)
         if promoted and (objection := moving.objection(there, own, digest, began)):
             promoted, reason = False, f"{objection}. The comparison: {reason}"
         others = {

@@ -121,7 +121,7 @@ def objection(found: Record, version: str, model: str, began: str) -> str:
         if other == version or (model and standing.models.get(other) == model):
             same = "" if other == version else f" (the same model as version {other})"
             return (
-                f"it{same} {_withdrawn(entry)}: only a person promotes it again, with "
+                f"it{same} {withdrawn(entry)}: only a person promotes it again, with "
                 f"`slipway promote {found.name} {version}`"
             )
     for entry in reversed(found.entries):
@@ -134,7 +134,7 @@ def objection(found: Record, version: str, model: str, began: str) -> str:
     return ""
 
 
-def _withdrawn(entry: Entry) -> str:
+def withdrawn(entry: Entry) -> str:
     """Say who took a version back, when and why."""
     told = {"refused": "was refused", "rolled back": "was rolled back from"}.get(entry.kind, "was moved back from")
     return f"{told} {_by(entry)}"
@@ -184,7 +184,7 @@ def rollback(name: str, *, to: str | None = None, why: str, trust: bool = False)
     if to == found.champion:
         raise SlipwayError(f"{name}: version {to} is the champion now")
     if to in standing.withdrawn:
-        told = _withdrawn(standing.withdrawn[to])
+        told = withdrawn(standing.withdrawn[to])
         raise SlipwayError(f"{name}: version {to} {told}; `slipway promote {name} {to}` makes it the champion anyway")
     entry = Entry("rolled back", to, found.champion, who=record.who(), why=why, reference=_reference(found, to))
     done = _moved(found, entry, trust=trust)
@@ -197,7 +197,7 @@ def rollback(name: str, *, to: str | None = None, why: str, trust: bool = False)
 def _redecide(name: str, number: str, decision: str, why: str) -> None:
     """Write down what a person decided, with what was decided before: lists show it, as `slipway history` does."""
     before, reason = shown.decided(connection.version(name, number).tags)
-    last = reason.partition("; before: ")[0]  # `slipway history` has all of them
+    last = reason.partition("; before: ")[0].replace(shown.anyway(name, number), "")  # `slipway history` has all of it
     shown.decide(name, number, decision, f"{why}; before: {before}, {last}" if before else why)
 
 

@@ -50,16 +50,16 @@ def compare(challenger: Challenger, holders: Holders, version: str) -> None:
 def _rival(challenger: Challenger, holder: "ModelVersion") -> Rival:
     """Ask a version anew; one that cannot answer is no error of ours, but a reason not to promote."""
     params, number = challenger.params, str(holder.version)
-    every, by_hand = len(challenger.predictions), f"; `slipway promote {params.name} VERSION` makes it champion anyway"
+    every = len(challenger.predictions)
     try:
         both = _common(challenger, holder)
     except SlipwayError as error:
-        return Rival(number, 0, every, problem=f"the split of version {number} cannot be told ({error}){by_hand}")
+        return Rival(number, 0, every, problem=f"the split of version {number} cannot be told ({error})")
     rows = int(both.sum())
     if rows < min(MIN_COMMON_ROWS, every):
         why = (
             f"it cannot be compared with version {number}, whose split was made otherwise: only {rows:,} of {every:,} "
-            f"test examples are test for both, and {MIN_COMMON_ROWS} are needed{by_hand}"
+            f"test examples are test for both, and {MIN_COMMON_ROWS} are needed"
         )
         return Rival(number, rows, every, problem=why)
     uri, metric = f"models:/{params.name}/{number}", promotion.score(params)
@@ -68,7 +68,7 @@ def _rival(challenger: Challenger, holder: "ModelVersion") -> Rival:
         # of its answers alone the order of its probabilities is no part
         labels = _labels(uri) if metric in metrics.of(params.target()).OF_OUTPUTS else []
     except SlipwayError as error:
-        return Rival(number, rows, every, problem=f"version {number} cannot be evaluated again ({error}){by_hand}")
+        return Rival(number, rows, every, problem=f"version {number} cannot be evaluated again ({error})")
     examples = tested.split(params, challenger.data, challenger.build / "arrays")
     names = params.target().names
     ours, theirs = (
@@ -78,7 +78,7 @@ def _rival(challenger: Challenger, holder: "ModelVersion") -> Rival:
     settings = params.register_
     apart = bootstrap.compared(metric, ours, theirs, params.seed, settings.resamples, settings.confidence)
     if apart is None:
-        why = f"{metric} is not defined for it and for version {number} on {rows:,} test examples{by_hand}"
+        why = f"{metric} is not defined for it and for version {number} on {rows:,} test examples"
         return Rival(number, rows, every, problem=why)
     return Rival(number, rows, every, apart)
 

@@ -96,6 +96,11 @@ def _undecided(name: str) -> str:
     return next((name.removeprefix(f"{each}: ") for each in SPELLED.values() if name.startswith(f"{each}: ")), name)
 
 
+def anyway(name: str, number: str) -> str:
+    """Return what ends the reason of a version that a run could not compare: how a person promotes it."""
+    return f"; `slipway promote {name} {number}` makes it the champion anyway"
+
+
 def told(decision: str, score: str, reason: str) -> str:
     """Say in a line what was decided: the list of versions shows how it begins, and no Markdown."""
     text = " ".join(f"{_head(decision)}{f', {score}' if score else ''}: {reason}".split())

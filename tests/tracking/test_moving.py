@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components import SlipwayError, params, recipes, temporary
-from components.tracking import connection, moving, record, registry
+from components.tracking import connection, moving, record, registry, shown
 from components.tracking.record import Entry
 from flows import moves
 from tests.receivers import hook
@@ -468,9 +468,11 @@ def test_a_wait_that_is_over_is_told_once_by_the_command_that_finds_it(
 def test_the_record_in_a_real_store(capsys: pytest.CaptureFixture[str]) -> None:
     with registry.turn(NAME):
         flow_promotes("1")
-    registry.tag(connection.version(NAME, "2"), {"slipway.decision": "kept", "slipway.reason": "accuracy is 0.1"})
+    reason = f"accuracy is 0.1{shown.anyway(NAME, '2')}"
+    registry.tag(connection.version(NAME, "2"), {"slipway.decision": "kept", "slipway.reason": reason})
     assert moves.run("promote", NAME, "2", why="a test") == 0
-    assert "note: it had been refused: accuracy is 0.1" in capsys.readouterr().out
+    assert "note: the run did not promote it: accuracy is 0.1\n" in capsys.readouterr().out
+    assert connection.version(NAME, "2").tags["reason"].endswith("before: refused, accuracy is 0.1")
     assert moves.run("rollback", NAME) == 0
     with registry.turn(NAME):
         flow_asks("3")
@@ -488,6 +490,12 @@ def test_the_record_in_a_real_store(capsys: pytest.CaptureFixture[str]) -> None:
         assert words in out
     model = connection.client().get_registered_model(NAME)
     assert {alias: str(version) for alias, version in model.aliases.items()} == {"champion": "1", "reference": "1"}
+    for number, who in (("3", "note: it was refused by "), ("2", "note: it was rolled back from by ")):
+        assert moves.run("promote", NAME, number) == 0
+        said = capsys.readouterr().out
+        assert who in said and "the run did not" not in said
+    assert moves.run("promote", NAME, "1") == 0
+    assert "note: " not in capsys.readouterr().out
 
 
 def race(number: str, start: Any, results: Any) -> None:
