@@ -30,7 +30,7 @@ from components.tracking import live, provenance, registry, shown
 from components.tracking.connection import check, client, experiment, plainly, uri
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Dataset, Metric, Run
 
 __all__ = ["Training", "check", "ensure_run", "evaluated", "training", "uri"]
 Training = live.Training  # what train is given
@@ -122,24 +122,29 @@ def _describe(run: "Run", params: Params, manifest: dict[str, Any], tags: dict[s
         )
     if run.inputs is not None and run.inputs.dataset_inputs:
         return
-    columns = recipes.load(params.recipe).columns(params.task)
-    schema = [
-        {"name": field.name, "type": str(field.type), "required": not field.nullable}
-        for field in [*columns, pa.field("label", pa.string(), nullable=False)]
-    ]
-    text = json.dumps({"mlflow_colspec": schema})
     dataset = Dataset(
         name=params.name,
         digest=(provenance.used_data() or "not versioned")[:36],
         source_type="dvc",
         source=json.dumps({"file": "data.dvc", **provenance.commit()}),
-        schema=text if len(text) <= MAX_SCHEMA else None,  # the model's signature has it
+        schema=_schema(params),
         profile=json.dumps(
             {"num_rows": sum(manifest["rows"].values()), **{k: manifest[k] for k in ("rows", "classes")}}
         ),
     )
     context = InputTag("mlflow.data.context", "train, validation, test")
     client().log_inputs(run.info.run_id, [DatasetInput(dataset, [context])])
+
+
+def _schema(params: Params) -> str | None:
+    """Return the columns of the dataset as MLflow shows them; None where they are too many: the signature has them."""
+    columns = recipes.load(params.recipe).columns(params.task)
+    schema = [
+        {"name": field.name, "type": str(field.type), "required": not field.nullable}
+        for field in [*columns, pa.field("label", pa.string(), nullable=False)]
+    ]
+    text = json.dumps({"mlflow_colspec": schema})
+    return text if len(text) <= MAX_SCHEMA else None
 
 
 def _start(params: Params, key: str, manifest: dict[str, Any]) -> "Run":
@@ -163,8 +168,10 @@ def _called(params: Params, manifest: dict[str, Any], before: "Run") -> str:
             value = now.get(key, "default").replace('"', "")[:MAX_VALUE]
             changed.append(f"{short if names[short] == 1 else key}={value}")
     if before.data.tags.get("slipway.data") != provenance.used_data():
-        rows = sum(manifest["rows"].values()) - _rows(before)
-        changed.append(f"{rows:+,} rows" if rows else "other rows")
+        dataset = _dataset(before)
+        rows = sum(manifest["rows"].values()) - json.loads(dataset.profile or "{}").get("num_rows", 0) if dataset else 0
+        columns = dataset is not None and dataset.schema != _schema(params)
+        changed.append(f"{rows:+,} rows" if rows else "other columns" if columns else "other rows")
     return listed(changed, MAX_CHANGES) if changed else "other code"
 
 
@@ -173,10 +180,10 @@ def _short(key: str) -> str:
     return key.removesuffix(".name").rpartition(".")[2]
 
 
-def _rows(run: "Run") -> int:
-    """Return the examples of a run's dataset, in all its splits."""
+def _dataset(run: "Run") -> "Dataset | None":
+    """Return what MLflow knows of a run's dataset: its columns, and its examples in all splits."""
     given = run.inputs.dataset_inputs if run.inputs is not None else []
-    return int(json.loads(given[0].dataset.profile or "{}").get("num_rows", 0)) if given else 0
+    return given[0].dataset if given else None
 
 
 def _spelled(values: dict[str, Any]) -> dict[str, str]:

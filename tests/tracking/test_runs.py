@@ -351,6 +351,18 @@ def test_a_run_is_called_by_what_is_other_than_in_the_run_before(
 
 
 @pytest.mark.usefixtures("project")
+def test_a_run_of_as_many_rows_says_whether_its_columns_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = []
+    for key, numeric in (("a", ["x", "y"]), ("b", ["x", "y"]), ("c", ["x"])):
+        content = {"name": "sides", "recipe": "tabular", "network": {"model": "mlp"}}
+        settings = params.check(content | {"tabular": {"numeric": numeric, "labels": ["left", "right"]}}, Path("p"))
+        monkeypatch.setattr(provenance, "used_data", lambda key=key: key * 32 + ".dir")
+        with runs.training(settings, key * 32, manifest(), DEVICE) as run:
+            names.append(connection.client().get_run(run.run_id).info.run_name)
+    assert names == ["first run", "other rows", "numeric=[x], other columns"]
+
+
+@pytest.mark.usefixtures("project")
 @pytest.mark.e2e
 def test_system_metrics_of_a_short_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "PAUSE_SECONDS", 0.1)
