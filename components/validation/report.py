@@ -1,5 +1,6 @@
 """What validate found: for the terminal, for build/validation/summary.json and as an HTML page."""
 
+import textwrap
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,9 +14,12 @@ from components import brief
 from components.files import replacing
 from components.validation import advice, drift, portrait
 from components.validation.profile import Profile
-from components.validation.suite import SECTIONS, Result
+from components.validation.suite import SECTIONS, Entry, Result
 
 DRAFTED = "; some were drafted: `slipway expect` shows what it would draft from the data as it is now"
+GAPS = "expect_column_proportion_of_non_null_values_to_be_between"
+FAR = 2  # times as large a share of missing values as of all other files
+TITLE_WIDTH, MAX_TITLE = 60, 300  # characters of a line, and of all, of what is expected
 MAX_ROWS_SHOWN = 100  # rows set aside that the page lists
 
 
@@ -115,20 +119,35 @@ class Found:
                 continue  # about what is left, which then says little
             shown = "; ".join(f"{place}: {value}" for place, value in result.examples)
             if result.observed:
-                shown = f"found: {result.observed}"
+                shown = f"found: {result.observed}{self._most_gaps(result.entry)}"
             title = "".join(text for text, _ in result.entry.words)
             count = "" if result.observed else f"{result.unexpected:,}"
-            table.append((_cut(title, 60), count, shown))
+            table.append((_cut(title, MAX_TITLE), count, shown))
             notes.append("" if self.too_many else result.entry.notes)
-        wide, narrow = (max(len(row[column]) for row in table) for column in (0, 1))
-        for (a, b, c), note in zip(table, notes, strict=True):
-            lines += [f"  {a:{wide}}  {b:>{narrow}}  {c}", *([f"    {note}"] if note else [])]
-        more = "" if not any(result.entry.drafted for result in self.failed) else DRAFTED
-        return "\n".join([*lines, f"fix the data, or change the expectations{more}"])
+        titles = [textwrap.wrap(title, TITLE_WIDTH, break_on_hyphens=False) or [""] for title, *_ in table]
+        wide, narrow = max(len(line) for title in titles for line in title), max(len(row[1]) for row in table)
+        for (first, *more), (_, count, shown), note in zip(titles, table, notes, strict=True):
+            lines += [f"  {first:{wide}}  {count:>{narrow}}  {shown}", *(f"  {line}" for line in more)]
+            lines += [f"    {note}"] if note else []
+        hint = "" if not any(result.entry.drafted for result in self.failed) else DRAFTED
+        return "\n".join([*lines, f"fix the data, or change the expectations{hint}"])
+
+    def _most_gaps(self, entry: Entry) -> str:
+        """Name the file that lacks most values of a column, where it lacks far more than all others together."""
+        name, allowed = entry.kwargs.get("column"), 1 - (entry.kwargs.get("min_value") or 0)
+        known = {file: columns[name] for file, columns in self.profile.files.items() if name in columns}
+        if entry.type != GAPS or entry.section != "columns" or len(known) < 2:
+            return ""
+        file, worst = max(known.items(), key=lambda item: item[1].missing - allowed * item[1].rows)
+        whole = self.profile.columns[str(name)]
+        others = (whole.missing - worst.missing) / max(whole.rows - worst.rows, 1)
+        far = worst.gaps > max(allowed, FAR * others)
+        return f"; {file}: {100 * worst.gaps:.3g} % missing" if far else ""
 
 
 def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 3] + "..."
+    """Shorten a text in its middle: a column stands at the beginning of what is expected, and a limit at the end."""
+    return text if len(text) <= length else f"{text[: length // 2]} ... {text[-length // 2 :]}"
 
 
 def files(number: int) -> str:

@@ -95,7 +95,8 @@ def damaged(content: pd.DataFrame, how: str) -> pd.DataFrame:
         ("unit", r"income values must be .* data\.parquet row 0: \d"),
         (
             "gaps",
-            r"age proportion of non-null values .* found: 0\.0075\n    seen: none missing in 400 rows; up to 2 %",
+            r"age proportion of non-null values .* found: 0\.0075\n  equal to 0\.98\.\n    seen: "
+            r"none missing in 400 rows; up to 2 %",
         ),
         ("swapped", r"age values must be .* data\.parquet row \d+: \d+"),
         ("category", r"city values must belong to this set.* data\.parquet row 0: Bonn"),

@@ -390,6 +390,39 @@ def test_balance_counts_what_is_left(tmp_path: Path) -> None:
     assert "right: 0" not in str(raised.value)
 
 
+GAPS = """examples: [{type: expect_column_values_to_be_in_set, kwargs: {column: colour, mostly: 0.9, value_set: SET}}]
+columns:
+  - type: expect_column_proportion_of_non_null_values_to_be_between
+    kwargs: {column: y, min_value: 0.939}
+"""
+
+
+def test_a_failure_names_the_limit_and_the_file_that_lacks_most_values(tabular: Case) -> None:
+    tabular.suite_of(GAPS.replace("SET", "[red, green, blue]"))
+
+    def told(a: int, b: int) -> str:
+        """Run with so many values of y missing in each file."""
+        for name, missing in (("a.parquet", a), ("b.parquet", b)):
+            table = tabular.tables[name]
+            values = pa.array([None if row < missing else float(row) for row in range(len(table))], pa.float64())
+            tabular.tables[name] = tabular.whole(table.set_column(table.column_names.index("y"), "y", values))
+        with pytest.raises(SlipwayError) as raised:
+            tabular.run()
+        return " ".join(str(raised.value).split())
+
+    half = ROWS // 2
+    alone = told(1, 30)
+    assert "y proportion of non-null values must be greater than or" in alone and "equal to 0.939." in alone
+    assert f"found: {1 - 31 / ROWS:.6g}; b.parquet: {3000 / half:.3g} % missing" in alone
+    assert "parquet: " not in told(25, 30)  # neither is far above the other
+    # of what is very long the limit is kept too
+    names = ", ".join(f"a colour that is number {number}" for number in range(100))
+    tabular.suite_of(GAPS.replace("SET", f"[{names}]"))
+    long = told(0, 0)
+    assert "colour values must belong to this set: a colour" in long and "at least 90 % of the time." in long
+    assert len(long) < 1000
+
+
 def test_too_few_rows_and_none(tmp_path: Path) -> None:
     case = Case(tmp_path, "images", rows=20)
     with pytest.raises(SlipwayError, match=r"rows values must be .* 50.*found: 20"):
