@@ -18,6 +18,7 @@ import pyarrow as pa
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from components import SlipwayError, recipes
 from components.data import dataset
@@ -26,6 +27,10 @@ from components.validation import advice
 from components.validation.drafting import Draft, drafts
 from components.validation.profile import Profile
 
+WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}  # of YAML 1.1 or 1.2, in any case
+PLAIN = re.compile(
+    r"[^\W\d_]([^,:?#\[\]{}]*[^\s,:?#\[\]{}])?"
+)  # what begins with a letter, and has nothing that ends it
 MARK = re.compile(r", drafted: ([0-9a-f]{8})\}")
 HEAD = (
     "Drafted from the data, to be reviewed: `slipway expect` drafts these anew (with --write). Change one, and it is",
@@ -230,11 +235,11 @@ def _digest(text: str) -> str:
 
 def _lines(draft: Draft, indent: int) -> list[str]:
     """Write an entry: three lines, the third ends in its own digest."""
-    meta = {"reason": draft.reason} if draft.reason else {}
+    meta = _quoted({"reason": draft.reason} if draft.reason else {})
     front = " " * indent
     lines = [
         f"{front}- type: {draft.type}",
-        f"{front}  kwargs: {_flow(draft.kwargs)}",
+        f"{front}  kwargs: {_flow(_quoted(draft.kwargs))}",
         f"{front}  meta: {_flow(meta | {'notes': draft.notes})}",
     ]
     mark = _digest("\n".join(lines))
@@ -250,6 +255,18 @@ def _flow(content: dict[str, Any]) -> str:
     found.fa.set_flow_style()
     yaml.dump(found, text)
     return " ".join(text.getvalue().split("\n")).strip()
+
+
+def _quoted(value: Any) -> Any:
+    """Have strings quoted that a parser of YAML 1.1 or 1.2 may read as something else, such as `no` as a boolean."""
+    if isinstance(value, dict):
+        return {key: _quoted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_quoted(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    plain = PLAIN.fullmatch(value) and value.isprintable() and value.lower() not in WORDS
+    return value if plain else DoubleQuotedScalarString(value)
 
 
 def _without_heads(text: str) -> str:
