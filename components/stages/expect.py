@@ -31,7 +31,8 @@ def run(
         print(f"{shown}: as it would be drafted from the {rows} that there are now: nothing to write")
         return 0
     print(found.diff(shown), end="\n\n")
-    print(f"{shown}: {found.written:,} drafted from {rows}; {found.kept:,} that you wrote or changed stay")
+    stay = f"{found.kept:,} that were not drafted, or that were changed, stay"
+    print(f"{shown}: {found.written:,} drafted from {rows}; {stay}")
     if write:
         with replacing(path) as aside:
             aside.write_text(found.after, encoding="utf-8")
