@@ -277,6 +277,17 @@ def held(settings: params.Register, rows: dict[str, dict[str, Any]]) -> list[dic
     return promotion.baseline_gates(settings, [*rows.values()], "f1_macro")
 
 
+def test_the_classical_model_is_not_held_against_itself() -> None:
+    rows = {name: fabricate.beside(name, 0.1, 0.2) for name in ("trivial", "chance")}
+    rows["classical"] = fabricate.beside("classical", 0, 0)
+    assert [gate["metric"] for gate in held(params.Register(), rows)] == ["above_trivial", "not_below_classical"]
+    rows["classical"]["name"] += promotion.ITSELF
+    for on in (True, False):
+        (gate,) = held(params.Register(not_below_classical=on), rows)
+        assert gate["metric"] == "above_trivial"
+    assert promotion.verdict([gate], None, None, params.Register())[0]
+
+
 def rival(better: float, half: float, other: float = 0.9, rows: int = 150, metric: str = "f1_macro") -> promotion.Rival:
     apart = Difference(metric, other + better, other, better, better - half, better + half)
     return promotion.Rival("3", rows, 150, apart)
