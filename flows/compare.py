@@ -267,12 +267,20 @@ def _side(made: Made, files: _Files, settings: dict[str, Any]) -> Side:
         rows=files.manifest.get("rows", {}),
         split=files.manifest.get("split", {}),
         code=code,
+        folder=_folder(made.model),
         packages=packages,
         metrics=results.of_test(logged) | files.metrics,
         costs=results.of_cost(logged) | {name: files.metrics[name] for name in results.SIZES if name in files.metrics},
         ships=candidates.get("names", {}).get(candidates.get("shipped"), ""),
         columns=files.columns,
     )
+
+
+def _folder(model: str) -> str:
+    """Return the folder in which a model has its own expectations; empty for the root's model."""
+    if model in models.names() or model in models.examples():
+        return models.find(model).folder.as_posix()
+    return ""
 
 
 def _paired(old: Made, new: Made, before: _Files, now: _Files) -> Pairs:

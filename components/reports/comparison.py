@@ -26,6 +26,7 @@ class Side:
     rows: Mapping[str, int] = field(default_factory=dict)  # split -> examples
     split: Mapping[str, Any] = field(default_factory=dict)  # the rule that was followed
     code: Mapping[str, str] = field(default_factory=dict)  # path -> digest
+    folder: str = ""  # of a model that has its files in one: models/NAME
     packages: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)  # of the test split
     costs: Mapping[str, float] = field(default_factory=dict)
@@ -115,9 +116,15 @@ def _code(old: Side, new: Side) -> list[list[str]]:
         for path in dict.fromkeys([*new.code, *old.code])
         if old.code and new.code and old.code.get(path) != new.code.get(path)
     ]
-    kinds = ((path, "code" if path.startswith("components/") else "file") for path in files)
-    rows += [[f"{kind} {path}", old.code.get(path, "")[:8], new.code.get(path, "")[:8]] for path, kind in kinds]
+    rows += [[_file(path, new), old.code.get(path, "")[:8], new.code.get(path, "")[:8]] for path in files]
     return rows
+
+
+def _file(path: str, side: Side) -> str:
+    """Name a file that a stage depends on; the expectations of a model with a folder of its own lie there."""
+    if path.startswith("components/"):
+        return f"code {path}"
+    return f"file {side.folder}/expectations.yaml" if side.folder else f"file {path}"
 
 
 def _paired(pairs: Pairs) -> list[str]:

@@ -96,9 +96,10 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
     counts: Counter[str] = Counter()
     for reasons in bad.values():
         counts.update({reason: len(rows) for reason, rows in reasons.items()})
+    own = _own(expectations, params.name)
     found = Found(
         name=params.name,
-        suite=_called(expectations, params.name),
+        suite=own.as_posix() if own else expectations.name,
         rows=total,
         files=len(files),
         set_aside=sum(len(_rows(reasons)) for reasons in bad.values()),
@@ -126,16 +127,13 @@ def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
         print(told)
     if not found.passed:
         hints = _other_columns(files, columns, results) or _read_otherwise(found)
-        raise SlipwayError("\n".join([found.complaint(data, expectations), *hints]))
+        raise SlipwayError("\n".join([found.complaint(data, own or expectations), *hints]))
 
 
-def _called(expectations: Path, name: str) -> str:
-    """Return the path of the file in which a person changes the expectations: of a model in models/ it is a copy."""
-    for folder in ("models", "examples"):
-        own = Path(folder, name, "expectations.yaml")
-        if own.is_file() and own.read_bytes() == expectations.read_bytes():
-            return own.as_posix()
-    return expectations.name
+def _own(expectations: Path, name: str) -> Path | None:
+    """Return the file of which that of a model in models/ is a copy: there a person changes the expectations."""
+    files = (Path(folder, name, "expectations.yaml") for folder in ("models", "examples"))
+    return next((own for own in files if own.is_file() and own.read_bytes() == expectations.read_bytes()), None)
 
 
 def _examples_held(

@@ -128,6 +128,14 @@ def test_a_run_whose_files_are_gone_is_compared_by_what_mlflow_has(
         assert "fit_seconds 2 -> 4" in lines
 
 
+def test_a_model_in_models_has_its_expectations_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("", "models/boats"):
+        Path(name).mkdir(parents=True, exist_ok=True)
+        Path(name, "params.yaml").write_text(f"name: {Path(name).name or 'sides'}\n")
+    assert [compare._folder(name) for name in ("boats", "sides", "gone")] == ["models/boats", "", ""]
+
+
 def test_an_experiment_is_found_by_its_name_and_an_unknown_word_is_refused(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,6 +83,13 @@ def test_a_split_that_no_setting_changed_is_told() -> None:
     assert not any("another one" in line for line in comparison.text(OLD, by_setting, Pairs(), []))
 
 
+def test_expectations_are_named_where_a_person_changes_them() -> None:
+    old, new = (replace(OLD, code={"expectations/tabular.yaml": digest}) for digest in ("c0ffee", "decaf"))
+    for folder, named in (("", "expectations/tabular.yaml"), ("models/boats", "models/boats/expectations.yaml")):
+        lines = comparison.text(old, replace(new, folder=folder), Pairs(), [])
+        assert f"file {named} c0ffee -> decaf" in [" ".join(line.split()) for line in lines]
+
+
 def test_one_value_is_no_plural() -> None:
     assert comparison._both(["a" * 60], ["b"]) == ("1 value", f"1 value: -{'a' * 60} +b")
     assert comparison._both(["a" * 60], ["a" * 60, "b"]) == ("1 value", "2 values: +b")

@@ -286,6 +286,18 @@ def test_the_page_of_numbers_to_predict_has_no_classes_and_names_what_is_predict
     assert "<code>tabular.yaml</code>" in Path("build/report.html").read_text()
 
 
+def test_a_failure_names_the_expectations_where_a_person_changes_them(tabular: Case) -> None:
+    tabular.suite_of("dataset: [{type: expect_column_values_to_be_between, kwargs: {column: rows, min_value: 5000}}]")
+    own = Path("models/trial/expectations.yaml")
+    own.parent.mkdir(parents=True)
+    shutil.copy(tabular.suite, own)
+    with pytest.raises(SlipwayError, match=r"data: the dataset does not meet models/trial/expectations\.yaml\n"):
+        tabular.run()
+    own.unlink()
+    with pytest.raises(SlipwayError, match=r"data: the dataset does not meet /.*/suite\.yaml\n"):
+        tabular.check()
+
+
 def test_rows_that_repeat_are_told(tabular: Case) -> None:
     tabular.run()
     assert "repeat the content" not in (tabular.out / "report.html").read_text()
