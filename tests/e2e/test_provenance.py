@@ -38,7 +38,7 @@ def test_a_table_goes_the_same_way(clone: Callable[[str], Clone], prefect_server
     assert project.versions() == {"breast-cancer 1": {"champion", "challenger", "reference"}}
     reproduce = ("python", "-m", "flows", "reproduce", "breast-cancer@champion")  # of data that is not committed
     said = project.run(*reproduce, PREFECT_API_URL=prefect_server)
-    assert "breast-cancer version 1: identical: all 10 outputs" in said
+    assert "breast-cancer version 1: identical: all 11 outputs" in said
     (project.path / "rows.csv").write_text(",".join(_columns(project)) + "\n" + ",".join(["1.0"] * 30) + "\n")
     said = project.run("python", "-m", "components", "predict", "models:/breast-cancer@champion", "rows.csv")
     assert "benign" in said or "malignant" in said
