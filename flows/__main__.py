@@ -11,7 +11,7 @@ from typing import Any
 
 from components import SlipwayError, conflicts, masking, sources, surroundings
 from flows import moves
-from flows.machinery import checkout, models, register, server, update, workspace
+from flows.machinery import checkout, idle, models, register, server, update, workspace
 from flows.machinery.process import terminable
 
 # Prefect's settings for a run at a terminal, where the user has set nothing else. What a run says, it prints;
@@ -40,7 +40,8 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     text = (
         "Bring data and stages up to date as `dvc repro` would, save the result as a DVC experiment, and register "
         "the model. The run is reported to the Prefect server at PREFECT_API_URL; if that is not set, to the one "
-        "that `make ui` runs; if none is running, to a temporary one with the same database."
+        "that `make ui` runs; if none is running, to a temporary one with the same database. One that finds nothing "
+        "to do says so, and is not reported."
     )
     once = commands.add_parser(
         "run",
@@ -296,11 +297,13 @@ def _each(options: dict[str, Any]) -> int:
 
 
 def _once(model: str = "", revision: str = "", *, force: bool = False, trust: bool = False) -> int:
-    ready = server.api()
     with workspace.entered(model, revision), checkout.opened() as work:
         work.trust = trust
         if not force and update.origin() is None:  # what it registers may change
             register.start_early(work)
+        if (code := idle.run(work, model)) is not None:
+            return code
+        ready = server.api()
         from httpx import HTTPError
         from prefect.exceptions import CancelledRun
         from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings

@@ -1,6 +1,5 @@
 """The scheduled run: data -> stages -> DVC experiment -> registry."""
 
-import shlex
 from dataclasses import replace
 from typing import Any
 
@@ -55,12 +54,8 @@ def retrain(model: str = "", revision: str = "", force: bool = False) -> list[Ou
         runs.bury()
         work.flow_run = str(flow_run.id)
         register.look(work)
-        if new := experiment.unknown(work.repo):
-            print(
-                f"note: git does not know {', '.join(new)}: the experiment of this run will hold it; your commits and "
-                f"`dvc exp run --temp` will not until you run `git add {shlex.join(new)}`",
-                flush=True,
-            )
+        if told := experiment.told(work.repo):
+            print(told, flush=True)
         outcomes = update.run(work)
         if not any(outcome.error for outcome in outcomes):
             outcomes += stages.run(work, force=force)

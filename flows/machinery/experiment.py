@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import os
 import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,6 +104,16 @@ def unknown(repo: "Repo", env: dict[str, str] | None = None) -> list[str]:
     found = {other for other in others if any((root / other).is_relative_to(path) for path in needed)}
     found |= {str(path.relative_to(root)) for path in needed for other in others if root / other in path.parents}
     return sorted(path for path in found if not found & {f"{parent}/" for parent in Path(path).parents})
+
+
+def told(repo: "Repo") -> str:
+    """Say what git does not know of what a run needs; empty where it knows all."""
+    if not (new := unknown(repo)):
+        return ""
+    return (
+        f"note: git does not know {', '.join(new)}: the experiment of this run will hold it; your commits and "
+        f"`dvc exp run --temp` will not until you run `git add {shlex.join(new)}`"
+    )
 
 
 def _named(repo: "Repo", root: Path) -> list[Path]:

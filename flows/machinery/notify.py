@@ -147,7 +147,7 @@ def _settings_of(model: str, here: Path) -> Path:
 
 
 def _succeeded(name: str, registered: Mapping[str, Any], details: dict[str, Any], run: str, of: Path) -> None:
-    if (connection.root() / FAILING / name).exists():
+    if failing(name):
         tell("recovered", name, "retraining works again", details, run, of)
     version, about = registered.get("version"), dict(details)
     score = registered.get("score")
@@ -165,6 +165,11 @@ def _succeeded(name: str, registered: Mapping[str, Any], details: dict[str, Any]
         )
     elif registered.get("new_champion"):
         tell("promoted", name, f"version {version} is the champion: {registered.get('reason')}", about, run, of)
+
+
+def failing(name: str) -> bool:
+    """Tell whether the last that was told of a model is that its retraining failed."""
+    return (connection.root() / FAILING / name).exists()
 
 
 def moved(name: str, done: record.Entry) -> None:

@@ -29,14 +29,15 @@ def run(work: Checkout) -> list[Outcome]:
 
     No outcome where DVC's exp.auto_push is off.
     """
-    if not _wanted(work.repo):
+    if not wanted(work.repo):
         return []
     notes: list[str] = []
     task = stages.submit("push", partial(_push, work, notes), description="push the experiment and its data")
     return [replace(outcome, note="\n".join(notes)) for outcome in stages.outcomes({"push": task})]
 
 
-def _wanted(repo: "Repo") -> bool:
+def wanted(repo: "Repo") -> bool:
+    """Tell whether experiments are pushed."""
     from dvc.env import DVC_EXP_AUTO_PUSH
     from dvc.utils import env2bool
 

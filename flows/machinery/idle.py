@@ -1,0 +1,42 @@
+"""A run that finds nothing to do, told without Prefect, whose import and server would take most of its seconds."""
+
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from components import params
+from components.files import read_json
+from flows.machinery import experiment, notify, push, register, server, stages, summary
+from flows.machinery.checkout import Checkout
+from flows.machinery.stages import Outcome
+
+LIMIT_SECONDS = 60.0  # that what registers may take to find that it has nothing to do
+
+
+def run(work: Checkout, model: str) -> int | None:
+    """Tell that there is nothing to do for a model, "" the root's; return the exit code, None where there is something.
+
+    There is something, too, where experiments are pushed, a version waits for a person, or somebody is to be told that
+    the model's retraining works again. What registers the model has to be at work already (register.start_early): it
+    looks whether the registry is as it was.
+    """
+    if work.early is None or push.wanted(work.repo):
+        return None
+    if notify.failing(model or params.name(Path("params.yaml"))):
+        return None
+    told = experiment.told(work.repo)
+    with suppress(subprocess.TimeoutExpired):
+        work.early.wait(LIMIT_SECONDS)  # what it says fits into its pipe, which is read below, or by the flow
+    registered: dict[str, Any] = read_json(register.OUT) if work.early.returncode == 0 else {}
+    if registered.get("changed", True) or registered["decision"] == "waiting":
+        return None
+    work.children.follow(work.early, lambda line: print(f"register: {line}", flush=True))
+    if told:
+        print(told, flush=True)
+    notify.timed_out()
+    outcomes = [Outcome(stage.addressing, "unchanged") for stage, _ in stages.nodes(work.repo)]
+    outcomes.append(Outcome("register", "unchanged"))
+    parts = summary.blocks(outcomes, registered, server.shared() | server.served())
+    print(f"\n{summary.text(parts)}", flush=True)
+    return register.code(registered)
