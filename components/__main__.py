@@ -52,24 +52,29 @@ FEW_OBJECTS = 5_000  # new ones between two looks for garbage: at Python's 700 t
 FOLDER_STAGES = ("preprocess", "train", "baseline", "evaluate")  # --out is a folder that they make as a whole
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the parser of the whole command line."""
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """Build the parser of the whole command line; of a `command` that is a stage of dvc.yaml, of these stages alone.
+
+    A stage then starts without what the arguments of the other commands are made of.
+    """
     main = argparse.ArgumentParser(prog="python -m components", description=__doc__.splitlines()[0])
     commands = main.add_subparsers(dest="stage", metavar="STAGE", required=True)
     for stage, (text, paths) in STAGES.items():
-        command = commands.add_parser(stage, help=text, description=text)
+        added = commands.add_parser(stage, help=text, description=text)
         for name in paths:
-            command.add_argument(f"--{name}", type=Path, required=True, metavar="PATH", help=PATHS[name])
-        command.add_argument(
+            added.add_argument(f"--{name}", type=Path, required=True, metavar="PATH", help=PATHS[name])
+        added.add_argument(
             "--params", type=Path, default=Path("params.yaml"), metavar="PATH", help="settings (default: %(default)s)"
         )
         if stage == "register":
             told = "do not ask DVC again whether the pipeline is up to date: the caller has just done so"
-            command.add_argument("--up-to-date", action="store_true", help=told)
+            added.add_argument("--up-to-date", action="store_true", help=told)
             told = "run the code of a champion that is not as Slipway registered it, now and from now on"
-            command.add_argument("--trust", action="store_true", help=told)
+            added.add_argument("--trust", action="store_true", help=told)
             told = "when the run began that made the model, in seconds since 1970; default: now"
-            command.add_argument("--began", type=float, metavar="SECONDS", help=told)
+            added.add_argument("--began", type=float, metavar="SECONDS", help=told)
+    if command in STAGES:
+        return main
     from components.stages import find_lr, ingest, predict, settle  # light: they declare their own arguments
 
     find_lr.arguments(commands)
@@ -83,7 +88,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run one stage; return the exit code as `run` does."""
     try:
-        options = vars(parser().parse_args(arguments))
+        words = sys.argv[1:] if arguments is None else arguments
+        options = vars(parser(words[0] if words else "").parse_args(words))
     except KeyboardInterrupt:  # on the way here it imports for a second
         print("interrupted", file=sys.stderr)
         return 130
