@@ -1,15 +1,27 @@
-"""What the pipeline costs, beside the bare work: python -m bench.pipeline [--mnist FOLDER] [--runs N] [--epochs N].
+"""What the pipeline costs beside the script that one would type instead: python -m bench.pipeline [--small].
 
-Three measures, in a clone of the last commit that is made into examples/mnist: a fresh `dvc repro` against
-bench/seed.py, which is what one would type instead (imports, load, fit); a no-op `dvc repro` against that of a pipeline
-of as many empty stages; a no-op `retrain` against a running Prefect server, in seconds. A reference runs alternately
-with ours on the same machine. Without --epochs each side trains as long as it does by itself, so a second table says
-what was trained, and on how much. Medians; the JSON holds every run.
+The script is bench/seed.py: imports, MNIST, one hidden layer, 20 epochs. Ours is a clone of the last commit with the
+settings of examples/mnist: the same packages, every cache empty, the dataset there, each time with another seed.
+
+- to quality: `dvc repro` with the example's settings; validated, baselines, trained, evaluated and explained, tracked.
+  The test accuracy over all seeds stands beside the script's.
+- same recipe: the same with exactly the script's settings.
+- flow: `slipway run`, with server, register and promote, from nothing.
+- unchanged: once more, beside a pipeline of as many empty stages; `slipway run` without and with a Prefect server.
+- threshold: `slipway run` after a gate's threshold was changed. network: `dvc repro` after the network was.
+- new rows: 1 % more than ten times MNIST (bench/incremental.py, processor time).
+- a stage: each on few examples, where its own work is next to nothing, beside a Python that imports its libraries.
+
+A reference runs alternately with ours on the same machine. Medians; the JSON holds every run. --small is for trying
+whether all of it works: the starter's digits for MNIST, two epochs, one run.
 """
 
 import argparse
+import copy
 import csv
+import gzip
 import json
+import math
 import os
 import platform
 import shutil
@@ -19,19 +31,59 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = Path("examples") / "mnist"
-REFERENCE_EPOCHS = 20  # what the reference trains without --epochs; ours are then the example's own
 PYTHON = sys.executable
 PORT = "4297"
-SHARED = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")  # a team's MLflow is none of a bench's business
+SHARED = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PREFECT_API_URL")  # a team's servers are none of a bench's
+EPOCHS, SMALL_EPOCHS = 20, 2  # of the script
+SAME: dict[str, Any] = {  # the script's settings
+    "split.validation": 0.2,
+    "train": {"epochs": EPOCHS, "batch_size": 128, "learning_rate": 0.001},
+    "network": {"model": "mlp", "hidden": [512]},
+}
+SMALL: dict[str, Any] = {
+    "train.epochs": SMALL_EPOCHS,
+    "images.height": 8,
+    "images.width": 8,
+    "split.test": 0.2,
+    "register.minimum.accuracy": 0.5,
+}
+REPRO, SLIPWAY = ["dvc", "repro"], [PYTHON, "-m", "slipway", "run"]
+QUALITY, RECIPE, FLOW = "to quality, dvc repro", "same recipe, dvc repro", "to quality, slipway run"
+NOTHING, ALONE, SERVED = "unchanged, dvc repro", "unchanged, slipway run", "unchanged, with a server"
+GATE, NETWORK, NEW = "threshold, slipway run", "network, dvc repro", "new rows"
+AIMS = {
+    QUALITY: "<= 0.6",
+    RECIPE: "<= 1.0",
+    FLOW: "<= 1.0",
+    NOTHING: "<= 1.1",
+    ALONE: "<= 2.5 s",
+    SERVED: "<= 2.5 s",
+    GATE: "<= 0.15",
+    NETWORK: "train + evaluate",
+    NEW: "<= 0.1",
+}
+# What a stage's libraries are: those that it has loaded when its work begins.
+LIBRARIES = {
+    "validate": "numpy, pandas, pyarrow.parquet, great_expectations, PIL.Image",
+    "preprocess": "numpy, pyarrow.parquet, PIL.Image",
+    "baseline": "numpy, pyarrow.parquet, onnxruntime, onnx, sklearn.linear_model, sklearn.ensemble",
+    "train": "numpy, keras, tensorflow, tf2onnx, onnxruntime, mlflow",
+    "evaluate": "numpy, pyarrow.parquet, onnxruntime, scipy.stats, mlflow",
+}
+FEW_ROWS = 200
 TOLD = {  # of a side, in the table
     "model": "{}",
     "parameters": "{:,}",
@@ -44,22 +96,24 @@ TOLD = {  # of a side, in the table
     "test accuracy": "{:.4f}",
 }
 
+Row = dict[str, Any]  # name, aim, ours and reference: seconds of every run, the latter None where there is none
+
 
 def main(arguments: list[str] | None = None) -> None:
     options = parsed(arguments)
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        found = measure(Path(name), options.mnist, options.runs, options.epochs)
-    report = {"machine": platform.platform(), "cores": os.cpu_count(), "runs": options.runs, **found}
+        found = measure(Path(name), options.mnist, options.runs, small=options.small)
+    machine = {"machine": platform.platform(), "processor": processor(), "cores": os.cpu_count()}
+    report = {**machine, "small": options.small, "runs": options.runs, **found}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"\n{'measure':<28}{'ours, s':>10}{'reference, s':>14}{'ratio':>8}{'aim':>8}")
-    for row in found["results"]:
-        ours, reference = (statistics.median(row[side]) if row[side] else None for side in ("ours", "reference"))
-        ratio = f"{ours / reference:.2f}" if ours and reference else "-"
-        seconds = ["-" if median is None else f"{median:.2f}" for median in (ours, reference)]
-        print(f"{row['name']:<28}{seconds[0]:>10}{seconds[1]:>14}{ratio:>8}{row['aim']:>8}")
+    print("\n" + "\n".join(told(found["results"])))
+    print("\n" + "\n".join(told(found["stages"], "a stage, of its own", "libraries, s")))
     print("\n" + "\n".join(compared(found["trained"])))
-    print(f"\nmedians of {options.runs} runs (no-ops: at least 5); all of them: {options.out}")
+    print(f"\n{machine['processor']}, {machine['cores']} cores; medians of {options.runs} runs (what takes seconds: at")
+    print(f"least 5, unless --small); all of them: {options.out}")
+    if options.plot:
+        drawn(found["results"], options.plot)
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -71,14 +125,16 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     help_mnist = f"folder of the four MNIST files, {files[0]} and so on (default: %(default)s)"
     parser.add_argument("--mnist", type=Path, default=default, metavar="FOLDER", help=help_mnist)
     parser.add_argument(
-        "--runs", type=count, default=3, metavar="N", help="runs of each measure (default: %(default)s)"
+        "--runs", type=count, metavar="N", help="runs of each measure, of other seeds (default: 5; small: 1)"
     )
-    own = YAML(typ="safe").load(ROOT / EXAMPLE / "params.yaml")["train"]["epochs"]
-    help_epochs = f"epochs for both sides (default: {own} for the example, {REFERENCE_EPOCHS} for the reference)"
-    parser.add_argument("--epochs", type=count, metavar="N", help=help_epochs)
+    parser.add_argument("--small", action="store_true", help="digits instead of MNIST, for a moment")
     parser.add_argument("--out", type=Path, default=out, metavar="FILE", help="report, as JSON (default: %(default)s)")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios, e.g. docs/performance.png")
     options = parser.parse_args(arguments)
+    options.runs = options.runs or (1 if options.small else 5)
     options.mnist, options.out = (path.expanduser().resolve() for path in (options.mnist, options.out))
+    if options.small:
+        return options
     if not options.mnist.is_dir():
         sys.exit(f"error: {options.mnist}: no such folder; give the folder of the four MNIST files: --mnist FOLDER")
     for name in files:
@@ -94,74 +150,219 @@ def count(text: str) -> int:
     return number
 
 
-def compared(trained: dict[str, dict[str, Any]]) -> list[str]:
-    """Return the lines of the table that says what each side trained."""
-    rows: list[tuple[str, ...]] = [("trained", "ours", "reference")]
+def processor() -> str:
+    """Name the machine's processor, as /proc has it; else as Python does."""
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text().splitlines() if known.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def told(rows: list[Row], title: str = "measure", other: str = "reference, s") -> list[str]:
+    """Return the lines of a table of medians."""
+    lines = [f"{title:<28}{'ours, s':>10}{other:>14}{'ratio':>8}{'difference':>12}  aim"]
+    for row in rows:
+        ours, reference = (statistics.median(row[side]) if row[side] else math.nan for side in ("ours", "reference"))
+        cells = [f"{ours:.2f}", f"{reference:.2f}", f"{ours / reference:.2f}", f"{ours - reference:+.2f}"]
+        cells = ["-" if cell == "nan" else cell for cell in cells]
+        line = f"{row['name']:<28}{cells[0]:>10}{cells[1]:>14}{cells[2]:>8}{cells[3]:>12}  {row['aim']}"
+        lines.append(line.rstrip())
+    return lines
+
+
+def compared(trained: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Return the lines of the table that says what each side trained: accuracies are means of all runs."""
+    rows: list[tuple[str, ...]] = [("trained", *trained)]
     for key, form in TOLD.items():
-        values = [trained[side].get(key) for side in ("ours", "reference")]
-        rows.append((key, *("-" if value is None else form.format(value) for value in values)))
+        cells = []
+        for runs in trained.values():
+            values = [run[key] for run in runs if key in run]
+            one = statistics.mean(values) if values and "accuracy" in key else values[-1] if values else None
+            cells.append("-" if one is None else form.format(one))
+        rows.append((key, *cells))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def measure(room: Path, mnist: Path, runs: int, epochs: int | None) -> dict[str, Any]:
-    """Measure in an empty folder: `results`, the seconds of every run, and `trained`, what each side did."""
-    project, empty = room / "project", room / "empty"
+def drawn(rows: list[Row], path: Path) -> None:
+    """Draw the ratios to the script's seconds."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot
+
+    kept = [row for row in rows if row["ours"] and row["reference"]]
+    ratios = [statistics.median(row["ours"]) / statistics.median(row["reference"]) for row in kept]
+    figure, axis = pyplot.subplots(figsize=(8, 0.5 * len(kept) + 1))
+    bars = axis.barh([row["name"] for row in kept], ratios, color="#4c78a8")
+    axis.bar_label(bars, [f"{ratio:.2f}" for ratio in ratios], padding=3)
+    axis.axvline(1, color="black", linewidth=1, linestyle=":")
+    axis.set_xlabel("seconds of Slipway to those of its reference")
+    axis.set_xlim(0, max([*ratios, 1]) * 1.12)
+    axis.invert_yaxis()
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
+
+
+@dataclass
+class Bench:
+    """What all measures share: the project, the folder of MNIST's files, settings that all have, and what was found."""
+
+    project: Path
+    mnist: Path
+    epochs: int  # of the script
+    own: dict[str, Any]
+    rows: dict[str, Row]
+    trained: dict[str, list[dict[str, Any]]]
+
+    def ours(self, name: str, command: list[str], settings: dict[str, Any], **environment: str) -> str:
+        """Measure a command with some settings; return what it said."""
+        settle(self.project, self.own | settings)
+        seconds, said = timed(command, self.project, **environment)
+        self.rows[name]["ours"].append(seconds)
+        tell(self.rows[name])
+        return said
+
+
+def measure(room: Path, mnist: Path, runs: int, *, small: bool) -> dict[str, Any]:
+    """Measure in an empty folder.
+
+    Returns `results` and `stages`, the seconds of every run, and `trained`, what each side did.
+    """
+    project = room / "project"
     run(["git", "clone", "--quiet", str(ROOT), str(project)], room)
-    settle(project, epochs)
-    run(ingest(project, mnist), project)
-    stages = empty_pipeline(empty, project)
-    trained: dict[str, dict[str, Any]] = {}
+    epochs, own = (SMALL_EPOCHS, SMALL) if small else (EPOCHS, {})
+    if small:
+        mnist = digits(room / "digits")
+        shutil.copy(project / "expectations" / "images.yaml", project / EXAMPLE / "expectations.yaml")  # the starter's
+    rows: dict[str, Row] = {name: {"name": name, "aim": aim, "ours": [], "reference": []} for name, aim in AIMS.items()}
+    bench = Bench(project, mnist, epochs, own, rows, {"to quality": [], "same recipe": [], "script": []})
+    settle(project, own)
+    run(ingest(project, mnist, small=small), project)
+    for seed in range(1, runs + 1):
+        a_round(bench, seed)
+    often = runs if small else max(5, runs)
+    unchanged(bench, room, {"seed": runs}, often)
+    changed(bench, {"seed": runs}, runs, often)
+    if not small:  # else there are no ten times MNIST
+        new, whole = incremental(room / "incremental", mnist)
+        rows[NEW] |= {"ours": [new], "reference": [whole]}
+    return {"results": list(rows.values()), "stages": each_stage(bench, room, often), "trained": bench.trained}
 
-    def fresh() -> None:
-        for folder in ("build", ".dvc/cache/runs", "mlartifacts"):
-            shutil.rmtree(project / folder, ignore_errors=True)
-        for path in (project / "dvc.lock", project / "mlflow.db"):
-            path.unlink(missing_ok=True)
 
-    def reference() -> None:
-        said = run([PYTHON, str(ROOT / "bench" / "seed.py"), str(mnist), str(epochs or REFERENCE_EPOCHS)], project)
-        trained["reference"] = seen(json.loads(said.splitlines()[-1]))
+def a_round(bench: Bench, seed: int) -> None:
+    """Run the script and, from nothing, the pipeline: to quality, with the script's recipe, and as a flow."""
+    seconds, about = script(bench, seed)
+    bench.trained["script"].append(about)
+    for name in (QUALITY, RECIPE, FLOW, GATE):
+        bench.rows[name]["reference"].append(seconds)
+    print(f"script: {seconds:.2f} s", flush=True)
+    same = SAME | {"train": SAME["train"] | {"epochs": bench.epochs}}
+    for name, settings, trained in ((QUALITY, {}, "to quality"), (RECIPE, same, "same recipe"), (FLOW, {}, "")):
+        emptied(bench.project)
+        bench.ours(name, SLIPWAY if name == FLOW else REPRO, settings | {"seed": seed})
+        if trained:
+            bench.trained[trained].append(seen(result(bench.project)))
 
-    first = alternate(
-        "fresh dvc repro on MNIST", "<= 1.5", runs, lambda: run(["dvc", "repro"], project), reference, fresh
-    )
-    trained["ours"] = seen(ours(project))
-    second = alternate(
-        f"no-op dvc repro, {stages} stages",
-        "<= 1.2",
-        max(5, runs),
-        lambda: run(["dvc", "repro"], project),
-        lambda: run(["dvc", "repro"], empty),
-    )
+
+def unchanged(bench: Bench, room: Path, settings: dict[str, Any], runs: int) -> None:
+    """Run once more what has just run, beside an empty pipeline, without and with a server."""
+    empty = room / "empty"
+    empty_pipeline(empty, bench.project)
+    for _ in range(runs):
+        bench.rows[NOTHING]["reference"].append(timed(REPRO, empty)[0])
+        bench.ours(NOTHING, REPRO, settings)
+        must(bench.ours(ALONE, SLIPWAY, settings), "nothing changed")
     with server(room) as address:
-        retrain = [PYTHON, "-m", "flows", "retrain"]
-        run(retrain, project, PREFECT_API_URL=address)  # registers what `dvc repro` made
-        seconds = [timed(lambda: run(retrain, project, PREFECT_API_URL=address)) for _ in range(max(5, runs))]
-    third = {"name": "no-op retrain, with server", "aim": "<= 5 s", "ours": seconds, "reference": None}
-    return {"example": EXAMPLE.name, "trained": trained, "results": [first, second, third]}
+        for _ in range(runs):
+            must(bench.ours(SERVED, SLIPWAY, settings, PREFECT_API_URL=address), "nothing changed")
 
 
-def settle(project: Path, epochs: int | None) -> None:
-    """Put the example's settings and expectations in place of the checkout's own, which loses its dataset."""
+def changed(bench: Bench, settings: dict[str, Any], runs: int, often: int) -> None:
+    """Change a gate, then the network."""
+    minimum = YAML(typ="safe").load(bench.project / "params.yaml")["register"]["minimum"]["accuracy"]
+    for number in range(often):
+        gate = {"register.minimum.accuracy": round(minimum - 0.001 * (number + 1), 3)}
+        must(bench.ours(GATE, SLIPWAY, settings | gate), "evaluate    unchanged")
+    for number in range(runs):
+        said = bench.ours(NETWORK, REPRO, settings | {"network.hidden": [500 - 8 * number]})
+        if any(f"Running stage '{stage}'" in said for stage in ("validate", "preprocess", "baseline")):
+            sys.exit(f"error: another network ran other stages than train and evaluate:\n{said[-2000:]}")
+        alone = [timed(words, bench.project)[0] for words in commands(bench.project, "train", "evaluate")]
+        bench.rows[NETWORK]["reference"].append(sum(alone))
+
+
+def tell(row: Row) -> None:
+    print(f"{row['name']}: {row['ours'][-1]:.2f} s", flush=True)
+
+
+def must(said: str, words: str) -> None:
+    """End where a command did not say what it is measured for."""
+    if words not in said:
+        sys.exit(f"error: a run that is measured did not say {words!r}:\n{said[-2000:]}")
+
+
+def settle(project: Path, settings: dict[str, Any]) -> None:
+    """Put the example's settings and expectations in place of the checkout's own, with some set otherwise.
+
+    The names of settings are those of `dvc repro -S`: sections, then a point.
+    """
     yaml = YAML()
     content = yaml.load(project / EXAMPLE / "params.yaml")
     shutil.copy(project / EXAMPLE / "expectations.yaml", project / "expectations" / f"{content['recipe']}.yaml")
-    if epochs is not None:
-        content["train"]["epochs"] = epochs
+    for name, value in settings.items():
+        *sections, key = name.split(".")
+        section = content
+        for each in sections:
+            section = section.setdefault(each, {})
+        section[key] = copy.deepcopy(value)
     yaml.dump(content, project / "params.yaml")
-    for name in ("data.dvc", "dvc.lock"):
-        (project / name).unlink(missing_ok=True)
 
 
-def ingest(project: Path, mnist: Path) -> list[str]:
-    """Return the command that makes the example's dataset, of the words of its example.yaml."""
+def emptied(project: Path) -> None:
+    """Remove all that runs have left but the dataset, DVC's and our own caches, MLflow's and Prefect's stores."""
+    for path in (project / "dvc.lock", *project.glob("mlflow.db*")):
+        path.unlink(missing_ok=True)
+    for folder in ("build", ".stage_cache", ".dvc/cache", ".dvc/tmp", "mlartifacts", ".prefect"):
+        shutil.rmtree(project / folder, ignore_errors=True)
+    run(["dvc", "commit", "--quiet", "--force", "data.dvc"], project)
+    for name in run(["git", "for-each-ref", "--format=%(refname)", "refs/exps"], project).split():
+        run(["git", "update-ref", "-d", name], project)
+
+
+def ingest(project: Path, mnist: Path, *, small: bool) -> list[str]:
+    """Return the command that makes the example's dataset, of the words of its example.yaml; or the starter's."""
     words = YAML(typ="safe").load(project / EXAMPLE / "example.yaml")["ingest"]
-    filled = [word.replace("{files}", str(mnist)) for word in words]
-    return [PYTHON, "-m", "components", "ingest", *filled, "--name", EXAMPLE.name, "--keep-params"]
+    filled = ["digits"] if small else [word.replace("{files}", str(mnist)) for word in words]
+    return [PYTHON, "-m", "components", "ingest", *filled, "--name", EXAMPLE.name, "--keep-params", "--replace"]
 
 
-def ours(project: Path) -> dict[str, Any]:
+def digits(folder: Path) -> Path:
+    """Write scikit-learn's digits as MNIST's files, for the script."""
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    pixels, labels = np.rint(raw.images * (255 / 16)).astype(np.uint8), raw.target.astype(np.uint8)
+    folder.mkdir()
+    for part, rows in (("train", slice(0, 1500)), ("t10k", slice(1500, None))):
+        for name, array, head in (("images-idx3", pixels, 16), ("labels-idx1", labels, 8)):
+            content = bytes(head) + array[rows].tobytes()
+            (folder / f"{part}-{name}-ubyte.gz").write_bytes(gzip.compress(content))
+    return folder
+
+
+def script(bench: Bench, seed: int) -> tuple[float, dict[str, Any]]:
+    """Run the script; return its seconds, and what it did."""
+    words = [str(ROOT / "bench" / "seed.py"), str(bench.mnist), str(bench.epochs), str(seed)]
+    seconds, said = timed([PYTHON, *words], bench.project)
+    about = json.loads(said.splitlines()[-1])
+    return round(seconds - about["seconds of testing"], 3), seen(about)
+
+
+def result(project: Path) -> dict[str, Any]:
     """Read what `dvc repro` trained from the files that it wrote."""
     build = project / "build"
     rows = json.loads((build / "arrays" / "manifest.json").read_text())["rows"]
@@ -188,9 +389,9 @@ def describe(path: str) -> None:
     layers = []
     for layer in model.layers:
         settings = layer.get_config()
-        told = [str(settings[key]) for key in ("filters", "units", "activation", "rate") if key in settings]
-        if told or layer.weights:  # not the input, its scaling and its flattening
-            layers.append(" ".join([type(layer).__name__, *told]))
+        named = [str(settings[key]) for key in ("filters", "units", "activation", "rate") if key in settings]
+        if named or layer.weights:  # not the input, its scaling and its flattening
+            layers.append(" ".join([type(layer).__name__, *named]))
     print(json.dumps({"model": ", ".join(layers), "parameters": model.count_params()}))
 
 
@@ -199,7 +400,7 @@ def seen(side: dict[str, Any]) -> dict[str, Any]:
     return side | {"examples seen": side["epochs"] * side["examples an epoch"]}
 
 
-def empty_pipeline(folder: Path, project: Path) -> int:
+def empty_pipeline(folder: Path, project: Path) -> None:
     """Make a pipeline of as many stages as the project's, a file to a file each, and run it."""
     stages = list(YAML(typ="safe").load(project / "dvc.yaml")["stages"])
     folder.mkdir()
@@ -217,42 +418,60 @@ def empty_pipeline(folder: Path, project: Path) -> int:
     ):
         run(command, folder)
     shutil.copy(project / ".dvc" / "config", folder / ".dvc" / "config")
-    return len(stages)
 
 
-def alternate(
-    name: str,
-    aim: str,
-    runs: int,
-    ours: Callable[[], object],
-    reference: Callable[[], object],
-    before: Callable[[], None] = lambda: None,
-) -> dict[str, Any]:
-    times: dict[str, list[float]] = {"ours": [], "reference": []}
-    for number in range(runs):
-        before()
-        times["reference"].append(timed(reference))
-        times["ours"].append(timed(ours))
-        print(
-            f"{name}: run {number + 1} of {runs}: {times['ours'][-1]:.2f} s, reference {times['reference'][-1]:.2f} s",
-            flush=True,
-        )
-    return {"name": name, "aim": aim, **times}
+def commands(project: Path, *stages: str) -> list[list[str]]:
+    """Return the commands of stages as dvc.yaml has them."""
+    recipe = YAML(typ="safe").load(project / "params.yaml")["recipe"]
+    listed = YAML(typ="safe").load(project / "dvc.yaml")["stages"]
+    return [[PYTHON, *listed[stage]["cmd"].replace("${recipe}", recipe).split()[1:]] for stage in stages]
 
 
-def timed(function: Callable[[], object]) -> float:
+def incremental(room: Path, mnist: Path) -> tuple[float, float]:
+    """Return the seconds of 1 % new rows beside ten times MNIST, and those of all from nothing."""
+    from bench import incremental as rows
+
+    room.mkdir()
+    rows.make(room, mnist, small=False)
+    seconds = rows.measure(room)["seconds"]
+    return sum(seconds["and a new one"].values()), sum(seconds["all from nothing"].values())
+
+
+def each_stage(bench: Bench, room: Path, runs: int) -> list[Row]:
+    """Measure each stage on few examples, and a Python that imports what the stage works with."""
+    few = room / "few"
+    run(["git", "clone", "--quiet", str(ROOT), str(few)], room)
+    settle(few, bench.own | {"train.epochs": 1, "split.test": 0.2})
+    shutil.copytree(bench.project / "data", few / "data", dirs_exist_ok=True)
+    for path in sorted((few / "data").glob("*.parquet")):
+        table = pq.read_table(path)
+        kept = np.linspace(0, len(table) - 1, min(FEW_ROWS, len(table))).astype(int)
+        pq.write_table(table.take(pa.array(kept)), path)
+    rows: list[Row] = []
+    for stage, words in zip(LIBRARIES, commands(few, *LIBRARIES), strict=True):
+        row: Row = {"name": stage, "aim": "<= 1 s more", "ours": [], "reference": []}
+        for _ in range(runs):
+            row["reference"].append(timed([PYTHON, "-c", f"import {LIBRARIES[stage]}"], few)[0])
+            shutil.rmtree(few / ".stage_cache", ignore_errors=True)
+            row["ours"].append(timed(words, few)[0])
+            tell(row)
+        rows.append(row)
+    return rows
+
+
+def timed(command: list[str], folder: Path, **environment: str) -> tuple[float, str]:
+    """Return the seconds of a command, and what it said."""
     started = time.perf_counter()
-    function()
-    return round(time.perf_counter() - started, 3)
+    said = run(command, folder, **environment)
+    return round(time.perf_counter() - started, 3), said
 
 
 def run(command: list[str], folder: Path, **environment: str) -> str:
     """Run a command in a folder and return what it printed; where it fails, end with that."""
     path = f"{Path(PYTHON).parent}{os.pathsep}{os.environ['PATH']}"
     own = {name: value for name, value in os.environ.items() if name not in SHARED}
-    done = subprocess.run(
-        command, cwd=folder, env=own | {"PATH": path} | environment, capture_output=True, text=True, check=False
-    )
+    own |= {"PATH": path} | environment
+    done = subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 3):  # 3: registered, and not promoted
         sys.exit(f"error: {' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.stdout
