@@ -164,7 +164,7 @@ def told(rows: list[Row], title: str = "measure", other: str = "reference, s") -
     for row in rows:
         ours, reference = (statistics.median(row[side]) if row[side] else math.nan for side in ("ours", "reference"))
         cells = [f"{ours:.2f}", f"{reference:.2f}", f"{ours / reference:.2f}", f"{ours - reference:+.2f}"]
-        cells = ["-" if cell == "nan" else cell for cell in cells]
+        cells = ["-" if "nan" in cell else cell for cell in cells]
         line = f"{row['name']:<28}{cells[0]:>10}{cells[1]:>14}{cells[2]:>8}{cells[3]:>12}  {row['aim']}"
         lines.append(line.rstrip())
     return lines

@@ -70,48 +70,60 @@ def test_the_command_line_ends_with_that_line(files: Path) -> None:
 def test_no_folder_and_no_runs_are_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match=r"elsewhere: no such folder"):
         pipeline.parsed(["--mnist", "elsewhere"])
-    for option in ("--runs", "--epochs"):
-        with pytest.raises(SystemExit):
-            pipeline.parsed(["--mnist", "files", option, "0"])
-        assert f"{option}: 0: expected at least 1" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        pipeline.parsed(["--mnist", "files", "--runs", "0"])
+    assert "--runs: 0: expected at least 1" in capsys.readouterr().err
 
 
 # What is measured.
 
 
 def test_the_settings_are_those_of_the_example(project: Path) -> None:
-    pipeline.settle(project, None)
+    pipeline.settle(project, {})
     found = params.load(project / "params.yaml")
     assert found == params.load(ROOT / "examples" / "mnist" / "params.yaml")
     assert found.name == "mnist"
     assert found.network.model == "mlp"
     own = ROOT / "examples" / "mnist" / "expectations.yaml"
     assert (project / "expectations" / "images.yaml").read_bytes() == own.read_bytes()
-    assert not (project / "data.dvc").exists()
-    assert not (project / "dvc.lock").exists()
 
 
-def test_nothing_of_the_starter_is_left(project: Path) -> None:
-    pipeline.settle(project, None)
+def test_nothing_of_the_settings_before_is_left(project: Path) -> None:
+    pipeline.settle(project, {})
     before = (project / "params.yaml").read_bytes()
-    (project / "params.yaml").write_text("name: other\nrecipe: text\ntrain: {epochs: 99}\n")
-    pipeline.settle(project, None)
+    pipeline.settle(project, pipeline.SAME | {"register.minimum.accuracy": 0.1})
+    assert (project / "params.yaml").read_bytes() != before
+    pipeline.settle(project, {})
     assert (project / "params.yaml").read_bytes() == before
 
 
-def test_epochs_change_nothing_but_the_epochs(project: Path) -> None:
+def test_a_setting_changes_nothing_but_itself(project: Path) -> None:
     yaml = YAML(typ="safe")
     expected = yaml.load(ROOT / "examples" / "mnist" / "params.yaml")
     assert expected["train"]["epochs"] != 7
     expected["train"]["epochs"] = 7
-    pipeline.settle(project, 7)
+    pipeline.settle(project, {"train.epochs": 7})
     assert yaml.load(project / "params.yaml") == expected
 
 
+def test_the_same_recipe_is_that_of_the_script(project: Path) -> None:
+    pipeline.settle(project, pipeline.SAME)
+    found = params.load(project / "params.yaml")
+    assert (found.train.epochs, found.train.batch_size, found.train.learning_rate) == (20, 128, 0.001)
+    assert (found.train.schedule.name, found.train.dropout, found.train.optimizer) == ("constant", 0, "adam")
+    assert (found.network.model, found.split.validation) == ("mlp", 0.2)
+
+
 def test_the_ingest_has_the_words_of_the_example(project: Path) -> None:
-    _, module, name, *words = pipeline.ingest(project, Path("/there"))
+    _, module, name, *words = pipeline.ingest(project, Path("/there"), small=False)
     assert [module, name] == ["-m", "components"]
-    assert words == ["ingest", "mnist", "--from", "/there", "--name", "mnist", "--keep-params"]
+    assert words == ["ingest", "mnist", "--from", "/there", "--name", "mnist", "--keep-params", "--replace"]
+
+
+def test_the_commands_of_stages_are_those_of_the_pipeline(project: Path) -> None:
+    shutil.copy(ROOT / "dvc.yaml", project)
+    (words,) = pipeline.commands(project, "validate")
+    assert " ".join(words[1:]).endswith("--expectations expectations/images.yaml --out build/validation")
 
 
 # What is told.
@@ -121,28 +133,31 @@ def test_the_report_says_what_each_side_trained(
     files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[Any] = []
-    ours, reference = pipeline.seen(SIDE | {"test accuracy": 0.98}), pipeline.seen(SIDE | {"epochs": 20})
+    ours = [pipeline.seen(SIDE | {"test accuracy": accuracy}) for accuracy in (0.97, 0.99)]
+    script = [pipeline.seen(SIDE | {"epochs": 20})]
     results = [
-        {"name": "fresh", "aim": "<= 1.5", "ours": [3.0, 1.0, 2.0], "reference": [4.0, 4.0, 5.0]},
-        {"name": "no-op", "aim": "<= 5 s", "ours": [1.25], "reference": None},
+        {"name": "to quality", "aim": "<= 0.6", "ours": [3.0, 1.0, 2.0], "reference": [4.0, 4.0, 5.0]},
+        {"name": "nothing", "aim": "<= 5 s", "ours": [1.25], "reference": []},
     ]
+    trained = {"to quality": ours, "script": script}
 
-    def measure(room: Path, mnist: Path, runs: int, epochs: int | None) -> dict[str, Any]:
-        asked.extend([mnist, runs, epochs])
-        return {"example": "mnist", "trained": {"ours": ours, "reference": reference}, "results": results}
+    def measure(room: Path, mnist: Path, runs: int, *, small: bool) -> dict[str, Any]:
+        asked.extend([mnist, runs, small])
+        return {"trained": trained, "results": results, "stages": []}
 
     monkeypatch.setattr(pipeline, "measure", measure)
-    pipeline.main(["--mnist", "files", "--out", "report.json"])
-    assert asked == [files.resolve(), 3, None]  # without --epochs each side has its own
+    pipeline.main(["--mnist", "files", "--out", "report.json", "--plot", "ratios.png"])
+    assert asked == [files.resolve(), 5, False]
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["fresh", "2.00", "4.00", "0.50", "<=", "1.5"] in lines
-    assert ["no-op", "1.25", "-", "-", "<=", "5", "s"] in lines
+    assert ["to", "quality", "2.00", "4.00", "0.50", "-2.00", "<=", "0.6"] in lines
+    assert ["nothing", "1.25", "-", "-", "-", "<=", "5", "s"] in lines
     assert ["epochs", "2", "20"] in lines
     assert ["examples", "seen", "108,058", "1,080,580"] in lines
     assert ["test", "accuracy", "0.9800", "-"] in lines
     report = json.loads(Path("report.json").read_text())
-    assert report["trained"]["reference"]["examples seen"] == 1080580
+    assert report["trained"] == trained
     assert report["results"] == results
+    assert Path("ratios.png").stat().st_size > 1_000
 
 
 @pytest.mark.e2e

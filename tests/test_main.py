@@ -259,7 +259,7 @@ def test_options_stand_anywhere_between_words_that_may_be_left_out(words: list[s
 def test_ctrl_c_while_a_stage_starts_is_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted() -> None:
+    def interrupted(command: str) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(__main__, "parser", interrupted)

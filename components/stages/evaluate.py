@@ -16,6 +16,7 @@ from components.files import model_digest, read_json, replacing, write_csv, writ
 from components.params import Params
 from components.serving import onnx_model
 from components.streams import stream
+from components.tracking import apart
 
 MAX_COLUMNS = 60  # of an example that the page shows
 MAX_HISTORY = 400  # steps of a series, the last ones
@@ -28,8 +29,14 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
     single examples, in milliseconds; and the digest of the model that it is of. Raises SlipwayError for a slice that
     is no column or fact.
     """
-    from components.tracking import runs
+    with apart.opened() as tracking:
+        cost = _measured(params, data, arrays, model, baseline, out)
+        tracking.evaluated(params, cost["model_digest"], out.parent, cost)
+    return cost
 
+
+def _measured(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, out: Path) -> dict[str, Any]:
+    """Write the files; return what it costs."""
     settings = params.evaluate
     manifest = read_json(arrays / "manifest.json")
     loaded = onnx_model.load(model)
@@ -76,7 +83,6 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
     if examples.blocks is not None and manifest["split"]["by"] == "group":
         for line in splits.too_few(len(np.unique(examples.blocks))):
             print(line)
-    runs.evaluated(params, cost["model_digest"], out.parent, cost)
     return cost
 
 

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from components.files import read_json, sha256, write_csv
 from components.params import Params
 from components.recipes import networks
 from components.streams import stream
+from components.tracking import apart
 from components.training import (
     augment,
     checkpoint,
@@ -29,9 +30,6 @@ from components.training import (
     pretraining,
 )
 
-if TYPE_CHECKING:
-    from components.tracking.runs import Training
-
 
 def run(params: Params, arrays: Path, classical: Path, out: Path, history: Path) -> dict[str, Any]:
     """Write `out` (model.onnx, model.json, of a network model.keras) and `history` (epochs.csv, steps.csv).
@@ -41,15 +39,26 @@ def run(params: Params, arrays: Path, classical: Path, out: Path, history: Path)
     do not fit the recipe, weights to start from that cannot be read, an MLflow that does not answer, a loss that is not
     a number, and two artefacts of a network whose outputs differ by more than 1e-4.
     """
-    from components.tracking import runs
-
     manifest = read_json(arrays / "manifest.json")
-    runs.check()
-    if "network" in params.train.candidates:
-        return _network(params, manifest, arrays, classical, out, history)
+    with apart.opened() as tracking:
+        if "network" in params.train.candidates:
+            return _network(params, manifest, arrays, classical, out, history, tracking)
+        return _classical(params, manifest, arrays, classical, out, history, tracking)
+
+
+def _classical(
+    params: Params,
+    manifest: dict[str, Any],
+    arrays: Path,
+    classical: Path,
+    out: Path,
+    history: Path,
+    tracking: apart.Tracking,
+) -> dict[str, Any]:
+    """Ship the classical model."""
     hardware = {"device": "cpu", "device_name": "", "mixed_precision": False}
     key = _key(params, manifest, "", hardware, classical)
-    with runs.training(params, key, manifest, hardware) as live:
+    with tracking.training(params, key, manifest, hardware) as live:
         digest = export.write(None, params, arrays, manifest, classical, out)
         _write_history(history, checkpoint.Progress(), targets.of(manifest["target"]).metric)
         live.done(digest)
@@ -63,11 +72,15 @@ def _write_history(history: Path, progress: checkpoint.Progress, metric: str) ->
 
 
 def _network(
-    params: Params, manifest: dict[str, Any], arrays: Path, classical: Path, out: Path, history: Path
+    params: Params,
+    manifest: dict[str, Any],
+    arrays: Path,
+    classical: Path,
+    out: Path,
+    history: Path,
+    tracking: apart.Tracking,
 ) -> dict[str, Any]:
     """Fit the network, and write what ships."""
-    from components.tracking import runs
-
     hardware = device.start(params)
     from components.training import loop  # after the start: it imports Keras, which is set up there
 
@@ -85,7 +98,7 @@ def _network(
         print(f"params.yaml: the network chosen does not read network.{', network.'.join(unread)}", flush=True)
     if progress.epochs:
         print(f"resuming after epoch {len(progress.epochs)} of {params.train.epochs}", flush=True)
-    with runs.training(params, key, manifest, hardware) as live:
+    with tracking.training(params, key, manifest, hardware) as live:
         if not progress.epochs:
             pretraining.run(model, params, arrays, manifest, folder / "pretraining", live)
             _show(params, arrays, read, live)
@@ -127,7 +140,7 @@ def _key(params: Params, manifest: dict[str, Any], source: str, hardware: Mappin
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _show(params: Params, arrays: Path, manifest: dict[str, Any], live: "Training") -> None:
+def _show(params: Params, arrays: Path, manifest: dict[str, Any], live: apart.Live) -> None:
     """Give the run an image of augmented examples, where there are any: those of the first batch."""
     spec = fitting.inputs(params, manifest)
     change = augment.changes(params.train.augment, spec)

@@ -27,6 +27,7 @@ from components.masking import mask
 from components.params import Params
 from components.reports import card, results
 from components.tracking import live, provenance, registry, shown
+from components.tracking.apart import closed
 from components.tracking.connection import check, client, experiment, plainly, uri
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ ALWAYS = (  # parameters that every run shows; what ends with a point is a secti
 MAX_CHANGES, MAX_VALUE = 3, 40  # that a run's name tells, and characters of each
 MAX_NOTE = 8000  # characters that MLflow takes
 MAX_SCHEMA = 1_000_000  # characters of a dataset's schema that MLflow takes
-PATIENCE_SECONDS = 10.0  # seconds that a finished training waits for a lost server
 
 
 def _find(name: str, **tags: str) -> "Run | None":
@@ -147,10 +147,10 @@ def _schema(params: Params) -> str | None:
     return text if len(text) <= MAX_SCHEMA else None
 
 
-def _start(params: Params, key: str, manifest: dict[str, Any]) -> "Run":
+def _start(params: Params, key: str, manifest: dict[str, Any], owner: str = "") -> "Run":
     """Make a run that is found again from its first moment on, should its making be cut short."""
     made_of = shown.made_of(manifest, provenance.commit())
-    tags = shown.BEGUN | made_of | {"slipway.training": key, "slipway.process": temporary.owner()}
+    tags = shown.BEGUN | made_of | {"slipway.training": key, "slipway.process": owner or temporary.owner()}
     found = client().search_runs([experiment(params.name)], max_results=1, order_by=["attributes.start_time DESC"])
     name = _called(params, manifest, found[0]) if found else "first run"
     return client().create_run(experiment(params.name), tags=tags, run_name=name)
@@ -205,27 +205,24 @@ def training(params: Params, key: str, manifest: dict[str, Any], device: dict[st
     `key` is a digest of everything the training depends on, `manifest` that of build/arrays, `device` what
     it runs on. Raises SlipwayError where MLflow does not answer now; one that is lost later is no error.
     """
+    with closed(begun(params, key, manifest, device, temporary.owner())) as tracked:
+        yield tracked
+
+
+def begun(params: Params, key: str, manifest: dict[str, Any], device: dict[str, Any], owner: str) -> Training:
+    """Begin to track a training, as `training` does; `owner` stands for its process (temporary.owner)."""
     check()
     with plainly("start a run"), registry.turn(params.name):  # MLflow lets no two log one parameter at once
         _bury(params.name)
         run = _find(params.name, training=key)
         if run is None:
-            run = _start(params, key, manifest)
+            run = _start(params, key, manifest, owner)
         else:
             client().update_run(run.info.run_id, status="RUNNING")
         tags = {f"hardware.{name}": value for name, value in device.items()}
-        own = {"slipway.training": key, "slipway.process": temporary.owner()}
+        own = {"slipway.training": key, "slipway.process": owner}
         _describe(run, params, manifest, tags | own)
-        tracked = Training(client(), run, mask(uri()))
-    try:
-        yield tracked
-    except KeyboardInterrupt:
-        tracked.close("KILLED", 2)
-        raise
-    except BaseException:
-        tracked.close("FAILED", 2)
-        raise
-    tracked.close("FINISHED", PATIENCE_SECONDS)
+        return Training(client(), run, mask(uri()))
 
 
 def evaluated(params: Params, model_digest: str, build: Path, cost: dict[str, Any]) -> None:

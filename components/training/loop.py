@@ -18,7 +18,7 @@ from components.training import batches, checkpoint, pretrained_weights, schedul
 from components.training.checkpoint import Progress
 
 if TYPE_CHECKING:
-    from components.tracking.runs import Training
+    from components.tracking.apart import Live
 
 
 def fit(
@@ -28,7 +28,7 @@ def fit(
     manifest: dict[str, Any],
     progress: Progress,
     folder: Path,
-    live: "Training",
+    live: "Live",
     taken: list[str],
 ) -> None:
     """Fit what is left of a training; the model then has the weights that ship.
@@ -69,7 +69,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         manifest: dict[str, Any],
         progress: Progress,
         folder: Path,
-        live: "Training",
+        live: "Live",
         taken: list[str],
         steps: int,
     ) -> None:

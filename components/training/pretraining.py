@@ -17,11 +17,11 @@ from components.training import batches, checkpoint, fitting, pretrained_weights
 if TYPE_CHECKING:
     import keras
 
-    from components.tracking.runs import Training
+    from components.tracking.apart import Live
 
 
 def run(
-    model: "keras.Model", params: Params, arrays: Path, manifest: dict[str, Any], folder: Path, live: "Training"
+    model: "keras.Model", params: Params, arrays: Path, manifest: dict[str, Any], folder: Path, live: "Live"
 ) -> None:
     """Fit the recipe's pretraining, if it has one, and give the model's layers what theirs have learned.
 
