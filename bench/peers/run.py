@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> None:
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:  # each goes first in its turn
             with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=options.room) as folder:
-                for row, done in measure(name, Path(folder), options).items():
+                for row, done in measure(name, Path(folder), options):
                     found[name].setdefault(row, []).append(done)
                     said = f"{done['seconds']:.2f} s, {len(done['steps'])} steps"
                     print(f"run {number + 1} of {options.runs}, {name}, {row}: {said}", flush=True)
@@ -192,8 +192,8 @@ def installed(name: str, room: Path) -> dict[str, str]:
     return dict(json.loads(run([python, "-c", code, *packages], room, dict(os.environ))))
 
 
-def measure(name: str, project: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Make a peer's project in an empty folder, and return of each row the seconds and what ran."""
+def measure(name: str, project: Path, options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Make a peer's project in an empty folder; yield each row with its seconds and what ran."""
     peer = PEERS[name]
     shutil.copytree(HERE / name, project, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(HERE / "digits.py", project / peer.module)
@@ -204,7 +204,6 @@ def measure(name: str, project: Path, options: argparse.Namespace) -> dict[str, 
     change(project / peer.settings, "epochs", options.epochs)
     for beginning in peer.prepare:
         run(beginning.split(), project, environment)
-    found = {}
     values = {"threshold": iter((0.51, 0.52)), "network": iter((520, 528))}
     for row, needed in NEEDED.items():
         for suffix, command in (("", peer.command), (", by hand", peer.by_hand.get(row))):
@@ -222,8 +221,7 @@ def measure(name: str, project: Path, options: argparse.Namespace) -> dict[str, 
             if not set(needed) <= set(steps) or versions != steps.count("register"):
                 what = f"ran {', '.join(steps) or 'nothing'} and registered {versions} versions"
                 sys.exit(f"error: {name}, {row}{suffix}: {command} {what}:\n{said[-3000:]}")
-            found[row + suffix] = {"seconds": seconds, "steps": steps, **accuracy(project)}
-    return found
+            yield row + suffix, {"seconds": seconds, "steps": steps, **accuracy(project)}
 
 
 def surroundings(peer: Peer, project: Path, environment: Path) -> dict[str, str]:
