@@ -52,7 +52,7 @@ def test_nothing_of_the_users_own_settings_reaches_a_peer(tmp_path: Path, monkey
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.org")
     environment = run.surroundings(run.PEERS["metaflow"], tmp_path, tmp_path / "environment")
     assert "MLFLOW_TRACKING_URI" not in environment
-    assert environment["METAFLOW_DATASTORE_SYSROOT_LOCAL"] == f"{tmp_path}/.metaflow"
+    assert environment["METAFLOW_DATASTORE_SYSROOT_LOCAL"] == str(tmp_path)
     assert environment["PATH"].startswith(str(tmp_path / "environment" / "bin"))
 
 

@@ -79,7 +79,7 @@ PEERS = {  # one more is a line here, and a folder of its name with a requiremen
         environment={
             "METAFLOW_USER": "bench",
             "METAFLOW_DEFAULT_METADATA": "local",
-            "METAFLOW_DATASTORE_SYSROOT_LOCAL": "{project}/.metaflow",
+            "METAFLOW_DATASTORE_SYSROOT_LOCAL": "{project}",
         },
     ),
     "zenml": Peer(
