@@ -1,6 +1,6 @@
 """The same five steps in other tools: python -m bench.peers.run --mnist FOLDER --room FOLDER [--only NAME ...].
 
-Each peer is a small project beside this file, as its tool's documentation recommends one: it validates, preprocesses,
+Each peer is a small project beside this file, in its tool's own way: it validates, preprocesses,
 trains, evaluates and registers the network of bench/seed.py on MNIST. Each gets an environment of its own, made once
 and kept in the room. Measured in a new folder for each run, in seconds: all five steps (`fresh`); the same command
 again (`unchanged`); again with another threshold of the gate (`threshold`); again with another size of the network
@@ -178,6 +178,9 @@ def install(name: str, room: Path) -> None:
         HERE,
         dict(os.environ),
     )
+    (environment / "home").mkdir()
+    warm = [str(python), "-c", "import keras, mlflow, matplotlib.font_manager"]
+    run(warm, room, surroundings(PEERS[name], room, environment))
     made.write_text(wanted)
 
 
@@ -225,9 +228,8 @@ def measure(name: str, project: Path, options: argparse.Namespace) -> Iterator[t
 
 
 def surroundings(peer: Peer, project: Path, environment: Path) -> dict[str, str]:
-    """Return the environment of a peer's commands: nothing of the user's own settings, and a home in the project."""
-    home = project / ".home"
-    home.mkdir()
+    """Return the environment of a peer's commands: nothing of the user's own settings, and a home of its own."""
+    home = environment / "home"  # beside the packages: what they keep there (matplotlib its list of fonts) is made once
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     path = f"{environment / 'bin'}{os.pathsep}{kept.get('PATH', os.defpath)}"
     own = {name: value.format(project=project) for name, value in peer.environment.items()}
