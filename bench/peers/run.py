@@ -1,11 +1,11 @@
 """The same five steps in other tools: python -m bench.peers.run --mnist FOLDER --room FOLDER [--only NAME ...].
 
-Each peer is a small project beside this file, in its tool's own way: it validates, preprocesses,
-trains, evaluates and registers the network of bench/seed.py on MNIST. Each gets an environment of its own, made once
-and kept in the room. Measured in a new folder for each run, in seconds: all five steps (`fresh`); the same command
-again (`unchanged`); again with another threshold of the gate (`threshold`); again with another size of the network
-(`network`). The last three also `by hand`, where a tool has a command for people who know by themselves what changed.
-The table says how many steps ran; the JSON holds every run. Only the environments need the network.
+Each peer is a small project beside this file, in its tool's own way: it validates, preprocesses, trains, evaluates and
+registers the network of bench/seed.py on MNIST. Each gets an environment of its own, made once and kept in the room.
+Measured in a new folder for each run, in seconds: all five steps (`fresh`); the same command again (`unchanged`); again
+with another threshold of the gate (`threshold`); again with another size of the network (`network`). The last three
+also `by hand`, where a tool has a command for people who know by themselves what changed. The table says how many steps
+ran; the JSON holds every run. Only the environments need the network.
 """
 
 import argparse
