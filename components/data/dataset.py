@@ -13,7 +13,7 @@ import math
 import os
 import re
 import struct
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -33,6 +33,7 @@ Result = TypeVar("Result")
 SPLITS = ("train", "validation", "test")
 RESERVED = {"id": pa.string(), "label": pa.string(), "split": pa.string()}
 HASHED = 64  # columns of numbers that are hashed in one go, so that memory does not grow with their number
+SHORT = 64  # bytes of a value, on average, up to which a column may be one of categories
 KEY_DIGITS = 32  # of an id: the hash, which the copies of an example share
 ID = rf"^[0-9a-f]{{{KEY_DIGITS}}}(-([2-9]|[1-9][0-9]+))?$"  # as a regular expression
 JUNK = (  # names of what systems and programs leave in folders; .dvcignore has the same
@@ -279,34 +280,46 @@ def ids(table: pa.Table, columns: pa.Schema) -> list[str]:
         while part := list(islice(run, HASHED)):
             prefixes = [hashlib.sha256(name.encode()).digest() for name in part]
             values = [table[name].cast(columns.field(name).type) for name in part]
-            whole = _whole(prefixes, values) if numbers else {}
-            for row, data in whole.items():
-                digests[row].update(data)
-            rest = [row for row in range(len(table)) if row not in whole]
-            picked = [_plain(column.take(pa.array(rest, pa.int64())) if whole else column) for column in values]
-            for row, example in zip(rest, zip(*picked, strict=True), strict=True):
-                for prefix, value in zip(prefixes, example, strict=True):
-                    digests[row].update(prefix)
-                    digests[row].update(_bytes(value))
+            pieces = [_numbers(prefixes, values)] if numbers else map(_pieces, prefixes, values)
+            for digest, each in zip(digests, zip(*pieces, strict=True), strict=True):
+                digest.update(b"".join(each))
     return [digest.hexdigest()[:KEY_DIGITS] for digest in digests]
 
 
-def _whole(prefixes: list[bytes], columns: list[pa.ChunkedArray]) -> dict[int, memoryview]:
-    """Return row -> what is hashed of its numbers, as _bytes has them, of the rows that miss none: all in one go."""
+def _numbers(prefixes: list[bytes], columns: list[pa.ChunkedArray]) -> Iterator[memoryview]:
+    """Yield what is hashed of each row's numbers, as _bytes has them: made of all rows in one go."""
     rows = np.empty((len(columns[0]), len(columns)), [("column", "V32"), ("kind", "S1"), ("value", "<f8")])
-    rows["kind"] = b"f"
-    missing = np.zeros(len(rows), bool)
+    there = np.empty(rows.shape, bool)
     for at, (prefix, column) in enumerate(zip(prefixes, columns, strict=True)):
         number = column.to_numpy() + 0.0
         number[np.isnan(number)] = np.nan
+        there[:, at] = column.is_valid().to_numpy()
         rows["column"][:, at], rows["value"][:, at] = np.void(prefix), number
-        missing |= column.is_null().to_numpy()
-    data = memoryview(rows.tobytes())
-    size = rows.dtype.itemsize * len(columns)
-    return {row: data[row * size : (row + 1) * size] for row in np.flatnonzero(~missing).tolist()}
+    rows["kind"] = np.where(there, b"f", b"n")
+    data = rows.view(np.uint8).reshape(*rows.shape, rows.dtype.itemsize)
+    if not there.all():  # a gap has no value
+        kept = np.ones(data.shape, bool)
+        kept[:, :, -8:] = there[:, :, None]
+        data = data[kept]
+    whole = memoryview(data.tobytes())
+    ends = np.cumsum(np.where(there, rows.dtype.itemsize, rows.dtype.itemsize - 8).sum(axis=1)).tolist()
+    yield from (whole[start:end] for start, end in zip([0, *ends], ends, strict=False))
 
 
-def _plain(column: pa.ChunkedArray) -> list[Any]:
+def _pieces(prefix: bytes, column: pa.ChunkedArray) -> Iterator[bytes]:
+    """Yield what is hashed of each value of a column; of values that repeat, as categories do, it is made once."""
+    kind = column.type
+    plain = pa.types.is_string(kind) or pa.types.is_boolean(kind) or pa.types.is_timestamp(kind)
+    if plain and column.nbytes <= SHORT * len(column):
+        encoded = column.combine_chunks().dictionary_encode()
+        if 2 * len(encoded.dictionary) <= len(column):
+            made = [prefix + _bytes(value) for value in (*_plain(encoded.dictionary), None)]
+            yield from map(made.__getitem__, encoded.indices.fill_null(len(made) - 1).to_pylist())
+            return
+    yield from (prefix + _bytes(value) for value in _plain(column))
+
+
+def _plain(column: pa.Array | pa.ChunkedArray) -> list[Any]:
     """Python values; a time as its number, for Python has none before year 1 or after 9999."""
     return list((column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist())
 

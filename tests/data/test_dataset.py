@@ -65,6 +65,16 @@ def test_columns_of_numbers_are_hashed_together_as_each_by_itself(listed: list[l
     assert dataset.ids(table, table.schema) == expected
 
 
+@given(st.lists(st.tuples(st.none() | st.booleans(), st.sampled_from([None, "", "red", "é"])), min_size=8))
+def test_values_that_repeat_are_hashed_as_each_by_itself(listed: list[tuple[bool | None, str | None]]) -> None:
+    times = pa.array([None if known is None else int(known) for known, _ in listed], pa.int64())
+    table = pa.table({"known": [known for known, _ in listed], "colour": [colour for _, colour in listed]})
+    columns = pa.schema({"known": pa.bool_(), "colour": pa.string(), "time": pa.timestamp("us")})
+    table = table.append_column("time", times.cast(pa.timestamp("us"))).cast(columns)
+    alone = [dataset.ids(table.slice(at, 1), columns)[0] for at in range(len(table))]
+    assert dataset.ids(table, columns) == alone
+
+
 def test_an_id_is_the_same_for_ever() -> None:
     # written down once: a change here would move examples between the splits of every dataset there is
     assert dataset.ids(pa.table({"image": [b"abc"]}), BYTES) == ["3b38203b9e4d226922107b0bf6ea78c0"]
