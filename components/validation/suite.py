@@ -17,6 +17,7 @@ from ruamel.yaml.error import YAMLError
 from components import SlipwayError, nearest
 from components.validation import profile
 
+MANY_ROWS = 30_000  # from which on each column is held by itself: under that, calling more often costs more
 EXAMPLES_SHOWN = 3  # unexpected rows shown of each expectation
 SECTIONS = {
     "examples": "one row per example, checked file by file",
@@ -214,7 +215,47 @@ def hold(name: str, table: pa.Table, results: list[Result]) -> None:
 
 
 def outcomes(name: str, table: pa.Table, entries: list[Entry]) -> list[Outcome]:
-    """Hold a table, or a part of one, against expectations; raises SlipwayError as `hold` does."""
+    """Hold a table, or a part of one, against expectations; raises SlipwayError as `hold` does.
+
+    In a table of many rows, those on the single values of one column are held against each different value once: Great
+    Expectations copies all columns for each expectation that it is given.
+    """
+    groups: dict[str | None, list[int]] = {}
+    for number, entry in enumerate(entries):
+        groups.setdefault(_alone(entry) if len(table) >= MANY_ROWS else None, []).append(number)
+    found: dict[int, Outcome] = {}
+    for column, numbers in groups.items():
+        mine = [entries[number] for number in numbers]
+        held = _held(name, table, mine) if column is None else _held_once(name, table, column, mine)
+        found |= dict(zip(numbers, held, strict=True))
+    return [found[number] for number in range(len(entries))]
+
+
+def _alone(entry: Entry) -> str | None:
+    """Return the column whose single values an expectation is about; None where it is about more than these."""
+    alone = entry.section == "examples" and entry.columns == [entry.kwargs.get("column")]
+    return entry.columns[0] if alone and not entry.kwargs.get("row_condition") else None
+
+
+def _held_once(name: str, table: pa.Table, column: str, entries: list[Entry]) -> list[Outcome]:
+    """Hold the different values of a column against expectations on single values, and tell it of all rows."""
+    encoded = table[column].combine_chunks().dictionary_encode("encode")
+    judged = pa.table({column: encoded.dictionary})
+    if 2 * len(judged) > len(table):  # as many numbers as rows
+        return _held(name, table.select([column]), entries)
+    codes = encoded.indices.to_numpy()
+    counts = np.bincount(codes, minlength=len(judged))
+    missing = encoded.dictionary.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+    found = []
+    for outcome in _held(name, judged, entries):
+        rows = np.flatnonzero(np.isin(codes, outcome["rows"])).tolist()
+        shown = [_shown(table[column][row].as_py()) for row in rows[:EXAMPLES_SHOWN]]
+        empty = 0 if outcome["checked"] == len(judged) else int(counts[missing].sum())
+        found.append(outcome | {"rows": rows, "shown": shown, "checked": len(table) - empty})
+    return found
+
+
+def _held(name: str, table: pa.Table, entries: list[Entry]) -> list[Outcome]:
     if not entries:
         return []
     import great_expectations as gx
