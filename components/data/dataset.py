@@ -13,8 +13,9 @@ import math
 import os
 import re
 import struct
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby, islice
 from multiprocessing import get_context
@@ -95,6 +96,7 @@ JUNK = (  # names of what systems and programs leave in folders; .dvcignore has 
 IS_JUNK = re.compile("|".join(map(fnmatch.translate, JUNK)), re.IGNORECASE)
 ANEW = "put the setting in params.yaml back, or ingest anew (`slipway ingest ... --replace`)"  # of what is in a column
 SOURCE = ".source.json"  # ending of hidden files beside the Parquet files: what an update took (components/sources)
+AHEAD = 64  # results of worker processes that may wait for the one that asks for them
 MIN_PARALLEL_ROWS = 5000  # rows under which starting worker processes costs more than it brings
 
 
@@ -341,6 +343,7 @@ def _bytes(value: Any) -> bytes:
 def parallel(function: Callable[[Item], Result], items: list[Item], rows: int) -> Generator[Result, None, None]:
     """Yield `function(item)` in order, in a process a core where `rows` makes that worth while.
 
+    The processes work through no more than AHEAD items that nobody has asked for, so that memory does not grow.
     Close it (contextlib.closing) where an error may end the loop, or the rest is computed all the same.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -350,7 +353,13 @@ def parallel(function: Callable[[Item], Result], items: list[Item], rows: int) -
     # spawn: a forked copy of a process with threads (Arrow's, BLAS's) may hang
     with ProcessPoolExecutor(min(cores, len(items)), mp_context=get_context("spawn")) as pool:
         try:
-            yield from pool.map(function, items)
+            waiting: deque[Future[Result]] = deque()
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -197,6 +197,21 @@ def test_parallel_keeps_the_order_and_passes_errors_on(rows: int) -> None:
         list(dataset.parallel(_double, [1, 13, 2], rows))
 
 
+def test_workers_are_no_more_than_so_many_results_ahead() -> None:
+    class Watched(list[int]):
+        taken = 0
+
+        def __iter__(self) -> Iterator[int]:
+            for item in super().__iter__():
+                self.taken += 1
+                yield item
+
+    items = Watched([1] * (2 * dataset.AHEAD))
+    for asked, _ in enumerate(dataset.parallel(_double, items, dataset.MIN_PARALLEL_ROWS), start=1):
+        assert items.taken <= asked + dataset.AHEAD
+    assert asked == len(items)
+
+
 lists = st.lists(st.floats(width=32) | st.none(), max_size=4)
 
 
