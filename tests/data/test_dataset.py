@@ -197,6 +197,7 @@ def test_parallel_keeps_the_order_and_passes_errors_on(rows: int) -> None:
         list(dataset.parallel(_double, [1, 13, 2], rows))
 
 
+@pytest.mark.e2e
 def test_workers_are_no_more_than_so_many_results_ahead() -> None:
     class Watched(list[int]):
         taken = 0
