@@ -235,7 +235,9 @@ def _everywhere(chunks: list[Chunk], columns: pa.Schema) -> Everywhere:
     parts = [dataset.read(chunk, columns, only=["id", "label"]) for chunk in chunks]
     parts = [part.set_column(1, "label", _text(part["label"])) for part in parts]
     table = pa.concat_tables([pa.schema({"id": pa.string(), "label": pa.string()}).empty_table(), *parts])
-    ids, label = (table[name].cast(pa.large_string()).combine_chunks().dictionary_encode() for name in ("id", "label"))
+    texts = (table[name].cast(pa.large_string()) for name in ("id", "label"))
+    ids, label = (text.dictionary_encode().combine_chunks() for text in texts)
+    del parts, table  # of a large dataset, the ids alone are most of what is in memory
     codes = label.indices.fill_null(-1).to_numpy()
     # a missing id is no copy of another missing one: each gets a number of its own
     keys = ids.indices.cast(pa.int64()).fill_null(-1).to_numpy().copy()
@@ -249,7 +251,9 @@ def _everywhere(chunks: list[Chunk], columns: pa.Schema) -> Everywhere:
     labelled = codes >= 0
     np.minimum.at(lowest, keys[labelled], codes[labelled])
     np.maximum.at(highest, keys[labelled], codes[labelled])
-    contents = pc.utf8_slice_codeunits(ids.dictionary, 0, dataset.KEY_DIGITS).dictionary_encode().indices.to_numpy()
+    contents = np.arange(len(ids.dictionary))
+    if (pc.max(pc.binary_length(ids.dictionary)).as_py() or 0) > dataset.KEY_DIGITS:  # there are copies that were kept
+        contents = pc.utf8_slice_codeunits(ids.dictionary, 0, dataset.KEY_DIGITS).dictionary_encode().indices.to_numpy()
     counts = np.bincount(contents[keys[~missing]])
     repeats = int(counts.sum()), len(counts), int(counts.max(initial=0))
     return Everywhere(copy, (highest > lowest)[keys], codes, label.dictionary.to_pylist(), repeats)
