@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
+FEW_ROWS, MANY_ROWS = 1024, 8192  # that are answered at once
+SHORT_BYTES = 2000  # of a row, on average, up to which it is many
 HINT = "\x1f"  # between a value that cannot be read and why: components/data/csv_numbers.py
 FILE_COLUMN = "content of a file"  # stands for the only column of the model's signature, or the only binary one
 
 
 def _answer(uri: str, given: str, answered: str) -> None:
-    """Run in the fresh process: load, answer by row group, write."""
+    """Run in the fresh process: load, answer some rows at a time, write."""
     import mlflow
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -32,7 +35,7 @@ def _answer(uri: str, given: str, answered: str) -> None:
     recipe = (model.metadata.metadata or {}).get("recipe")
     schema = pa.schema([(column.name, kinds[_kind(column)]) for column in answer])
     with pq.ParquetFile(given) as file, pq.ParquetWriter(answered, schema) as writer:
-        for batch in file.iter_batches(1024):
+        for batch in file.iter_batches(_at_once(file)):
             frame, problems = _asked(batch, asked, recipe)
             if lacking := _lacking(frame, asked):
                 own = "; to read a time series as it was ingested, use --time COLUMN" if recipe == "series" else ""
@@ -41,6 +44,16 @@ def _answer(uri: str, given: str, answered: str) -> None:
             for row, problem in problems.items():
                 answers.loc[row, schema.names] = [None] * (len(schema) - 1) + [problem]
             writer.write_table(pa.Table.from_pandas(answers, schema, preserve_index=False))
+
+
+def _at_once(file: "pq.ParquetFile") -> int:
+    """Return how many rows are answered at once: more of short ones, for MLflow looks at all columns each time."""
+    import pyarrow as pa
+
+    about, kinds = file.metadata, file.schema_arrow.types
+    size = sum(about.row_group(at).total_byte_size for at in range(about.num_row_groups))
+    files = any(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) for kind in kinds)
+    return FEW_ROWS if files or size > SHORT_BYTES * about.num_rows else MANY_ROWS
 
 
 def _lacking(frame: "pandas.DataFrame", schema: Any) -> str:
