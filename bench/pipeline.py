@@ -2,6 +2,7 @@
 
 The script is bench/seed.py: imports, MNIST, one hidden layer, 20 epochs. Ours is a clone of the last commit with the
 settings of examples/mnist: the same packages, every cache empty, the dataset there, each time with another seed.
+MLflow's database is there but in the first run and in those of `slipway run`.
 
 - to quality: `dvc repro` with the example's settings; validated, baselines, trained, evaluated and explained, tracked.
   The test accuracy over all seeds stands beside the script's.
@@ -262,7 +263,7 @@ def a_round(bench: Bench, seed: int) -> None:
     print(f"script: {seconds:.2f} s", flush=True)
     same = SAME | {"train": SAME["train"] | {"epochs": bench.epochs}}
     for name, settings, trained in ((QUALITY, {}, "to quality"), (RECIPE, same, "same recipe"), (FLOW, {}, "")):
-        emptied(bench.project)
+        emptied(bench.project, stores=name == FLOW)
         bench.ours(name, SLIPWAY if name == FLOW else REPRO, settings | {"seed": seed})
         if trained:
             bench.trained[trained].append(seen(result(bench.project)))
@@ -322,11 +323,15 @@ def settle(project: Path, settings: dict[str, Any]) -> None:
     yaml.dump(content, project / "params.yaml")
 
 
-def emptied(project: Path) -> None:
-    """Remove all that runs have left but the dataset, DVC's and our own caches, MLflow's and Prefect's stores."""
-    for path in (project / "dvc.lock", *project.glob("mlflow.db*")):
+def emptied(project: Path, *, stores: bool) -> None:
+    """Remove what runs have left, DVC's and our own caches; with `stores` MLflow's and Prefect's, too.
+
+    Not the dataset. A store is no cache: it is made once, in the first run of a clone, in some four seconds.
+    """
+    for path in (project / "dvc.lock", *(project.glob("mlflow.db*") if stores else ())):
         path.unlink(missing_ok=True)
-    for folder in ("build", ".stage_cache", ".dvc/cache", ".dvc/tmp", "mlartifacts", ".prefect"):
+    folders = ("build", ".stage_cache", ".dvc/cache", ".dvc/tmp", *(("mlartifacts", ".prefect") if stores else ()))
+    for folder in folders:
         shutil.rmtree(project / folder, ignore_errors=True)
     run(["dvc", "commit", "--quiet", "--force", "data.dvc"], project)
     for name in run(["git", "for-each-ref", "--format=%(refname)", "refs/exps"], project).split():

@@ -1,6 +1,7 @@
 """Fit classical models, keep the one that suits unseen examples best, and write it as ONNX."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,14 +79,11 @@ def fit(
     both, where training has MOST_REFITTED examples at most, or they are `ordered` by time: the last are the most like
     those to come.
     """
-    import sklearn.ensemble  # noqa: F401 - what is not loaded yet cannot be limited
-    from threadpoolctl import threadpool_limits
-
     task = Task(inputs, specs, target, seed)
     rows = len(train[1]) + len(validation[1])
     few = mixed and 2 * FOLDS <= rows <= min(FEW_EXAMPLES, FEW_ANSWERS // len(target.names))
     folds = _folds(_joined(train, validation), seed) if few else [(train, validation)]
-    with threadpool_limits(limits=1 if rows <= ONE_THREAD else None):
+    with _threads(few=rows <= ONE_THREAD):
         found = {way.name: way for way in (_linear(task, folds), _boosting(task, folds)) if way}
         best, *others = found  # from the simplest on
         for name in others:
@@ -100,6 +98,17 @@ def fit(
             raise SlipwayError(f"the classical model ({last.name}) gives outputs that are not finite")
     means = {name: float(way.losses.mean()) for name, way in found.items()}
     return Fitted(last.name, last.onnx, first.onnx, means, len(folds), refitted)
+
+
+def _threads(*, few: bool) -> AbstractContextManager[Any]:
+    """Limit fits of few examples to one thread."""
+    if not few:
+        return nullcontext()
+    import sklearn.ensemble  # noqa: F401 - what is not loaded yet cannot be limited
+    from threadpoolctl import threadpool_limits
+
+    limited: AbstractContextManager[Any] = threadpool_limits(limits=1)
+    return limited
 
 
 @dataclass(frozen=True)

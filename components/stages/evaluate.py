@@ -29,7 +29,7 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
     single examples, in milliseconds; and the digest of the model that it is of. Raises SlipwayError for a slice that
     is no column or fact.
     """
-    with apart.opened() as tracking:
+    with apart.opened(draws=True) as tracking:
         cost = _measured(params, data, arrays, model, baseline, out)
         tracking.evaluated(params, cost["model_digest"], out.parent, cost)
     return cost

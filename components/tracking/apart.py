@@ -53,8 +53,11 @@ class Tracking(Protocol):
 
 
 @contextmanager
-def opened() -> Iterator[Tracking]:
-    """Yield what a stage tracks with. Whether MLflow answers is looked at now, and told when it is asked."""
+def opened(*, draws: bool = False) -> Iterator[Tracking]:
+    """Yield what a stage tracks with. Whether MLflow answers is looked at now, and told when it is asked.
+
+    `draws` says that figures will be drawn: then what draws them is loaded now, too.
+    """
     if _loaded():
         from components.tracking import runs
 
@@ -62,7 +65,7 @@ def opened() -> Iterator[Tracking]:
         return
     ours, theirs = get_context("spawn").Pipe()
     # daemon: it ends with this process, which a stage that is interrupted must not wait for
-    process = get_context("spawn").Process(target=_work, args=(theirs,), daemon=True, name="tracking")
+    process = get_context("spawn").Process(target=_work, args=(theirs, draws), daemon=True, name="tracking")
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the stage, which then says what to do
     try:
         process.start()
@@ -158,7 +161,7 @@ class Apart:
             raise SlipwayError(problem)
 
 
-def _work(channel: Connection) -> None:
+def _work(channel: Connection, draws: bool) -> None:
     """Do what is asked, the body of the other process, until the stage is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):  # it ends with the stage, which has something to say before
         signal.signal(number, signal.SIG_IGN)
@@ -166,6 +169,11 @@ def _work(channel: Connection) -> None:
 
     with suppress(SlipwayError):  # said again when something is asked
         runs.check()
+    if draws:
+        import matplotlib.backends.backend_agg
+        import matplotlib.figure  # noqa: F401
+
+        from components.reports import figures, page  # noqa: F401
     tracked: Any = None
 
     def training(*given: Any) -> None:
