@@ -103,6 +103,8 @@ def run(
         key = _key(params, evaluated, before_us)
         settled = key in before.get("slipway.decided", "").split()
         if not settled:
+            # the only line before the end: from it `slipway run` sees that there is something to do
+            print(f"{params.name}: registering the model, comparing it and deciding ...", flush=True)
             version = _settle(params, build, data, run_id, version, since)
             if not _by_the_clock_alone(version):
                 # as it was, as it is now, and as it is with the old champion: who moves that back is not overruled

@@ -1,5 +1,6 @@
 """A run that finds nothing to do, told without Prefect, whose import and server would take most of its seconds."""
 
+import select
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from flows.machinery.checkout import Checkout
 from flows.machinery.stages import Outcome
 
 LIMIT_SECONDS = 60.0  # that what registers may take to find that it has nothing to do
+END_SECONDS = 1.0  # from its first line to its end, where that is all
 
 
 def run(work: Checkout, model: str) -> int | None:
@@ -26,8 +28,10 @@ def run(work: Checkout, model: str) -> int | None:
     if notify.failing(model or params.name(Path("params.yaml"))):
         return None
     told = experiment.told(work.repo)
+    if work.early.stdout:  # it speaks when it begins to change something, or at its end
+        select.select([work.early.stdout], [], [], LIMIT_SECONDS)
     with suppress(subprocess.TimeoutExpired):
-        work.early.wait(LIMIT_SECONDS)  # what it says fits into its pipe, which is read below, or by the flow
+        work.early.wait(END_SECONDS)  # what it says fits into its pipe, which is read below, or by the flow
     registered: dict[str, Any] = read_json(register.OUT) if work.early.returncode == 0 else {}
     if registered.get("changed", True) or registered["decision"] == "waiting":
         return None
