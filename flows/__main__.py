@@ -11,7 +11,7 @@ from typing import Any
 
 from components import SlipwayError, conflicts, masking, sources, surroundings
 from flows import moves
-from flows.machinery import checkout, idle, models, register, server, update, workspace
+from flows.machinery import checkout, models, register, server, update, workspace
 from flows.machinery.process import terminable
 
 # Prefect's settings for a run at a terminal, where the user has set nothing else. What a run says, it prints;
@@ -298,6 +298,8 @@ def _each(options: dict[str, Any]) -> int:
 
 def _once(model: str = "", revision: str = "", *, force: bool = False, trust: bool = False) -> int:
     with workspace.entered(model, revision), checkout.opened() as work:
+        from flows.machinery import idle
+
         work.trust = trust
         if not force and update.origin() is None:  # what it registers may change
             register.start_early(work)
