@@ -102,12 +102,15 @@ Row = dict[str, Any]  # name, aim, ours and reference: seconds of every run, the
 
 def main(arguments: list[str] | None = None) -> None:
     options = parsed(arguments)
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        found = measure(Path(name), options.mnist, options.runs, small=options.small)
     machine = {"machine": platform.platform(), "processor": processor(), "cores": os.cpu_count()}
-    report = {**machine, "small": options.small, "runs": options.runs, **found}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=2) + "\n")
+    found: dict[str, Any] = {"results": [], "stages": [], "trained": {}}
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-") as name:
+            measure(found, Path(name), options.mnist, options.runs, small=options.small)
+    finally:  # what was measured in half an hour is kept, whatever comes then
+        report = {**machine, "small": options.small, "runs": options.runs, **found}
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(report, indent=2) + "\n")
     print("\n" + "\n".join(told(found["results"])))
     print("\n" + "\n".join(told(found["stages"], "a stage, of its own", "libraries, s")))
     print("\n" + "\n".join(compared(found["trained"])))
@@ -228,11 +231,8 @@ class Bench:
         return said
 
 
-def measure(room: Path, mnist: Path, runs: int, *, small: bool) -> dict[str, Any]:
-    """Measure in an empty folder.
-
-    Returns `results` and `stages`, the seconds of every run, and `trained`, what each side did.
-    """
+def measure(found: dict[str, Any], room: Path, mnist: Path, runs: int, *, small: bool) -> None:
+    """Measure in an empty folder; add it to `results` and `stages`, the seconds of every run, and to `trained`."""
     project = room / "project"
     run(["git", "clone", "--quiet", str(ROOT), str(project)], room)
     epochs, own = (SMALL_EPOCHS, SMALL) if small else (EPOCHS, {})
@@ -241,6 +241,7 @@ def measure(room: Path, mnist: Path, runs: int, *, small: bool) -> dict[str, Any
         shutil.copy(project / "expectations" / "images.yaml", project / EXAMPLE / "expectations.yaml")  # the starter's
     rows: dict[str, Row] = {name: {"name": name, "aim": aim, "ours": [], "reference": []} for name, aim in AIMS.items()}
     bench = Bench(project, mnist, epochs, own, rows, {"to quality": [], "same recipe": [], "script": []})
+    found["trained"], found["results"] = bench.trained, list(rows.values())
     settle(project, own)
     run(ingest(project, mnist, small=small), project)
     for seed in range(1, runs + 1):
@@ -251,7 +252,7 @@ def measure(room: Path, mnist: Path, runs: int, *, small: bool) -> dict[str, Any
     if not small:  # else there are no ten times MNIST
         new, whole = incremental(room / "incremental", mnist)
         rows[NEW] |= {"ours": [new], "reference": [whole]}
-    return {"results": list(rows.values()), "stages": each_stage(bench, room, often), "trained": bench.trained}
+    each_stage(found["stages"], bench, room, often)
 
 
 def a_round(bench: Bench, seed: int) -> None:
@@ -297,7 +298,8 @@ def changed(bench: Bench, settings: dict[str, Any], runs: int, often: int) -> No
 
 
 def tell(row: Row) -> None:
-    print(f"{row['name']}: {row['ours'][-1]:.2f} s", flush=True)
+    other = f", reference {row['reference'][-1]:.2f} s" if row["reference"] else ""
+    print(f"{row['name']}: {row['ours'][-1]:.2f} s{other}", flush=True)
 
 
 def must(said: str, words: str) -> None:
@@ -442,17 +444,18 @@ def incremental(room: Path, mnist: Path) -> tuple[float, float]:
     return sum(seconds["and a new one"].values()), sum(seconds["all from nothing"].values())
 
 
-def each_stage(bench: Bench, room: Path, runs: int) -> list[Row]:
+def each_stage(rows: list[Row], bench: Bench, room: Path, runs: int) -> None:
     """Measure each stage on few examples, and a Python that imports what the stage works with."""
     few = room / "few"
     run(["git", "clone", "--quiet", str(ROOT), str(few)], room)
     settle(few, bench.own | {"train.epochs": 1, "split.test": 0.2})
+    expected = few / "expectations" / "images.yaml"
+    YAML().dump({"examples": YAML(typ="safe").load(expected)["examples"]}, expected)  # not how many rows there are
     shutil.copytree(bench.project / "data", few / "data", dirs_exist_ok=True)
     for path in sorted((few / "data").glob("*.parquet")):
         table = pq.read_table(path)
         kept = np.linspace(0, len(table) - 1, min(FEW_ROWS, len(table))).astype(int)
         pq.write_table(table.take(pa.array(kept)), path)
-    rows: list[Row] = []
     for stage, words in zip(LIBRARIES, commands(few, *LIBRARIES), strict=True):
         row: Row = {"name": stage, "aim": "<= 1 s more", "ours": [], "reference": []}
         for _ in range(runs):
@@ -461,7 +464,6 @@ def each_stage(bench: Bench, room: Path, runs: int) -> list[Row]:
             row["ours"].append(timed(words, few)[0])
             tell(row)
         rows.append(row)
-    return rows
 
 
 def timed(command: list[str], folder: Path, **environment: str) -> tuple[float, str]:
