@@ -5,8 +5,10 @@ MLflow is loaded already, as in a notebook, nothing is started. The process ends
 """
 
 import os
+import pickle
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from multiprocessing import get_context
@@ -150,15 +152,15 @@ class Apart:
             self._lost = True
 
     def _ask(self, *message: object) -> None:
-        """Send a message and wait until it is done; raises SlipwayError as the other process did."""
+        """Send a message and wait until it is done; raises what the other process did."""
         self._tell(*message)
         try:
-            problem = self._channel.recv()
+            failed = self._channel.recv()
         except (EOFError, OSError):
             self._lost = True
             raise SlipwayError("the process that talks to MLflow was killed: is there enough memory?") from None
-        if problem:
-            raise SlipwayError(problem)
+        if failed is not None:
+            raise failed
 
 
 def _work(channel: Connection, draws: bool) -> None:
@@ -181,18 +183,34 @@ def _work(channel: Connection, draws: bool) -> None:
         tracked = runs.begun(*given)
 
     asked: dict[str, Callable[..., None]] = {"training": training, "evaluated": runs.evaluated}
-    with suppress(EOFError, OSError):  # the stage has ended, or was killed
-        while True:
+    while True:
+        try:
             name, *given = channel.recv()
-            if name in ("log", "figure", "done"):
-                getattr(tracked, name)(*given)
-                continue
-            problem = ""
-            try:
-                do = asked[name] if name in asked else tracked.close  # noqa: SIM401 - there may be none to close
-                do(*given)
-            except SlipwayError as error:
-                problem = str(error)
-            channel.send(problem)
+        except (EOFError, OSError):  # the stage has ended, or was killed
+            break
+        if name in ("log", "figure", "done"):
+            getattr(tracked, name)(*given)
+            continue
+        failed: Exception | None = None
+        try:
+            do = asked[name] if name in asked else tracked.close  # noqa: SIM401 - there may be none to close
+            do(*given)
+        except Exception as error:  # noqa: BLE001 - the stage raises it
+            failed = error
+        with suppress(OSError):
+            channel.send(_sendable(failed))
     sys.stderr.flush()
     os._exit(0)  # at once: all is sent, and MLflow's threads have nothing to say
+
+
+def _sendable(failed: Exception | None) -> Exception | None:
+    """Return an error as the other process can raise it, with where it came from."""
+    if failed is None or isinstance(failed, SlipwayError):
+        return failed
+    where = "".join(traceback.format_exception(failed))
+    try:
+        failed = pickle.loads(pickle.dumps(failed))  # noqa: S301 - our own
+    except Exception:  # noqa: BLE001 - errors of libraries need not be made for it
+        failed = RuntimeError(f"{type(failed).__name__}: {failed}")
+    failed.add_note(f"in the process that talks to MLflow:\n{where}")
+    return failed

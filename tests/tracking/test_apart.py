@@ -112,6 +112,21 @@ def test_a_process_that_was_killed_does_not_affect_the_training(capfd: pytest.Ca
     assert "the process that talks to MLflow was killed" in said
 
 
+def test_what_goes_wrong_there_is_raised_here(project: Path) -> None:
+    settings, digest = params.load(), model_digest(Path("build/model"))
+    with apart.opened() as tracking:
+        with tracking.training(settings, "a" * 32, manifest(), DEVICE) as live:
+            live.done(digest)
+        with pytest.raises(FileNotFoundError) as caught:
+            tracking.evaluated(settings, digest, project / "elsewhere", {})
+        assert caught.value.filename.endswith("elsewhere/model/model.onnx")
+        assert "in the process that talks to MLflow" in caught.value.__notes__[0]
+        tracking.evaluated(settings, digest, project / "build", {})  # it goes on
+    run = runs._find(settings.name, model=digest)
+    assert run is not None
+    assert "slipway.evaluated" in run.data.tags
+
+
 def test_a_stage_that_is_killed_leaves_no_process(project: Path) -> None:
     code = (
         "import sys, time; from components.tracking import apart\n"
