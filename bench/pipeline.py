@@ -32,7 +32,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,14 +137,19 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.runs = options.runs or (1 if options.small else 5)
     options.mnist, options.out = (path.expanduser().resolve() for path in (options.mnist, options.out))
-    if options.small:
-        return options
-    if not options.mnist.is_dir():
-        sys.exit(f"error: {options.mnist}: no such folder; give the folder of the four MNIST files: --mnist FOLDER")
-    for name in files:
-        if not (options.mnist / name).is_file():
-            sys.exit(f"error: {options.mnist}: no file {name}; give the folder of the four MNIST files: --mnist FOLDER")
+    if not options.small:
+        must_hold(options.mnist, files)
     return options
+
+
+def must_hold(mnist: Path, names: Sequence[str]) -> None:
+    """End with a line that says what is lacking where a folder does not hold MNIST's files."""
+    hint = "give the folder of the four MNIST files: --mnist FOLDER"
+    if not mnist.is_dir():
+        sys.exit(f"error: {mnist}: no such folder; {hint}")
+    for name in names:
+        if not (mnist / name).is_file():
+            sys.exit(f"error: {mnist}: no file {name}; {hint}")
 
 
 def count(text: str) -> int:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.peers import digits
+from bench.pipeline import count, must_hold
 
 HERE = Path(__file__).resolve().parent
 STEPS = ("validate", "preprocess", "train", "evaluate", "register")
@@ -147,17 +148,8 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     options.mnist, options.room, options.out = (
         path.expanduser().resolve() for path in (options.mnist, options.room, options.out)
     )
-    for name in digits.NAMES:
-        if not (options.mnist / name).is_file():
-            sys.exit(f"error: {options.mnist}: no file {name}; give the folder of the four MNIST files: --mnist FOLDER")
+    must_hold(options.mnist, digits.NAMES)
     return options
-
-
-def count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected at least 1")
-    return number
 
 
 def install(name: str, room: Path) -> None:
