@@ -123,6 +123,7 @@ def test_the_password_of_a_prefect_server_is_not_in_its_records(tmp_path: Path) 
     assert not [words for words in watch.seen if MARK in words]
     assert (tmp_path / "prefect/prefect.db").stat().st_size > 100_000
     assert leaks(path, tmp_path / "prefect") == []
+    (path / "a").write_text("2\n")  # there is something to do: without, no server is asked
     process = flows(path, "run", PREFECT_API_URL=f"http://me:{MARK}-api@127.0.0.1:{port}/api")
     out, _ = process.communicate(timeout=300)
     assert process.returncode == 1 and "does not respond" in out and MARK not in out

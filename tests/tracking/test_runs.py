@@ -20,7 +20,7 @@ from components.files import read_json, write_json
 from components.masking import mask
 from components.reports import results
 from components.stages import evaluate
-from components.tracking import connection, live, provenance, runs
+from components.tracking import apart, connection, live, provenance, runs
 from tests import fabricate
 
 DEVICE = {"device": "cpu", "device_name": "test", "cores": 2}
@@ -397,7 +397,7 @@ def test_a_server_lost_half_way_stops_nothing(
             os.killpg(process.pid, signal.SIGCONT)
             wait_for(run.run_id, 1 / 1999)  # what was kept arrives
             os.killpg(process.pid, signal.SIGSTOP)
-            monkeypatch.setattr(runs, "PATIENCE_SECONDS", 1)
+            monkeypatch.setattr(apart, "PATIENCE_SECONDS", 1)
             run.log({"step_loss": 0.25}, 2000)
             run.done(fabricate.digest(project))
         told = capsys.readouterr().err
