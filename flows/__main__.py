@@ -11,7 +11,7 @@ from typing import Any
 
 from components import SlipwayError, conflicts, masking, sources, surroundings
 from flows import moves
-from flows.machinery import checkout, models, register, server, update, workspace
+from flows.machinery import checkout, models, register, server, stages, update, workspace
 from flows.machinery.process import terminable
 
 # Prefect's settings for a run at a terminal, where the user has set nothing else. What a run says, it prints;
@@ -301,11 +301,15 @@ def _once(model: str = "", revision: str = "", *, force: bool = False, trust: bo
         from flows.machinery import idle
 
         work.trust = trust
-        if not force and update.origin() is None:  # what it registers may change
+        work.children.prepare(register.MODULES)  # while DVC reads its graph
+        early = not force and update.origin() is None  # else what is there may change
+        if early:
             register.start_early(work)
         if (code := idle.run(work, model)) is not None:
             return code
         ready = server.api()
+        if early and server.temporary():  # one that somebody named may not answer
+            stages.start_early(work)
         from httpx import HTTPError
         from prefect.exceptions import CancelledRun
         from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings

@@ -58,7 +58,7 @@ def retrain(model: str = "", revision: str = "", force: bool = False) -> list[Ou
             print(told, flush=True)
         outcomes = update.run(work)
         if not any(outcome.error for outcome in outcomes):
-            outcomes += stages.run(work, force=force)
+            outcomes += stages.run(work, force=force, then=register.MODULES)
         registered: dict[str, Any] = {}
         if not cancelled.is_set() and not any(outcome.state in ("failed", "not run") for outcome in outcomes):
             changed = any(outcome.state != "unchanged" for outcome in outcomes)

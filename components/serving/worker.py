@@ -213,4 +213,6 @@ PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        _answer(*sys.argv[1:])
+        import mlflow.pyfunc  # noqa: F401 - it takes seconds, and what to predict may not be there yet
+
+        _answer(*json.load(sys.stdin))

@@ -153,7 +153,7 @@ def _settle(
     gates = _gates(params, build, digest)  # a gate that names nothing fails before anything is made
     predictions = pq.read_table(build / "evaluation" / "predictions.parquet")
     proof = sha256(build / "evaluation" / "predictions.parquet")
-    with temporary.folder() as folder:
+    with temporary.folder() as folder, isolated.started() as fresh:
         given = Path(folder, "examples.parquet")
         _examples(params, build, data, predictions["id"].to_pylist(), given)
         if version is None:
@@ -163,7 +163,7 @@ def _settle(
         with ThreadPoolExecutor(2) as pool:
             compared = pool.submit(rivals.compare, challenger, holders, str(version.version))
             if version.tags.get("slipway.proved") != proof:
-                loaded_back = isolated.predict(f"models:/{params.name}/{version.version}", given)
+                loaded_back = isolated.predict(f"models:/{params.name}/{version.version}", given, process=fresh)
                 decision = read_json(build / "model" / "model.json")["decision"]
                 rivals.prove(version, params.target(), decision, loaded_back, predictions)
             compared.result()

@@ -72,7 +72,7 @@ def cause(error: BaseException) -> str:
     return mask(next(iter(text.strip().splitlines()), type(error).__name__))[:300]
 
 
-def _set_defaults() -> None:
+def set_defaults() -> None:
     """Set what the user has not; before MLflow is asked anything, and before `check` is shorter still."""
     for name, value in CLIENT_DEFAULTS.items():
         os.environ.setdefault(name, value)
@@ -85,7 +85,7 @@ def client() -> "MlflowClient":
 
 @functools.cache
 def _client(store: str, registry: str | None) -> "MlflowClient":
-    _set_defaults()
+    set_defaults()
     if "MLFLOW_TRACKING_URI" not in os.environ and (root() / "mlruns").is_dir():
         _warn_of_old_store(root() / "mlruns")
     from mlflow import MlflowClient
@@ -171,9 +171,18 @@ def plainly(doing: str) -> Iterator[None]:
         raise SlipwayError(f"MLflow at {mask(uri())}: cannot {doing}: {cause(error)}") from None
 
 
+def load() -> None:
+    """Import MLflow with what it will need, in a process that is prepared while others work."""
+    set_defaults()  # some of them are read by the import
+    import mlflow
+
+    if uri().startswith("sqlite:"):
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+
 def check() -> None:
     """Raise SlipwayError at once if MLflow does not answer."""
-    _set_defaults()
+    set_defaults()
     store = uri()
     short = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
     before = {name: os.environ[name] for name in short}

@@ -21,15 +21,17 @@ WAITING = "another run is using this checkout ({holder}); waiting until it ends"
 
 @dataclass
 class Checkout:
-    """An opened checkout; `early` is what was started in it before the flow run began, `trust` is register's option.
+    """An opened checkout; `trust` is register's option.
 
-    `began` is when it was opened, as time.time() has it, `flow_run` the id of Prefect's run in it,
-    `experiment` the name of the experiment that it saved.
+    `early` is what was started in it before the flow run began, to register; `first` the first stage, where that was:
+    its name, it, and when, as time.perf_counter() has it. `began` is when the checkout was opened, as time.time() has
+    it, `flow_run` the id of Prefect's run in it, `experiment` the name of the experiment that it saved.
     """
 
     repo: "Repo"
     children: Children
     early: Running | None = None
+    first: tuple[str, Running, float] | None = None
     trust: bool = False
     began: float = field(default_factory=time.time)
     flow_run: str = ""

@@ -2,6 +2,10 @@
 
     python -P guarded.py PARENT -m MODULE ARGUMENT ...
     python -P guarded.py PARENT FILE ARGUMENT ...
+    python -P guarded.py PARENT --prepared MODULES
+
+The last imports what is named, separated by commas (with `:FUNCTION` after a module it calls that, too), and then
+waits for a line that says what to run: JSON with `words`, as above, and `environment`. Where none comes it ends.
 
 So nothing trains or serves on for a run that was killed. To look for the parent now and then works on every Unix and
 whichever thread started us, unlike a parent-death signal (prctl(2)). It imports nothing of ours: it is ready at once.
@@ -9,6 +13,8 @@ whichever thread started us, unlike a parent-death signal (prctl(2)). It imports
 
 import _thread
 import contextlib
+import importlib
+import json
 import os
 import runpy
 import signal
@@ -27,6 +33,8 @@ def main(parent: str, *words: str) -> None:
     os.environ["SLIPWAY_STARTER"] = str(os.getpid())  # a flow that we start may find us dead already: runs.py
     watch = threading.Thread(target=_watch, args=(int(parent),), daemon=True)
     watch.start()
+    if words[0] == "--prepared":
+        words = _told(words[1].split(","))
     try:
         if words[0] == "-m":
             if words[1] == "components":  # of the project, which is the current folder
@@ -39,6 +47,27 @@ def main(parent: str, *words: str) -> None:
     finally:
         if _orphaned.is_set():
             watch.join()  # until all others have ended
+
+
+def _told(modules: list[str]) -> tuple[str, ...]:
+    """Import modules, then return the words of the command that comes."""
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as below
+    for each in modules:
+        name, _, function = each.partition(":")
+        with contextlib.suppress(Exception):  # the command says it better
+            module = importlib.import_module(name)
+            if function:
+                getattr(module, function)()
+    sys.path.pop(0)
+    line = sys.stdin.readline()
+    if not line:  # nobody needs it
+        os._exit(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)  # nobody could answer a question
+    os.close(nothing)
+    told = json.loads(line)
+    os.environ.update(told["environment"])
+    return tuple(told["words"])
 
 
 def _watch(parent: int) -> None:

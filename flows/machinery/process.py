@@ -1,5 +1,6 @@
 """Child processes, each in a session of its own: their lines as they come, and their certain end."""
 
+import json
 import os
 import signal
 import subprocess
@@ -36,6 +37,7 @@ class Children:
 
     def __init__(self) -> None:
         self._running: dict[int, Running] = {}
+        self._prepared: dict[str, Running] = {}
         self._environment: dict[str, str] = {}
         self._lock = threading.Lock()
         self.ended = False
@@ -52,22 +54,41 @@ class Children:
         self.end()
         self._room.__exit__(*error)
 
-    def start(self, command: list[str], env: Mapping[str, str] | None = None) -> Running:
-        """Start a command whose output `follow` reads; its stdin is empty: nobody could answer a question."""
+    def prepare(self, modules: str) -> None:
+        """Start a process that imports modules, which takes seconds, and waits for a command that names them, too."""
+        with self._lock:
+            if not self.ended and modules not in self._prepared:
+                command = guarded("--prepared", modules)
+                self._prepared[modules] = self._open(command, self._surroundings(), subprocess.PIPE)
+
+    def start(self, command: list[str], env: Mapping[str, str] | None = None, modules: str = "") -> Running:
+        """Start a command whose output `follow` reads; its stdin is empty: nobody could answer a question.
+
+        A guarded one is given to the process that was prepared with the same `modules`, where there is one.
+        """
         with self._lock:
             if self.ended:
                 raise SlipwayError("interrupted")
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                encoding="utf-8",
-                errors="replace",
-                env=environment({**self._environment, **(env or {})}),
-                start_new_session=True,  # its process id is also that of its group
-            )
-            self._running[process.pid] = process
+            around, process = self._surroundings(env), self._prepared.pop(modules, None)
+            if process is not None and _given(process, command[len(guarded()) :], around):
+                return process
+            return self._open(command, around, subprocess.DEVNULL)
+
+    def _surroundings(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
+        return environment({**self._environment, **(env or {})})
+
+    def _open(self, command: list[str], env: Mapping[str, str], stdin: int) -> Running:
+        process = subprocess.Popen(
+            command,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            env=env,
+            start_new_session=True,  # its process id is also that of its group
+        )
+        self._running[process.pid] = process
         return process
 
     def follow(self, process: Running, line: Callable[[str], Any]) -> int:
@@ -107,6 +128,18 @@ class Children:
         finally:  # also for a second Ctrl-C
             for process in processes:
                 _signal(process, signal.SIGKILL)
+
+
+def _given(process: Running, words: list[str], env: Mapping[str, str]) -> bool:
+    """Give a command to a process that waits for one; return whether it takes it."""
+    if process.poll() is not None or process.stdin is None:
+        return False
+    try:
+        with process.stdin as told:
+            told.write(json.dumps({"words": words, "environment": dict(env)}) + "\n")
+    except OSError:
+        return False
+    return True
 
 
 def _signal(process: Running, number: int) -> bool:

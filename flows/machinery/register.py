@@ -15,6 +15,7 @@ from flows.machinery.process import Running, guarded
 
 OUT = Path("build/register.json")
 NOT_PROMOTED, WAITING = 3, 4  # exit codes of `slipway run`
+MODULES = "components.stages.register,components.tracking.connection:load"  # that take seconds to import
 COMMAND = ["-m", "components", "register", "--build", "build", "--data", "data", "--out", str(OUT)]
 
 
@@ -33,7 +34,7 @@ def start(work: Checkout, *options: str) -> Running:
     options = (*options, "--trust") if work.trust else options
     command = guarded(*COMMAND, "--began", str(work.began), *options)
     saved = {"DVC_EXP_NAME": name, provenance.SAVED: experiment.commit(work.repo, name)}
-    return work.children.start(command, saved | {"SLIPWAY_FLOW_RUN": work.flow_run})
+    return work.children.start(command, saved | {"SLIPWAY_FLOW_RUN": work.flow_run}, MODULES)
 
 
 def look(work: Checkout) -> None:
@@ -45,7 +46,8 @@ def look(work: Checkout) -> None:
     def follow() -> None:
         lines: list[str] = []
         with suppress(SlipwayError):  # the run is ending
-            running = work.children.start(guarded("-m", "components", "settle", "--began", str(work.began)))
+            command = guarded("-m", "components", "settle", "--began", str(work.began))
+            running = work.children.start(command, modules=MODULES)
             if work.children.follow(running, lines.append) == 0 and lines:
                 print("\n".join(lines), flush=True)
 

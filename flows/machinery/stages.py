@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STATES = {code: state for state, code in CODES.items()}
 LOGGED = "SLIPWAY_LOGGED"  # set where Prefect writes what a run logs to the file that its output goes to, too
+MODULES = "dvc.repo,dvc.repo.reproduce"  # that step.py needs: prepared while the step before it is at work
 LAST_LINES = 12  # of what a failing stage said, for the error of its task
 _deciding = threading.Lock()  # DVC's repository is one thread's at a time
 
@@ -61,20 +62,33 @@ def nodes(repo: "Repo") -> list[tuple["Stage", list[str]]]:
     return [(stage, [upstream.addressing for upstream in graph.successors(stage)]) for stage in order]
 
 
-def run(work: Checkout, *, force: bool = False) -> list[Outcome]:
+def run(work: Checkout, *, force: bool = False, then: str = "") -> list[Outcome]:
     """Bring every node up to date, as tasks of the flow run that calls; side by side where the graph allows.
 
-    What depends on a failed node is not run; the outcomes say so.
+    What depends on a failed node is not run; the outcomes say so. `then` names the modules that are needed after the
+    last one.
     """
     futures: dict[str, PrefectFuture[Outcome]] = {}
-    for stage, upstream in nodes(work.repo):
+    todo = nodes(work.repo)
+    for stage, upstream in todo:
         futures[stage.addressing] = submit(
             stage.addressing,
-            partial(_bring, work, stage, force=force),
+            partial(_bring, work, stage, force=force, then=then if stage is todo[-1][0] else MODULES),
             description=stage.desc,
             after=[futures[name] for name in upstream],
+            since=work.first[2] if work.first and work.first[0] == stage.addressing else None,
         )
     return outcomes(futures)
+
+
+def start_early(work: Checkout) -> None:
+    """Start the first stage that has something to do before there is a flow run, whose server takes seconds to start.
+
+    What it says waits in its pipe for the task of that name. Data is brought by the flow run.
+    """
+    first = next((stage for stage, _ in nodes(work.repo) if not unchanged(work, stage)), None)
+    if first is not None and not first.is_data_source:
+        work.first = (first.addressing, _start(work, first), time.perf_counter())
 
 
 def submit(
@@ -82,13 +96,17 @@ def submit(
     body: Callable[[], str],
     description: str | None = None,
     after: Iterable["PrefectFuture[Outcome]"] = (),
+    since: float | None = None,
 ) -> "PrefectFuture[Outcome]":
-    """Start a function, which returns its state, as a task of this flow run, once those before it have succeeded."""
+    """Start a function, which returns its state, as a task of this flow run, once those before it have succeeded.
+
+    `since` is when its work began, as time.perf_counter() has it, where that was earlier.
+    """
     from prefect import Task
     from prefect.cache_policies import NO_CACHE
 
     def timed() -> Outcome:
-        started = time.perf_counter()
+        started = since or time.perf_counter()
         try:
             return Outcome(name, body(), time.perf_counter() - started)
         except TaskError as error:
@@ -162,11 +180,19 @@ def unchanged(work: Checkout, stage: "Stage") -> bool:
         return False  # the child waits, and says for whom
 
 
-def _bring(work: Checkout, stage: "Stage", *, force: bool) -> str:
+def _bring(work: Checkout, stage: "Stage", *, force: bool, then: str) -> str:
     """Bring one node up to date, the body of its task; return what was done."""
-    if not force and unchanged(work, stage):
+    if work.first and work.first[0] == stage.addressing:
+        running = work.first[1]
+    elif not force and unchanged(work, stage):
         return "unchanged"
+    else:
+        running = _start(work, stage, force=force)
+    work.children.prepare(then)
+    return STATES[follow(stage.addressing, running, work.children)]
+
+
+def _start(work: Checkout, stage: "Stage", *, force: bool = False) -> Running:
     command = guarded(str(Path(__file__).with_name("step.py")), stage.addressing)
     anew = {surroundings.REUSE: "0"} if force else {}
-    running = work.children.start([*command, "--force"] if force else command, anew)
-    return STATES[follow(stage.addressing, running, work.children)]
+    return work.children.start([*command, "--force"] if force else command, anew, MODULES)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.machinery.process import Children, guarded
 from tests.flowing import ROOT, gone
 
 STARTS = """
@@ -82,3 +83,46 @@ def test_a_scheduled_run_ends_with_the_schedule(tmp_path: Path, seconds: int) ->
     process.kill()
     process.wait()  # not for its output, which the run holds open
     assert gone(pid, 60)
+
+
+TELLS = "import os, sys, early; print(sys.argv[1:], early.SEEN, os.environ['TOLD'], sys.stdin.read() == '', flush=True)"
+
+
+def test_a_prepared_process_runs_what_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has imported by then, and has the environment of that moment."""
+    (tmp_path / "components").mkdir()
+    for name, text in {"__init__": "", "__main__": TELLS, "other": "def load(): open('loaded', 'x')"}.items():
+        (tmp_path / f"components/{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("TOLD", "before")
+    (tmp_path / "early.py").write_text("SEEN = 'early'")
+    modules = "early,components.other:load,missing"
+    with Children() as children:
+        children.prepare(modules)
+        children.prepare(modules)  # one is enough
+        while not (tmp_path / "loaded").exists():
+            time.sleep(0.02)
+        (tmp_path / "early.py").write_text("SEEN = 'late'")
+        monkeypatch.setenv("TOLD", "now")
+        for seen, told in (("early", "now"), ("late", "given")):  # the second has to be started
+            said: list[str] = []
+            running = children.start(guarded("-m", "components", "stage"), {"TOLD": told}, modules)
+            assert children.follow(running, said.append) == 0
+            assert said == [f"['stage'] {seen} {told} True"]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_was_prepared_in_vain_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool) -> None:
+    (tmp_path / "work.py").write_text("print('works', flush=True)")
+    monkeypatch.chdir(tmp_path)
+    with Children() as children:
+        children.prepare("json")
+        (process,) = children._prepared.values()
+        if killed:
+            process.kill()
+            process.wait()
+            said: list[str] = []
+            assert children.follow(children.start(guarded("work.py"), modules="json"), said.append) == 0
+            assert said == ["works"]
+    assert gone(process.pid, 10)

@@ -80,6 +80,7 @@ def asked(uri: str, given: Path, **_: object) -> pa.Table:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch, no_figures: None) -> None:
     monkeypatch.setattr(isolated, "predict", asked)
+    monkeypatch.setattr(isolated, "started", contextlib.nullcontext)
 
 
 def versions() -> list[str]:

@@ -299,10 +299,11 @@ def test_force_and_reproduce_go_without(monkeypatch: pytest.MonkeyPatch) -> None
     from flows.machinery import stages
 
     given: list[dict[str, str]] = []
-    children: Any = SimpleNamespace(start=lambda _, variables: given.append(variables))
+    children: Any = SimpleNamespace(start=lambda _, variables, *__: given.append(variables), prepare=lambda _: None)
     stage: Any = SimpleNamespace(addressing="validate", desc="", is_data_source=False)
     monkeypatch.setattr(stages, "follow", lambda *_: 0)
-    assert stages._bring(cast("Any", SimpleNamespace(children=children)), stage, force=True) == "ran"
+    work: Any = SimpleNamespace(children=children, first=None)
+    assert stages._bring(work, stage, force=True, then="") == "ran"
     monkeypatch.setattr(stages, "nodes", lambda _: [(stage, [])])
     monkeypatch.setattr(stages, "submit", lambda _, body, **__: body())
     monkeypatch.setattr(stages, "outcomes", lambda _: [])
