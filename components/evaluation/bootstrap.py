@@ -5,7 +5,7 @@ examples belong together (`blocks`, a number per example), whole blocks are draw
 """
 
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,23 +38,31 @@ class Difference:
 def resampled(examples: Examples, seed: int, resamples: int, *, ranked: bool = True) -> tuple[Measures, Measures]:
     """Measure `resamples` samples drawn with replacement: metrics `(resamples,)`, of each name `(resamples, names)`.
 
-    The same seed draws the same examples, so that two models of the same examples are compared in pairs. To draw
-    n examples is to weight them by a multinomial draw, and so some samples are measured at once. Of many examples and
-    names the areas under curves get fewer samples: as many as RANKED_COST allows, at least MIN_RANKED.
+    The same seed draws the same examples, so that two models of the same examples are compared in pairs.
     """
-    n, names = examples.outputs.shape
-    most = max(MIN_RANKED, int(RANKED_COST / max(n * names, 1))) if ranked else 0
+    return together([examples], seed, resamples, [ranked])[0]
+
+
+def together(
+    several: Sequence[Examples], seed: int, resamples: int, ranked: Sequence[bool]
+) -> list[tuple[Measures, Measures]]:
+    """Measure samples as `resampled` does of several models of the same examples, which are drawn once.
+
+    To draw n examples is to weight them by a multinomial draw, and so some samples are measured at once. Of many
+    examples and names the areas under curves get fewer samples: as many as RANKED_COST allows, at least MIN_RANKED.
+    """
+    n, names = several[0].outputs.shape
+    most = max(MIN_RANKED, int(RANKED_COST / max(n * names, 1)))
     size = int(np.clip(BLOCK // max(n, 1), 1, 128))
-    parts = []
-    at = 0
-    for weights in _drawn(examples, seed, resamples, size):
-        parts.append(metrics.measure(examples, weights, ranked=at < most))
-        at += size
-    every, each = (
-        {name: np.concatenate([part[side][name] for part in parts if name in part[side]]) for name in parts[0][side]}
-        for side in (0, 1)
-    )
-    return every, each
+    parts: list[list[tuple[Measures, Measures]]] = [[] for _ in several]
+    for at, weights in enumerate(_drawn(several[0], seed, resamples, size)):
+        for examples, areas, found in zip(several, ranked, parts, strict=True):
+            found.append(metrics.measure(examples, weights, ranked=areas and at * size < most))
+    return [(_joined(found, 0), _joined(found, 1)) for found in parts]
+
+
+def _joined(parts: list[tuple[Measures, Measures]], side: int) -> Measures:
+    return {name: np.concatenate([part[side][name] for part in parts if name in part[side]]) for name in parts[0][side]}
 
 
 def _drawn(examples: Examples, seed: int, resamples: int, size: int) -> Iterator[np.ndarray]:
@@ -105,9 +113,10 @@ def differences(
 ) -> dict[str, Difference]:
     """Compare two models of the same examples by metrics, in pairs; those undefined for one of them are left out."""
     ranked = any(name in metrics.of(ours.target).OF_OUTPUTS for name in names)
+    both = joined(ours, theirs)
+    samples = together(both, seed, resamples, [ranked, ranked])
     measured = [
-        (metrics.measure(some, ranked=ranked)[0], resampled(some, seed, resamples, ranked=ranked)[0])
-        for some in joined(ours, theirs)
+        (metrics.measure(some, ranked=ranked)[0], drawn) for some, (drawn, _) in zip(both, samples, strict=True)
     ]
     found = {name: difference(name, measured[0], measured[1], confidence) for name in names if name in measured[0][0]}
     return {name: apart for name, apart in found.items() if apart is not None}

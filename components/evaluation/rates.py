@@ -90,6 +90,10 @@ def area(score: np.ndarray, held: np.ndarray, w: np.ndarray) -> tuple[np.ndarray
     ties half (Hanley and McNeil 1982). Precision-recall: the mean, over those that hold, of the precision among
     all that score at least as high.
     """
+    if len(score) and (score == score[0]).all():  # as of what knows nothing: all are ties
+        count = w.sum(axis=0, dtype=np.float64)
+        share = w[held].sum(axis=0, dtype=np.float64) / count
+        return np.where((share > 0) & (share < 1), 0.5, np.nan), np.where(share > 0, share, np.nan)
     yes, no = (np.flatnonzero(mask) for mask in (held, ~held))
     yes, no = (rows[np.argsort(score[rows], kind="stable")] for rows in (yes, no))
     below, upto = (np.searchsorted(score[no], score[yes], side) for side in ("left", "right"))

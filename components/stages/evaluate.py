@@ -1,5 +1,6 @@
 """Measure the ONNX model, the one that ships, on the test split; no TensorFlow is imported."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,21 @@ def run(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, o
     is no column or fact.
     """
     with apart.opened(draws=True) as tracking:
-        cost = _measured(params, data, arrays, model, baseline, out)
+        cost = _measured(params, data, arrays, model, baseline, out, partial(apart.draw, tracking, out.parent))
         tracking.evaluated(params, cost["model_digest"], out.parent, cost)
     return cost
 
 
-def _measured(params: Params, data: Path, arrays: Path, model: Path, baseline: Path, out: Path) -> dict[str, Any]:
-    """Write the files; return what it costs."""
+def _measured(
+    params: Params,
+    data: Path,
+    arrays: Path,
+    model: Path,
+    baseline: Path,
+    out: Path,
+    draw: Callable[[Path], None],
+) -> dict[str, Any]:
+    """Write the files; return what it costs. `draw` gets the folder when all is there that figures tell."""
     settings = params.evaluate
     manifest = read_json(arrays / "manifest.json")
     loaded = onnx_model.load(model)
@@ -46,17 +55,11 @@ def _measured(params: Params, data: Path, arrays: Path, model: Path, baseline: P
     ask = partial(onnx_model.outputs, loaded)
     found, by_name = metrics.measure(examples)
     samples, by_name_samples = bootstrap.resampled(examples, params.seed, settings.resamples)
-    beside = _beside(params, examples, (found, samples), baseline, _shipped(model))
     estimates = bootstrap.estimates(examples, found, samples, params.seed, settings.confidence)
     columns = _columns(params, data, arrays)
     cut = slices.measured(columns, examples, params.seed, settings.resamples, settings.confidence)
     with replacing(out) as aside:
         aside.mkdir(parents=True)
-        numbers = {name: value for name, (value, _, _) in estimates.items()}
-        numbers |= _extra(metrics.main(loaded.target, examples.costs), beside, cut)
-        numbers |= {"size_mb": (model / "model.onnx").stat().st_size / 1e6, "rows": manifest["rows"]["test"]}
-        defined = {name: rounded(value) for name, value in numbers.items() if np.isfinite(value)}
-        write_json(aside / "metrics.json", defined)
         write_csv(
             aside / "intervals.csv",
             (
@@ -66,8 +69,6 @@ def _measured(params: Params, data: Path, arrays: Path, model: Path, baseline: P
             ["metric", "value", "low", "high"],
         )
         _write_by_name(aside, examples, by_name, by_name_samples, settings.confidence)
-        if beside:
-            write_csv(aside / "baselines.csv", beside, list(beside[0]))
         if cut:
             write_csv(aside / "slices.csv", cut, list(cut[0]))
         _write_predictions(aside, arrays, examples)
@@ -78,6 +79,15 @@ def _measured(params: Params, data: Path, arrays: Path, model: Path, baseline: P
                 write_csv(aside / "importance.csv", important, list(important[0]))
             if why := explain.examples(ask, inputs, inputs_of, loaded.recipe, loaded.state, examples, settings.explain):
                 write_json(aside / "explanations.json", why)
+        draw(aside)
+        beside = _beside(params, examples, (found, samples), baseline, _shipped(model))
+        if beside:
+            write_csv(aside / "baselines.csv", beside, list(beside[0]))
+        numbers = {name: value for name, (value, _, _) in estimates.items()}
+        numbers |= _extra(metrics.main(loaded.target, examples.costs), beside, cut)
+        numbers |= {"size_mb": (model / "model.onnx").stat().st_size / 1e6, "rows": manifest["rows"]["test"]}
+        defined = {name: rounded(value) for name, value in numbers.items() if np.isfinite(value)}
+        write_json(aside / "metrics.json", defined)
     cost: dict[str, Any] = {"model_digest": model_digest(model), **onnx_model.latency(loaded, inputs)}
     _tell(params, out, cost["latency_ms"])
     if examples.blocks is not None and manifest["split"]["by"] == "group":
@@ -130,42 +140,41 @@ def _beside(
     about = read_json(baseline / "baseline.json")
     costs = examples.costs if examples.decision is not None else None
     decision = None if costs is None else (-costs).tolist()
-    rows = []
     dealt = stream(params.seed, "chance").permutation(len(examples.outputs))
     others = {
         "trivial": about["trivial"],
         "classical": about["classical"] + (promotion.ITSELF if shipped == "classical" else ""),
         "chance": "its own answers, dealt at random",
     }
+    answered = {"chance": examples.answered(examples.outputs[dealt], examples.decision)}
+    for name in ("trivial", "classical"):
+        outputs = np.load(baseline / f"{name}.npy")
+        if outputs.shape != examples.outputs.shape:
+            raise SlipwayError(f"{baseline}: not fitted for these examples; fit the baselines again with `dvc repro`")
+        answered[name] = examples.answered(outputs, decision)
+    answered.pop(shipped, None)  # that one is the model itself
+    drawn = _drawn(params, answered)
+    rows = []
     for name, text in others.items():
-        if name == shipped:
-            other = examples
-        elif name == "chance":
-            other = examples.answered(examples.outputs[dealt], examples.decision)
-        else:
-            outputs = np.load(baseline / f"{name}.npy")
-            if outputs.shape != examples.outputs.shape:
-                raise SlipwayError(
-                    f"{baseline}: not fitted for these examples; fit the baselines again with `dvc repro`"
-                )
-            other = examples.answered(outputs, decision)
-        ranked = name != "chance"  # what areas are by chance is known
-        theirs, drawn = measured if name == shipped else _drawn(params, other, ranked=ranked)
-        for metric in theirs:
+        theirs = drawn.get(name, measured)
+        for metric in theirs[0]:
             if name == "chance" and metric in metrics.of(examples.target).OF_OUTPUTS:
                 continue
-            if found := bootstrap.difference(metric, measured, (theirs, drawn), params.evaluate.confidence):
+            if found := bootstrap.difference(metric, measured, theirs, params.evaluate.confidence):
                 numbers = {"value": found.other, "better": found.better, "low": found.low, "high": found.high}
                 row = {"baseline": name, "name": text, "metric": metric}
                 rows.append(row | {key: rounded(number) for key, number in numbers.items()})
     return rows
 
 
-def _drawn(params: Params, examples: Examples, *, ranked: bool) -> tuple[Measures, Measures]:
-    """Measure examples, and resamples of them."""
-    every, _ = metrics.measure(examples, ranked=ranked)
-    samples, _ = bootstrap.resampled(examples, params.seed, params.evaluate.resamples, ranked=ranked)
-    return every, samples
+def _drawn(params: Params, others: dict[str, Examples]) -> dict[str, tuple[Measures, Measures]]:
+    """Measure the baselines, and resamples of them; without areas by chance, which are known."""
+    ranked = [name != "chance" for name in others]
+    samples = bootstrap.together(list(others.values()), params.seed, params.evaluate.resamples, ranked)
+    return {
+        name: (metrics.measure(examples, ranked=areas)[0], drawn)
+        for (name, examples), areas, (drawn, _) in zip(others.items(), ranked, samples, strict=True)
+    }
 
 
 def _extra(main: str, beside: list[dict[str, Any]], cut: list[dict[str, Any]]) -> dict[str, float]:

@@ -10,7 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -101,6 +101,15 @@ def _loaded() -> bool:
     return "mlflow" in sys.modules
 
 
+def draw(tracking: Tracking, build: Path, evaluation: Path) -> None:
+    """Let the other process draw the figures of an evaluation that is still being written; see figures.drawn.
+
+    Where there is none this does nothing: no time could be won, and `evaluated` draws.
+    """
+    if isinstance(tracking, Apart):
+        tracking.draw(build, evaluation)
+
+
 class Apart:
     """Tracking by the other process; also the training that it tracks."""
 
@@ -121,6 +130,10 @@ class Apart:
             self._ask("evaluated", params, model_digest, build, cost)
         except SlipwayError as error:
             print(f"warning: {error}\n  `slipway run` will complete the MLflow run", file=sys.stderr)
+
+    def draw(self, build: Path, evaluation: Path) -> None:
+        """Let the figures of an evaluation be drawn and return at once."""
+        self._tell("draw", build, evaluation)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Queue metrics of a step and return at once."""
@@ -177,17 +190,28 @@ def _work(channel: Connection, draws: bool) -> None:
 
         from components.reports import figures, page  # noqa: F401
     tracked: Any = None
+    room = ExitStack()
+    drawn: Path | None = None
 
     def training(*given: Any) -> None:
         nonlocal tracked
         tracked = runs.begun(*given)
 
-    asked: dict[str, Callable[..., None]] = {"training": training, "evaluated": runs.evaluated}
+    def evaluated(params: Params, model_digest: str, build: Path, cost: dict[str, Any]) -> None:
+        runs.evaluated(params, model_digest, build, cost, drawn)
+
+    asked: dict[str, Callable[..., None]] = {"training": training, "evaluated": evaluated}
     while True:
         try:
             name, *given = channel.recv()
         except (EOFError, OSError):  # the stage has ended, or was killed
             break
+        if name == "draw":
+            with suppress(Exception):  # it is tried once more with `evaluated`, and told
+                from components.reports import figures
+
+                drawn = room.enter_context(figures.drawn(*given))
+            continue
         if name in ("log", "figure", "done"):
             getattr(tracked, name)(*given)
             continue
@@ -199,6 +223,7 @@ def _work(channel: Connection, draws: bool) -> None:
             failed = error
         with suppress(OSError):
             channel.send(_sendable(failed))
+    room.close()
     sys.stderr.flush()
     os._exit(0)  # at once: all is sent, and MLflow's threads have nothing to say
 

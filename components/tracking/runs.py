@@ -225,14 +225,17 @@ def begun(params: Params, key: str, manifest: dict[str, Any], device: dict[str, 
         return Training(client(), run, mask(uri()))
 
 
-def evaluated(params: Params, model_digest: str, build: Path, cost: dict[str, Any]) -> None:
-    """Add the evaluation's metrics and figures to the run that made the model; only warns if it cannot."""
+def evaluated(params: Params, model_digest: str, build: Path, cost: dict[str, Any], drawn: Path | None = None) -> None:
+    """Add the evaluation's metrics and figures to the run that made the model; only warns if it cannot.
+
+    `drawn` has the figures where they are drawn already: see figures.drawn.
+    """
     try:
         check()
         with plainly("record the evaluation"):
             run = _find(params.name, model=model_digest)
             if run is not None:  # a model from DVC's cache gets its run from `register`
-                _evaluate(run, params, build, cost)
+                _evaluate(run, params, build, cost, drawn)
     except SlipwayError as error:
         print(f"warning: {error}\n  `slipway run` will complete the MLflow run", file=sys.stderr)
 
@@ -317,13 +320,13 @@ def _record(run: "Run", params: Params, numbers: dict[str, float]) -> None:
     _log(run, [Metric(key, value, now, 0) for key, value in shown.items() if run.data.metrics.get(key) != value])
 
 
-def _evaluate(run: "Run", params: Params, build: Path, cost: dict[str, Any]) -> None:
+def _evaluate(run: "Run", params: Params, build: Path, cost: dict[str, Any], drawn: Path | None = None) -> None:
     from components.reports import figures, page
 
     digest = model_digest(build / "model")
     numbers, note = results.numbers(build, digest, cost), card.text(params, build, digest, cost, MAX_NOTE)
     table = build / "evaluation" / metrics.of(params.target()).TABLE
-    with figures.drawn(build) as folder, registry.turn(params.name):
+    with figures.drawn(build) if drawn is None else contextlib.nullcontext(drawn) as folder, registry.turn(params.name):
         run = client().get_run(run.info.run_id)
         _record(run, params, numbers)
         if run.data.tags.get("slipway.evaluated") == _evaluation(build):  # another machine was first

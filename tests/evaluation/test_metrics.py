@@ -385,3 +385,31 @@ def test_the_interval_of_rare_classes_lies_around_the_value(signal: float, metri
         metric, (values, every), (measure(chance)[0], resampled(chance, 1, 200)[0]), confidence=0.95
     )
     assert found and found.low < found.better < found.high
+
+
+def test_several_models_are_measured_on_the_same_draws_as_each_alone() -> None:
+    actual, outputs = answers(60, 3, 1)
+    own = Examples(actual, outputs, ABC, blocks=np.arange(60) // 2)
+    several = [own, own.answered(outputs[::-1]), own.answered(np.full_like(outputs, 1 / 3))]
+    found = bootstrap.together(several, 3, 150, [True, False, True])
+    for examples, areas, (every, each) in zip(several, (True, False, True), found, strict=True):
+        alone, alone_each = resampled(examples, 3, 150, ranked=areas)
+        for one, two in ((every, alone), (each, alone_each)):
+            assert one.keys() == two.keys()
+            assert all(np.array_equal(one[name], two[name], equal_nan=True) for name in one)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=8), st.integers(0, 99))
+def test_the_areas_of_a_constant_score_are_those_of_ties(held: list[bool], seed: int) -> None:
+    """One that differs in a place that counts nothing is no constant, and goes the long way."""
+    where = np.array([*held, False])
+    w = np.random.default_rng(seed).poisson(1, (len(where), 4)).astype(float)
+    w[-1] = 0
+    score = np.zeros(len(where))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        short, long = (
+            rates.area(score, where, w),
+            rates.area(np.where(np.arange(len(where)) == len(held), 1, score), where, w),
+        )
+    for one, two in zip(short, long, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-12)

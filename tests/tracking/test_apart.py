@@ -148,3 +148,27 @@ def test_a_stage_that_is_killed_leaves_no_process(project: Path) -> None:
     while Path(f"/proc/{child}").exists():
         assert time.monotonic() < until, "it still runs"
         time.sleep(0.2)
+
+
+def test_figures_are_drawn_of_an_evaluation_that_is_still_being_written(project: Path) -> None:
+    """They are those that are logged, and the same; where nothing could be drawn, they are drawn later."""
+    settings, digest, build = params.load(), model_digest(Path("build/model")), project / "build"
+    files: list[list[str]] = []
+    for early in ("written", "missing"):
+        aside = build / "evaluation-aside"
+        with apart.opened(draws=True) as tracking:
+            with tracking.training(settings, early[0] * 32, manifest(), DEVICE) as live:
+                live.done(digest)
+            (build / "evaluation").rename(aside)
+            apart.draw(tracking, build, aside if early == "written" else build / "nothing")
+            time.sleep(5)  # the whole of it lies there by then, or it has failed
+            aside.rename(build / "evaluation")
+            tracking.evaluated(settings, digest, build, {"latency_ms": 0.05})
+        run = runs._find(settings.name, training=early[0] * 32)
+        assert run is not None
+        assert run.data.tags["slipway.evaluated"]
+        files.append(sorted(entry.path for entry in connection.client().list_artifacts(run.info.run_id, "figures")))
+        connection.client().set_tag(run.info.run_id, "slipway.model", "another")  # the next one is of this model
+    assert "figures/confusion.png" in files[0]
+    assert files[0] == files[1]
+    assert not list(temporary.leftovers())

@@ -3,6 +3,7 @@
 Names that the data gives are drawn with parse_math=False: `$$` is a price tier, and no formula.
 """
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +17,22 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def drawn(build: Path) -> Iterator[Path]:
-    """Yield a temporary folder with every figure as PNG, and the explained texts as tokens.html."""
-    with temporary.folder() as name:
-        folder = Path(name)
+def drawn(build: Path, evaluation: Path | None = None) -> Iterator[Path]:
+    """Yield a temporary folder with every figure as PNG, and the explained texts as tokens.html.
+
+    `evaluation` is the folder that will become build/evaluation, where that is still being written: what lies there is
+    copied first. Raises OSError where it has become that before all is copied.
+    """
+    if evaluation is not None:
+        with temporary.folder() as view:
+            shutil.copytree(evaluation, view / "evaluation")
+            for path in build.iterdir():
+                if path.name != "evaluation":
+                    (view / path.name).symlink_to(path.absolute())
+            with drawn(view) as folder:
+                yield folder
+        return
+    with temporary.folder() as folder:
         for title, figure in figures(build).items():
             figure.savefig(folder / f"{title}.png", dpi=120)
         if text := explanations.tokens(build):
