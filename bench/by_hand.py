@@ -143,14 +143,15 @@ def evaluate(_: Path) -> None:
             measured |= {f"{name} {metric} low": low, f"{name} {metric} high": high}
     said, folder = contestants["model"].argmax(1), Path("figures")
     folder.mkdir(exist_ok=True)
-    for title, draw_on in {
+    plots: dict[str, Any] = {
         "confusion": lambda axis: axis.imshow(metrics.confusion_matrix(y, said)),
         "calibration": lambda axis: axis.hist(contestants["model"].max(1), 15),
         "ranking": lambda axis: [
             axis.plot(*metrics.roc_curve(y == c, contestants["model"][:, c])[:2]) for c in range(CLASSES)
         ],
         "by class": lambda axis: axis.barh(range(10), metrics.f1_score(y, said, average=None)),
-    }.items():
+    }
+    for title, draw_on in plots.items():
         figure, axis = pyplot.subplots(layout="constrained")
         draw_on(axis)
         figure.savefig(folder / f"{title}.png", dpi=120)
