@@ -17,13 +17,15 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby, islice
+from functools import lru_cache
+from itertools import groupby, islice, pairwise, starmap
 from multiprocessing import get_context
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components import SlipwayError
@@ -33,8 +35,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 SPLITS = ("train", "validation", "test")
 RESERVED = {"id": pa.string(), "label": pa.string(), "split": pa.string()}
-HASHED = 64  # columns of numbers that are hashed in one go, so that memory does not grow with their number
-SHORT = 64  # bytes of a value, on average, up to which a column may be one of categories
+HASHED, HASHED_ROWS = 64, 4096  # columns and rows that are hashed in one go, so that memory does not grow with them
+SHORT = 64  # bytes of a text, on average, up to which a column is hashed with others
 KEY_DIGITS = 32  # of an id: the hash, which the copies of an example share
 ID = rf"^[0-9a-f]{{{KEY_DIGITS}}}(-([2-9]|[1-9][0-9]+))?$"  # as a regular expression
 JUNK = (  # names of what systems and programs leave in folders; .dvcignore has the same
@@ -214,7 +216,8 @@ def _types(columns: pa.Schema) -> dict[str, pa.DataType]:
 
 def _open(path: Path, columns: pa.Schema) -> pq.ParquetFile:
     try:
-        file = pq.ParquetFile(path)
+        state = path.stat()
+        file = pq.ParquetFile(path, metadata=_footer(path, state.st_ino, state.st_size, state.st_mtime_ns))
     except FileNotFoundError:
         raise SlipwayError(f"{path}: the file has disappeared; `dvc checkout` restores the dataset") from None
     except (OSError, pa.ArrowException) as error:
@@ -229,6 +232,12 @@ def _open(path: Path, columns: pa.Schema) -> pq.ParquetFile:
         if not _fits(has[name], wanted):
             raise SlipwayError(f"{path}: column {name} is {has[name]}, expected {wanted}; {ANEW} the files")
     return file
+
+
+@lru_cache(maxsize=1)
+def _footer(path: Path, *state: int) -> pq.FileMetaData:  # noqa: ARG001 - of another state the file is another
+    """Read what a file says of itself: once for all of its chunks, for of many row groups that takes as long as one."""
+    return pq.read_metadata(path)
 
 
 def _damaged(path: Path, error: Exception) -> SlipwayError:
@@ -277,48 +286,71 @@ def ids(table: pa.Table, columns: pa.Schema) -> list[str]:
     in the order of the names, so that the order of the columns does not matter.
     """
     names = sorted(name for name in columns.names if name not in RESERVED)
-    digests = [hashlib.sha256() for _ in range(len(table))]
-    for numbers, run in groupby(names, lambda name: columns.field(name).type in (pa.float32(), pa.float64())):
-        while part := list(islice(run, HASHED)):
-            prefixes = [hashlib.sha256(name.encode()).digest() for name in part]
-            values = [table[name].cast(columns.field(name).type) for name in part]
-            pieces = [_numbers(prefixes, values)] if numbers else map(_pieces, prefixes, values)
-            for digest, each in zip(digests, zip(*pieces, strict=True), strict=True):
-                digest.update(b"".join(each))
-    return [digest.hexdigest()[:KEY_DIGITS] for digest in digests]
+    found: list[str] = []
+    for start in range(0, len(table), HASHED_ROWS):
+        part = table.slice(start, HASHED_ROWS)
+        digests: list[Any] = []
+        values = ((name, part[name].cast(columns.field(name).type)) for name in names)
+        for short, run in groupby(values, lambda value: _is_short(value[1])):
+            while some := list(islice(run, HASHED)):
+                pieces = [(hashlib.sha256(name.encode()).digest(), column) for name, column in some]
+                for rows in [_joined(pieces)] if short else starmap(_pieces, pieces):
+                    if not digests:
+                        digests = list(map(hashlib.sha256, rows))
+                    else:
+                        for digest, row in zip(digests, rows, strict=True):
+                            digest.update(row)
+        digests = digests or [hashlib.sha256()] * len(part)
+        found += [digest.hexdigest()[:KEY_DIGITS] for digest in digests]
+    return found
 
 
-def _numbers(prefixes: list[bytes], columns: list[pa.ChunkedArray]) -> Iterator[memoryview]:
-    """Yield what is hashed of each row's numbers, as _bytes has them: made of all rows in one go."""
-    rows = np.empty((len(columns[0]), len(columns)), [("column", "V32"), ("kind", "S1"), ("value", "<f8")])
-    there = np.empty(rows.shape, bool)
-    for at, (prefix, column) in enumerate(zip(prefixes, columns, strict=True)):
-        number = column.to_numpy() + 0.0
-        number[np.isnan(number)] = np.nan
-        there[:, at] = column.is_valid().to_numpy()
-        rows["column"][:, at], rows["value"][:, at] = np.void(prefix), number
-    rows["kind"] = np.where(there, b"f", b"n")
-    data = rows.view(np.uint8).reshape(*rows.shape, rows.dtype.itemsize)
-    if not there.all():  # a gap has no value
-        kept = np.ones(data.shape, bool)
-        kept[:, :, -8:] = there[:, :, None]
-        data = data[kept]
-    whole = memoryview(data.tobytes())
-    ends = np.cumsum(np.where(there, rows.dtype.itemsize, rows.dtype.itemsize - 8).sum(axis=1)).tolist()
-    yield from (whole[start:end] for start, end in zip([0, *ends], ends, strict=False))
+def _is_short(column: pa.ChunkedArray) -> bool:
+    """Tell whether the values of a column are hashed all in one go: plain ones, and texts that are short."""
+    kind = column.type
+    if pa.types.is_string(kind):
+        return bool(column.nbytes <= SHORT * len(column))
+    return kind in (pa.float32(), pa.float64(), pa.bool_()) or pa.types.is_timestamp(kind)
+
+
+def _joined(pieces: list[tuple[bytes, pa.ChunkedArray]]) -> Iterator[memoryview]:
+    """Yield what is hashed of each row, as _bytes has the values of these columns."""
+    empty = pa.scalar(b"", pa.binary())
+    rows = pc.binary_join_element_wise(*(part for prefix, column in pieces for part in _parts(prefix, column)), empty)
+    _, ends, data = rows.buffers()
+    whole, at = memoryview(data), np.frombuffer(ends, np.int32)[: len(rows) + 1].tolist()
+    return (whole[start:end] for start, end in pairwise(at))
+
+
+def _parts(prefix: bytes, column: pa.ChunkedArray) -> Iterator[pa.Array]:
+    """Yield binary arrays that together are what is hashed of a column: of texts the length and what they say."""
+    values = column.combine_chunks()
+    if pa.types.is_floating(values.type):
+        numbers = values.to_numpy(zero_copy_only=False) + 0.0  # no -0.0
+        numbers[np.isnan(numbers)] = np.nan  # one NaN
+        yield _fixed(prefix + b"f", numbers.astype("<f8"), values.is_valid(), prefix + b"n")
+        return
+    if pa.types.is_boolean(values.type):
+        values = pc.if_else(values, "True", "False")
+    elif pa.types.is_timestamp(values.type):
+        values = values.cast(pa.int64()).cast(pa.string())
+    lengths = pc.binary_length(values).fill_null(0).to_numpy().astype("<i8")
+    yield _fixed(prefix + b"b", lengths, values.is_valid(), prefix + b"n")
+    yield values.cast(pa.binary()).fill_null(b"")
+
+
+def _fixed(front: bytes, numbers: np.ndarray, there: pa.Array, otherwise: bytes) -> pa.Array:
+    """Return the bytes of numbers behind the same `front`; `otherwise` where there is none."""
+    rows = np.empty(len(numbers), [("front", f"V{len(front)}"), ("number", numbers.dtype)])
+    rows["front"], rows["number"] = np.void(front), numbers
+    ends = np.arange(len(rows) + 1, dtype=np.int32) * rows.dtype.itemsize
+    array = pa.Array.from_buffers(pa.binary(), len(rows), [None, pa.py_buffer(ends), pa.py_buffer(rows)])
+    return pc.if_else(there, array, pa.scalar(otherwise, pa.binary()))
 
 
 def _pieces(prefix: bytes, column: pa.ChunkedArray) -> Iterator[bytes]:
-    """Yield what is hashed of each value of a column; of values that repeat, as categories do, it is made once."""
-    kind = column.type
-    plain = pa.types.is_string(kind) or pa.types.is_boolean(kind) or pa.types.is_timestamp(kind)
-    if plain and column.nbytes <= SHORT * len(column):
-        encoded = column.combine_chunks().dictionary_encode()
-        if 2 * len(encoded.dictionary) <= len(column):
-            made = [prefix + _bytes(value) for value in (*_plain(encoded.dictionary), None)]
-            yield from map(made.__getitem__, encoded.indices.fill_null(len(made) - 1).to_pylist())
-            return
-    yield from (prefix + _bytes(value) for value in _plain(column))
+    """Yield what is hashed of each value of a column."""
+    return (prefix + _bytes(value) for value in _plain(column))
 
 
 def _plain(column: pa.Array | pa.ChunkedArray) -> list[Any]:

@@ -75,9 +75,49 @@ def test_values_that_repeat_are_hashed_as_each_by_itself(listed: list[tuple[bool
     assert dataset.ids(table, columns) == alone
 
 
+KINDS: dict[pa.DataType, st.SearchStrategy[object]] = {
+    pa.float64(): st.floats(),
+    pa.string(): st.text(max_size=200),
+    pa.bool_(): st.booleans(),
+    pa.timestamp("us"): st.integers(-(2**62), 2**62),
+    pa.binary(): st.binary(max_size=200),
+    pa.list_(pa.float64()): st.lists(st.floats(), max_size=3),
+}
+
+
+@given(st.data())
+def test_any_columns_in_any_parts_are_hashed_as_each_value_by_itself(data: st.DataObject) -> None:
+    rows, kinds = data.draw(st.integers(0, 7)), data.draw(st.lists(st.sampled_from([*KINDS]), min_size=1, max_size=9))
+    columns = pa.schema([(f"{at}é", kind) for at, kind in enumerate(kinds)])
+    drawn = [data.draw(st.lists(st.none() | KINDS[kind], min_size=rows, max_size=rows)) for kind in kinds]
+    plain = [pa.int64() if pa.types.is_timestamp(kind) else kind for kind in kinds]
+    table = pa.table([pa.array(*each) for each in zip(drawn, plain, strict=True)], names=columns.names).cast(columns)
+    expected = []
+    for row in zip(*drawn, strict=True):
+        digest = hashlib.sha256()
+        for name, value in zip(columns.names, row, strict=True):
+            digest.update(hashlib.sha256(name.encode()).digest() + dataset._bytes(value))
+        expected.append(digest.hexdigest()[:32])
+    cut = data.draw(st.integers(0, rows))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset, "HASHED", data.draw(st.integers(1, 4)))
+        patch.setattr(dataset, "HASHED_ROWS", data.draw(st.integers(1, 4)))
+        assert dataset.ids(pa.concat_tables([table.slice(0, cut), table.slice(cut)]), columns) == expected
+
+
 def test_an_id_is_the_same_for_ever() -> None:
     # written down once: a change here would move examples between the splits of every dataset there is
     assert dataset.ids(pa.table({"image": [b"abc"]}), BYTES) == ["3b38203b9e4d226922107b0bf6ea78c0"]
+
+
+def test_a_file_that_is_replaced_is_read_anew(tmp_path: Path) -> None:
+    for row in (b"abc", b"def"):
+        table = pa.table({"id": dataset.ids(pa.table({"image": [row]}), BYTES), "image": [row], "label": ["a"]})
+        (written,) = dataset.write([table], tmp_path / row.decode(), "part")
+        written.replace(tmp_path / "part.parquet")
+        (tmp_path / row.decode()).rmdir()
+        (chunk,) = dataset.chunks(tmp_path, BYTES)
+        assert dataset.read(chunk, BYTES)["image"].to_pylist() == [row]
 
 
 def test_chunks_cover_every_row_once_and_in_order(make: Make) -> None:
