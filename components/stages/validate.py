@@ -11,7 +11,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain, groupby, islice
 from pathlib import Path
@@ -29,9 +28,10 @@ from components.files import replacing, write_json
 from components.params import Params
 from components.reuse import Slot, Source
 from components.targets import Target
-from components.validation import drift, report, suite
+from components.validation import drift, repeats, report, suite
 from components.validation import profile as profiles
 from components.validation.profile import FILE, ROW, Profile
+from components.validation.repeats import Everywhere
 from components.validation.report import Found
 from components.validation.suite import Entry, Result
 
@@ -49,17 +49,6 @@ MAX_SHOWN = 24  # examples
 COLUMNS_NAMED = 5  # of a file, in a message
 ROWS_CHECKED = 500_000  # rows of a file that are held against the expectations at once
 Bad = dict[str, dict[str, np.ndarray]]  # name of a file -> what is wrong -> rows of the file
-
-
-@dataclass
-class Everywhere:
-    """What only all files together tell about each example, in the order of the chunks."""
-
-    copy: np.ndarray  # (rows,) int64
-    conflict: np.ndarray  # (rows,) bool
-    label: np.ndarray  # (rows,) int32, an index into `labels`, -1 where missing
-    labels: list[str]
-    repeats: tuple[int, int, int]  # rows, how many contents these have, and the most of one content
 
 
 def run(params: Params, data: Path, expectations: Path, out: Path) -> None:
@@ -156,7 +145,9 @@ def _examples_held(
         work = reuse.workload(sum(chunk.rows for chunk in fresh), (chunk.path for chunk in fresh))
         with closing(dataset.parallel(job, list(fresh.items()), work)) as facts:
             first = list(islice(facts, 1))  # asking for it starts the workers
-            everywhere = _everywhere(chunks, columns)
+            keys = (dataset.read(chunk, columns, only=["id", "label"]) for chunk in chunks)
+            known_by = ((key["id"], _text(key["label"])) for key in keys)
+            everywhere = repeats.across(known_by, sum(chunk.rows for chunk in chunks))
             own = _facts(params.recipe, params.task, None)
             known = {"examples": [*own.column_names, "copy", "conflict"], "columns": _profiled(own).column_names}
             known |= {"classes": CLASSES_SCHEMA.names, "dataset": DATASET_SCHEMA.names}
@@ -230,35 +221,6 @@ def _text(label: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(texts, pa.string())])
 
 
-def _everywhere(chunks: list[Chunk], columns: pa.Schema) -> Everywhere:
-    """Find copies and conflicts among the ids and labels of all files."""
-    parts = [dataset.read(chunk, columns, only=["id", "label"]) for chunk in chunks]
-    parts = [part.set_column(1, "label", _text(part["label"])) for part in parts]
-    table = pa.concat_tables([pa.schema({"id": pa.string(), "label": pa.string()}).empty_table(), *parts])
-    texts = (table[name].cast(pa.large_string()) for name in ("id", "label"))
-    ids, label = (text.dictionary_encode().combine_chunks() for text in texts)
-    del parts, table  # of a large dataset, the ids alone are most of what is in memory
-    codes = label.indices.fill_null(-1).to_numpy()
-    # a missing id is no copy of another missing one: each gets a number of its own
-    keys = ids.indices.cast(pa.int64()).fill_null(-1).to_numpy().copy()
-    missing = keys < 0
-    keys[missing] = len(ids.dictionary) + np.arange(missing.sum())
-    order = np.argsort(keys, kind="stable")
-    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
-    copy = np.empty(len(keys), np.int64)
-    copy[order] = np.arange(len(keys)) - np.repeat(starts, np.diff(starts, append=len(keys)))
-    lowest, highest = np.full(len(keys), np.iinfo(np.int32).max), np.full(len(keys), -1)
-    labelled = codes >= 0
-    np.minimum.at(lowest, keys[labelled], codes[labelled])
-    np.maximum.at(highest, keys[labelled], codes[labelled])
-    contents = np.arange(len(ids.dictionary))
-    if (pc.max(pc.binary_length(ids.dictionary)).as_py() or 0) > dataset.KEY_DIGITS:  # there are copies that were kept
-        contents = pc.utf8_slice_codeunits(ids.dictionary, 0, dataset.KEY_DIGITS).dictionary_encode().indices.to_numpy()
-    counts = np.bincount(contents[keys[~missing]])
-    repeats = int(counts.sum()), len(counts), int(counts.max(initial=0))
-    return Everywhere(copy, (highest > lowest)[keys], codes, label.dictionary.to_pylist(), repeats)
-
-
 def _hold_examples(
     chunks: list[Chunk],
     read: Callable[[Chunk], pa.Table],
@@ -278,7 +240,7 @@ def _hold_examples(
     for (path, _), group in groupby(chunks, key=lambda chunk: (chunk.path, chunk.start // ROWS_CHECKED)):
         mine = list(group)
         rows = slice(start, start + sum(chunk.rows for chunk in mine))
-        copy, conflict = everywhere.copy[rows], everywhere.conflict[rows]
+        copy, conflict = everywhere.copy[rows].astype(np.int64), everywhere.conflict[rows]
         slot, known_slot = place(mine, (copy, conflict), entries), place(mine, (), None)
         known, known_profile = reuse.get(slot), reuse.get(known_slot)
         parts = [read(chunk) for chunk in mine] if known is None or known_profile is None else []
@@ -406,6 +368,8 @@ def _classes(chunks: list[Chunk], everywhere: Everywhere, bad: Bad, target: Targ
 
     Where numbers are predicted there are no classes.
     """
+    if not target.classes:
+        return CLASSES_SCHEMA.empty_table()
     kept = everywhere.label >= 0
     start = 0
     for chunk in chunks:
@@ -414,7 +378,7 @@ def _classes(chunks: list[Chunk], everywhere: Everywhere, bad: Bad, target: Targ
         start += chunk.rows
     counts = np.bincount(everywhere.label[kept], minlength=len(everywhere.labels))
     rows = dict.fromkeys(target.classes, 0)
-    for text, count in sorted(zip(everywhere.labels, counts, strict=True)):
+    for text, count in sorted(zip(everywhere.labels.to_pylist(), counts, strict=True)):
         for name in target.held(text if pa.types.is_string(target.type) else json.loads(text)):
             if count or name in rows:
                 rows[name] = rows.get(name, 0) + int(count)
