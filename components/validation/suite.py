@@ -6,6 +6,7 @@ The only file that knows Great Expectations.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from components import SlipwayError, nearest
 from components.validation import profile
 
 MANY_ROWS = 30_000  # from which on each column is held by itself: under that, calling more often costs more
+FIRST_ROWS = 2_000  # that tell whether a column has many different values
 EXAMPLES_SHOWN = 3  # unexpected rows shown of each expectation
 SECTIONS = {
     "examples": "one row per example, checked file by file",
@@ -239,16 +241,19 @@ def _alone(entry: Entry) -> str | None:
 
 def _held_once(name: str, table: pa.Table, column: str, entries: list[Entry]) -> list[Outcome]:
     """Hold the different values of a column against expectations on single values, and tell it of all rows."""
-    encoded = table[column].combine_chunks().dictionary_encode("encode")
-    judged = pa.table({column: encoded.dictionary})
-    if 2 * len(judged) > len(table):  # as many numbers as rows
-        return _held(name, table.select([column]), entries)
+    for rows in (table.slice(0, FIRST_ROWS), table):
+        encoded = rows[column].combine_chunks().dictionary_encode("encode")
+        judged = pa.table({column: encoded.dictionary})
+        if 2 * len(judged) > len(rows):  # as many numbers as rows
+            return _held(name, table.select([column]), entries)
     codes = encoded.indices.to_numpy()
     counts = np.bincount(codes, minlength=len(judged))
     missing = encoded.dictionary.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
     found = []
     for outcome in _held(name, judged, entries):
-        rows = np.flatnonzero(np.isin(codes, outcome["rows"])).tolist()
+        broken = np.zeros(len(judged), bool)
+        broken[outcome["rows"]] = True
+        rows = np.flatnonzero(broken[codes]).tolist()
         shown = [_shown(table[column][row].as_py()) for row in rows[:EXAMPLES_SHOWN]]
         empty = 0 if outcome["checked"] == len(judged) else int(counts[missing].sum())
         found.append(outcome | {"rows": rows, "shown": shown, "checked": len(table) - empty})
@@ -258,30 +263,40 @@ def _held_once(name: str, table: pa.Table, column: str, entries: list[Entry]) ->
 def _held(name: str, table: pa.Table, entries: list[Entry]) -> list[Outcome]:
     if not entries:
         return []
-    import great_expectations as gx
-    from great_expectations.data_context.types import base
+    from great_expectations.execution_engine.pandas_execution_engine import PandasExecutionEngine
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+    from great_expectations.validator.validator import Validator
 
-    configuration = base.DataContextConfig(  # all in memory, silent
-        store_backend_defaults=base.InMemoryStoreBackendDefaults(),
-        analytics_enabled=False,
-        progress_bars=base.ProgressBarsConfig(globally=False),
-    )
-    # a context a table: it keeps all that it has seen
-    context: Any = gx.get_context(mode="ephemeral", project_config=configuration)
-    asset = context.data_sources.add_pandas("dataset").add_dataframe_asset("table")
     frame = table if any(entry.kwargs.get("row_condition") for entry in entries) else _used(table, entries)
-    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame.to_pandas()})
-    configurations: Any = [
+    # as a batch does it, which also takes two digests of the frame: of many rows they take as long as all else
+    engine = PandasExecutionEngine(batch_data_dict={"table": frame.to_pandas()})
+    validator = Validator(execution_engine=engine, data_context=_context())
+    configurations = [
         ExpectationConfiguration(type=entry.type, kwargs=entry.kwargs, meta={"number": number})
         for number, entry in enumerate(entries)
     ]
-    suite = gx.ExpectationSuite(name="suite", expectations=configurations)
-    found = batch.validate(suite, result_format={"result_format": "COMPLETE"}).results
+    found: Any = validator.graph_validate(
+        validator.process_expectations_for_validation(configurations),
+        runtime_configuration={"result_format": {"result_format": "COMPLETE"}},
+    )
     if len(found) != len(entries):
         raise RuntimeError("Great Expectations left out an expectation")
     by_number = {outcome.expectation_config.meta["number"]: outcome for outcome in found}
     return [_outcome(name, table, by_number[number], entry) for number, entry in enumerate(entries)]
+
+
+@cache
+def _context() -> Any:
+    """Return a context, all in memory and silent. It sees no table, so that it keeps none."""
+    import great_expectations as gx
+    from great_expectations.data_context.types import base
+
+    configuration = base.DataContextConfig(
+        store_backend_defaults=base.InMemoryStoreBackendDefaults(),
+        analytics_enabled=False,
+        progress_bars=base.ProgressBarsConfig(globally=False),
+    )
+    return gx.get_context(mode="ephemeral", project_config=configuration)
 
 
 def _used(table: pa.Table, entries: list[Entry]) -> pa.Table:
