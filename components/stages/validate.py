@@ -148,7 +148,7 @@ def _examples_held(
             keys = (dataset.read(chunk, columns, only=["id", "label"]) for chunk in chunks)
             known_by = ((key["id"], _text(key["label"])) for key in keys)
             everywhere = repeats.across(known_by, sum(chunk.rows for chunk in chunks))
-            own = _facts(params.recipe, params.task, None)
+            own = _facts(params.recipe, params.task, dataset.stored(columns).empty_table())
             known = {"examples": [*own.column_names, "copy", "conflict"], "columns": _profiled(own).column_names}
             known |= {"classes": CLASSES_SCHEMA.names, "dataset": DATASET_SCHEMA.names}
             importing.join()
@@ -167,23 +167,34 @@ def _examples_held(
 
 
 def _kept_facts(recipe_name: str, task: Any, item: tuple[Chunk, Slot | None]) -> pa.Table:
-    """Read the facts of a chunk if they are kept; else derive and keep them. Runs in a worker process."""
+    """Read the facts of a chunk if they are kept; else derive and keep them. Runs in a worker process.
+
+    Of the facts only what the dataset's file does not have is kept.
+    """
     chunk, place = item
+    columns = recipes.schema(recipes.load(recipe_name), task)
     if (known := reuse.get(place)) is not None:
-        return pa.ipc.open_stream(known).read_all()
-    table = _facts(recipe_name, task, chunk)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
-        stream.write_table(table)
-    reuse.put(place, sink.getvalue())
-    return table
+        kept = pa.ipc.open_stream(known).read_all()
+        names, own = json.loads(kept.schema.metadata[b"columns"]), {*kept.column_names}
+        stored = dataset.read(chunk, columns, only=[name for name in names if name not in own])
+        return pa.table({name: kept[name] if name in own else stored[name] for name in names})
+    table = dataset.read(chunk, columns)
+    facts = _facts(recipe_name, task, table)
+    if place is not None:
+        there = {*table.column_names}
+        made = [name for name in facts.column_names if name not in there or not facts[name].equals(table[name])]
+        kept = facts.select(made).replace_schema_metadata({"columns": json.dumps(facts.column_names)})
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, kept.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
+            stream.write_table(kept)
+        reuse.put(place, sink.getvalue())
+    return facts
 
 
-def _facts(recipe_name: str, task: Any, chunk: Chunk | None) -> pa.Table:
+def _facts(recipe_name: str, task: Any, table: pa.Table) -> pa.Table:
     """Derive what expectations can be written on from a chunk: plain columns, a row per example."""
     recipe = recipes.load(recipe_name)
     columns, target = recipes.schema(recipe, task), recipe.target(task)
-    table = dataset.stored(columns).empty_table() if chunk is None else dataset.read(chunk, columns)
     facts = recipe.facts(table, task)
     for name in {*COMMON_FACTS, "id", "label", "split"} & {*recipe.columns(task).names, *facts.column_names}:
         raise SlipwayError(
@@ -200,10 +211,17 @@ def _facts(recipe_name: str, task: Any, chunk: Chunk | None) -> pa.Table:
     )
     same = pc.and_(same, pc.match_substring_regex(ids, dataset.ID))
     found["id_matches"] = same.fill_null(fill_value=False)
-    labels = table["label"].to_pylist()
-    invalid = target.invalid(labels)
-    fit = [None if label is None else not wrong for label, wrong in zip(labels, invalid, strict=True)]
-    return pa.table(found | {"label_known": pa.array(fit, pa.bool_())})
+    return pa.table(found | {"label_known": _known(table["label"].combine_chunks(), target)})
+
+
+def _known(label: pa.Array, target: Target) -> pa.Array:
+    """Tell of each label whether it is valid, null where it is missing; what repeats, as text does, is seen once."""
+    text = pa.types.is_string(label.type)
+    encoded = label.dictionary_encode() if text else label
+    labels = (encoded.dictionary if text else label).to_pylist()
+    fit = [None if each is None else not bad for each, bad in zip(labels, target.invalid(labels), strict=True)]
+    known = pa.array(fit, pa.bool_())
+    return known.take(encoded.indices) if text else known
 
 
 def _raw(kind: pa.DataType) -> bool:
