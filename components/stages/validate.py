@@ -1,9 +1,9 @@
 """Stage validate: check the dataset against its expectations; set bad rows aside.
 
-File by file and chunk by chunk: memory holds plain columns and facts of half a million rows of a file, and the ids and
-labels of all files, but never the raw bytes of more than a chunk. The facts of each chunk, what came of them when they
-were held against the expectations, and what they say of the columns (components/validation/profile.py) are kept
-(components/reuse.py): only ids and labels of a known file are read.
+File by file and chunk by chunk: memory holds plain columns and facts of a quarter of a million rows of a file, and the
+ids and labels of all files as numbers, but never the raw bytes of more than a chunk. The facts of each chunk, what came
+of them when they were held against the expectations, and what they say of the columns are kept (components/reuse.py,
+components/validation/profile.py): only ids and labels of a known file are read.
 """
 
 import json
@@ -47,7 +47,7 @@ UNPROFILED = ("id", "split", "id_matches", "label_known")  # facts that say noth
 SHOWN = ("image", "text", "audio")  # columns of which the report shows examples
 MAX_SHOWN = 24  # examples
 COLUMNS_NAMED = 5  # of a file, in a message
-ROWS_CHECKED = 500_000  # rows of a file that are held against the expectations at once
+ROWS_CHECKED = 250_000  # rows of a file that are held against the expectations at once: fewer take longer
 Bad = dict[str, dict[str, np.ndarray]]  # name of a file -> what is wrong -> rows of the file
 
 
@@ -255,28 +255,33 @@ def _hold_examples(
     checked = set()
     profile = Profile()
     entries = [result.entry for result in results]
+    judged: dict[tuple[str, bool], suite.Judged] = {}
     for (path, _), group in groupby(chunks, key=lambda chunk: (chunk.path, chunk.start // ROWS_CHECKED)):
         mine = list(group)
         rows = slice(start, start + sum(chunk.rows for chunk in mine))
         copy, conflict = everywhere.copy[rows].astype(np.int64), everywhere.conflict[rows]
         slot, known_slot = place(mine, (copy, conflict), entries), place(mine, (), None)
         known, known_profile = reuse.get(slot), reuse.get(known_slot)
-        parts = [read(chunk) for chunk in mine] if known is None or known_profile is None else []
-        if known_profile is not None:
-            profile.merge(profiles.unpacked(known_profile))
-        else:
-            firsts = [chunk.start for chunk in mine]
-            own = profiles.of((_profiled(part), path.name, first) for part, first in zip(parts, firsts, strict=True))
+        own = profiles.unpacked(known_profile) if known_profile is not None else Profile()
+        parts = []
+        for chunk in mine if known is None or known_profile is None else ():
+            part = read(chunk)
+            if known_profile is None:
+                own.add(_profiled(part), path.name, chunk.start)
+            if known is None:
+                parts.append(part)
+        if known_profile is None:
             reuse.put(known_slot, own.packed())
-            profile.merge(own)
+        profile.merge(own)
         if known is not None:
             outcomes = json.loads(known)
         else:
             table = pa.concat_tables(parts)
             table = table.append_column("copy", pa.array(copy)).append_column("conflict", pa.array(conflict))
-            outcomes = suite.outcomes(path.name, table, entries)
+            outcomes = suite.outcomes(path.name, table, entries, judged)
             reuse.put(slot, json.dumps(outcomes).encode())
             checked.add(path)
+            del parts, part, table  # before the next ones are read
         suite.add(path.name, outcomes, results, mine[0].start)
         start = rows.stop
     return checked, profile

@@ -59,21 +59,22 @@ class Column:
             self._add_numbers(values)
             return
         self.missing += values.null_count
-        for item in pc.value_counts(values.drop_null()).to_pylist():
-            self._count(_text(item["values"]), item["counts"])
+        counted = pc.value_counts(values)  # in the order in which they come
+        for value, count in zip(*(part.to_pylist() for part in counted.flatten()), strict=True):
+            if value is not None:
+                self._count(_text(value), count)
 
     def _add_numbers(self, values: pa.ChunkedArray) -> None:
         numbers = plain(values)
-        there = numbers[~np.isnan(numbers)]
-        self.missing += len(numbers) - len(there)
-        there = there[np.isfinite(there)]
+        self.missing += int(np.isnan(numbers).sum())
+        there = numbers[np.isfinite(numbers)]
         if not len(there):
             return
         low, high = float(there.min()), float(there.max())
         self.low = low if self.low is None else min(self.low, low)
         self.high = high if self.high is None else max(self.high, high)
         self.whole = self.whole and bool((np.floor(there) == there).all())
-        self.zeros += int((there == 0).sum())
+        self.zeros += int(np.count_nonzero(there == 0))
 
     def _count(self, value: str, count: int) -> None:
         if value in self.counts or len(self.counts) < MAX_VALUES:

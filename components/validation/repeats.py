@@ -22,9 +22,9 @@ HASH = rf"^[0-9a-f]{{{KEY_DIGITS}}}$"
 class Everywhere:
     """What only all files together tell about each example, in the order of the chunks."""
 
-    copy: np.ndarray  # (rows,) of the smallest type of unsigned integers that will do: 0 for the first with an id
+    copy: np.ndarray  # (rows,) of whole numbers: 0 for the first with an id, then 1, 2 ...
     conflict: np.ndarray  # (rows,) bool
-    label: np.ndarray  # (rows,) int32, an index into `labels`, -1 where missing
+    label: np.ndarray  # (rows,) of whole numbers, an index into `labels`, -1 where missing
     labels: pa.Array  # text
     repeats: tuple[int, int, int]  # rows, how many contents these have, and the most of one content
 
@@ -46,9 +46,10 @@ def across(parts: Iterable[tuple[pa.ChunkedArray, pa.ChunkedArray]], rows: int) 
         there[mine] = ids.is_valid().to_numpy()
         labels.append(label.cast(pa.large_string()).combine_chunks().dictionary_encode())
         start = mine.stop
-    label = pa.chunked_array(labels).unify_dictionaries().combine_chunks()
-    codes, number = label.indices.fill_null(-1).to_numpy(), np.concatenate(numbers)
-    del labels, numbers
+    encoded = pa.chunked_array(labels).unify_dictionaries().chunks
+    codes = np.concatenate([_small(chunk.indices.fill_null(-1).to_numpy()) for chunk in encoded])
+    number, known = np.concatenate(numbers), encoded[0].dictionary
+    del encoded, labels, numbers
     copy, conflict = np.zeros(rows, np.uint8), np.zeros(rows, bool)
     different, most = int(there.sum()), int(there.any())
     for repeated in _repeated(contents, there):
@@ -57,7 +58,7 @@ def across(parts: Iterable[tuple[pa.ChunkedArray, pa.ChunkedArray]], rows: int) 
             copy = copy.astype(np.min_scalar_type(copies.max()))
         copy[repeated[order]], conflict[repeated[order]] = copies, conflicting
         different, most = different - len(repeated) + len(counts), max(most, int(counts.max()))
-    return Everywhere(copy, conflict, codes, label.dictionary, (int(there.sum()), different, most))
+    return Everywhere(copy, conflict, codes, known, (int(there.sum()), different, most))
 
 
 def _packed(ids: pa.Array, others: dict[bytes, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +105,7 @@ def _repeated(contents: np.ndarray, there: np.ndarray) -> Iterator[np.ndarray]:
 
     Rows of the same content come together.
     """
-    part = (contents[:, 0] % PARTS).astype(np.uint8)
+    part = contents.view(np.uint8)[:, 0] % PARTS
     for which in range(PARTS):
         rows = np.flatnonzero((part == which) & there)
         half = contents[rows, 0]

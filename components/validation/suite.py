@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -20,6 +21,7 @@ from components.validation import profile
 
 MANY_ROWS = 30_000  # from which on each column is held by itself: under that, calling more often costs more
 FIRST_ROWS = 2_000  # that tell whether a column has many different values
+MOST_JUDGED = 20_000  # different values of a column of which is known, from one part to the next, what came of them
 EXAMPLES_SHOWN = 3  # unexpected rows shown of each expectation
 SECTIONS = {
     "examples": "one row per example, checked file by file",
@@ -216,19 +218,32 @@ def hold(name: str, table: pa.Table, results: list[Result]) -> None:
     add(name, outcomes(name, table, [result.entry for result in results]), results)
 
 
-def outcomes(name: str, table: pa.Table, entries: list[Entry]) -> list[Outcome]:
+@dataclass
+class Judged:
+    """Values of a column that have been held against the expectations on it already: in earlier parts of a dataset."""
+
+    values: pa.Array
+    broken: np.ndarray  # (expectations, values) bool
+    missing: list[bool]  # if an expectation is about missing values too
+
+
+def outcomes(
+    name: str, table: pa.Table, entries: list[Entry], judged: dict[tuple[str, bool], Judged] | None = None
+) -> list[Outcome]:
     """Hold a table, or a part of one, against expectations; raises SlipwayError as `hold` does.
 
     In a table of many rows, those on the single values of one column are held against each different value once: Great
-    Expectations copies all columns for each expectation that it is given.
+    Expectations copies all columns for each expectation that it is given. What came of it is in `judged`, for the same
+    expectations on further parts.
     """
+    known = {} if judged is None else judged
     groups: dict[str | None, list[int]] = {}
     for number, entry in enumerate(entries):
         groups.setdefault(_alone(entry) if len(table) >= MANY_ROWS else None, []).append(number)
     found: dict[int, Outcome] = {}
     for column, numbers in groups.items():
         mine = [entries[number] for number in numbers]
-        held = _held(name, table, mine) if column is None else _held_once(name, table, column, mine)
+        held = _held(name, table, mine) if column is None else _held_once(name, table, column, mine, known)
         found |= dict(zip(numbers, held, strict=True))
     return [found[number] for number in range(len(entries))]
 
@@ -239,26 +254,44 @@ def _alone(entry: Entry) -> str | None:
     return entry.columns[0] if alone and not entry.kwargs.get("row_condition") else None
 
 
-def _held_once(name: str, table: pa.Table, column: str, entries: list[Entry]) -> list[Outcome]:
+def _held_once(
+    name: str, table: pa.Table, column: str, entries: list[Entry], judged: dict[tuple[str, bool], Judged]
+) -> list[Outcome]:
     """Hold the different values of a column against expectations on single values, and tell it of all rows."""
     # of numbers the first rows tell; of dates they might be too few, and each takes Great Expectations 5 us
     numbers = pa.types.is_floating(table[column].type)
     for part in (table.slice(0, FIRST_ROWS), table) if numbers else (table,):
         encoded = part[column].combine_chunks().dictionary_encode("encode")
-        judged = pa.table({column: encoded.dictionary})
-        if 2 * len(judged) > len(part):
+        if 2 * len(encoded.dictionary) > len(part):
             return _held(name, table.select([column]), entries)
-    codes = encoded.indices.to_numpy()
-    counts = np.bincount(codes, minlength=len(judged))
-    missing = encoded.dictionary.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+    values, codes = encoded.dictionary, encoded.indices.to_numpy()
+    missing = values.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+    # pandas has whole numbers as others where one is missing
+    known = judged.get((column, bool(missing.any())))
+    if known is None:
+        known = Judged(values.slice(0, 0), np.empty((len(entries), 0), bool), [False] * len(entries))
+    new = pc.index_in(values, value_set=known.values).is_null().to_numpy(zero_copy_only=False)
+    if new.any():
+        asked = np.flatnonzero(new | missing)
+        held = _held(name, pa.table({column: values.take(pa.array(asked))}), entries)
+        broken = np.zeros((len(entries), len(values)), bool)
+        for each, outcome in zip(broken, held, strict=True):
+            each[asked[outcome["rows"]]] = True
+        known = Judged(
+            pa.concat_arrays([known.values, values.filter(pa.array(new))]),
+            np.concatenate([known.broken, broken[:, new]], axis=1),
+            [outcome["checked"] == len(asked) for outcome in held],
+        )
+    if len(known.values) <= MOST_JUDGED:
+        judged[column, bool(missing.any())] = known
+    at = pc.index_in(values, value_set=known.values).to_numpy()
+    empty = int(np.bincount(codes, minlength=len(values))[missing].sum())
     found = []
-    for outcome in _held(name, judged, entries):
-        broken = np.zeros(len(judged), bool)
-        broken[outcome["rows"]] = True
-        rows = np.flatnonzero(broken[codes]).tolist()
+    for each, about_missing in zip(known.broken, known.missing, strict=True):
+        rows = np.flatnonzero(each[at][codes]).tolist()
         shown = [_shown(table[column][row].as_py()) for row in rows[:EXAMPLES_SHOWN]]
-        empty = 0 if outcome["checked"] == len(judged) else int(counts[missing].sum())
-        found.append(outcome | {"rows": rows, "shown": shown, "checked": len(table) - empty})
+        checked = len(table) - (0 if about_missing else empty)
+        found.append({"checked": checked, "rows": rows, "shown": shown, "places": []})
     return found
 
 

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from ruamel.yaml import YAML
@@ -62,6 +63,25 @@ def test_each_different_value_once_is_as_every_row(tmp_path: Path, monkeypatch: 
     assert any(outcome["rows"] for outcome in found[0])
 
 
+@pytest.mark.parametrize(("seed", "most"), [(1, 20_000), (3, 2)])
+def test_parts_that_know_of_earlier_ones_are_as_each_by_itself(
+    seed: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = [{"type": f"expect_{kind}", "kwargs": kwargs} for kind, kwargs in EXPECTED]
+    YAML().dump({"examples": entries}, tmp_path / "expectations.yaml")
+    read = suite.read(tmp_path / "expectations.yaml", {"examples": TABLE.column_names}, {})
+    monkeypatch.setattr(suite, "MOST_JUDGED", most)
+    random = np.random.default_rng(seed)
+    judged: dict[tuple[str, bool], suite.Judged] = {}
+    for rows in (9, 40, 40):
+        part = TABLE.take(random.integers(0, random.integers(1, 25), rows))
+        monkeypatch.setattr(suite, "MANY_ROWS", 1)
+        found = suite.outcomes("a.parquet", part, read, judged)
+        monkeypatch.setattr(suite, "MANY_ROWS", len(part) + 1)
+        assert found == suite.outcomes("a.parquet", part, read)
+    assert any(len(known.values) for known in judged.values())
+
+
 def test_a_column_of_many_rows_is_held_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "copy", "value_set": [0]}}
     YAML().dump({"examples": [wanted]}, tmp_path / "expectations.yaml")
@@ -75,5 +95,7 @@ def test_a_column_of_many_rows_is_held_by_itself(tmp_path: Path, monkeypatch: py
         return held(name, table, mine)
 
     monkeypatch.setattr(suite, "_held", watched)
-    assert suite.outcomes("a.parquet", TABLE, read)[0]["rows"] == [3, 7, 11, 15, 19, 23]
-    assert seen == [2]
+    judged: dict[tuple[str, bool], suite.Judged] = {}
+    assert suite.outcomes("a.parquet", TABLE, read, judged)[0]["rows"] == [3, 7, 11, 15, 19, 23]
+    assert suite.outcomes("a.parquet", TABLE[:8], read, judged)[0]["rows"] == [3, 7]
+    assert seen == [2]  # of the first part; the second has no other values
