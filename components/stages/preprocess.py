@@ -7,11 +7,11 @@ but where it depends on what the recipe has learned from the whole training spli
 
 import json
 import os
-from collections import Counter, defaultdict
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -28,7 +28,7 @@ from components.params import Params
 from components.reuse import Slot
 from components.targets import Target
 
-Encoded = dict[str, tuple[recipes.Arrays, dict[str, int]]]  # split -> arrays, and how often each label is there
+Encoded = dict[str, recipes.Arrays]  # split -> arrays, those of the label and the id among them
 SET_ASIDE = -2  # in place of a split: a row that was set aside
 SIZE_BYTES = 8  # in front of what is kept compressed: how long it is
 
@@ -83,7 +83,6 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
             (aside / name).mkdir(parents=True)
             for key, (shape, dtype) in specs.items():
                 _create(aside / name / f"{key}.npy", np.dtype(dtype), (count, *shape))
-        classes: dict[str, Counter[str]] = defaultdict(Counter)
         job = partial(_written, params.recipe, params.task, state, aside)
         settings = params.task.model_dump(mode="json")
         # what was learned changes with the data: nothing that was made with it is ever made the same way again
@@ -94,11 +93,10 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
             there = [reuse.has(place) for place in slots]  # asked once: another run may remove one at any moment
             items = list(zip(parts, slots, strict=True))
             fresh = [item for item, known in zip(items, there, strict=True) if not known]
-            some = [job(item) for item, known in zip(items, there, strict=True) if known]
+            reused = [item for item, known in zip(items, there, strict=True) if known]
             work = reuse.workload(sum(part.chunk.rows for part, _ in fresh), (part.chunk.path for part, _ in fresh))
             with closing(dataset.parallel(job, fresh, work)) as others:
-                for name, counted in (item for found in chain(some, others) for item in found.items()):
-                    classes[name].update(counted)
+                deque(chain(map(job, reused), others), maxlen=0)  # all of it
         if (blocks := splits.blocks(rule, keys, np.load(aside / "test" / "row.npy"))) is not None:
             np.save(aside / "test" / "block.npy", blocks)
         if not target.classes:
@@ -113,7 +111,7 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
             "inputs": inputs,
             "target": target.described(),
             "state": state,
-            "classes": {name: {label: classes[name][label] for label in target.classes} for name in dataset.SPLITS},
+            "classes": {name: _counted(target, np.load(aside / name / "label.npy")) for name in dataset.SPLITS},
         }
         write_json(aside / "manifest.json", manifest)
     if shared := _shared(out):
@@ -133,8 +131,8 @@ def run(params: Params, data: Path, quarantine: Path, out: Path) -> dict[str, An
 
 def _shared(arrays: Path) -> int:
     """Count the test examples whose content is in the training or the validation split, too."""
-    others = dataset.contents(arrays, "train", "validation")
-    return int(np.isin(dataset.contents(arrays, "test"), others).sum())
+    others, tested = (pa.array(dataset.contents(arrays, *names)) for names in (("train", "validation"), ("test",)))
+    return int(pc.sum(pc.is_in(tested, others)).as_py())
 
 
 def _split(
@@ -211,10 +209,8 @@ def _inputs(
     return {name: {"shape": list(array.shape[1:]), "dtype": array.dtype.name} for name, array in arrays.items()}
 
 
-def _written(
-    recipe_name: str, task: Any, state: Any, out: Path, item: tuple[Part, Slot | None]
-) -> dict[str, dict[str, int]]:
-    """Write what a chunk is encoded to into the arrays; runs in a worker process. Returns the labels of each split."""
+def _written(recipe_name: str, task: Any, state: Any, out: Path, item: tuple[Part, Slot | None]) -> None:
+    """Write what a chunk is encoded to into the arrays; runs in a worker process."""
     part, place = item
     if (known := reuse.get(place)) is not None:
         encoded = _unpacked(known)
@@ -222,30 +218,31 @@ def _written(
         encoded = _encode(recipe_name, task, state, part)
         if place is not None:
             reuse.put(place, _packed(encoded))
-    for name, (arrays, _) in encoded.items():
-        rows = part.start + np.flatnonzero(part.splits == dataset.SPLITS.index(name))
+    for name, arrays in encoded.items():
+        index = dataset.SPLITS.index(name)
+        rows = part.start + np.flatnonzero(part.splits == index)
         for key, array in {**arrays, "row": rows}.items():
-            _write(out / name / f"{key}.npy", part.offsets[dataset.SPLITS.index(name)], array)
-    return {name: counted for name, (_, counted) in encoded.items()}
+            _write(out / name / f"{key}.npy", part.offsets[index], array)
 
 
 def _encode(recipe_name: str, task: Any, state: Any, part: Part) -> Encoded:
-    """Encode the rows of one chunk that are in a split."""
+    """Encode the rows of one chunk that are in a split, all in one go: each split's arrays are views of the whole."""
     recipe = recipes.load(recipe_name)
     columns, target = recipes.schema(recipe, task), recipe.target(task)
-    examples = dataset.read(part.chunk, columns)
-    encoded = {}
-    for index, name in enumerate(dataset.SPLITS):
-        rows = np.flatnonzero(part.splits == index)
-        if not len(rows):
-            continue
-        chosen = examples.take(pa.array(rows))
-        labels = chosen["label"].to_pylist()
-        arrays = {"label": _labels(recipe_name, target, labels, part.chunk, rows)}
-        arrays |= {"id": np.array(chosen["id"].to_pylist(), "S")}
-        arrays |= _checked(recipe, chosen, task, state, part.chunk, rows)
-        encoded[name] = arrays, dict(Counter(chain.from_iterable(map(target.held, labels))))
-    return encoded
+    each = [np.flatnonzero(part.splits == index) for index in range(len(dataset.SPLITS))]
+    rows = np.concatenate(each)
+    if not len(rows):
+        return {}
+    chosen = dataset.read(part.chunk, columns).take(pa.array(rows))
+    arrays = {"label": _labels(recipe_name, target, chosen["label"], part.chunk, rows), "id": _ids(chosen["id"])}
+    arrays |= _checked(recipe, chosen, task, state, part.chunk, rows)
+    ends = np.cumsum([len(found) for found in each]).tolist()
+    places = dict(zip(dataset.SPLITS, map(slice, [0, *ends], ends), strict=False))
+    return {
+        name: {key: array[here] for key, array in arrays.items()}
+        for name, here in places.items()
+        if here.start < here.stop
+    }
 
 
 def _slot(kept: reuse.Store, sources: dict[Path, reuse.Source], part: Part) -> Slot | None:
@@ -254,12 +251,12 @@ def _slot(kept: reuse.Store, sources: dict[Path, reuse.Source], part: Part) -> S
 
 
 def _packed(encoded: Encoded) -> bytes:
-    """Write arrays and counts as .npy, one after another: first their names, as JSON; compressed, behind its size."""
-    names = {name: [list(arrays), counted] for name, (arrays, counted) in encoded.items()}
+    """Write arrays as .npy, one after another: first their names, as JSON; compressed, behind its size."""
+    names = {name: list(arrays) for name, arrays in encoded.items()}
     file = BytesIO()
     for array in (
         np.frombuffer(json.dumps(names).encode(), np.uint8),
-        *(array for arrays, _ in encoded.values() for array in arrays.values()),
+        *(array for arrays in encoded.values() for array in arrays.values()),
     ):
         np.lib.format.write_array(file, np.ascontiguousarray(array), (1, 0), allow_pickle=False)
     whole = file.getbuffer()
@@ -280,11 +277,14 @@ def _unpacked(content: bytes) -> Encoded:
         return found
 
     names = json.loads(array().tobytes())
-    return {name: ({key: array() for key in keys}, counted) for name, (keys, counted) in names.items()}
+    return {name: {key: array() for key in keys} for name, keys in names.items()}
 
 
-def _labels(recipe_name: str, target: Target, labels: list[Any], chunk: dataset.Chunk, rows: np.ndarray) -> np.ndarray:
+def _labels(recipe_name: str, target: Target, column: Any, chunk: dataset.Chunk, rows: np.ndarray) -> np.ndarray:
     """Encode labels; SlipwayError names the row of one that cannot be."""
+    if (encoded := target.read(column)) is not None:
+        return encoded
+    labels = column.to_pylist()
     for row, label, is_wrong in zip(rows, labels, target.invalid(labels), strict=True):
         if is_wrong:
             where, why = f"{chunk.path}: row {chunk.start + row}", target.complaint(label).format(section=recipe_name)
@@ -292,6 +292,16 @@ def _labels(recipe_name: str, target: Target, labels: list[Any], chunk: dataset.
                 f"{where}: label {label!r} {why}: fix it, or add an expectation that sets such rows aside"
             )
     return target.encode(labels)
+
+
+def _counted(target: Target, labels: np.ndarray) -> dict[str, int]:
+    """How often each class is there among encoded labels; nothing where numbers are predicted."""
+    if not target.classes:
+        return {}
+    counts = (
+        np.bincount(labels, minlength=len(target.names)) if target.exclusive else labels.sum(axis=0, dtype=np.int64)
+    )
+    return dict(zip(target.classes, counts.tolist(), strict=True))
 
 
 def _scale(labels: np.ndarray) -> dict[str, list[float]]:
@@ -307,6 +317,14 @@ def _ids_dtype(keys: list[pa.Table]) -> str:
     return f"S{max((length or 0 for length in lengths), default=0) or 1}"
 
 
+def _ids(column: pa.ChunkedArray) -> np.ndarray:
+    """Return ids `(n,)` as bytes, each as long as the longest; a missing one is `None`, as when it is split."""
+    given = column.fill_null("None")
+    size = pc.max(pc.binary_length(given)).as_py() or 1
+    padded = pc.ascii_rpad(given, size, "\0").combine_chunks()  # in Arrow's buffer they then lie as NumPy has them
+    return np.frombuffer(padded.buffers()[2], f"S{size}", len(padded))
+
+
 def _create(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
     """Make an .npy file of zeros, sparse where the file system can (NEP 1)."""
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
@@ -317,11 +335,19 @@ def _create(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
 
 def _write(path: Path, at: int, array: np.ndarray) -> None:
     """Write rows from row `at` on. Not through a memory map: on a full disk that ends in SIGBUS."""
+    begin, size, dtype = _layout(path)
     with path.open("r+b") as file:
+        file.seek(begin + at * size)
+        file.write(np.ascontiguousarray(array, dtype).data)
+
+
+@lru_cache(maxsize=256)
+def _layout(path: Path) -> tuple[int, int, np.dtype[Any]]:
+    """Return where the first row of an .npy file begins, the bytes of a row, and the dtype; asked once a process."""
+    with path.open("rb") as file:
         np.lib.format.read_magic(file)
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        file.seek(at * int(np.prod(shape[1:])) * dtype.itemsize, os.SEEK_CUR)
-        file.write(np.ascontiguousarray(array, dtype).data)
+        return file.tell(), int(np.prod(shape[1:])) * dtype.itemsize, dtype
 
 
 def _checked(

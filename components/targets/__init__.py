@@ -76,6 +76,10 @@ class Target(ABC):
     def encode(self, labels: list[Any]) -> np.ndarray:
         """Labels that are valid as numbers, a row each; none gives the shape and dtype of a row."""
 
+    def read(self, column: pa.ChunkedArray) -> np.ndarray | None:  # noqa: ARG002
+        """Encode a whole column of labels in one go; None where one is invalid, or only `encode` can tell."""
+        return None
+
     @abstractmethod
     def decode(self, actual: np.ndarray) -> list[Any]:
         """Encoded labels as the dataset has them."""

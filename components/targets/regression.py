@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from components import targets
 from components.targets import Decision
@@ -71,6 +72,18 @@ class Target(targets.Target):
     def encode(self, labels: list[Any]) -> np.ndarray:
         """Return `(n, names)` float32."""
         return np.array(labels, np.float32).reshape(len(labels), len(self.names))
+
+    def read(self, column: pa.ChunkedArray) -> np.ndarray | None:
+        """Take the numbers out of Arrow's lists; None where one is missing or not finite, or lists differ in length."""
+        count = len(self.names)
+        if count > 1 and not pc.all(pc.equal(pc.list_value_length(column), count)).as_py():
+            return None
+        flat = column if count == 1 else pc.list_flatten(column)
+        numbers = flat.to_numpy()  # a missing one is NaN
+        if len(numbers) != count * len(column) or not np.isfinite(numbers).all():
+            return None
+        found: np.ndarray = numbers.astype(np.float32).reshape(len(column), count)
+        return found
 
     def decode(self, actual: np.ndarray) -> list[Any]:
         """Return numbers, or lists of them."""

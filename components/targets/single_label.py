@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from components import targets
 from components.targets import Decision
@@ -60,6 +61,11 @@ class Target(targets.Target):
         """Return `(n,)` int32, each label's number."""
         codes = {name: index for index, name in enumerate(self.names)}
         return np.array([codes[label] for label in labels], np.int32)
+
+    def read(self, column: pa.ChunkedArray) -> np.ndarray | None:
+        """Look each label up; None where one is unknown."""
+        codes = pc.index_in(column, pa.array(self.names, pa.string()))
+        return None if codes.null_count else codes.to_numpy().astype(np.int32)
 
     def decode(self, actual: np.ndarray) -> list[Any]:
         """Return the names of numbers."""

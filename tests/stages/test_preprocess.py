@@ -171,6 +171,15 @@ def test_workers_write_the_same_bytes_as_one_process(make: Make, monkeypatch: py
     assert {path: path.read_bytes() for path in OUT.rglob("*") if path.is_file()} == alone
 
 
+@pytest.mark.parametrize("ids", [["a" * 32, "b" * 32 + "-2", "c" * 32 + "-10"], ["é", None, "xy"], [""]])
+def test_ids_are_taken_out_of_arrow_as_they_are(ids: list[Any]) -> None:
+    column = pa.chunked_array([pa.array(["left out", *ids], pa.string()).slice(1), pa.array(ids[:1], pa.string())])
+    found = preprocess._ids(column)
+    wanted = np.array([str(value).encode() for value in [*ids, ids[0]]], "S")
+    assert found.dtype == wanted.dtype
+    assert np.array_equal(found, wanted)
+
+
 def test_rows_set_aside_are_left_out(make: Make) -> None:
     settings = make()
     before = run(settings)["rows"]

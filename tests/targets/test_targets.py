@@ -1,9 +1,11 @@
 """What every kind of answer has to offer: found by its name, so that a new one is held to it too."""
 
 import inspect
+import math
 from typing import Any, ClassVar, get_origin, get_type_hints
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +55,28 @@ def test_one_is_no_plural() -> None:
         "a multi-label classifier with 1 class",
         "a multi-label classifier with 2 classes",
     ]
+
+
+@pytest.mark.parametrize(("kind", "names"), [*((kind, NAMES) for kind in targets.kinds()), ("regression", ("a",))])
+def test_a_column_is_read_as_its_labels_are_encoded_one_by_one(kind: str, names: tuple[str, ...]) -> None:
+    target = targets.of({"kind": kind, "names": list(names)})
+    labels = target.decode(encoded(target, 30))
+    read = target.read(pa.chunked_array([labels[:7], labels[7:]], target.type))
+    if kind == "multi_label":  # one by one it is
+        assert read is None
+    else:
+        assert read is not None
+        assert read.dtype == target.encode(labels).dtype
+        assert np.array_equal(read, target.encode(labels))
+    wrong: dict[str, list[Any]] = {
+        "single_label": ["z", "A", ""],
+        "regression": [math.nan, math.inf]
+        if len(names) == 1
+        else [[1, 2], [1, 2, 3, 4], [1, None, 3], [1, 2, math.nan]],
+    }
+    for label in [None, *wrong.get(kind, [])]:
+        assert target.read(pa.chunked_array([labels, [label]], target.type)) is None
+        assert target.invalid([label]) == [True]
 
 
 @pytest.mark.parametrize("kind", targets.kinds())
