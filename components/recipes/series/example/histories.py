@@ -87,11 +87,11 @@ def filled(table: pa.Table, params: "Params") -> np.ndarray:
     if len(empty := np.argwhere(gaps.all(axis=1))):
         raise ValueError(f"{names(params)[empty[0, 1]]}: all values are missing")
     if (rows := np.flatnonzero(gaps.any(axis=(1, 2)))).size:
-        values[rows] = _between(values[rows], gaps[rows])
+        values[rows] = between(values[rows], gaps[rows])
     return values
 
 
-def _between(values: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+def between(values: np.ndarray, gaps: np.ndarray) -> np.ndarray:
     """Fill gaps of `(n, steps, columns)`, as numpy.interp does line by line: here all lines at once."""
     steps = np.arange(values.shape[1])[:, None]
     before = np.maximum.accumulate(np.where(gaps, -1, steps), axis=1)  # the last known step, the step itself included
