@@ -35,8 +35,9 @@ class Summary:
     square: np.ndarray = field(init=False)  # sum of squared distances from the mean
     low: np.ndarray = field(init=False)
     high: np.ndarray = field(init=False)
-    _keys: list[np.ndarray] = field(init=False)
-    _values: list[np.ndarray] = field(init=False)
+    # of each column, keys and values as they came: joined at every table, they would be copied over and over
+    _parts: list[list[tuple[np.ndarray, np.ndarray]]] = field(init=False)
+    _held: list[int] = field(init=False)  # how many there are
     _limit: np.ndarray = field(init=False)  # (columns,) uint64: keys above it are not among the smallest
 
     def __post_init__(self) -> None:
@@ -44,8 +45,8 @@ class Summary:
         self.low, self.high = np.full(self.columns, np.inf), np.full(self.columns, -np.inf)
         self.size = self.size or min(COLUMN_SAMPLE, TOTAL_SAMPLE // max(self.columns, 1))
         self._limit = np.full(self.columns, np.iinfo(np.uint64).max, np.uint64)
-        self._keys = [np.empty(0, np.uint64) for _ in range(self.columns)]
-        self._values = [np.empty(0) for _ in range(self.columns)]
+        self._parts = [[] for _ in range(self.columns)]
+        self._held = [0] * self.columns
 
     def add(self, numbers: np.ndarray) -> None:
         """Add rows `(n, columns)`; what is not finite, or beyond +-MAX_NUMBER, counts as missing."""
@@ -63,21 +64,25 @@ class Summary:
         self.rows += len(numbers)
         for column in range(self.columns):
             rows = there[:, column] & (keys <= self._limit[column])
-            self._keys[column] = np.concatenate([self._keys[column], keys[rows]])
-            self._values[column] = np.concatenate([self._values[column], numbers[rows, column]])
-            if len(self._keys[column]) > 2 * self.size:
+            self._parts[column].append((keys[rows], numbers[rows, column]))
+            self._held[column] += len(self._parts[column][-1][0])
+            if self._held[column] > 2 * self.size:
                 self._cut(column)
 
-    def _cut(self, column: int) -> None:
-        if len(self._keys[column]) > self.size:
-            kept = np.argpartition(self._keys[column], self.size - 1)[: self.size]
-            self._keys[column], self._values[column] = self._keys[column][kept], self._values[column][kept]
-            self._limit[column] = self._keys[column].max()
+    def _cut(self, column: int) -> np.ndarray:
+        """Join the parts of a column and keep what the sample may have of it; return those values."""
+        keys = np.concatenate([np.empty(0, np.uint64), *(part for part, _ in self._parts[column])])
+        values = np.concatenate([np.empty(0), *(part for _, part in self._parts[column])])
+        if len(keys) > self.size:
+            kept = np.argpartition(keys, self.size - 1)[: self.size]
+            keys, values = keys[kept], values[kept]
+            self._limit[column] = keys.max()
+        self._parts[column], self._held[column] = [(keys, values)], len(keys)
+        return values
 
     def sample(self, column: int) -> np.ndarray:
         """Return the sample of a column, sorted: at most `size` float64; empty where no value was finite."""
-        self._cut(column)
-        return np.sort(self._values[column])
+        return np.sort(self._cut(column))
 
     def quantiles(self, shares: list[float]) -> np.ndarray:
         """Return `(len(shares), columns)` of the samples, linearly interpolated; 0 where there is no value."""
