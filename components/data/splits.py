@@ -107,10 +107,12 @@ def _given(table: pa.Table) -> np.ndarray:
 
 def _by_hash(rule: Rule, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """Return the split of each row, and the one that it has as an official example of training: `(n,)` int8 each."""
-    keys = [str(key)[:KEY_DIGITS] for key in table["id"].to_pylist()]
+    ids = table["id"].cast(pa.string()).fill_null("None").cast(pa.binary())
+    keys = pc.binary_slice(ids, 0, KEY_DIGITS).to_pylist()
     if rule["by"] == "group":  # a row without a group stands alone
-        keys = [name or key for name, key in zip(groups(table[rule["column"]]), keys, strict=True)]
-    digests = b"".join(hashlib.sha256(f"{rule['seed']}:{key}".encode()).digest() for key in keys)
+        keys = [name.encode() or key for name, key in zip(groups(table[rule["column"]]), keys, strict=True)]
+    seed = f"{rule['seed']}:".encode()
+    digests = b"".join([hashlib.sha256(seed + key).digest() for key in keys])
     to_test, to_validation = np.frombuffer(digests, ">u8").reshape(-1, 4)[:, :2].T / 2**64
     trained = (to_validation < rule["validation"]).astype(np.int8)
     return np.where(to_test < rule["test"], np.int8(TEST), trained), trained
@@ -250,10 +252,10 @@ def _off(rule: Rule, parts: Sequence[pa.Table], side: np.ndarray) -> list[str]:
     ]
 
 
-def _contents(parts: Sequence[pa.Table]) -> pa.ChunkedArray:
-    """Return the hash of each example's content: copies share it."""
+def _contents(parts: Sequence[pa.Table], rows: np.ndarray | None = None) -> pa.ChunkedArray:
+    """Return the hash of each example's content, or of those at `rows`: copies share it."""
     column = pa.chunked_array([chunk for part in parts for chunk in part["id"].chunks], pa.string())
-    return pc.utf8_slice_codeunits(column, 0, KEY_DIGITS)
+    return pc.utf8_slice_codeunits(column if rows is None else column.take(pa.array(rows)), 0, KEY_DIGITS)
 
 
 def too_few(tested: int) -> list[str]:
@@ -285,7 +287,7 @@ def blocks(rule: Rule, parts: Sequence[pa.Table], rows: np.ndarray) -> np.ndarra
     are many: they were not split one by one. None where every example stands alone.
     """
     if rule["by"] == "id" and "test" not in rule["official"]:
-        codes = _contents(parts).take(pa.array(rows)).combine_chunks().dictionary_encode()
+        codes = _contents(parts, rows).combine_chunks().dictionary_encode()
         few = len(codes.dictionary) <= FEW_COPIES * len(rows)
         return codes.indices.to_numpy().astype(np.int32) if few else None
     if rule["by"] == "group":
