@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -177,6 +178,7 @@ def measure(what: str, name: str) -> None:
 
         return call
 
+    shutil.rmtree(folder / "bare", ignore_errors=True)
     started = time.process_time()
     if what == "stage":
         recipe.fit, recipe.encode = timed("fit", recipe.fit), timed("encode", recipe.encode)
