@@ -107,8 +107,8 @@ def _given(table: pa.Table) -> np.ndarray:
 
 def _by_hash(rule: Rule, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """Return the split of each row, and the one that it has as an official example of training: `(n,)` int8 each."""
-    ids = table["id"].cast(pa.string()).fill_null("None").cast(pa.binary())
-    keys = pc.binary_slice(ids, 0, KEY_DIGITS).to_pylist()
+    ids = table["id"].cast(pa.string()).fill_null("None")
+    keys = pc.utf8_slice_codeunits(ids, 0, KEY_DIGITS).cast(pa.binary()).to_pylist()
     if rule["by"] == "group":  # a row without a group stands alone
         keys = [name.encode() or key for name, key in zip(groups(table[rule["column"]]), keys, strict=True)]
     seed = f"{rule['seed']}:".encode()
