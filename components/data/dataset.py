@@ -284,7 +284,8 @@ def ids(table: pa.Table, columns: pa.Schema) -> list[str]:
     """Hash each example's own columns: KEY_DIGITS hex digits of SHA-256, the same wherever and whenever it is read.
 
     Values are hashed with their column's name, type and length, so that no two examples run together, and
-    in the order of the names, so that the order of the columns does not matter.
+    in the order of the names, so that the order of the columns does not matter. Raises UnicodeDecodeError where text is
+    not UTF-8.
     """
     names = sorted(name for name in columns.names if name not in RESERVED)
     found: list[str] = []
@@ -335,6 +336,8 @@ def _parts(prefix: bytes, column: pa.ChunkedArray) -> Iterator[pa.Array]:
         values = pc.if_else(values, "True", "False")
     elif pa.types.is_timestamp(values.type):
         values = values.cast(pa.int64()).cast(pa.string())
+    elif not is_text(values):
+        values.to_pylist()  # raises UnicodeDecodeError, as a long text does
     lengths = pc.binary_length(values).fill_null(0).to_numpy().astype("<i8")
     yield _fixed(prefix + b"b", lengths, values.is_valid(), prefix + b"n")
     yield values.cast(pa.binary()).fill_null(b"")
