@@ -30,11 +30,11 @@ _orphaned = threading.Event()
 
 def main(parent: str, *words: str) -> None:
     """Run a module or a file as Python would, and watch the parent meanwhile."""
-    os.environ["SLIPWAY_STARTER"] = str(os.getpid())  # a flow that we start may find us dead already: runs.py
     watch = threading.Thread(target=_watch, args=(int(parent),), daemon=True)
     watch.start()
     if words[0] == "--prepared":
         words = _told(words[1].split(","))
+    os.environ["SLIPWAY_STARTER"] = str(os.getpid())  # a flow that we start may find us dead already: runs.py
     try:
         if words[0] == "-m":
             if words[1] == "components":  # of the project, which is the current folder
@@ -51,14 +51,15 @@ def main(parent: str, *words: str) -> None:
 
 def _told(modules: list[str]) -> tuple[str, ...]:
     """Import modules, then return the words of the command that comes."""
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as below
     for each in modules:
         name, _, function = each.partition(":")
+        ours = [os.getcwd()] if name.startswith("components.") else []  # noqa: PTH109 - as above
+        sys.path[:0] = ours
         with contextlib.suppress(Exception):  # the command says it better
             module = importlib.import_module(name)
             if function:
                 getattr(module, function)()
-    sys.path.pop(0)
+        del sys.path[: len(ours)]
     line = sys.stdin.readline()
     if not line:  # nobody needs it
         os._exit(0)

@@ -85,7 +85,11 @@ def test_a_scheduled_run_ends_with_the_schedule(tmp_path: Path, seconds: int) ->
     assert gone(pid, 60)
 
 
-TELLS = "import os, sys, early; print(sys.argv[1:], early.SEEN, os.environ['TOLD'], sys.stdin.read() == '', flush=True)"
+TELLS = """
+import os, sys, early
+own = os.environ["SLIPWAY_STARTER"] == str(os.getpid())
+print(sys.argv[1:], early.SEEN, os.environ["TOLD"], sys.stdin.read() == "" and own, flush=True)
+"""
 
 
 def test_a_prepared_process_runs_what_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +100,7 @@ def test_a_prepared_process_runs_what_it_is_given(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("TOLD", "before")
+    monkeypatch.setenv("SLIPWAY_STARTER", "1")
     (tmp_path / "early.py").write_text("SEEN = 'early'")
     modules = "early,components.other:load,missing"
     with Children() as children:
