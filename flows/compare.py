@@ -256,7 +256,9 @@ def _side(made: Made, files: _Files, settings: dict[str, Any]) -> Side:
     code = {path: md5 for path, md5 in deps.items() if path.startswith(("components/", "expectations/"))}
     packages: dict[str, str] = {}
     for stage in stages.values():
-        packages |= stage.get("params", {}).get("requirements/versions.yaml", {})
+        for file, versions in stage.get("params", {}).items():
+            if Path(file).stem == "versions":  # requirements/versions.json, in older versions .yaml
+                packages |= versions
     logged = dict(made.run.data.metrics) if made.run else {}
     candidates = files.model.get("candidates", {})
     data = deps.get("data", "") or (made.run.data.tags.get("slipway.data", "") if made.run else "")

@@ -1,12 +1,12 @@
-"""Write requirements/versions.yaml, a line per package of lock.txt: stages depend on those that shape their results.
+"""Write requirements/versions.json, a line per package of lock.txt: stages depend on those that shape their results.
 
-Run by `make lock`. Where the lock has several versions of a package, for several Pythons, the line holds them all.
+JSON, for DVC reads it once for each stage, and YAML takes it thirty times as long. Run by `make lock`. Where the lock
+has several versions of a package, for several Pythons, the line holds them all.
 """
 
+import json
 import re
 from pathlib import Path
-
-HEAD = "# Made by `make lock` from lock.txt. dvc.yaml names, stage by stage, the packages that shape what is written.\n"
 
 
 def versions(lock: str) -> dict[str, str]:
@@ -18,10 +18,10 @@ def versions(lock: str) -> dict[str, str]:
 
 
 def text(lock: str) -> str:
-    """Return the content of versions.yaml."""
-    return HEAD + "".join(f'{name}: "{version}"\n' for name, version in versions(lock).items())
+    """Return the content of versions.json."""
+    return json.dumps(versions(lock), indent=0) + "\n"
 
 
 if __name__ == "__main__":
     here = Path(__file__).parent
-    (here / "versions.yaml").write_text(text((here / "lock.txt").read_text(encoding="utf-8")), encoding="utf-8")
+    (here / "versions.json").write_text(text((here / "lock.txt").read_text(encoding="utf-8")), encoding="utf-8")

@@ -3,6 +3,7 @@
 import argparse
 import ast
 import contextlib
+import json
 import re
 import runpy
 import shlex
@@ -74,15 +75,15 @@ def test_a_stage_names_real_parameters(name: str) -> None:
 def test_a_stage_depends_on_the_versions_of_packages_that_the_lock_has(name: str) -> None:
     (found,) = (entry for entry in STAGES[name]["params"] if isinstance(entry, dict))
     ((file, packages),) = found.items()
-    assert file == "requirements/versions.yaml"
+    assert file == "requirements/versions.json"
     written = (ROOT / file).read_text()
     assert written == VERSIONS["text"]((ROOT / "requirements/lock.txt").read_text())  # make lock
-    assert {*packages} <= YAML(typ="safe").load(written).keys()
+    assert {*packages} <= json.loads(written).keys()
     assert packages == sorted(packages)
 
 
 def test_what_is_reused_depends_on_the_same_versions() -> None:
-    listed = [STAGES[stage]["params"][-1]["requirements/versions.yaml"] for stage in ("validate", "preprocess")]
+    listed = [STAGES[stage]["params"][-1]["requirements/versions.json"] for stage in ("validate", "preprocess")]
     assert list(reuse.PACKAGES) == sorted({*listed[0], *listed[1]})
 
 
@@ -254,7 +255,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     initialised(folder)
     for path in ("components", "expectations"):
         shutil.copytree(ROOT / path, folder / path)
-    for path in (".dvcignore", "params.yaml", "requirements/versions.yaml"):
+    for path in (".dvcignore", "params.yaml", "requirements/versions.json"):
         (folder / path).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / path, folder / path)
     (folder / "data").mkdir()
