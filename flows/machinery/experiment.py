@@ -100,7 +100,8 @@ def unknown(repo: "Repo", env: dict[str, str] | None = None) -> list[str]:
     made = {Path(out.fs_path) for out in repo.index.outs}
     read = {Path(dep.fs_path) for stage in repo.index.stages for dep in stage.deps}
     needed = [path for path in read if not made & {path, *path.parents}]
-    needed += _imported(root, [*needed, *_named(repo, root)])
+    if any("/" in path or path.endswith(".py") for path in others):  # no other file in the root can be imported
+        needed += _imported(root, [*needed, *_named(repo, root)])
     found = {other for other in others if any((root / other).is_relative_to(path) for path in needed)}
     found |= {str(path.relative_to(root)) for path in needed for other in others if root / other in path.parents}
     return sorted(path for path in found if not found & {f"{parent}/" for parent in Path(path).parents})

@@ -369,3 +369,23 @@ def test_a_child_that_was_killed_says_so(monkeypatch: pytest.MonkeyPatch, capsys
         with pytest.raises(stages.TaskError, match=r"^validate: error: it was killed by signal 9 \(SIGKILL\): by"):
             stages.follow("validate", running, children)
     assert r"validate: > work: \x1b[2J\x00" + "\nvalidate: error: it was killed by signal 9" in capsys.readouterr().out
+
+
+def test_a_file_that_cannot_be_imported_is_no_reason_to_read_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dvc.repo import Repo
+
+    from flows.machinery import experiment
+
+    path = repository(tmp_path, {"a": {"cmd": "python -m components a", "deps": ["list.csv"], "outs": ["a"]}})
+    (path / "notes.txt").write_text("untracked, and nothing that a stage needs")
+    with Repo(str(path)) as repo, monkeypatch.context() as patch:
+        patch.setattr(experiment, "_imports", None)
+        assert experiment.unknown(repo) == []
+        (path / "list.csv").write_text("read by a stage")
+        assert experiment.unknown(repo) == ["list.csv"]
+    (path / "components/own.py").write_text("import other")
+    (path / "other.py").write_text("")
+    with Repo(str(path)) as repo:
+        assert experiment.unknown(repo) == ["components/own.py", "list.csv", "other.py"]
