@@ -55,9 +55,12 @@ class Children:
         self._room.__exit__(*error)
 
     def prepare(self, modules: str) -> None:
-        """Start a process that imports modules, which takes seconds, and waits for a command that names them, too."""
+        """Start a process that imports modules, which takes seconds, and waits for a command that names them, too.
+
+        Without a module it does nothing.
+        """
         with self._lock:
-            if not self.ended and modules not in self._prepared:
+            if modules and not self.ended and modules not in self._prepared:
                 command = guarded("--prepared", modules)
                 self._prepared[modules] = self._open(command, self._surroundings(), subprocess.PIPE)
 

@@ -123,6 +123,7 @@ def test_what_was_prepared_in_vain_ends(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     with Children() as children:
         children.prepare("json")
+        children.prepare("")  # nothing to import: any command would find it
         (process,) = children._prepared.values()
         if killed:
             process.kill()
