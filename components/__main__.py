@@ -12,11 +12,12 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import IO, Any, NoReturn, cast
 
-from components import SlipwayError, conflicts, masking, sources, surroundings
+from components import SlipwayError, conflicts, masking, sources, surroundings, temporary
 
 # Stage -> what it does, and its paths. The paths themselves are written once, in dvc.yaml.
 STAGES: dict[str, tuple[str, list[str]]] = {
@@ -169,7 +170,9 @@ def _leave(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    ended = main()
-    if sys.argv[1:2] and sys.argv[1] in STAGES:  # whose results are whole, and that have no thread with work left
-        _leave(ended)
-    sys.exit(ended)
+    if not (sys.argv[1:2] and sys.argv[1] in STAGES):
+        sys.exit(main())
+    with temporary.folder() as room:  # what libraries leave there goes with it: TensorFlow leaves code of each training
+        tempfile.tempdir = str(room)
+        ended = main()
+    _leave(ended)  # results are whole, and no thread has work left

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -7,8 +8,8 @@ from tests.e2e.conftest import Clone
 pytestmark = pytest.mark.e2e
 
 
-def test_the_same_commit_gives_the_same_lock_in_any_clone(clone: Callable[[str], Clone]) -> None:
-    """Weights included, byte for byte, at different paths, each from an empty cache."""
+def test_the_same_commit_gives_the_same_lock_in_any_clone(clone: Callable[[str], Clone], tmp_path: Path) -> None:
+    """Weights included, byte for byte, at different paths, each from an empty cache; no temporary file is left."""
     locks = []
     for name in ("here", "a-rather-longer-place"):
         project = clone(name)
@@ -16,8 +17,9 @@ def test_the_same_commit_gives_the_same_lock_in_any_clone(clone: Callable[[str],
         (project.path / "dvc.lock").unlink(missing_ok=True)
         settings = project.path / "params.yaml"
         settings.write_text(settings.read_text().replace("epochs: 20", "epochs: 5"))
-        said = project.run("dvc", "repro")
+        said = project.run("dvc", "repro", TMPDIR=str(tmp_path))
         assert "epoch 5/5" in said  # it was really trained
+        assert list(tmp_path.iterdir()) == []
         locks.append((project.path / "dvc.lock").read_bytes())
     assert b"model" in locks[0]
     assert locks[0] == locks[1]
