@@ -353,6 +353,7 @@ def _outcome(params: Params, build: Path, run_id: str, digest: str, version: str
         "champion": registry.with_metrics(params.name, compared["champion"], tags),
         "reference": compared["reference"],
         "score": promotion.score(params),  # what the difference is of
+        "settings": params.register_.model_dump(mode="json"),  # with others there is something to decide
         "tracking_uri": mask(connection.uri()),
     }
 

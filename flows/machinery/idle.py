@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from components import params
+from components import SlipwayError, params
 from components.files import read_json
 from flows.machinery import experiment, notify, push, register, server, stages, summary
 from flows.machinery.checkout import Checkout
@@ -23,7 +23,7 @@ def run(work: Checkout, model: str) -> int | None:
     the model's retraining works again. What registers the model has to be at work already (register.start_early): it
     looks whether the registry is as it was.
     """
-    if work.early is None or push.wanted(work.repo):
+    if work.early is None or push.wanted(work.repo) or asked_anew():
         return None
     if notify.failing(model or params.name(Path("params.yaml"))):
         return None
@@ -44,3 +44,15 @@ def run(work: Checkout, model: str) -> int | None:
     parts = summary.blocks(outcomes, registered, server.shared() | server.served())
     print(f"\n{summary.text(parts)}", flush=True)
     return register.code(registered)
+
+
+def asked_anew() -> bool:
+    """Return whether params.yaml asks other things of a version than when the model was last registered.
+
+    Then nobody has to wait until what registers the model has found it out, too.
+    """
+    try:
+        before = read_json(register.OUT)
+        return bool(before["settings"] != params.load(Path("params.yaml")).register_.model_dump(mode="json"))
+    except (SlipwayError, OSError, ValueError, KeyError):  # never registered, or by a version before this one
+        return False

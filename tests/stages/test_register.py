@@ -27,6 +27,7 @@ from components.serving import onnx_model, worker
 from components.stages import predict, register
 from components.tracking import connection, isolated, moving, provenance, record, registry, rivals, runs
 from flows import moves
+from flows.machinery import idle
 from tests import fabricate
 from tests.conftest import ROOT
 
@@ -1117,3 +1118,21 @@ def test_a_version_is_proved_in_a_process_of_its_own_before_it_moves(project: Pa
     connection.client().delete_model_version_tag("sides", "1", "slipway.proved")
     with pytest.raises(SlipwayError, match="its registration was cut short"):
         moving.promote("sides", "1", why="")
+
+
+@pytest.mark.e2e
+def test_from_settings_a_flow_sees_at_once_that_there_is_something_to_decide(project: Path) -> None:
+    assert not idle.asked_anew()  # never registered
+    run()
+    assert not idle.asked_anew()
+    settings = Path("params.yaml")
+    text = settings.read_text()
+    assert "register:" in text
+    settings.write_text(text.replace("register:", "register:  # a word about it"))
+    assert not idle.asked_anew()
+    settings.write_text(text.replace("register:", "register:\n  confidence: 0.9", 1))
+    assert idle.asked_anew()
+    run()
+    assert not idle.asked_anew()
+    settings.write_text("register: {minimum: [1]}")  # is told where the file is needed
+    assert not idle.asked_anew()
