@@ -54,10 +54,19 @@ class Outcome:
 
 
 def nodes(repo: "Repo") -> list[tuple["Stage", list[str]]]:
-    """Return what `dvc repro` would visit, in its order: stages and data sources, each with its upstream."""
+    """Return what `dvc repro` would visit, in its order: stages and data sources, each with its upstream.
+
+    Raises SlipwayError where DVC cannot read its files, or params.yaml.
+    """
+    from dvc.exceptions import DvcException
     from dvc.repo.reproduce import get_active_graph, plan_repro
 
-    graph = get_active_graph(repo.index.graph)
+    try:
+        graph = get_active_graph(repo.index.graph)
+    except DvcException as error:
+        raise SlipwayError(
+            ": ".join(" ".join(str(each).split()) for each in (error, error.__cause__) if each)
+        ) from None
     order = plan_repro(graph, repo.stage.collect("dvc.yaml"))
     return [(stage, [upstream.addressing for upstream in graph.successors(stage)]) for stage in order]
 

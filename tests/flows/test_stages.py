@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from dvc_objects.fs import utils
 
+from components import SlipwayError
 from flows.machinery import aftermath, checkout, stages, step
 from flows.machinery.process import Children
 from flows.machinery.stages import Outcome
@@ -67,6 +68,16 @@ def test_the_graph_is_dvcs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     }
     order = list(found)
     assert all(order.index(above) < order.index(name) for name, upstream in found.items() for above in upstream)
+
+
+def test_settings_that_are_not_yaml_are_told_as_a_mistake_with_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "params.yaml").write_text("x: 1\n")
+    monkeypatch.chdir(repository(tmp_path, READS, data="1"))
+    Path("params.yaml").write_text("x: [1,\n")
+    with checkout.opened() as work, pytest.raises(SlipwayError, match=r"'params.yaml'.*line 2"):
+        stages.nodes(work.repo)
 
 
 def test_a_file_that_dvc_was_writing_when_it_was_killed_is_restored(
