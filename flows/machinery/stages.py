@@ -67,7 +67,9 @@ def nodes(repo: "Repo") -> list[tuple["Stage", list[str]]]:
         raise SlipwayError(
             ": ".join(" ".join(str(each).split()) for each in (error, error.__cause__) if each)
         ) from None
-    order = plan_repro(graph, repo.stage.collect("dvc.yaml"))
+    # not repo.stage.collect: it reads dvc.lock again, which the stage that began early may be writing, in place
+    ours = [stage for stage in repo.index.stages if stage.path_in_repo == "dvc.yaml"]
+    order = plan_repro(graph, ours)
     return [(stage, [upstream.addressing for upstream in graph.successors(stage)]) for stage in order]
 
 

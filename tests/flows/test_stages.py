@@ -80,6 +80,17 @@ def test_settings_that_are_not_yaml_are_told_as_a_mistake_with_the_line(
         stages.nodes(work.repo)
 
 
+def test_the_graph_is_not_read_again_while_a_stage_writes_its_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository(tmp_path, DIAMOND, data="1"))
+    dvc(tmp_path, "repro", "-q")
+    with checkout.opened() as work:
+        before = [stage.addressing for stage, _ in stages.nodes(work.repo)]
+        Path("dvc.lock").write_text("")  # as DVC leaves it for a moment: it writes in place
+        assert [stage.addressing for stage, _ in stages.nodes(work.repo)] == before
+
+
 def test_a_file_that_dvc_was_writing_when_it_was_killed_is_restored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
