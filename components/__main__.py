@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import IO, Any, NoReturn, cast
 
-from components import SlipwayError, conflicts, masking, sources, surroundings, temporary
+from components import SlipwayError, conflicts, masking, sources, steady, surroundings, temporary
 
 # Stage -> what it does, and its paths. The paths themselves are written once, in dvc.yaml.
 STAGES: dict[str, tuple[str, list[str]]] = {
@@ -70,6 +70,8 @@ def parser(command: str = "") -> argparse.ArgumentParser:
         if stage == "register":
             told = "do not ask DVC again whether the pipeline is up to date: the caller has just done so"
             added.add_argument("--up-to-date", action="store_true", help=told)
+            told = "wait for a line on stdin, the id of Prefect's flow run, before anything is decided"
+            added.add_argument("--told", action="store_true", help=told)
             told = "run the code of a champion that is not as Slipway registered it, now and from now on"
             added.add_argument("--trust", action="store_true", help=told)
             told = "when the run began that made the model, in seconds since 1970; default: now"
@@ -118,12 +120,14 @@ def run(stage: str, options: dict[str, Any]) -> int:
         from components.data import versions
         from components.evaluation import promotion
 
+        read = steady.seen(stage)
         if stage in FOLDER_STAGES:
             for name in ("out", *(["classical"] if stage == "baseline" else [])):
                 versions.removable(options[name])  # before the work, not after it
         settings = params.load(options.pop("params"))
         promotion.check(settings)
         measured = module.run(settings, **options) or {}
+        steady.must_be(stage, read)
         _cost(stage, options["out"], started, measured)
     except SlipwayError as error:
         print(masking.plain(f"error: {error}"), file=sys.stderr)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -71,14 +72,17 @@ def run(
     out: Path,
     *,
     up_to_date: bool = False,
+    told: bool = False,
     trust: bool = False,
     began: float | None = None,
 ) -> None:
     """Register the model of `build` under params.name and write what came of it to `out`.
 
     DVC is asked first if all is up to date, which takes most of a second, unless the caller has just asked it:
-    `up_to_date`. A champion that is not ours, or not as it was registered, is loaded only with `trust`. `began` is when
-    the run that made the model began, as time.time() has it: what a person has moved since is not overruled.
+    `up_to_date`. If `told`, a line on stdin, the id of Prefect's flow run, is waited for before anything is decided;
+    where none comes nothing is. A champion that is not ours, or not as it was registered, is loaded only with `trust`.
+    `began` is when the run that made the model began, as time.time() has it: what a person has moved since is not
+    overruled.
     Raises SlipwayError where the pipeline is not up to date, MLflow does not answer, a gate or register.score names no
     metric, or the version that was loaded back answers otherwise than the evaluation did.
     """
@@ -105,6 +109,10 @@ def run(
         if not settled:
             # the only line before the end: from it `slipway run` sees that there is something to do
             print(f"{params.name}: registering the model, comparing it and deciding ...", flush=True)
+            if told:
+                if not (line := sys.stdin.readline()):
+                    raise SlipwayError("the run that was to say when to decide has ended: nothing was decided")
+                os.environ[FLOW_RUN] = line.strip()
             version = _settle(params, build, data, run_id, version, since)
             if not _by_the_clock_alone(version):
                 # as it was, as it is now, and as it is with the old champion: who moves that back is not overruled

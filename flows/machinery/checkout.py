@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,18 +21,41 @@ WAITING = "another run is using this checkout ({holder}); waiting until it ends"
 
 
 @dataclass
+class First:
+    """A stage that began before the flow run; `started` and `ended` as time.perf_counter() has them."""
+
+    name: str
+    running: Running
+    started: float = field(default_factory=time.perf_counter)
+    ended: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._watch = threading.Thread(target=self._wait, daemon=True)
+        self._watch.start()
+
+    def _wait(self) -> None:
+        self.running.wait()
+        self.ended = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Wait for its end; return how long it took, whenever its words are read."""
+        self._watch.join()
+        return self.ended - self.started
+
+
+@dataclass
 class Checkout:
     """An opened checkout; `trust` is register's option.
 
-    `early` is what was started in it before the flow run began, to register; `first` the first stage, where that was:
-    its name, it, and when, as time.perf_counter() has it. `began` is when the checkout was opened, as time.time() has
+    `early` is what was started in it before the flow run began, to register; `first` the first stage, where that was.
+    `began` is when the checkout was opened, as time.time() has
     it, `flow_run` the id of Prefect's run in it, `experiment` the name of the experiment that it saved.
     """
 
     repo: "Repo"
     children: Children
     early: Running | None = None
-    first: tuple[str, Running, float] | None = None
+    first: First | None = None
     trust: bool = False
     began: float = field(default_factory=time.time)
     flow_run: str = ""

@@ -5,7 +5,8 @@
     python -P guarded.py PARENT --prepared MODULES
 
 The last imports what is named, separated by commas (with `:FUNCTION` after a module it calls that, too), and then
-waits for a line that says what to run: JSON with `words`, as above, and `environment`. Where none comes it ends.
+waits for a line that says what to run: JSON with `words`, as above, `environment`, and whether more is `told` to it on
+stdin. Where no line comes it ends.
 
 So nothing trains or serves on for a run that was killed. To look for the parent now and then works on every Unix and
 whichever thread started us, unlike a parent-death signal (prctl(2)). It imports nothing of ours: it is ready at once.
@@ -63,10 +64,11 @@ def _told(modules: list[str]) -> tuple[str, ...]:
     line = sys.stdin.readline()
     if not line:  # nobody needs it
         os._exit(0)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)  # nobody could answer a question
-    os.close(nothing)
     told = json.loads(line)
+    if not told["told"]:  # no more comes, and nobody could answer a question
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
     os.environ.update(told["environment"])
     return tuple(told["words"])
 

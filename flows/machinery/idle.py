@@ -28,7 +28,7 @@ def run(work: Checkout, model: str) -> int | None:
     if notify.failing(model or params.name(Path("params.yaml"))):
         return None
     told = experiment.told(work.repo)
-    if work.early.stdout:  # it speaks when it begins to change something, or at its end
+    if work.early.stdout:  # it speaks when it waits to be told to decide, or at its end
         select.select([work.early.stdout], [], [], LIMIT_SECONDS)
     with suppress(subprocess.TimeoutExpired):
         work.early.wait(END_SECONDS)  # what it says fits into its pipe, which is read below, or by the flow

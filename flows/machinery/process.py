@@ -64,18 +64,21 @@ class Children:
                 command = guarded("--prepared", modules)
                 self._prepared[modules] = self._open(command, self._surroundings(), subprocess.PIPE)
 
-    def start(self, command: list[str], env: Mapping[str, str] | None = None, modules: str = "") -> Running:
+    def start(
+        self, command: list[str], env: Mapping[str, str] | None = None, modules: str = "", *, told: bool = False
+    ) -> Running:
         """Start a command whose output `follow` reads; its stdin is empty: nobody could answer a question.
 
-        A guarded one is given to the process that was prepared with the same `modules`, where there is one.
+        If it is to be `told` something later, with `tell`, its stdin stays open. A guarded one is given to the process
+        that was prepared with the same `modules`, where there is one.
         """
         with self._lock:
             if self.ended:
                 raise SlipwayError("interrupted")
             around, process = self._surroundings(env), self._prepared.pop(modules, None)
-            if process is not None and _given(process, command[len(guarded()) :], around):
+            if process is not None and _given(process, command[len(guarded()) :], around, told=told):
                 return process
-            return self._open(command, around, subprocess.DEVNULL)
+            return self._open(command, around, subprocess.PIPE if told else subprocess.DEVNULL)
 
     def _surroundings(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
         return environment({**self._environment, **(env or {})})
@@ -133,13 +136,22 @@ class Children:
                 _signal(process, signal.SIGKILL)
 
 
-def _given(process: Running, words: list[str], env: Mapping[str, str]) -> bool:
-    """Give a command to a process that waits for one; return whether it takes it."""
-    if process.poll() is not None or process.stdin is None:
+def _given(process: Running, words: list[str], env: Mapping[str, str], *, told: bool) -> bool:
+    """Give a command to a process that waits for one; return whether it takes it. If `told`, its stdin stays open."""
+    if process.poll() is not None:
+        return False
+    return tell(process, json.dumps({"words": words, "environment": dict(env), "told": told}), last=not told)
+
+
+def tell(process: Running, line: str, *, last: bool = True) -> bool:
+    """Write a line to a process's stdin, the `last` one closes it; return whether there was somebody to take it."""
+    if process.stdin is None or process.stdin.closed:
         return False
     try:
-        with process.stdin as told:
-            told.write(json.dumps({"words": words, "environment": dict(env)}) + "\n")
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+        if last:
+            process.stdin.close()
     except OSError:
         return False
     return True

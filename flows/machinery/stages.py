@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components import SlipwayError, surroundings
-from flows.machinery.checkout import Checkout
+from flows.machinery.checkout import Checkout, First
 from flows.machinery.process import Children, Running, guarded
 from flows.machinery.step import CODES, killed
 
@@ -87,7 +87,7 @@ def run(work: Checkout, *, force: bool = False, then: str = "") -> list[Outcome]
             partial(_bring, work, stage, force=force, then=then if stage is todo[-1][0] else MODULES),
             description=stage.desc,
             after=[futures[name] for name in upstream],
-            since=work.first[2] if work.first and work.first[0] == stage.addressing else None,
+            seconds=work.first.seconds if work.first and work.first.name == stage.addressing else None,
         )
     return outcomes(futures)
 
@@ -99,7 +99,7 @@ def start_early(work: Checkout) -> None:
     """
     first = next((stage for stage, _ in nodes(work.repo) if not unchanged(work, stage)), None)
     if first is not None and not first.is_data_source:
-        work.first = (first.addressing, _start(work, first), time.perf_counter())
+        work.first = First(first.addressing, _start(work, first))
 
 
 def submit(
@@ -107,21 +107,22 @@ def submit(
     body: Callable[[], str],
     description: str | None = None,
     after: Iterable["PrefectFuture[Outcome]"] = (),
-    since: float | None = None,
+    seconds: Callable[[], float] | None = None,
 ) -> "PrefectFuture[Outcome]":
     """Start a function, which returns its state, as a task of this flow run, once those before it have succeeded.
 
-    `since` is when its work began, as time.perf_counter() has it, where that was earlier.
+    `seconds` tells how long it took, where that is not the task's own time.
     """
     from prefect import Task
     from prefect.cache_policies import NO_CACHE
 
     def timed() -> Outcome:
-        started = since or time.perf_counter()
+        started = time.perf_counter()
+        took = seconds or (lambda: time.perf_counter() - started)
         try:
-            return Outcome(name, body(), time.perf_counter() - started)
+            return Outcome(name, body(), took())
         except TaskError as error:
-            error.seconds = time.perf_counter() - started
+            error.seconds = took()
             raise
 
     task = Task(timed, name=name, task_run_name=name, description=description, cache_policy=NO_CACHE)
@@ -193,8 +194,8 @@ def unchanged(work: Checkout, stage: "Stage") -> bool:
 
 def _bring(work: Checkout, stage: "Stage", *, force: bool, then: str) -> str:
     """Bring one node up to date, the body of its task; return what was done."""
-    if work.first and work.first[0] == stage.addressing:
-        running = work.first[1]
+    if work.first and work.first.name == stage.addressing:
+        running = work.first.running
     elif not force and unchanged(work, stage):
         return "unchanged"
     else:

@@ -24,6 +24,17 @@ def test_the_same_commit_gives_the_same_lock_in_any_clone(clone: Callable[[str],
     assert b"model" in locks[0]
     assert locks[0] == locks[1]
 
+    settings.write_text(settings.read_text().replace("epochs: 5", "epochs: 6"))
+    process = project.start("dvc", "repro")
+    said = ""
+    for line in process.stdout or ():
+        said += line
+        if "epoch 1/6" in line:
+            settings.write_text(settings.read_text().replace("epochs: 6", "epochs: 7"))
+    assert process.wait() != 0 and "params.yaml: train.epochs: changed while train was at work" in said, said
+    assert (project.path / "dvc.lock").read_bytes() == locks[0]
+    assert "train" in project.run("dvc", "status")
+
 
 def test_a_plain_pull_brings_the_dataset_offline(clone: Callable[[str], Clone]) -> None:
     project = clone("pulled")

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from components.files import read_json
 from flows.machinery import server
-from tests.flowing import DONE, command, flows, repository, started, status, until
+from tests import fabricate
+from tests.flowing import DONE, GIT, ROOT, command, flows, repository, started, status, until
 from tests.receivers import hook
 
 pytestmark = pytest.mark.e2e  # each starts whole flow runs
@@ -274,3 +277,31 @@ def test_a_recipe_that_git_does_not_know_is_told_and_in_the_experiment(path: Pat
     assert not [name for name in held if "pyc" in name]
     command(path, "git", "add", "components", "expectations", "helpers.py", "lib")
     assert "git does not know" not in finished(flows(path, "retrain", PREFECT_API_URL=prefect_server))
+
+
+def test_nothing_is_decided_in_a_run_whose_server_never_answers(tmp_path: Path, temporary: dict[str, str]) -> None:
+    """What registers the model is at work before Prefect is, and must not end with a champion of which nobody hears."""
+    path = tmp_path / "project"
+    path.mkdir()
+    fabricate.project(path)
+    fabricate.store(path)
+    (path / "prefect.toml").write_text((ROOT / "prefect.toml").read_text())
+    (path / ".gitignore").write_text(".prefect/\n/.dvc/tmp\n/mlflow.db\n/mlartifacts\n")
+    command(path, "git", "init", "-q")
+    command(path, "git", "add", "-A")
+    command(path, "git", "commit", "-qm", "start", env=GIT)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
+        process = flows(path, "run", **temporary | {"PREFECT_API_URL": url})
+        out, _ = process.communicate(timeout=300)
+    assert process.returncode == 1 and "does not respond" in out, out
+    assert not (path / "build/register.json").exists()
+    out = finished(flows(path, "run", **temporary))
+    assert "version 1 (new): challenger, champion, reference; promoted" in out
+    found = read_json(path / "build/register.json")
+    assert found["changed"] and found["new_champion"]
+    with sqlite3.connect(path / "mlflow.db") as database:  # the run of Prefect's that decided is on record
+        entries = [value for (value,) in database.execute("SELECT value FROM registered_model_tags")]
+    with sqlite3.connect(path / ".prefect/prefect.db") as database:
+        ((flow_run,),) = database.execute("SELECT id FROM flow_run")
+    assert any(flow_run in str(entry) for entry in entries), entries
