@@ -127,8 +127,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse and check the command line; paths are then absolute, for the commands run in other folders."""
-    text = " ".join(__doc__.partition("\n\n")[2].split())
-    parser = argparse.ArgumentParser(prog="python -m bench.pipeline", description=text)
+    lines = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m bench.pipeline", description=__doc__, formatter_class=lines)
     files = list(YAML(typ="safe").load(ROOT / EXAMPLE / "example.yaml")["files"])
     default, out = ROOT.parent / "shared" / "datasets" / "mnist", ROOT / "build" / "bench" / "pipeline.json"
     help_mnist = f"folder of the four MNIST files, {files[0]} and so on (default: %(default)s)"

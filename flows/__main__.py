@@ -258,20 +258,36 @@ def run(flow: str, options: dict[str, Any]) -> int:
         )
     except BrokenPipeError:  # `| head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except Exception as error:
-        if not (told := surroundings.full(error)):
-            raise
-        print(f"error: {told}", file=sys.stderr, flush=True)
+    except Exception as error:  # noqa: BLE001 - raised again where nothing is known about it
+        return _failed(flow, error)
     except KeyboardInterrupt as stop:
-        why = str(stop) or "interrupted"
-        kept = {
-            "reproduce": "its workspace is removed",
-            "lineage": "it changes nothing",
-            "compare": "it changes nothing",
-        }.get(flow, KEPT)
-        print(f"{flow}: {why}; {kept}", file=sys.stderr)
-        return 130
+        return _interrupted(flow, stop)
     return 1
+
+
+def _failed(flow: str, error: Exception) -> int:
+    """Tell of a signal where the error came in handling it, of a full disk, or raise the error again."""
+    before = error.__context__
+    while before is not None and not isinstance(before, KeyboardInterrupt | SystemExit):
+        before = before.__context__
+    if isinstance(before, KeyboardInterrupt):  # a library that cleans up may stumble over what is half done
+        return _interrupted(flow, before)
+    if before is not None:
+        raise before from None
+    if not (told := surroundings.full(error)):
+        raise error
+    print(f"error: {told}", file=sys.stderr, flush=True)
+    return 1
+
+
+def _interrupted(flow: str, stop: KeyboardInterrupt) -> int:
+    kept = {
+        "reproduce": "its workspace is removed",
+        "lineage": "it changes nothing",
+        "compare": "it changes nothing",
+    }.get(flow, KEPT)
+    print(f"{flow}: {str(stop) or 'interrupted'}; {kept}", file=sys.stderr)
+    return 130
 
 
 def _each(options: dict[str, Any]) -> int:

@@ -265,3 +265,23 @@ def test_ctrl_c_while_a_stage_starts_is_no_traceback(
     monkeypatch.setattr(__main__, "parser", interrupted)
     assert __main__.main(["train"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
+def test_a_library_that_stumbles_over_a_signal_is_no_error(
+    stop: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DVC, asked to give back a lock that it was just writing, raises an error of its own."""
+
+    def interrupted(_: object) -> int:
+        try:
+            raise stop
+        finally:
+            raise ValueError("unable to read the lock")
+
+    monkeypatch.setitem(flows.OTHERS, "status", interrupted)
+    try:
+        assert flows.run("status", {}) == code
+    except SystemExit as left:
+        assert left.code == code
+    assert ("status: interrupted" in capsys.readouterr().err) == (code == 130)
