@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # In the place of `python -m components register`: what the flow asks of it, without MLflow.
 REGISTER = """
-import json, os, pathlib, sys
+import json, os, pathlib, sys, time
 out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
 out.parent.mkdir(exist_ok=True)
 new = not out.exists()
@@ -36,6 +36,8 @@ out.write_text(json.dumps({
                  "difference": {"mean": -0.01, "low": -0.02, "high": 0.0}},
     "reference": None, "score": "accuracy", "tracking_uri": "sqlite:///mlflow.db",
 }))
+if not new:
+    time.sleep(2)  # to the end of a process that has nothing to do, on a busy machine
 """
 DONE = (0, 3)  # exit codes of a run that has registered its model, promoted or not
 GIT = {f"GIT_{role}_{key}": "test" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}

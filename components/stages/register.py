@@ -27,6 +27,7 @@ from components.masking import mask
 from components.params import Params
 from components.reports import results
 from components.serving import onnx_model
+from components.stages import DECIDING
 from components.tracking import (
     connection,
     isolated,
@@ -107,8 +108,7 @@ def run(
         key = _key(params, evaluated, before_us)
         settled = key in before.get("slipway.decided", "").split()
         if not settled:
-            # the only line before the end: from it `slipway run` sees that there is something to do
-            print(f"{params.name}: registering the model, comparing it and deciding ...", flush=True)
+            print(f"{params.name}: {DECIDING}", flush=True)  # `slipway run` looks for it
             if told:
                 if not (line := sys.stdin.readline()):
                     raise SlipwayError("the run that was to say when to decide has ended: nothing was decided")

@@ -3,17 +3,19 @@
 import select
 import subprocess
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from components import SlipwayError, params
 from components.files import read_json
+from components.stages import DECIDING
 from flows.machinery import experiment, notify, push, register, server, stages, summary
 from flows.machinery.checkout import Checkout
 from flows.machinery.stages import Outcome
 
 LIMIT_SECONDS = 60.0  # that what registers may take to find that it has nothing to do
-END_SECONDS = 1.0  # from its first line to its end, where that is all
+END_SECONDS = 10.0  # from its first line to its end, on a busy machine
 
 
 def run(work: Checkout, model: str) -> int | None:
@@ -28,10 +30,13 @@ def run(work: Checkout, model: str) -> int | None:
     if notify.failing(model or params.name(Path("params.yaml"))):
         return None
     told = experiment.told(work.repo)
-    if work.early.stdout:  # it speaks when it waits to be told to decide, or at its end
-        select.select([work.early.stdout], [], [], LIMIT_SECONDS)
+    out = work.early.stdout
+    if isinstance(out, TextIOWrapper):
+        spoken, *_ = select.select([out], [], [], LIMIT_SECONDS)
+        if spoken and DECIDING.encode() in out.buffer.peek():  # the flow reads it
+            return None
     with suppress(subprocess.TimeoutExpired):
-        work.early.wait(END_SECONDS)  # what it says fits into its pipe, which is read below, or by the flow
+        work.early.wait(END_SECONDS)  # what it says fits into its pipe
     registered: dict[str, Any] = read_json(register.OUT) if work.early.returncode == 0 else {}
     if registered.get("changed", True) or registered["decision"] == "waiting":
         return None
