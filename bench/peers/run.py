@@ -2,6 +2,7 @@
 
 Each peer is a small project beside this file, in its tool's own way: it validates, preprocesses, trains, evaluates and
 registers the network of bench/seed.py on MNIST. Each gets an environment of its own, made once and kept in the room.
+Beside them, in this environment, `slipway run` of the last commit, with the same network, epochs and split.
 Measured in a new folder for each run, in seconds: all five steps (`fresh`); the same command again (`unchanged`); again
 with another threshold of the gate (`threshold`); again with another size of the network (`network`). The last three
 also `by hand`, where a tool has a command for people who know by themselves what changed. The table says how many steps
@@ -23,9 +24,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench import pipeline
 from bench.peers import digits
 from bench.pipeline import count, must_hold
 
@@ -105,17 +108,22 @@ PEERS = {  # one more is a line here, and a folder of its name with a requiremen
 }
 
 
+OURS = "slipway"
+
+
 def main(arguments: list[str] | None = None) -> None:
     options = parsed(arguments)
-    names = list(dict.fromkeys(options.only or PEERS))
+    names = list(dict.fromkeys(options.only or (OURS, *PEERS)))
     for name in names:
-        install(name, options.room)
+        if name != OURS:
+            install(name, options.room)
     found: dict[str, dict[str, list[dict[str, Any]]]] = {name: {} for name in names}
     for number in range(options.runs):
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:  # each goes first in its turn
             with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=options.room) as folder:
-                for row, done in measure(name, Path(folder), options):
+                measured = ours if name == OURS else partial(measure, name)
+                for row, done in measured(Path(folder), options):
                     found[name].setdefault(row, []).append(done)
                     said = f"{done['seconds']:.2f} s, {len(done['steps'])} steps"
                     print(f"run {number + 1} of {options.runs}, {name}, {row}: {said}", flush=True)
@@ -139,7 +147,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--mnist", type=Path, required=True, metavar="FOLDER", help=help_mnist)
     parser.add_argument("--room", type=Path, required=True, metavar="FOLDER", help=help_room)
     parser.add_argument(
-        "--only", nargs="+", choices=PEERS, metavar="NAME", help=f"peers: {', '.join(PEERS)} (default: all)"
+        "--only", nargs="+", choices=(OURS, *PEERS), metavar="NAME", help=f"{OURS}, {', '.join(PEERS)} (default: all)"
     )
     parser.add_argument("--epochs", type=count, default=20, metavar="N", help="epochs (default: %(default)s)")
     parser.add_argument("--runs", type=count, default=3, metavar="N", help="runs of each (default: %(default)s)")
@@ -178,13 +186,36 @@ def install(name: str, room: Path) -> None:
 
 def installed(name: str, room: Path) -> dict[str, str]:
     """Return the versions of a peer's tool and of the libraries that do its work."""
-    packages = [PEERS[name].package, "python", "tensorflow", "keras", "mlflow", "numpy"]
+    packages = [PEERS[name].package if name in PEERS else "dvc", "python", "tensorflow", "keras", "mlflow", "numpy"]
     code = (
         "import sys, json, platform; from importlib.metadata import version; "
         "print(json.dumps({n: platform.python_version() if n == 'python' else version(n) for n in sys.argv[1:]}))"
     )
-    python = str(room / "environments" / name / "bin" / "python")
+    python = sys.executable if name == OURS else str(room / "environments" / name / "bin" / "python")
     return dict(json.loads(run([python, "-c", code, *packages], room, dict(os.environ))))
+
+
+def ours(room: Path, options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Clone the last commit into an empty folder and ingest MNIST; yield each row with its seconds and what ran."""
+    project = room / OURS
+    pipeline.run(["git", "clone", "--quiet", str(pipeline.ROOT), str(project)], room)
+    settings = pipeline.SAME | {"train": pipeline.SAME["train"] | {"epochs": options.epochs}}
+    pipeline.settle(project, settings)
+    pipeline.run(pipeline.ingest(project, options.mnist, small=False), project)
+    pipeline.emptied(project, stores=True)
+    for row, changed in (
+        ("fresh", {}),
+        ("unchanged", {}),
+        ("threshold", {"register.minimum.accuracy": 0.51}),
+        ("network", {"network.hidden": [520]}),
+    ):
+        pipeline.settle(project, settings | changed)
+        seconds, said = pipeline.timed(pipeline.SLIPWAY, project)
+        steps = re.findall(rf"(?m)^({'|'.join(pipeline.LIBRARIES)}|register) +ran\b", said)
+        if not set(NEEDED[row]) <= {*steps}:
+            sys.exit(f"error: {OURS}, {row}: ran {', '.join(steps) or 'nothing'}:\n{said[-3000:]}")
+        measured = json.loads((project / "build" / "evaluation" / "metrics.json").read_text())
+        yield row, {"seconds": seconds, "steps": steps, "accuracy": measured["accuracy"]}
 
 
 def measure(name: str, project: Path, options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
