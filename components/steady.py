@@ -36,11 +36,11 @@ def seen(stage: str) -> Seen:
     for each in listed.get("params", []):
         if isinstance(each, str):
             key = each.replace("${recipe}", recipe)
-            found |= _values(settings.get(key), f"params.yaml: {key}")
+            found |= _values(_at(settings, key), f"params.yaml: {key}")
     files = [name for each in listed.get("params", []) if isinstance(each, dict) for name in each]
     for name in (*listed.get("deps", []), *files):
         path = Path(name.replace("${recipe}", recipe))
-        if "${" not in str(path) and path.parts[0] != "build":
+        if "${" not in str(path) and path.parts[:1] != ("build",):
             found |= _files(path)
     return found
 
@@ -67,6 +67,13 @@ def must_be(stage: str, before: Seen) -> None:
 @functools.cache
 def _parsed(content: bytes) -> Any:
     return YAML(typ="safe").load(content)
+
+
+def _at(settings: Any, key: str) -> Any:
+    """Return the value of a key such as evaluate.baseline_rows; None where there is none."""
+    for part in key.split("."):
+        settings = settings.get(part) if isinstance(settings, dict) else None
+    return settings
 
 
 def _values(value: Any, name: str) -> Seen:

@@ -83,3 +83,19 @@ def test_data_is_looked_at_by_its_stamps(place: Path, monkeypatch: pytest.Monkey
 def test_where_dvc_records_nothing_nothing_is_looked_at(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DVC_STAGE")
     assert steady.seen("train") == {}
+
+
+def test_a_setting_within_a_section_is_looked_at(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_STAGE", "baseline")
+    Path("params.yaml").write_text("recipe: images\nevaluate: {baseline_rows: 100, explain: 1}\n")
+    before = steady.seen("baseline")
+    replaced("params.yaml", "explain: 1", "explain: 2")()  # baseline does not read it
+    steady.must_be("baseline", before)
+    replaced("params.yaml", "baseline_rows: 100", "baseline_rows: 200")()
+    with pytest.raises(SlipwayError, match=r"params.yaml: evaluate.baseline_rows: changed while baseline"):
+        steady.must_be("baseline", before)
+
+
+def test_a_stage_of_ones_own_may_depend_on_the_folder(place: Path) -> None:
+    replaced("dvc.yaml", "    - components/stages/train.py", "    - .")()
+    assert steady.seen("train")
