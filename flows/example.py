@@ -80,8 +80,8 @@ def listed() -> str:
 def run(name: str, folder: Path | None, retrain: Callable[[], object]) -> None:
     """Make or reuse the example's workspace, ingest its data there and call `retrain` there.
 
-    `folder` holds the example's files, or a folder in it does; without one they are downloaded. Raises SlipwayError for
-    an unknown example and for files that cannot be had.
+    `folder` holds the example's files, or folders in it do; without one they are downloaded. Raises SlipwayError for an
+    unknown example and for files that cannot be had.
     """
     example, home = load(name), Path.cwd()
     folder = folder.expanduser().resolve() if folder is not None else None
@@ -116,6 +116,8 @@ def _made_of(example: Example, place: Path) -> dict[str, str]:
 def files(name: str, example: Example, folder: Path | None, home: Path = Path()) -> Path:
     """Return the folder that holds the example's files, checked: in or under `folder`, or the downloads of `home`.
 
+    Those that lie in several folders under it are linked into one.
+
     Raises SlipwayError that says which files to put where if some are missing.
     """
     if folder is None:
@@ -137,11 +139,24 @@ def files(name: str, example: Example, folder: Path | None, home: Path = Path())
     within = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
     found = next((place for place in within if all((place / file).is_file() for file in example.files)), None)
     if found is None:
-        lacking = next(file for file in example.files if not (folder / file).is_file())
-        raise SlipwayError(f"{folder}: no file {lacking}\n{_how(name, example)}")
+        found = _gathered(name, example, within, home)
     for file_name, file in example.files.items():
         download.check(found / file_name, file.sha256, file.members)
     return found
+
+
+def _gathered(name: str, example: Example, within: list[Path], home: Path) -> Path:
+    """Link files that lie in several folders into the downloads of `home`; return that folder."""
+    places = {file: next((path / file for path in within if (path / file).is_file()), None) for file in example.files}
+    if lacking := [file for file, place in places.items() if place is None]:
+        raise SlipwayError(f"{within[0]}: no file {lacking[0]}\n{_how(name, example)}")
+    folder = (home / DOWNLOADS / name).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, place in places.items():
+        assert place is not None  # noqa: S101 - for the type checker
+        (folder / file).unlink(missing_ok=True)
+        (folder / file).symlink_to(place.resolve())
+    return folder
 
 
 def _how(name: str, example: Example) -> str:

@@ -209,7 +209,7 @@ def test_no_file_names_a_secret_or_an_address_of_a_machine() -> None:
 
 @pytest.mark.parametrize("recipe", recipes.names())
 def test_stages_declare_what_a_recipe_imports(recipe: str) -> None:
-    """Its own folder, and nothing that only other recipes import; networks are a matter of train alone."""
+    """Its own folder, and nothing that no recipe imports; networks are a matter of train alone."""
     for file in shipped.code(recipe):
         path = file.relative_to(ROOT).as_posix()
         if file.read_text().count("\n") <= 1:
@@ -222,7 +222,9 @@ def test_stages_declare_what_a_recipe_imports(recipe: str) -> None:
 
 @pytest.mark.parametrize("recipe", recipes.names())
 def test_no_recipe_imports_another(recipe: str) -> None:
-    """Not a contract of import-linter: that would have to list them."""
+    """Not a contract of import-linter: that would have to list them. multimodal is made of others."""
+    if recipe == "multimodal":
+        return
     others = [f"components.recipes.{name}" for name in recipes.names() if name != recipe]
     for path in (ROOT / "components/recipes" / recipe).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -40,7 +40,8 @@ def linear(graph: Graph, inputs: dict[str, Input], arrays: Arrays, *, changes: b
         if entry.kind == "codes":
             bags.append(_codes(graph, name, arrays[name]))
         elif entry.kind == "tokens":
-            weights = next((other for other, made in inputs.items() if made.kind == "weights"), None)
+            own = ((), (name,))
+            weights = next((key for key, made in inputs.items() if made.kind == "weights" and made.names in own), None)
             bags.append(_tokens(graph, name, weights, arrays))
         elif entry.kind == "image":
             dense.append(_pixels(graph, name))

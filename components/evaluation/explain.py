@@ -154,7 +154,7 @@ def hidden(
     spell = part(recipe, "spell")
     explained = _tokens(ask, one, key, entry, measured, row)
     texts = explained.pop("codes")
-    words = spell(np.array(texts, np.int32), state) if spell is not None else [str(code) for code in texts]
+    words = spell(np.array(texts, np.int32), state, key) if spell is not None else [str(code) for code in texts]
     return explained | {"tokens": list(words)}
 
 

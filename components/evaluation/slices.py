@@ -1,7 +1,7 @@
 """Cut the test split by a column or a fact, and measure each part."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from components import SlipwayError
 from components.evaluation import bootstrap, metrics
 from components.evaluation.examples import Examples, rounded
+from components.recipes import Arrays
 
 MAX_SLICES = 20  # values of a column that are a slice of their own; the rest are `other`
 QUARTILES = 4
@@ -110,6 +111,36 @@ def measured(
             numbers = {metric: value, "low": float(low), "high": float(high)}
             rows.append(row | {key: rounded(number) for key, number in numbers.items()})
     return sorted(rows, key=lambda row: (metrics.better(metric, row[metric], 0.0), row["slice"], row["value"]))
+
+
+def views(
+    found: Iterable[tuple[str, np.ndarray, Arrays]],
+    ask: Callable[[Arrays], np.ndarray],
+    examples: Examples,
+    seed: int,
+    resamples: int,
+    confidence: float,
+) -> list[dict[str, Any]]:
+    """Measure the model where something of the examples is left out, as a recipe's `views` says: rows for views.csv.
+
+    Each with the main metric and its interval, and `whole`: what it is with nothing left out, on the same examples.
+    """
+    metric = metrics.main(examples.target, examples.costs)
+    rows = []
+    for name, mask, arrays in found:
+        chosen = np.flatnonzero(mask)
+        if not len(chosen):
+            continue
+        whole = examples.take(chosen)
+        part = whole.answered(ask({key: np.asarray(array[chosen]) for key, array in arrays.items()}), examples.decision)
+        value, all_of_it = (float(metrics.measure(each, ranked=False)[0][metric][0]) for each in (part, whole))
+        if np.isnan(value):
+            continue
+        samples, _ = bootstrap.resampled(part, seed, resamples, ranked=False)
+        low, high = bootstrap.around(value, samples[metric], confidence)
+        numbers = {metric: value, "low": float(low), "high": float(high), "whole": all_of_it}
+        rows.append({"view": name, "rows": len(chosen)} | {key: rounded(number) for key, number in numbers.items()})
+    return rows
 
 
 def worst(rows: Iterable[Row]) -> Row | None:

@@ -56,11 +56,12 @@ class Input:
 
     image: (height, width, channels) uint8; spectrogram: (frames, bands) float32; tokens: (length,) int32, 0 is
     padding; numbers: (columns,) float32; codes: (columns,) int32, 0 is missing or unseen; history:
-    (steps, columns) float32; weights: (length,) float32, one per token, neither augmented nor explained.
+    (steps, columns) float32; weights: (length,) float32, one per token of the input that `names` names, neither
+    augmented nor explained.
     """
 
     kind: Literal["image", "spectrogram", "tokens", "numbers", "codes", "history", "weights"]
-    names: tuple[str, ...] = ()  # of its columns, for numbers, codes and history
+    names: tuple[str, ...] = ()  # of its columns, for numbers, codes and history; of the tokens, for weights
     mask: int = 0  # the token that stands for one left out
 
 
@@ -74,7 +75,9 @@ class Recipe(Protocol):
     - `kept(params) -> tuple[str, ...]`: columns that are kept with an example, for slices, but that encode does not
       read: predictions do not need them;
     - `baseline(arrays, params, state) -> outputs`: a trivial baseline better than the most frequent class or the mean;
-    - `spell(tokens, state) -> list[str]`: the text of each token of one example.
+    - `spell(tokens, state, name) -> list[str]`: the text of each token of one example, in the input of that name;
+    - `views(arrays, params) -> (name, mask, arrays) each`: which of the examples are measured with something left out,
+      and the arrays of all of them then.
     """
 
     Params: type[BaseModel]  # its section of params.yaml
@@ -90,7 +93,7 @@ class Recipe(Protocol):
         """Derive plain columns, a row per example, on which expectations can be written."""
 
     def fit(self, tables: Iterable[pa.Table], params: Any) -> State:
-        """Fit what encode needs on the training split (columns and label), given table by table."""
+        """Fit what encode needs on the training split (columns and label), given table by table, as often as wanted."""
 
     def encode(self, table: pa.Table, params: Any, state: State) -> Arrays:
         """Turn examples into arrays, in training and in serving; ValueError names what is wrong."""

@@ -60,6 +60,7 @@ def text(params: Params, build: Path, model_digest: str, evaluate: dict[str, Any
             if float(row["low"]) <= 0 and not promotion.itself(row)
         ],
         slices=results.read_csv(out / "slices.csv")[:FEW],
+        views=results.read_csv(out / "views.csv"),
         kind=kind,
         names=shown[:NAMES],
         of_names=len(names),

@@ -23,7 +23,7 @@ def told(params: Params, evaluation: Path) -> list[str]:
         if name in rows
     )
     tests = read_json(evaluation / "metrics.json")["rows"]
-    about = (beside, _missed, _worst)
+    about = (beside, _missed, _worst, _views)
     return [f"{tests:,} test examples: {text}", *(line for tell in about for line in tell(params, evaluation))]
 
 
@@ -69,6 +69,16 @@ def _worst(params: Params, evaluation: Path) -> list[str]:
         return []
     interval = _with_interval(row | {"value": row[metric]})
     return [f"worst slice: {row['slice']} {row['value']} ({int(row['rows']):,} rows): {metric} {interval}"]
+
+
+def _views(params: Params, evaluation: Path) -> list[str]:
+    """Say how good a model is where something of the examples is left out."""
+    metric = results.main_metric(params)
+    return [
+        f"{row['view']} ({int(row['rows']):,} rows): {metric} {_with_interval(row | {'value': row[metric]})}, with all "
+        f"{brief(float(row['whole']))}"
+        for row in results.read_csv(evaluation / "views.csv")
+    ]
 
 
 def _with_interval(row: dict[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Booleans and times as requests hold them, which MLflow's own conversion would change, or refuse for all rows."""
+"""Booleans, times and files as requests hold them: MLflow's own conversion would change them, or refuse all rows."""
 
 import datetime
 import math
@@ -15,15 +15,23 @@ DATE = pa.timestamp("us")
 
 
 def taken(frame: "pandas.DataFrame", columns: pa.Schema) -> tuple[dict[str, pa.Array], dict[int, str]]:
-    """Return the booleans and times of a DataFrame, and by row what is neither.
+    """Return the booleans, times and files of a DataFrame, and by row what is none.
 
     A boolean is true or false, 1 or 0, or the text of these; a time is a datetime or ISO 8601 text, in UTC where it
-    has an offset, as at an ingest. None, NaN, NaT and an empty text are missing.
+    has an offset, as at an ingest. None, NaN, NaT and an empty text are missing; so is a file without a byte, since
+    MLflow's server takes no null in its place.
     """
     found: dict[str, pa.Array] = {}
     problems: dict[int, str] = {}
     for field in columns:
-        if field.name not in frame.columns or not (pa.types.is_boolean(field.type) or field.type == DATE):
+        if field.name not in frame.columns:
+            continue
+        if field.type == pa.binary():
+            contents = frame[field.name].tolist()
+            found[field.name] = pa.array(
+                [None if _is_missing(each) or not each else each for each in contents], pa.binary()
+            )
+        if not (pa.types.is_boolean(field.type) or field.type == DATE):
             continue
         read, noun = (_truth, "true or false") if pa.types.is_boolean(field.type) else (_time, "a time in ISO 8601")
         values = []

@@ -112,7 +112,7 @@ def _asked(
         given, parse = frame.get(column.name), PARSERS.get(_kind(column))
         if given is None:
             continue
-        if pandas.api.types.is_string_dtype(given) and (parse or recipe == "tabular"):
+        if pandas.api.types.is_string_dtype(given) and (parse or recipe in ("tabular", "multimodal")):
             text = [None if pandas.isna(item) else item for item in given]
             found = _parsed(text, column, problems) if parse else pandas.Series(text, dtype="object")
             frame[column.name] = found

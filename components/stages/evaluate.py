@@ -20,6 +20,7 @@ from components.streams import stream
 from components.tracking import apart
 
 MAX_COLUMNS = 60  # of an example that the page shows
+WITH = ("low", "high", "whole")  # columns of views.csv behind the main metric
 MAX_HISTORY = 400  # steps of a series, the last ones
 
 
@@ -71,6 +72,10 @@ def _measured(
         _write_by_name(aside, examples, by_name, by_name_samples, settings.confidence)
         if cut:
             write_csv(aside / "slices.csv", cut, list(cut[0]))
+        if (views := recipes.part(loaded.recipe, "views")) is not None:
+            every = views(inputs, loaded.params)
+            seen = slices.views(every, ask, examples, params.seed, settings.resamples, settings.confidence)
+            write_csv(aside / "views.csv", seen, ["view", "rows", metrics.main(loaded.target, examples.costs), *WITH])
         _write_predictions(aside, arrays, examples)
         if settings.mistakes:
             write_json(aside / "mistakes.json", _mistakes(params, data, arrays, examples))
@@ -240,7 +245,7 @@ def _mistakes(params: Params, data: Path, arrays: Path, examples: Examples) -> l
             for name in own[:MAX_COLUMNS]:
                 value = example[name]
                 if isinstance(value, bytes) or (isinstance(value, str) and len(own) == 1):
-                    entry["shown"] = shown.example(value)
+                    entry["shown"] = shown.example(value) | entry["shown"]  # of several images the first
                 elif isinstance(value, list):
                     entry["series"][name] = [None if n is None else rounded(n) for n in value[-MAX_HISTORY:]]
                 else:

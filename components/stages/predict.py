@@ -55,6 +55,12 @@ def arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         metavar="FORMAT",
         help="format of the time, such as %%d.%%m.%%Y, or iso for ISO 8601 (default: as in training)",
     )
+    command.add_argument(
+        "--files",
+        type=Path,
+        metavar="FOLDER",
+        help="folder that the names of images and recordings in a table are relative to (default: the table's)",
+    )
     text = "time zone of times that name none, such as Europe/Berlin (default: as in training)"
     series.add_argument("--time-zone", metavar="ZONE", help=text)
 
@@ -154,6 +160,12 @@ def prepared(version: str, given: "Path | pa.Table", **options: Any) -> Given:
     about = connection.about(version)
     names, examples = None, given
     forecast = {name: options.pop(name, None) for name in ("time", "group", "form", "time_zone")}
+    folder = options.pop("files", None) or (given.parent if isinstance(given, Path) else Path())
+    several = about["params"] if about.get("recipe") == "multimodal" else {}
+    if several:  # what else there is, is read as a table
+        others = {name for section in ("images", "text", "audio") for name in several.get(section) or {}}
+        kinds = {name: kind for name, kind in about["inputs"].items() if name not in others}
+        about = {**about, "recipe": "tabular", "params": several.get("tabular") or {}, "inputs": kinds, "several": True}
     if isinstance(given, Path):
         if forecast["time"] is None:
             names, examples = _read(given, about, forecast["time_zone"], **options)
@@ -161,16 +173,45 @@ def prepared(version: str, given: "Path | pa.Table", **options: Any) -> Given:
             names, examples = _latest(version, given, options, **forecast)
     told: list[str] = []
     if about.get("recipe") == "tabular":
-        examples, told = _as_known(examples, version, about)
+        examples, told = _as_known(examples, version, about, part="table" if several else None)
+    for name in (*several.get("images", ()), *several.get("audio", ())):
+        examples = _contents(examples, name, folder, told)
     return Given(version, examples, names, told)
 
 
-def _as_known(examples: "pa.Table", version: str, about: dict[str, Any]) -> "tuple[pa.Table, list[str]]":
-    """Return examples of a table with the categories that the model knows, and what is to be told of the others."""
+def _contents(examples: "pa.Table", name: str, folder: Path, told: list[str]) -> "pa.Table":
+    """Put the contents of files in place of their names, relative to a folder.
+
+    One that cannot be read is told, and then is no image and no recording, which is an error of its row.
+    """
+    import pyarrow as pa
+
+    if name not in examples.column_names or not pa.types.is_string(examples[name].type):
+        return examples
+    contents: list[bytes | None] = []
+    for row, file in enumerate(examples[name].to_pylist()):
+        try:
+            contents.append((folder / file).read_bytes() if file else None)
+        except (OSError, ValueError) as error:  # ValueError: a null byte in a name
+            contents.append(b"not read")  # empty would count as missing
+            told.append(f"row {row}: {name}: {folder / file} cannot be read ({getattr(error, 'strerror', error)})")
+    return examples.set_column(examples.column_names.index(name), name, pa.array(contents, pa.binary()))
+
+
+def _as_known(
+    examples: "pa.Table", version: str, about: dict[str, Any], part: str | None = None
+) -> "tuple[pa.Table, list[str]]":
+    """Return examples of a table with the categories that the model knows, and what is to be told of the others.
+
+    `part` of the model's state is that of the table, where it is not all of it.
+    """
     from components.serving import categories
     from components.tracking import connection
 
-    known = connection.state(version, about["data"]).get("values", {})  # of a version that is not checked yet
+    state = connection.state(version, about["data"])  # of a version that is not checked yet
+    if part is not None:
+        state = state.get(part) or {}
+    known = state.get("values", {})
     values = {name: list(map(str, each)) for name, each in known.items()} if isinstance(known, dict) else {}
     if examples.num_columns == len(about["inputs"]) == len(values) == 1:  # whatever it is called
         values = dict.fromkeys(examples.column_names, *values.values())
@@ -192,7 +233,8 @@ def _read(path: Path, about: dict[str, Any], zone: str | None = None, **options:
     from components.files import printable
 
     suffix = file_kinds.name(path).suffix.lower()
-    if not path.is_dir() and (suffix in file_kinds.TABLE_SUFFIXES or about.get("recipe") == "tabular"):
+    of_a_table = about.get("recipe") == "tabular" and not about.get("several")  # of several modalities it may be a file
+    if not path.is_dir() and (suffix in file_kinds.TABLE_SUFFIXES or of_a_table):
         known = about.get("params", {}).get("reading", {})
         how = csv_reader.reading(options, known)
         is_typed = csv_reader.is_typed(path)

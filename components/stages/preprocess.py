@@ -173,13 +173,14 @@ def _fitted(recipe: recipes.Recipe, params: Params, parts: list[Part], columns: 
     def training(part: Part) -> pa.Table:
         return dataset.read(part.chunk, columns, only=columns.names).filter(pa.array(part.splits == 0))
 
-    def tables() -> Iterator[pa.Table]:
-        nonlocal at
-        for at in parts:
-            yield training(at)
+    class Tables:  # read anew as often as the recipe goes through them
+        def __iter__(self) -> Iterator[pa.Table]:
+            nonlocal at
+            for at in parts:
+                yield training(at)
 
     try:
-        return recipe.fit(tables(), params.task)
+        return recipe.fit(Tables(), params.task)
     except ValueError as error:
         if at is None:
             raise

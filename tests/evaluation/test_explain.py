@@ -15,7 +15,7 @@ TWO = single_label.Target(("a", "b"))
 class Stub:
     """A recipe that says only how its tokens read."""
 
-    def spell(self, tokens: np.ndarray, state: Any) -> list[str]:
+    def spell(self, tokens: np.ndarray, state: Any, name: str) -> list[str]:
         return [f"word{token}" for token in tokens]
 
 

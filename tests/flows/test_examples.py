@@ -38,7 +38,7 @@ NAMES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/example.
 
 PROMISED = {
     *("mnist", "mnist-cnn", "breast-cancer", "movie-reviews", "hotel-reviews", "income", "credit-risk"),
-    *("machine-failure", "student-grades", "temperatures", "sunspots", "spoken-digits"),
+    *("machine-failure", "student-grades", "temperatures", "sunspots", "spoken-digits", "digits-seen-and-heard"),
 }
 
 
@@ -170,11 +170,21 @@ def recording(samples: np.ndarray, rate: int = 8000) -> bytes:
     return buffer.getvalue()
 
 
+def pairs(settings: params.Params, random: np.random.Generator, rows: int) -> dict[str, Any]:
+    return {
+        "image": [None if row % 5 == 0 else each for row, each in enumerate(pictures(settings, random, rows)["image"])],
+        "recording": [
+            None if row % 5 == 1 else each for row, each in enumerate(recordings(settings, random, rows)["audio"])
+        ],
+    }
+
+
 MAKERS: dict[str, Callable[[params.Params, np.random.Generator, int], dict[str, Any]]] = {
     "audio": recordings,
     "series": windows,
     "images": pictures,
     "text": sentences,
+    "multimodal": pairs,
 }
 
 
@@ -215,6 +225,13 @@ TRAPS: dict[str, list[tuple[str, Any, str]]] = {
         ("label", 67.0, "not a grade of 0 to 20"),  # a percentage
         ("famrel", 9.0, "famrel is not 1 to 5"),  # no answer
         ("paid", "", "paid is neither yes nor no"),
+    ],
+    "digits-seen-and-heard": [
+        ("split", None, "split is missing"),
+        ("image", picture(np.zeros((29, 28), np.uint8)), "the image is not 28 pixels high"),
+        ("recording", recording(np.zeros(8000)), "silence"),
+        ("recording", b"RIFF", "a modality cannot be read"),
+        ("label", "ten", "unknown label"),
     ],
     "breast-cancer": [
         ("mean_area", 8999.0, "mean area above the worst"),  # columns that have changed places
@@ -449,6 +466,23 @@ def test_files_are_found_in_the_folder_or_in_one_below_and_checked(tmp_path: Pat
     (tmp_path / "a.csv").write_bytes(b"another")
     with pytest.raises(SlipwayError, match="not the expected file"):
         example.files("some", some, tmp_path)
+
+
+def test_files_in_several_folders_are_linked_into_one(tmp_path: Path) -> None:
+    files = {
+        f"{name}.csv": example.File(address="http://127.0.0.1:9/", sha256=hashlib.sha256(name.encode()).hexdigest())
+        for name in ("a", "b")
+    }
+    some = example.Example(title="t", ingest=["table"], files=files)
+    for name in ("a", "b"):
+        (tmp_path / "from" / name).mkdir(parents=True)
+        (tmp_path / "from" / name / f"{name}.csv").write_text(name)
+    for _ in range(2):
+        found = example.files("some", some, tmp_path / "from", tmp_path)
+        assert {path.name: path.read_text() for path in found.iterdir()} == {"a.csv": "a", "b.csv": "b"}
+    (tmp_path / "from/b/b.csv").unlink()
+    with pytest.raises(SlipwayError, match=r"from: no file b\.csv"):
+        example.files("some", some, tmp_path / "from", tmp_path)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if (ROOT / "examples" / name / "example.yaml").exists()])

@@ -25,6 +25,11 @@ FINITE = "the model's output is not finite"
 BAD: dict[str, list[tuple[dict[str, Any], str]]] = {
     "audio": [({"audio": b"no recording"}, "the recording")],
     "images": [({"image": b"no image"}, "the image cannot be decoded")],
+    "multimodal": [
+        ({"photo": b"no image"}, "photo: the image cannot be decoded"),
+        ({"note": " "}, "note: the text is empty"),
+        ({"photo": None, "note": None, "sound": None, "size": None}, "the example is empty"),
+    ],
     "series": [({"history": [1.0, 2.0]}, "history has 2 values"), ({"history": [1e14] * 24}, FINITE)],
     "tabular": [
         ({"x": 1e300}, "x is too large"),
@@ -79,8 +84,11 @@ def test_answers_by_rest_are_json(name: str, changes: dict[str, Any], tmp_path: 
     registry._save(settings, tmp_path, examples.slice(0, 3), tmp_path / "out", Model())
     expected = onnx_model.predict(onnx_model.load(tmp_path / "model"), examples).to_pylist()
 
+    files = [field.name for field in examples.schema if field.type == pa.binary()]  # MLflow takes no null for one
     rows = [{key: written(value) for key, value in row.items()} for row in examples.to_pylist()]
     bad = [rows[0] | {key: written(value) for key, value in change.items()} for change, _ in BAD[name]]
+    for row in (*rows, *bad):
+        row |= {key: "" for key in files if row[key] is None}
     port = fabricate.free_port()
     with fabricate.served(str(tmp_path / "out" / "model"), tmp_path, port):
         good = ask(port, {"dataframe_split": {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}})

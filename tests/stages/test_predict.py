@@ -5,6 +5,7 @@ import pytest
 from components import SlipwayError
 from components.__main__ import main
 from components.stages import predict
+from components.tracking import connection
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,35 @@ def test_an_earlier_file_of_predictions_may_be_replaced(tmp_path: Path) -> None:
     predict._writable(out, given)
     with pytest.raises(SlipwayError, match=r"expected a \.csv or \.parquet file"):
         predict._writable(tmp_path / "out.txt", given)
+
+
+def test_a_table_of_several_modalities_names_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = {
+        "recipe": "multimodal",
+        "data": "d",
+        "params": {
+            "images": {"photo": {}},
+            "text": {"note": {}},
+            "tabular": {"numeric": ["price"], "categorical": ["code"], "reading": {"decimal": ","}, "rare": 1},
+        },
+        "inputs": {"photo": "binary", "note": "string", "price": "double", "code": "string"},
+    }
+    monkeypatch.setattr(connection, "about", lambda version: about)
+    monkeypatch.setattr(connection, "state", lambda version, data: {"table": {"values": {"code": ["007", "x"]}}})
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    (tmp_path / "new.csv").write_text('photo,note,price,code\na.png,NA,"1,5",7\n,"",NA,y\ngone.png,b,2,x\n')
+    given = predict.prepared("models:/m/1", tmp_path / "new.csv")
+    assert given.names == ["0", "1", "2"]
+    assert given.examples.to_pydict() == {
+        "photo": [b"\x89PNG", None, b"not read"],  # of the last one there is an error
+        "note": ["NA", None, "b"],  # a text may be NA
+        "price": ["1.5", None, "2"],
+        "code": ["007", "y", "x"],
+    }
+    told = "\n".join(given.told)
+    assert "gone.png cannot be read (No such file or directory)" in told and "row 2: photo" in told
+    assert "'y'" in told and "7" in told
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/gone.png").write_bytes(b"here")
+    again = predict.prepared("models:/m/1", tmp_path / "new.csv", files=tmp_path / "elsewhere")
+    assert again.examples["photo"].to_pylist() == [b"not read", None, b"here"]

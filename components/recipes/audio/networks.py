@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from components.recipes import State
-from components.recipes.audio.example import Params, target
+from components.recipes.audio.example import Params, Settings, target
 from components.recipes.networks import head
 
 if TYPE_CHECKING:
@@ -29,11 +29,19 @@ def build(network: Network, params: Params, state: State, dropout: float) -> "ke
     """A CNN or a small Conformer over the spectrogram, averaged over time, softmax."""
     import keras
 
+    given, x = features(network, params, state, dropout)
+    return keras.Model(given, head(x, target(params), state), name="audio")
+
+
+def features(network: Network, params: Settings, state: State, dropout: float) -> tuple[dict[str, Any], Any]:  # noqa: ARG001
+    """All of `build` but the last layers: its inputs, and `(n, features)`."""
+    import keras
+
     spectrogram = keras.Input((params.frames, params.bands), dtype="float32", name="spectrogram")
     x = keras.layers.Reshape((params.frames, params.bands, 1), name="picture")(spectrogram)
     x = (_cnn if network.model == "cnn" else _conformer)(x, network, dropout)
     x = keras.layers.Dropout(dropout, name="dropout")(x) if dropout else x
-    return keras.Model({"spectrogram": spectrogram}, head(x, target(params), state), name="audio")
+    return {"spectrogram": spectrogram}, x
 
 
 def _cnn(x: Any, network: Network, dropout: float) -> Any:

@@ -65,7 +65,7 @@ def audio(path: Path, pattern: str | None, test: str | None, keep: list[str], sp
             values.update([found.fields[fields.test]] if fields.test else [])
             for field, counted in alike.items():
                 counted[found.fields[field]] += 1
-            if not _describe(content, rates, lengths):
+            if not describe(content, rates, lengths):
                 unreadable.append(f"{found.name}: cannot be read as a recording; validate will set it aside")
     if not labels:
         reasons = "; ".join(f"skipped {count:,}: {reason}" for reason, count in skipped.items())
@@ -81,12 +81,7 @@ def audio(path: Path, pattern: str | None, test: str | None, keep: list[str], sp
     if not rates:
         raise SlipwayError(f"{path}: none of the {splits.total():,} recordings can be read")
     tell(unreadable, "recordings that cannot be read")
-    settings: dict[str, Any] = {
-        "labels": sorted(labels),
-        "group": keep,
-        "sample_rate": max(1_000, min(rates.most_common(1)[0][0], MAX_SAMPLE_RATE)),
-        "seconds": _long_enough(lengths),
-    }
+    settings: dict[str, Any] = {"labels": sorted(labels), "group": keep, **settings_of(rates, lengths)}
 
     def tables() -> Iterator[pa.Table]:
         batch: list[tuple[bytes, Found]] = []
@@ -239,7 +234,7 @@ def _wanted(name: PurePosixPath, size: int, skipped: Counter[str]) -> bool:
     return True
 
 
-def _describe(content: bytes, rates: Counter[int], lengths: list[float]) -> bool:
+def describe(content: bytes, rates: Counter[int], lengths: list[float]) -> bool:
     """Note the rate and length of a recording; return whether it can be read and holds a sound."""
     import soundfile
 
@@ -250,6 +245,12 @@ def _describe(content: bytes, rates: Counter[int], lengths: list[float]) -> bool
     rates[int(info.samplerate)] += 1
     lengths.append(info.frames / info.samplerate)
     return bool(info.frames)
+
+
+def settings_of(rates: Counter[int], lengths: list[float]) -> dict[str, Any]:
+    """Choose the rate and the length of the model's recordings, by those that `describe` noted."""
+    rate = max(1_000, min(rates.most_common(1)[0][0], MAX_SAMPLE_RATE))
+    return {"sample_rate": rate, "seconds": _long_enough(lengths)}
 
 
 def _long_enough(lengths: list[float]) -> float:

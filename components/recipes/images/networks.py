@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.recipes import State
-from components.recipes.images.example import Params, Side, target
+from components.recipes.images.example import Params, Settings, Side, target
 from components.recipes.networks import head
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Network(BaseModel):
     patch: Side | None = None  # vit: pixels of a patch's side; null: as the size asks for
 
 
-def check(network: Network, params: Params) -> None:
+def check(network: Network, params: Settings) -> None:
     """Raise ValueError where the image is too small for the network."""
     shortest, picture = min(params.height, params.width), f"an image of {params.width} x {params.height}"
     blocks = len(filters_of(network, params))
@@ -56,7 +56,7 @@ def check(network: Network, params: Params) -> None:
         raise ValueError(f"patch: {network.patch} is larger than {picture}; leave it out to get one that fits")
 
 
-def filters_of(network: Network, params: Params) -> list[int]:
+def filters_of(network: Network, params: Settings) -> list[int]:
     """Of the CNN's blocks; by default 16, doubled up to 256, until the image is halved to less than 8 pixels."""
     if network.filters is not None:
         return network.filters
@@ -64,7 +64,7 @@ def filters_of(network: Network, params: Params) -> list[int]:
     return [min(16 * 2**block, 256) for block in range(blocks)]
 
 
-def patch_of(network: Network, params: Params) -> int:
+def patch_of(network: Network, params: Settings) -> int:
     """Pixels of a patch's side; by default a power of two up to 16 that cuts the shorter side into 7 or more."""
     if network.patch is not None:
         return network.patch
@@ -76,6 +76,14 @@ def build(network: Network, params: Params, state: State, dropout: float) -> "ke
     """Build the MLP, CNN, ResNet or ViT that `model` names; pixels are scaled in it, so that it takes bytes."""
     import keras
 
+    given, x = features(network, params, state, dropout)
+    return keras.Model(given, head(x, target(params), state), name="images")
+
+
+def features(network: Network, params: Settings, state: State, dropout: float) -> tuple[dict[str, Any], Any]:
+    """All of `build` but the last layers: its inputs, and `(n, features)`."""
+    import keras
+
     image = keras.Input((params.height, params.width, params.channels), dtype="uint8", name="image")
     if params.scale == "unit":
         x = keras.layers.Rescaling(1 / 255, name="scale")(image)
@@ -83,8 +91,7 @@ def build(network: Network, params: Params, state: State, dropout: float) -> "ke
         mean, deviation = np.array(state["mean"]), np.array(state["deviation"])
         x = keras.layers.Rescaling((1 / deviation).tolist(), (-mean / deviation).tolist(), name="scale")(image)
     body = {"mlp": _mlp, "cnn": _cnn, "resnet": _resnet, "vit": _vit}[network.model]
-    x = body(x, network, params, dropout)
-    return keras.Model({"image": image}, head(x, target(params), state), name="images")
+    return {"image": image}, body(x, network, params, dropout)
 
 
 def _dropout(x: Any, rate: float, name: str) -> Any:
@@ -93,7 +100,7 @@ def _dropout(x: Any, rate: float, name: str) -> Any:
     return keras.layers.Dropout(rate, name=name)(x) if rate else x
 
 
-def _mlp(x: Any, network: Network, params: Params, dropout: float) -> Any:  # noqa: ARG001
+def _mlp(x: Any, network: Network, params: Settings, dropout: float) -> Any:  # noqa: ARG001
     """Dense hidden layers with ReLU."""
     import keras
 
@@ -120,7 +127,7 @@ def _norm_relu(x: Any, name: str) -> Any:
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 
 
-def _cnn(x: Any, network: Network, params: Params, dropout: float) -> Any:
+def _cnn(x: Any, network: Network, params: Settings, dropout: float) -> Any:
     """Blocks of two 3 x 3 convolutions (VGG; Simonyan and Zisserman 2015) with batch norm, then the average."""
     import keras
 
@@ -135,7 +142,7 @@ def _cnn(x: Any, network: Network, params: Params, dropout: float) -> Any:
     return _dropout(x, dropout, "dropout")
 
 
-def _resnet(x: Any, network: Network, params: Params, dropout: float) -> Any:
+def _resnet(x: Any, network: Network, params: Settings, dropout: float) -> Any:
     """ResNet v2, full pre-activation (He and others 2016, arXiv 1603.05027); a small image has the stem of CIFAR."""
     import keras
 
@@ -172,7 +179,7 @@ def _residual(x: Any, filters: int, stride: int, name: str, *, bottleneck: bool)
     return keras.layers.Add(name=f"{name}_add")([x, y])
 
 
-def _vit(x: Any, network: Network, params: Params, dropout: float) -> Any:
+def _vit(x: Any, network: Network, params: Settings, dropout: float) -> Any:
     """A Vision Transformer, pre-norm (Dosovitskiy and others 2021, arXiv 2010.11929).
 
     The average of all tokens is classified instead of a token of its own (their appendix D.3; Beyer and others 2022).

@@ -5,6 +5,6 @@ import pyarrow as pa
 from components.recipes.tabular import example
 
 
-def facts(table: pa.Table, params: example.Params) -> pa.Table:
+def facts(table: pa.Table, params: example.Settings) -> pa.Table:
     """Return the columns, a date out of range as missing."""
     return example.facts(table, params).select(example.columns(params).names)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.recipes import State
 from components.recipes.networks import head
-from components.recipes.tabular.example import Params, Size, categories_of, number_names, scaling, target
+from components.recipes.tabular.example import Params, Settings, Size, categories_of, number_names, scaling, target
 
 if TYPE_CHECKING:
     import keras
@@ -48,6 +48,16 @@ def build(network: Network, params: Params, state: State, dropout: float) -> "ke
     """A linear model, an MLP with embeddings, or an FT-Transformer."""
     import keras
 
+    given, x = features(network, params, state, dropout, len(target(params).names))
+    return keras.Model(given, head(x, target(params), state), name="tabular")
+
+
+def features(
+    network: Network, params: Settings, state: State, dropout: float, answers: int
+) -> tuple[dict[str, Any], Any]:
+    """All of `build` but the last layers: its inputs, and `(n, features)`; `answers` are those of a linear model."""
+    import keras
+
     sizes = categories_of(params, state)
     given: dict[str, Any] = {}
     if names := number_names(params, state["timeless"]):
@@ -55,24 +65,22 @@ def build(network: Network, params: Params, state: State, dropout: float) -> "ke
     if sizes:
         given["categorical"] = keras.Input((len(sizes),), dtype="int32", name="categorical")
     if network.model == "linear":
-        x = _linear(given, params, state)
-    else:
-        x = (_mlp if network.model == "mlp" else _transformer)(given, network, params, state, dropout)
-    return keras.Model(given, head(x, target(params), state), name="tabular")
+        return given, _linear(given, params, state, answers)
+    return given, (_mlp if network.model == "mlp" else _transformer)(given, network, params, state, dropout)
 
 
-def _linear(given: dict[str, Any], params: Params, state: State) -> Any:
+def _linear(given: dict[str, Any], params: Settings, state: State, answers: int) -> Any:
     """The numbers, and for each category's value a number for each answer: logistic or linear regression."""
     import keras
 
     parts = [given["numeric"]] if "numeric" in given else []
     if "categorical" in given:
-        vectors = _embedded(given["categorical"], params, state, len(target(params).names), "coefficients")
+        vectors = _embedded(given["categorical"], params, state, answers, "coefficients")
         parts.append(keras.ops.sum(vectors, axis=1))
     return _joined(parts)
 
 
-def _mlp(given: dict[str, Any], network: Network, params: Params, state: State, dropout: float) -> Any:
+def _mlp(given: dict[str, Any], network: Network, params: Settings, state: State, dropout: float) -> Any:
     """Hidden layers over the numbers and a vector for each category's value.
 
     Guo and Berkhahn (2016), "Entity Embeddings of Categorical Variables", https://arxiv.org/abs/1604.06737.
@@ -98,7 +106,7 @@ def _mlp(given: dict[str, Any], network: Network, params: Params, state: State, 
     return x
 
 
-def _transformer(given: dict[str, Any], network: Network, params: Params, state: State, dropout: float) -> Any:
+def _transformer(given: dict[str, Any], network: Network, params: Settings, state: State, dropout: float) -> Any:
     """FT-Transformer: a vector a column and one for the answer, attending to each other.
 
     Gorishniy, Rubachev, Khrulkov and Babenko (2021), "Revisiting Deep Learning Models for Tabular Data",
@@ -138,7 +146,7 @@ def _joined(parts: list[Any]) -> Any:
     return keras.layers.Concatenate(name="features")(parts) if len(parts) > 1 else parts[0]
 
 
-def _embedded(codes: Any, params: Params, state: State, width: int, name: str = "embedding") -> Any:
+def _embedded(codes: Any, params: Settings, state: State, width: int, name: str = "embedding") -> Any:
     """Give each code of each column a vector: `(n, columns)` to `(n, columns, width)`; one table for all columns."""
     import keras
 
@@ -157,7 +165,7 @@ def _by_column(x: Any, width: int, name: str, activation: str | None = None) -> 
     return layer(x)
 
 
-def _channels(numbers: Any, network: Network, params: Params, state: State) -> Any:
+def _channels(numbers: Any, network: Network, params: Settings, state: State) -> Any:
     """Numbers `(n, columns)` to `(n, columns, channels)`: each itself, and its embedding.
 
     Gorishniy, Rubachev and Babenko (2022), "On Embeddings for Numerical Features in Tabular Deep Learning",

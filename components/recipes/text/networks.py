@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from components.recipes import Arrays, State
 from components.recipes.networks import Pretraining, head
-from components.recipes.text.example import SPECIAL_TOKENS, Params, ngrams, target, tokenizer_of
+from components.recipes.text.example import SPECIAL_TOKENS, Params, Settings, ngrams, target, tokenizer_of
 
 if TYPE_CHECKING:
     import keras
@@ -51,11 +51,23 @@ def which(network: Network, params: Params) -> str:  # noqa: ARG001
 
 def build(network: Network, params: Params, state: State, dropout: float) -> "keras.Model":
     """Weighted n-grams, or a Transformer encoder."""
-    answer = _classifier if params.encoding == "pieces" else _bag
+    import keras
+
+    given, x = features(network, params, state, dropout)
+    model = keras.Model(given, head(x, target(params), state), name="text")
+    if params.encoding == "ngrams" and not network.hidden:  # the coefficients are the logits' own
+        outputs = len(params.labels)
+        model.get_layer("logits").set_weights([np.eye(outputs), np.zeros(outputs)])
+    return model
+
+
+def features(network: Network, params: Settings, state: State, dropout: float) -> tuple[dict[str, Any], Any]:
+    """All of `build` but the last layers: its inputs, and `(n, features)`."""
+    answer = _pooled if params.encoding == "pieces" else _bag
     return answer(network, params, state, dropout)
 
 
-def _bag(network: Network, params: Params, state: State, dropout: float) -> "keras.Model":
+def _bag(network: Network, params: Settings, state: State, dropout: float) -> tuple[dict[str, Any], Any]:
     """Logistic regression on the weights of n-grams, a hidden layer (Joulin 2016), or both side by side.
 
     With `bayes` a weight is scaled by the n-gram's log-count ratio (Wang and Manning 2012), one for each label.
@@ -65,7 +77,8 @@ def _bag(network: Network, params: Params, state: State, dropout: float) -> "ker
     from keras import layers
 
     vocabulary = ngrams.vocabulary(state["grams"], tuple(state["documents"]))
-    rows, outputs = len(vocabulary.names), len(params.labels)
+    rows, outputs = len(vocabulary.names), len(vocabulary.documents)
+    bayes = network.bayes and outputs > 1  # there are no labels where numbers are predicted
     ids = keras.Input((params.length,), dtype="int32", name="ids")
     weights = keras.Input((params.length,), dtype="float32", name="weights")
     # 0 for n-gram 0 and 1 for any other: what stands for a token left out counts for nothing
@@ -74,9 +87,9 @@ def _bag(network: Network, params: Params, state: State, dropout: float) -> "ker
     weight = layers.Multiply(name="weight")([weights, kept])
     weight = layers.Dropout(dropout, name="dropout")(weight) if dropout else weight
     parts = []
-    if network.bayes or not network.hidden:
+    if bayes or not network.hidden:
         x = layers.Embedding(rows, outputs, embeddings_initializer="zeros", name="coefficients")(ids)
-        if network.bayes:
+        if bayes:
             scale = layers.Embedding(rows, outputs, embeddings_initializer="zeros", trainable=False, name="ratios")
             x = layers.Multiply(name="scaled")([x, scale(ids)])
             scale.set_weights([ngrams.ratios(vocabulary)])
@@ -86,15 +99,11 @@ def _bag(network: Network, params: Params, state: State, dropout: float) -> "ker
         x = layers.Dot(axes=1, name="mean")([weight, x])
         parts.append(layers.Activation("relu", name="hidden")(x))
     x = layers.Concatenate(name="features")(parts) if len(parts) > 1 else parts[0]
-    model = keras.Model({"ids": ids, "weights": weights}, head(x, target(params), state), name="text")
-    if not network.hidden:  # the coefficients are the logits' own
-        model.get_layer("logits").set_weights([np.eye(outputs), np.zeros(outputs)])
-    return model
+    return {"ids": ids, "weights": weights}, x
 
 
-def _classifier(network: Network, params: Params, state: State, dropout: float) -> "keras.Model":
-    """The encoder, the mean of its vectors or BERT's pooler on the first, dropout and the last layer."""
-    import keras
+def _pooled(network: Network, params: Settings, state: State, dropout: float) -> tuple[dict[str, Any], Any]:
+    """The encoder, the mean of its vectors or BERT's pooler on the first, and dropout."""
     from keras import layers
 
     tokens, there, x, _ = _encoder(network, params, state, dropout)
@@ -103,7 +112,7 @@ def _classifier(network: Network, params: Params, state: State, dropout: float) 
     else:
         x = layers.Dense(x.shape[-1], "tanh", kernel_initializer=_start(), name="pooled")(x[:, 0])
     x = layers.Dropout(dropout, name="dropout")(x) if dropout else x
-    return keras.Model({"tokens": tokens}, head(x, target(params), state), name="text")
+    return {"tokens": tokens}, x
 
 
 def _start() -> Any:
@@ -113,7 +122,7 @@ def _start() -> Any:
     return keras.initializers.TruncatedNormal(stddev=0.02)
 
 
-def _encoder(network: Network, params: Params, state: State, dropout: float) -> tuple[Any, Any, Any, Any]:
+def _encoder(network: Network, params: Settings, state: State, dropout: float) -> tuple[Any, Any, Any, Any]:
     """BERT's encoder (Devlin 2019): learned positions, GELU, layer normalisation behind each block.
 
     With norm: pre it stands before each block (Xiong 2020), and a last one behind all. Returns the input tokens

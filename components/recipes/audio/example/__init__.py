@@ -28,12 +28,10 @@ FACTS = {
 SILENCE_DB = -80.0  # dB below full scale, the mean taken off
 
 
-class Params(BaseModel):
-    """The section `audio` of params.yaml."""
+class Settings(BaseModel):
+    """All of the section but what is predicted: what the recipe multimodal has of it, too."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    labels: Labels = ["no", "yes"]
-    group: list[str] = []  # columns of text kept beside the recording, to slice the measures by
     sample_rate: Annotated[int, Field(ge=1_000, le=192_000)] = 16_000  # Hz; other rates are resampled to it
     seconds: Annotated[float, Field(gt=0, le=60)] = 1.0  # cut or padded with silence to it, around the middle
     max_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0  # longer recordings are not even decoded
@@ -45,7 +43,7 @@ class Params(BaseModel):
     scale: Literal["bands", "recording"] = "bands"  # standardised by the training split, or each by itself
 
     @model_validator(mode="after")
-    def _fits(self) -> "Params":
+    def _fits(self) -> "Settings":
         if min(spectrogram.lengths(self)) < 1:
             raise ValueError("window_ms and hop_ms must be at least one sample long at this sample_rate")
         if self.frames < 1:
@@ -55,9 +53,6 @@ class Params(BaseModel):
                 f"expected fmin < fmax <= sample_rate / 2, got {self.fmin:g}, {self.highest:g} and "
                 f"{self.sample_rate / 2:g} Hz"
             )
-        for name in self.group:
-            if name in (*FACTS, "audio", "id", "label", "split") or self.group.count(name) > 1:
-                raise ValueError(f"group: a column cannot be named {name}; the name is taken, choose another")
         return self
 
     @property
@@ -70,6 +65,20 @@ class Params(BaseModel):
         """Frames of a spectrogram."""
         length, window, hop = spectrogram.lengths(self)
         return 1 + (length - window) // hop
+
+
+class Params(Settings):
+    """The section `audio` of params.yaml."""
+
+    labels: Labels = ["no", "yes"]
+    group: list[str] = []  # columns of text kept beside the recording, to slice the measures by
+
+    @model_validator(mode="after")
+    def _groups(self) -> "Params":
+        for name in self.group:
+            if name in (*FACTS, "audio", "id", "label", "split") or self.group.count(name) > 1:
+                raise ValueError(f"group: a column cannot be named {name}; the name is taken, choose another")
+        return self
 
 
 def columns(params: Params) -> pa.Schema:
@@ -87,7 +96,7 @@ def target(params: Params) -> Target:
     return single_label.Target(tuple(params.labels))
 
 
-def facts(table: pa.Table, params: Params) -> pa.Table:
+def facts(table: pa.Table, params: Settings) -> pa.Table:
     """What the header says (seconds, sample_rate, channels, format, subtype) and what is to be heard.
 
     peak: the largest sample, 1 is full scale; level: root mean square around the mean, in dB below full scale,
@@ -98,7 +107,7 @@ def facts(table: pa.Table, params: Params) -> pa.Table:
     return pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in FACTS.items()})
 
 
-def _facts(data: bytes | None, params: Params) -> dict[str, Any]:
+def _facts(data: bytes | None, params: Settings) -> dict[str, Any]:
     known: dict[str, Any] = dict.fromkeys(FACTS) | {"decodable": False}
     try:
         samples = sound.decoded(data, params, known)
@@ -109,7 +118,7 @@ def _facts(data: bytes | None, params: Params) -> dict[str, Any]:
     return known | {"level": float(level), "silent": bool(level < SILENCE_DB), "decodable": True}
 
 
-def fit(tables: Iterable[pa.Table], params: Params) -> State:
+def fit(tables: Iterable[pa.Table], params: Settings) -> State:
     """Mean and standard deviation of each band in dB, over all frames; nothing for `scale: recording`.
 
     One pass, merged by Chan, Golub and LeVeque's update (1979), so that memory does not grow.
@@ -128,7 +137,7 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
     return {"mean": mean.tolist(), "deviation": np.where(deviation > 1e-6, deviation, 1.0).tolist()}
 
 
-def encode(table: pa.Table, params: Params, state: State) -> Arrays:
+def encode(table: pa.Table, params: Settings, state: State) -> Arrays:
     """Log-mel spectrograms `(n, frames, bands)` float32, standardised."""
     data = table["audio"].to_pylist()
     spectrograms = np.empty((len(data), params.frames, params.bands), np.float32)
@@ -142,7 +151,7 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
     return {"spectrogram": spectrograms}
 
 
-def inputs(params: Params, state: State) -> dict[str, Input]:  # noqa: ARG001
+def inputs(params: Settings, state: State) -> dict[str, Input]:  # noqa: ARG001
     """One spectrogram."""
     return {"spectrogram": Input("spectrogram")}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from components.recipes.audio.example import Params
+    from components.recipes.audio.example import Settings
 
 
 SAMPLE_RATES = (1_000, 768_000)  # Hz; outside of it a header is wrong, and resampling would take for ever
@@ -15,7 +15,7 @@ BLOCK_SAMPLES = 2**20  # samples decoded at a time, over all channels
 CLIPPED_LEVEL = 0.99  # of full scale: 8 bits end at 0.992
 
 
-def decoded(data: bytes | None, params: "Params", known: dict[str, Any]) -> np.ndarray:
+def decoded(data: bytes | None, params: "Settings", known: dict[str, Any]) -> np.ndarray:
     """Decode all of a file and mix it to mono: `(samples,)` float32 at its own rate, 1 is full scale.
 
     `known` is given the facts as they become known, so that a broken file has those of its header.

@@ -9,21 +9,21 @@ import numpy as np
 from components.recipes.audio.example import sound
 
 if TYPE_CHECKING:
-    from components.recipes.audio.example import Params
+    from components.recipes.audio.example import Settings
 
 
 MIN_POWER = 1e-10  # power under which the logarithm is cut: -100 dB
 RANGE_DB = 80.0  # dB below a recording's loudest band that are kept (as librosa's power_to_db: top_db)
 
 
-def lengths(params: "Params") -> tuple[int, int, int]:
+def lengths(params: "Settings") -> tuple[int, int, int]:
     """Length of a recording, of a window and of a hop, in samples."""
     milliseconds = (1000 * params.seconds, params.window_ms, params.hop_ms)
     length, window, hop = (round(params.sample_rate * time / 1000) for time in milliseconds)
     return length, window, hop
 
 
-def decibels(data: bytes | None, params: "Params") -> np.ndarray:
+def decibels(data: bytes | None, params: "Settings") -> np.ndarray:
     """Power of a recording's mel bands, `(frames, bands)` float32 in dB, at most RANGE_DB below the loudest."""
     from scipy.fft import rfft
 
@@ -38,7 +38,7 @@ def decibels(data: bytes | None, params: "Params") -> np.ndarray:
     return np.asarray(np.maximum(decibels, decibels.max() - np.float32(RANGE_DB)))
 
 
-def _fitted(sound: np.ndarray, rate: int, params: "Params") -> np.ndarray:
+def _fitted(sound: np.ndarray, rate: int, params: "Settings") -> np.ndarray:
     """Cut around the middle, resample, take the mean off and pad with silence: `(length,)` float32."""
     length, _, _ = lengths(params)
     wanted = -(-length * rate // params.sample_rate)

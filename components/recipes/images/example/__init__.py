@@ -22,21 +22,26 @@ Side = Annotated[int, Field(ge=1, le=8192)]
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM", "QOI", "TGA", "PCX", "SGI")
 
 
-class Params(BaseModel):
-    """The section `images` of params.yaml."""
+class Settings(BaseModel):
+    """All of the section but what is predicted: what the recipe multimodal has of it, too."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     height: Side = 28
     width: Side = 28
     channels: Literal[1, 3] = 1  # grey or RGB
-    labels: Labels = [str(digit) for digit in range(10)]
-    several: bool = False  # an image may have any number of the labels
     resize: Literal["stretch", "pad", "crop"] = "stretch"  # pad with black, or crop the middle: both keep the aspect
     scale: Literal["unit", "standardise"] = "unit"  # to 0..1, or by each channel's mean and deviation in training
     max_pixels: Annotated[int, Field(ge=1)] = 50_000_000  # larger images are not even decoded
 
 
-def columns(params: Params) -> pa.Schema:  # noqa: ARG001
+class Params(Settings):
+    """The section `images` of params.yaml."""
+
+    labels: Labels = [str(digit) for digit in range(10)]
+    several: bool = False  # an image may have any number of the labels
+
+
+def columns(params: Settings) -> pa.Schema:  # noqa: ARG001
     """One column: the file's bytes."""
     return pa.schema({"image": pa.binary()})
 
@@ -47,7 +52,7 @@ def target(params: Params) -> Target:
     return multi_label.Target(labels) if params.several else single_label.Target(labels)
 
 
-def facts(table: pa.Table, params: Params) -> pa.Table:
+def facts(table: pa.Table, params: Settings) -> pa.Table:
     """What the file says of the image, if all of it can be read, and how bright its pixels are.
 
     width, height (as it is shown), pixels, mode (Pillow's), format, frames (more than one: it moves, or has pages),
@@ -68,7 +73,7 @@ def facts(table: pa.Table, params: Params) -> pa.Table:
     return pa.table({name: pa.array([row.get(name) for row in rows], kind) for name, kind in types.items()})
 
 
-def _facts(data: bytes | None, params: Params) -> dict[str, Any]:
+def _facts(data: bytes | None, params: Settings) -> dict[str, Any]:
     known: dict[str, Any] = {"decodable": False}
     try:
         with _open(data) as image:
@@ -129,7 +134,7 @@ def _plain(image: "Image.Image", mode: Literal["L", "RGB"]) -> "Image.Image":
     return image.convert(mode)
 
 
-def fit(tables: Iterable[pa.Table], params: Params) -> State:
+def fit(tables: Iterable[pa.Table], params: Settings) -> State:
     """Mean and deviation of each channel's pixels (0..255) where they are asked for, in one pass."""
     if params.scale == "unit":
         return {}
@@ -146,7 +151,7 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
     return {"mean": mean.tolist(), "deviation": np.where(deviation > 0, deviation, 1.0).tolist()}
 
 
-def encode(table: pa.Table, params: Params, state: State) -> Arrays:  # noqa: ARG001
+def encode(table: pa.Table, params: Settings, state: State) -> Arrays:  # noqa: ARG001
     """Pixels `(n, height, width, channels)` uint8; other sizes are resized, other modes converted.
 
     Of a moving image or one of several pages the first is taken. Raises ValueError for an image that is empty,
@@ -159,7 +164,7 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:  # noqa: AR
     return {"image": pixels}
 
 
-def _pixels(data: bytes | None, params: Params) -> np.ndarray:
+def _pixels(data: bytes | None, params: Settings) -> np.ndarray:
     """Decode one image: `(height, width, channels)` uint8."""
     mode: Literal["L", "RGB"] = "L" if params.channels == 1 else "RGB"
     try:
@@ -190,7 +195,7 @@ def _complaint(error: Exception) -> str:
     return text if text.startswith("the image ") else f"the image cannot be decoded: {text}"
 
 
-def _resize(picture: "Image.Image", params: Params) -> "Image.Image":
+def _resize(picture: "Image.Image", params: Settings) -> "Image.Image":
     from PIL import Image
 
     size, (width, height) = (params.width, params.height), picture.size
@@ -212,7 +217,7 @@ def _resize(picture: "Image.Image", params: Params) -> "Image.Image":
     return whole
 
 
-def inputs(params: Params, state: State) -> dict[str, Input]:  # noqa: ARG001
+def inputs(params: Settings, state: State) -> dict[str, Input]:  # noqa: ARG001
     """One image."""
     return {"image": Input("image")}
 

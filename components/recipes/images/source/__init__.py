@@ -3,7 +3,8 @@
 import json
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -43,7 +44,7 @@ def images(
     fields = [more for *_, more in found]
     by = splitting.parse(split_by, fields[0], labels or f"--pattern {pattern or ''}".strip(), taken=["image"])
     groups = splitting.alike_fields(fields) if by is None and not any(split for _, _, split, _ in found) else []
-    settings = _describe(folder, [path for path, *_ in found])
+    settings = described(((path, path) for path, *_ in found), folder)
     several = labels is not None
     names = {name for _, label, *_ in found for name in (label if several else [label])}
     if several and len(names) < 2:
@@ -189,27 +190,28 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in found if not dataset.is_junk(path.name))
 
 
-def _describe(folder: Path, found: list[Path]) -> dict[str, Any]:
+def described(found: Iterable[tuple[object, Path | BytesIO]], where: object) -> dict[str, Any]:
     """Choose the model's image: the most frequent size, or the middle one where sizes differ; grey if all are.
 
-    At most 224 pixels a side, as models of photographs commonly have; larger ones are made smaller. Tells the paths of
-    files that cannot be opened, which the dataset does not keep.
+    At most 224 pixels a side, as models of photographs commonly have; larger ones are made smaller. `found` are files,
+    each behind what it is called; those that cannot be opened are told, for the dataset does not keep that.
+    Raises SlipwayError where none can.
     """
     from PIL import Image
 
     unreadable = []
     sizes: Counter[tuple[int, int]] = Counter()
     grey = True
-    for path in found:
+    for name, file in found:
         try:
-            with Image.open(path) as image:
+            with Image.open(file) as image:
                 turned = image.getexif().get(274, 1) >= 5  # lies on its side
                 sizes[image.size[::-1] if turned else image.size] += 1
                 grey = grey and image.mode in ("1", "L", "LA", "I", "F", "I;16")
         except Exception:  # noqa: BLE001 - validate sets such a file aside, with a reason
-            unreadable.append(f"{path}: cannot be opened as an image; validate will set it aside")
+            unreadable.append(f"{name}: cannot be opened as an image; validate will set it aside")
     if not sizes:
-        raise SlipwayError(f"{folder}: none of the {len(found)} image files can be read")
+        raise SlipwayError(f"{where}: none of the {len(unreadable)} image files can be read")
     tell(unreadable, "files that cannot be opened")
     (width, height), count = sizes.most_common(1)[0]
     if count <= sizes.total() / 2:

@@ -27,16 +27,14 @@ MAX_CATEGORY_CHARACTERS = 1000  # characters; a longer text is no category and c
 Size = Annotated[int, Field(ge=1)]
 
 
-class Params(BaseModel):
-    """The section `tabular` of params.yaml."""
+class Settings(BaseModel):
+    """All of the section but what is predicted: what the recipe multimodal has of it, too."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     numeric: list[str] = []
     categorical: list[str] = []
     boolean: list[str] = []
     dates: list[str] = []
-    labels: Names = []  # a class each; or, instead,
-    targets: Names = []  # what the numbers to predict are called
     fill: Literal["mean", "median"] = "median"  # in place of a missing number
     scale: scaling.Kind = "standardise"
     clip: Annotated[float, Field(gt=0)] | None = None  # bounds of a scaled number, either side of 0
@@ -45,7 +43,7 @@ class Params(BaseModel):
     bins: Size = 32  # that a number is cut into, at most, for a network that embeds numbers piece by piece
 
     @model_validator(mode="after")
-    def _columns(self) -> "Params":
+    def _columns(self) -> "Settings":
         names = columns(self).names
         if not names:
             raise ValueError("no columns: list some under numeric, categorical, boolean or dates")
@@ -54,6 +52,13 @@ class Params(BaseModel):
         if taken := sorted(set(FACTS) & set(names)):
             raise ValueError(f"a column cannot be named {taken[0]}: a fact has that name; rename it")
         return self
+
+
+class Params(Settings):
+    """The section `tabular` of params.yaml."""
+
+    labels: Names = []  # a class each; or, instead,
+    targets: Names = []  # what the numbers to predict are called
 
     @model_validator(mode="after")
     def _answers(self) -> "Params":
@@ -64,7 +69,7 @@ class Params(BaseModel):
         return self
 
 
-def columns(params: Params) -> pa.Schema:
+def columns(params: Settings) -> pa.Schema:
     """Numbers as float64, categories as strings, booleans, dates as timestamp[us]; each may be missing."""
     return pa.schema(
         [
@@ -83,7 +88,7 @@ def target(params: Params) -> Target:
     return single_label.Target(tuple(params.labels))
 
 
-def facts(table: pa.Table, params: Params) -> pa.Table:
+def facts(table: pa.Table, params: Settings) -> pa.Table:
     """The columns themselves and four more.
 
     missing: the row's gaps, int64. finite: no number is infinite, beyond 1e30 or, other than a gap, not a number.
@@ -108,7 +113,7 @@ def facts(table: pa.Table, params: Params) -> pa.Table:
     return pa.table(found | dict(zip(FACTS, map(pa.array, (missing, finite, valid, longest)), strict=True)))
 
 
-def fit(tables: Iterable[pa.Table], params: Params) -> State:
+def fit(tables: Iterable[pa.Table], params: Settings) -> State:
     """Fill, scale, gaps, known values and bins of the columns.
 
     One pass; memory holds at most scaling.COLUMN_SAMPLE values of each number (for medians and quantiles, see
@@ -163,13 +168,13 @@ def _edges(sample: np.ndarray, bins: int) -> list[float]:
     return edges.tolist() if len(edges) > 1 else []
 
 
-def number_names(params: Params, timeless: Iterable[str] = ()) -> list[str]:
+def number_names(params: Settings, timeless: Iterable[str] = ()) -> list[str]:
     """Return the names of the numbers and of those made of dates, in their order."""
     made = [f"{name} {part}" for name in params.dates for part in dates.DATE_PARTS[: -2 if name in timeless else None]]
     return [*params.numeric, *made]
 
 
-def _numbers(table: pa.Table, params: Params, timeless: Iterable[str] = ()) -> np.ndarray:
+def _numbers(table: pa.Table, params: Settings, timeless: Iterable[str] = ()) -> np.ndarray:
     """Return `(n, numbers)` float64 of what `names` names; missing is NaN."""
     arrays = [table[name].fill_null(float("nan")).to_numpy() for name in params.numeric]
     for name in params.dates:
@@ -177,7 +182,7 @@ def _numbers(table: pa.Table, params: Params, timeless: Iterable[str] = ()) -> n
     return np.stack(arrays, axis=1) if arrays else np.empty((len(table), 0))
 
 
-def encode(table: pa.Table, params: Params, state: State) -> Arrays:
+def encode(table: pa.Table, params: Settings, state: State) -> Arrays:
     """Scaled `numeric` float32, gaps filled, and `categorical` int32.
 
     A code is 0 for a value unseen in training, 1 for a missing one, 2 and up for the known ones (of a boolean:
@@ -239,14 +244,14 @@ def _known(values: Any, known: pa.Array) -> np.ndarray:
     return codes
 
 
-def categories_of(params: Params, state: State) -> dict[str, int]:
+def categories_of(params: Settings, state: State) -> dict[str, int]:
     """Return the columns of `categorical` and how many codes each has."""
     sizes = {name: FIRST_KNOWN_CODE + len(state["values"][name]) for name in params.categorical}
     sizes |= dict.fromkeys(params.boolean, FIRST_KNOWN_CODE + 2)
     return sizes | {f"{name} missing": FIRST_KNOWN_CODE + 2 for name in state["gaps"]}
 
 
-def inputs(params: Params, state: State) -> dict[str, Input]:
+def inputs(params: Settings, state: State) -> dict[str, Input]:
     """The numbers, and the codes of categories, booleans and gaps."""
     found = {}
     if names := number_names(params, state["timeless"]):

@@ -60,24 +60,26 @@ def tabular(
     number: Sequence[str] = (),
     known: Params | None = None,
     time_zone: str | None = None,
+    beside: Sequence[str] = (),
     **options: Any,
 ) -> Source:
     """Read a CSV or Parquet file: numbers, categories, booleans and dates, and what is to be predicted.
 
     Block by block, and more than once: to see what the columns are, and to make examples of them. `test` is a file
     of the same columns, which becomes the split `test`. `known` is the section of the dataset that is added to: its
-    columns, and what words, numbers and dates mean, hold for this file, too. Raises SlipwayError for what cannot be
-    read or is no table; each names the option that mends it.
+    columns, and what words, numbers and dates mean, hold for this file, too. Columns `beside` them are no features, and
+    come with the examples as they are. Raises SlipwayError for what cannot be read or is no table; each names the
+    option that mends it.
     """
     how = csv_reader.reading(options, known.reading.model_dump(exclude_defaults=True) if known else None)
-    given = (label, drop, category, date, keep, number, [key] if key else [])
-    label, drop, category, date, keep, number, keys = (guessing.asked(file, names) for names in given)
+    given = (label, drop, category, date, keep, number, [key] if key else [], beside)
+    label, drop, category, date, keep, number, keys, beside = (guessing.asked(file, names) for names in given)
     forms: dict[str, str | None] = {name: form or None for name, _, form in (item.partition("=") for item in date)}
-    schema = guessing.schema(file, how, [*label, *drop, *category, *forms, *keep, *number, *keys])
+    schema = guessing.schema(file, how, [*label, *drop, *category, *forms, *keep, *number, *keys, *beside])
     if test is not None:
         guessing.schema(test, how, [name for name in schema.names if name not in (*drop, "split")])
     by = splitting.parse(split_by, schema.names, file, taken=label)
-    apart = {*drop, *label, *splitting.apart(by, (*category, *forms, *number)), *keys, "split"}
+    apart = {*drop, *label, *splitting.apart(by, (*category, *forms, *number)), *keys, *beside, "split"}
     own = [name for name in schema.names if name not in apart]
     _key_alone(keys, {*own, *label, *category, *forms, *number, *([by.column] if by else [])})
     own = _allowed(file, own, [*category, *forms, *number, *keep])
@@ -132,7 +134,7 @@ def tabular(
     apart |= {*category, *mixed.told(file, how, [name for name in found.mixed if name not in said])}
     telling.tell_other(file, how, [name for name in types if name not in apart], source.settings["categorical"])
     files = [(file, "train" if test else None), *([(test, "test")] if test else [])]
-    source.tables = _examples(source, files, how, types, label, renamed)
+    source.tables = _examples(source, files, how, types, label, renamed, beside)
     return source
 
 
@@ -234,10 +236,11 @@ def _examples(
     types: Types,
     label: list[str],
     renamed: dict[str, str | None] | None,
+    beside: Sequence[str],
 ) -> Iterator[pa.Table]:
     """Yield examples, of the types that the dataset has where it is there already; `renamed` None is for numbers."""
     if source.schema is not None:
-        types = {field.name: field.type for field in source.schema if field.name != "label"}
+        types = {field.name: field.type for field in source.schema if field.name not in ("label", *beside)}
     written: dict[str, set[str]] = {name: set() for name, kind in types.items() if kind == pa.string()}
     codes: dict[str, lost_zeros.Codes] = {}
     for file, split in files:
@@ -246,6 +249,7 @@ def _examples(
             read = {
                 name: guessing.cast(file, name, block[name], kind, how) for name, kind in types.items() if name in has
             }
+            read |= {name: block[name] for name in beside}
             read |= _with_zeros({name: read[name] for name in written if name in read}, source, codes)
             if renamed is None:
                 values = [guessing.cast(file, name, block[name], pa.float64(), how) for name in label]
@@ -289,7 +293,8 @@ def _lists(numbers: list[pa.ChunkedArray]) -> pa.Array:
     return pa.array([None if None in row else list(row) for row in rows], pa.list_(pa.float64()))
 
 
-def _arguments(parser: ArgumentParser) -> None:
+def arguments(parser: ArgumentParser) -> None:
+    """Add the options of a table to a parser."""
     parser.add_argument("file", type=Path, metavar="FILE", help="CSV or Parquet file")
     text = "column to predict; repeat it to predict several numbers"
     parser.add_argument("--label", action="append", required=True, metavar="COLUMN", help=text)
@@ -320,6 +325,6 @@ def _arguments(parser: ArgumentParser) -> None:
 SOURCES = {
     "breast-cancer": Command("breast cancer data from scikit-learn: 569 rows of 30 numbers", breast_cancer),
     "table": Command(
-        "a table: a CSV or Parquet file with a class or numbers to predict", tabular, _arguments, known="tabular"
+        "a table: a CSV or Parquet file with a class or numbers to predict", tabular, arguments, known="tabular"
     ),
 }

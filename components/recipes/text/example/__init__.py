@@ -27,11 +27,10 @@ class Normalisation(BaseModel):
     strip_accents: bool = False
 
 
-class Params(BaseModel):
-    """The section `text` of params.yaml."""
+class Settings(BaseModel):
+    """All of the section but what is predicted: what the recipe multimodal has of it, too."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    labels: Labels = ["negative", "positive"]
     max_chars: Annotated[int, Field(ge=1)] = 20_000  # a longer text is refused
     normalisation: Normalisation = Normalisation()
     encoding: Literal["ngrams", "pieces"] = "ngrams"
@@ -43,7 +42,7 @@ class Params(BaseModel):
     weighting: Literal["presence", "tf-idf"] = "presence"
 
     @model_validator(mode="after")
-    def _ranges(self) -> "Params":
+    def _ranges(self) -> "Settings":
         if self.words is None and self.characters is None:
             raise ValueError("no n-grams: set words or characters to a range such as [1, 2]")
         for name, lengths in (("words", self.words), ("characters", self.characters)):
@@ -52,7 +51,13 @@ class Params(BaseModel):
         return self
 
 
-def columns(params: Params) -> pa.Schema:  # noqa: ARG001
+class Params(Settings):
+    """The section `text` of params.yaml."""
+
+    labels: Labels = ["negative", "positive"]
+
+
+def columns(params: Settings) -> pa.Schema:  # noqa: ARG001
     """One column: the text."""
     return pa.schema({"text": pa.string()})
 
@@ -74,7 +79,7 @@ FACTS = {
 }
 
 
-def facts(table: pa.Table, params: Params) -> pa.Table:  # noqa: ARG001
+def facts(table: pa.Table, params: Settings) -> pa.Table:  # noqa: ARG001
     """Facts of each text; all but `blank` are missing where the text is.
 
     characters (Unicode code points), words (runs between spaces), bytes (of UTF-8), letters and unprintable
@@ -126,19 +131,24 @@ def _script(letter: str) -> str:
 
 def fit(tables: Iterable[pa.Table], params: Params) -> State:
     """Fit the vocabulary: n-grams by document frequency and their counts by label, or a tokenizer's pieces."""
+    return fit_for(tables, params, params.labels)
+
+
+def fit_for(tables: Iterable[pa.Table], params: Settings, labels: list[str] | None) -> State:
+    """Fit the vocabulary for these labels; None: the column is of numbers, and n-grams are counted once."""
     if params.encoding == "pieces":
         return {"tokenizer": _train(tables, params)}
     normalise = _normaliser(params.normalisation)
     texts = (
-        (_cleaned(text, normalise), label)
+        (_cleaned(text, normalise), "" if labels is None else label)
         for table in tables
         for text, label in zip(table["text"].to_pylist(), table["label"].to_pylist(), strict=True)
         if text is not None and len(text) <= params.max_chars
     )
-    return ngrams.fit(texts, params.labels, params.words, params.characters, params.vocabulary)
+    return ngrams.fit(texts, [""] if labels is None else labels, params.words, params.characters, params.vocabulary)
 
 
-def encode(table: pa.Table, params: Params, state: State) -> Arrays:
+def encode(table: pa.Table, params: Settings, state: State) -> Arrays:
     """Tokens `(n, length)` int32, 0 behind the end; for n-grams `ids` and `weights`, float32.
 
     Raises ValueError for a text that is missing, not UTF-8, longer than max_chars, or has nothing to read.
@@ -163,7 +173,7 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
 EMPTY_TEXT = "the text is empty: it contains only spaces and control characters"
 
 
-def _readable(data: bytes | None, params: Params) -> str:
+def _readable(data: bytes | None, params: Settings) -> str:
     if data is None:
         raise ValueError("the text is missing")
     if len(data) > params.max_chars * 4:  # more than any text of so many characters has: not even decoded
@@ -196,7 +206,7 @@ def _cleaned(text: str, normalise: Any) -> str:
     return found
 
 
-def _train(tables: Iterable[pa.Table], params: Params) -> str:
+def _train(tables: Iterable[pa.Table], params: Settings) -> str:
     """Train byte-pair encoding (Sennrich 2016) on whole words; returns the tokenizer as JSON.
 
     Each Han character and each punctuation mark is a word of its own, as in BERT. Of the library's trainers
@@ -239,14 +249,14 @@ def tokenizer_of(content: str, length: int) -> Any:
     return tokenizer
 
 
-def inputs(params: Params, state: State) -> dict[str, Input]:  # noqa: ARG001
+def inputs(params: Settings, state: State) -> dict[str, Input]:  # noqa: ARG001
     """Pieces of words, or n-grams and their weights; the n-gram 0 has no weight."""
     if params.encoding == "pieces":
         return {"tokens": Input("tokens", mask=SPECIAL_TOKENS.index("[MASK]"))}
-    return {"ids": Input("tokens"), "weights": Input("weights")}
+    return {"ids": Input("tokens"), "weights": Input("weights", ("ids",))}
 
 
-def spell(tokens: np.ndarray, state: State) -> list[str]:
+def spell(tokens: np.ndarray, state: State, name: str = "") -> list[str]:  # noqa: ARG001 - there is one
     """The text of each token of one example `(length,)`; nothing for padding."""
     if "tokenizer" in state:
         tokenizer = tokenizer_of(state["tokenizer"], 4)

@@ -1,0 +1,1 @@
+"""Examples of several modalities: images, texts, recordings and the columns of a table, any of them missing."""
