@@ -314,8 +314,11 @@ def _each(options: dict[str, Any]) -> int:
 
 def _once(model: str = "", revision: str = "", *, force: bool = False, trust: bool = False) -> int:
     with workspace.entered(model, revision), checkout.opened() as work:
+        from components import params
         from flows.machinery import idle
 
+        if params.holds("recipe", Path("params.yaml")):  # else a stage tells that it lacks
+            params.load()  # a mistake in it is told at once, not behind Prefect's start
         work.trust = trust
         work.children.prepare(register.MODULES)  # while DVC reads its graph
         early = not force and update.origin() is None  # else what is there may change

@@ -135,6 +135,16 @@ def test_new_data_is_versioned_and_to_be_committed(path: Path, prefect_server: s
     assert "`git add data.dvc` and commit" in out
 
 
+def test_a_mistake_in_the_settings_is_told_before_anything_starts(path: Path, tmp_path: Path) -> None:
+    (path / "params.yaml").write_text("x: 1\nname: m\nrecipe: images\ntrain: {epoch: 3}\n")
+    nowhere = {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": str(tmp_path / "prefect")}
+    run = flows(path, "retrain", **nowhere)
+    out, _ = run.communicate(timeout=120)
+    assert run.returncode == 1
+    assert "error: params.yaml: " in out and "unknown key" in out
+    assert not (path / "first").exists() and "Prefect" not in out
+
+
 def test_a_failing_stage_ends_the_run_with_its_message(tmp_path: Path, prefect_server: str) -> None:
     cmd = "echo 'error: data/x.parquet: no column label' >&2; exit 1"
     path = repository(
