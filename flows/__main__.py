@@ -3,8 +3,10 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 import textwrap
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -262,6 +264,9 @@ def run(flow: str, options: dict[str, Any]) -> int:
         return _failed(flow, error)
     except KeyboardInterrupt as stop:
         return _interrupted(flow, stop)
+    except SystemExit as stop:
+        _ended(flow, stop)
+        raise
     return 1
 
 
@@ -272,7 +277,8 @@ def _failed(flow: str, error: Exception) -> int:
         before = before.__context__
     if isinstance(before, KeyboardInterrupt):  # a library that cleans up may stumble over what is half done
         return _interrupted(flow, before)
-    if before is not None:
+    if isinstance(before, SystemExit):
+        _ended(flow, before)
         raise before from None
     if not (told := surroundings.full(error)):
         raise error
@@ -281,13 +287,25 @@ def _failed(flow: str, error: Exception) -> int:
 
 
 def _interrupted(flow: str, stop: KeyboardInterrupt) -> int:
-    kept = {
+    print(f"{flow}: {str(stop) or 'interrupted'}; {_kept(flow)}", file=sys.stderr)
+    return 130
+
+
+def _ended(flow: str, stop: SystemExit) -> None:
+    """Tell of a signal that ends a run, where there is still somebody to read it; servers are ended so as a rule."""
+    if flow in RUNS and isinstance(stop.code, int) and stop.code > 128:
+        by = signal.Signals(stop.code - 128).name
+        with suppress(OSError):
+            print(f"{flow}: ended by {by}; {_kept(flow)}", file=sys.stderr, flush=True)
+
+
+def _kept(flow: str) -> str:
+    own = {
         "reproduce": "its workspace is removed",
         "lineage": "it changes nothing",
         "compare": "it changes nothing",
-    }.get(flow, KEPT)
-    print(f"{flow}: {str(stop) or 'interrupted'}; {kept}", file=sys.stderr)
-    return 130
+    }
+    return own.get(flow, KEPT)
 
 
 def _each(options: dict[str, Any]) -> int:
@@ -502,6 +520,7 @@ def _compare(options: dict[str, Any]) -> int:
 
 
 # Command -> what does it; all others retrain, now or on a schedule.
+RUNS = ("retrain", "example", "reproduce")  # of stages
 OTHERS = {
     "up": _up,
     "down": _down,
