@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import time
@@ -146,6 +147,7 @@ def ours() -> None:
     from components.training import checkpoint, device, fitting
 
     manifest = read_json(arrays / "manifest.json")
+    shutil.rmtree("checkpoint", ignore_errors=True)  # of the run before, which would be resumed at its end
     hardware = device.start(settings)
     from components.training import loop
 

@@ -19,7 +19,8 @@ NULL = "tag:yaml.org,2002:null"  # written out, as it was
 MAX_SHOWN = 20  # of a list that changes
 # Text that tools which read YAML 1.1 take for a boolean, nothing, or a number in base 60: written in quotes.
 WORDS = re.compile(r"(?i)yes|no|on|off|true|false|null|~|[-+]?\d+(:[0-5]?\d)+(\.\d*)?")
-WHOLE = (*GATES, "network", "by", "reading")  # what is replaced as a whole
+# what is replaced as a whole
+WHOLE = (*GATES, "network", "by", "reading", *(f"multimodal.{kind}" for kind in ("images", "text", "audio")))
 
 
 def merged(
@@ -105,7 +106,8 @@ def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = 
         if not prefix and key not in content and isinstance(value, dict) and hasattr(content, "ca"):
             content[key] = {}
             content.yaml_set_comment_before_after_key(key, before="\n")  # an empty line between sections
-        if isinstance(value, dict) and value and key not in WHOLE:
+        whole = key in WHOLE or f"{prefix}{key}" in WHOLE
+        if isinstance(value, dict) and value and not whole:
             content[key] = old or {}  # `images:` alone is None
             changed += _merge(content[key], value, grow=grow, prefix=f"{prefix}{key}.")
             continue
@@ -116,7 +118,7 @@ def _merge(content: Any, settings: dict[str, Any], *, grow: bool, prefix: str = 
         if old != value:
             if key in content or value not in ([], {}, None):  # what is empty by default is no news
                 changed.append(f"{prefix}{key}: {'' if old is None else f'{_short(old)} -> '}{_short(value)}")
-            if key in WHOLE and old and value and isinstance(old, dict) and isinstance(value, dict):
+            if whole and old and value and isinstance(old, dict) and isinstance(value, dict):
                 # what stays keeps its comment
                 for name in old.keys() - value.keys():
                     del old[name]

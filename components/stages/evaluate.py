@@ -245,7 +245,11 @@ def _mistakes(params: Params, data: Path, arrays: Path, examples: Examples) -> l
             for name in own[:MAX_COLUMNS]:
                 value = example[name]
                 if isinstance(value, bytes) or (isinstance(value, str) and len(own) == 1):
-                    entry["shown"] = shown.example(value) | entry["shown"]  # of several images the first
+                    found_here = shown.example(value)
+                    if entry["shown"].keys() & found_here.keys():  # a second image
+                        entry.setdefault("beside", []).append({"name": name, **found_here})
+                    else:
+                        entry["shown"] |= found_here
                 elif isinstance(value, list):
                     entry["series"][name] = [None if n is None else rounded(n) for n in value[-MAX_HISTORY:]]
                 else:

@@ -6,7 +6,7 @@ Light to import: every command line does.
 import argparse
 import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +126,7 @@ class Given:
     examples: "pa.Table"
     names: list[str] | None  # what to call each, where they come from a path
     told: list[str]  # what is to be told of them
+    failed: dict[int, str] = field(default_factory=dict)  # rows whose files cannot be read, and why
 
 
 def _predicted(
@@ -141,7 +142,18 @@ def _predicted(
         path = Path(folder, "examples.parquet")
         pq.write_table(taken.examples, path)
         found = isolated.predict(taken.version, path, trust=trust)
+    found = _failed(found, taken.failed)
     return found if taken.names is None else found.add_column(0, "example", [taken.names]), taken.told
+
+
+def _failed(answers: "pa.Table", failed: dict[int, str]) -> "pa.Table":
+    """Return answers in which some rows have an error and nothing else."""
+    import pyarrow as pa
+
+    rows = answers.to_pylist() if failed else []
+    for row, why in failed.items():
+        rows[row] = dict.fromkeys(answers.column_names) | {"error": why}
+    return pa.Table.from_pylist(rows, answers.schema) if failed else answers
 
 
 def pinned(model: str | None) -> str:
@@ -155,6 +167,8 @@ def pinned(model: str | None) -> str:
 
 def prepared(version: str, given: "Path | pa.Table", **options: Any) -> Given:
     """Read examples, or take those of a table, in the spelling that a version knows."""
+    import pyarrow as pa
+
     from components.tracking import connection
 
     about = connection.about(version)
@@ -174,27 +188,44 @@ def prepared(version: str, given: "Path | pa.Table", **options: Any) -> Given:
     told: list[str] = []
     if about.get("recipe") == "tabular":
         examples, told = _as_known(examples, version, about, part="table" if several else None)
+    failed: dict[int, str] = {}
     for name in (*several.get("images", ()), *several.get("audio", ())):
-        examples = _contents(examples, name, folder, told)
-    return Given(version, examples, names, told)
+        examples = _contents(examples, name, folder, failed, told)
+    for name in several.get("text") or ():
+        examples = _there(examples, name, pa.string(), told)
+    return Given(version, examples, names, told, failed)
 
 
-def _contents(examples: "pa.Table", name: str, folder: Path, told: list[str]) -> "pa.Table":
-    """Put the contents of files in place of their names, relative to a folder.
-
-    One that cannot be read is told, and then is no image and no recording, which is an error of its row.
-    """
+def _there(examples: "pa.Table", name: str, kind: "pa.DataType", told: list[str]) -> "pa.Table":
+    """Return examples with a column, of nulls where it is not there, which is told, or holds nothing."""
     import pyarrow as pa
 
-    if name not in examples.column_names or not pa.types.is_string(examples[name].type):
+    if name not in examples.column_names:
+        told.append(f"there is no column {name}: it is missing in all rows")
+        return examples.append_column(name, pa.nulls(len(examples), kind))
+    if examples[name].null_count < len(examples):
+        return examples
+    return examples.set_column(examples.column_names.index(name), name, pa.nulls(len(examples), kind))
+
+
+def _contents(examples: "pa.Table", name: str, folder: Path, failed: dict[int, str], told: list[str]) -> "pa.Table":
+    """Put the contents of files in place of their names, relative to a folder; `failed` gets what cannot be read."""
+    import pyarrow as pa
+
+    examples = _there(examples, name, pa.binary(), told)
+    if not pa.types.is_string(examples[name].type):
         return examples
     contents: list[bytes | None] = []
     for row, file in enumerate(examples[name].to_pylist()):
+        content, why = None, ""
         try:
-            contents.append((folder / file).read_bytes() if file else None)
+            content = (folder / file).read_bytes() if file else None
+            why = "it is empty" if content == b"" else ""
         except (OSError, ValueError) as error:  # ValueError: a null byte in a name
-            contents.append(b"not read")  # empty would count as missing
-            told.append(f"row {row}: {name}: {folder / file} cannot be read ({getattr(error, 'strerror', error)})")
+            why = getattr(error, "strerror", None) or str(error)
+        if why:
+            failed.setdefault(row, f"{name}: {folder / file} cannot be read: {why}")
+        contents.append(b"not read" if why else content)  # an error, too, where nobody asks what failed
     return examples.set_column(examples.column_names.index(name), name, pa.array(contents, pa.binary()))
 
 
@@ -306,11 +337,11 @@ def _by_clock(table: "pa.Table", how: "Reading", about: dict[str, Any], zone: st
     from components.data import csv_values
 
     dates = about.get("params", {}).get("dates", ()) if "reading" in about.get("params", {}) else ()
-    for at, field in enumerate(table.schema):
-        if field.name in dates and pa.types.is_timestamp(field.type) and field.type.tz is not None:
-            text = table[field.name].cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.string())
-            column = csv_values.by_clock(text, how.zones.get(field.name) or zone)
-            table = table.set_column(at, field.name, column)
+    for at, each in enumerate(table.schema):
+        if each.name in dates and pa.types.is_timestamp(each.type) and each.type.tz is not None:
+            text = table[each.name].cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.string())
+            column = csv_values.by_clock(text, how.zones.get(each.name) or zone)
+            table = table.set_column(at, each.name, column)
     return table
 
 

@@ -44,7 +44,7 @@ CLASSES_SCHEMA = pa.schema({"label": pa.string(), "rows": pa.int64(), "fraction"
 DATASET_SCHEMA = pa.schema({"rows": pa.int64(), "files": pa.int64(), "classes": pa.int64(), "columns": pa.string()})
 ASIDE_SCHEMA = pa.schema({"file": pa.string(), "row": pa.int64(), "reasons": pa.string()})
 UNPROFILED = ("id", "split", "id_matches", "label_known")  # facts that say nothing of a column as a whole
-SHOWN = ("image", "text", "audio")  # columns of which the report shows examples
+SHOWN = ("text",)  # columns of which the report shows examples, beside those of files
 MAX_SHOWN = 24  # examples
 COLUMNS_NAMED = 5  # of a file, in a message
 ROWS_CHECKED = 250_000  # rows of a file that are held against the expectations at once: fewer take longer
@@ -319,7 +319,8 @@ def _as_before(files: int, held: int, read: int) -> str:
 
 def _samples(chunks: list[Chunk], columns: pa.Schema, profile: Profile) -> list[tuple[str, dict[str, str]]]:
     """Return examples of images, texts or recordings with their labels, of each label as many; nothing of others."""
-    name = next((name for name in columns.names if name != "label" and name in SHOWN), None)
+    files = [field.name for field in columns if field.type == pa.binary()]  # of several the first
+    name = next((name for name in (*files, *SHOWN) if name in columns.names), None)
     label = profile.columns.get("label")
     if name is None or label is None:
         return []

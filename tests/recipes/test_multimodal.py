@@ -12,6 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from components import SlipwayError, recipes
+from components import params as params_module
+from components.params import changes
 from components.recipes import networks
 from components.recipes.multimodal.source import multimodal
 from components.recipes.source import Source
@@ -113,6 +115,8 @@ def test_views_leave_out_what_they_say(made: tuple[Any, pa.Table, Any]) -> None:
         ({"images": {"a": {}}, "text": {"a_ids": {}}, "labels": ["x", "y"]}, "a_ids: begins like a"),
         ({"images": {"table": {}}, "text": {"b": {}}, "labels": ["x", "y"]}, "cannot be named table"),
         ({"images": {"a": {"labels": ["x", "y"]}}, "text": {"b": {}}, "labels": ["x", "y"]}, "extra_forbidden"),
+        ({"images": {"a": {}}, "tabular": {"numeric": ["a_width"]}, "labels": ["x", "y"]}, "named a_width: a fact has"),
+        ({"images": {"a": {}}, "tabular": {"numeric": ["absent"]}, "labels": ["x", "y"]}, "named absent: a fact has"),
         ({"images": {"a": {}}, "text": {"b": {}}}, "give either labels"),
         ({"images": {"a": {}}, "text": {"b": {}}, "labels": ["x"]}, "only one class"),
     ],
@@ -209,11 +213,11 @@ def test_a_table_names_files_and_holds_values(tmp_path: Path, capsys: pytest.Cap
 def test_files_may_lie_elsewhere_and_one_that_is_gone_is_named_with_its_row(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     file = written(tmp_path / "files").rename(tmp_path / "reports.csv")
-    with pytest.raises(SlipwayError, match=r"row 1: photo: .*1\.png cannot be read \(No such file"):
+    with pytest.raises(SlipwayError, match=r"row 2: photo: .*1\.png cannot be read \(No such file"):
         read(file)
     assert read(file, files=tmp_path / "files")[1]["photo"].null_count == 6
     (tmp_path / "files/7.wav").unlink()
-    with pytest.raises(SlipwayError, match=r"row 7: call: .*7\.wav cannot be read"):
+    with pytest.raises(SlipwayError, match=r"row 8: call: .*7\.wav cannot be read"):
         read(file, files=tmp_path / "files")
     with pytest.raises(SlipwayError, match=r"--files .*nowhere: no such folder"):
         read(file, files=tmp_path / "nowhere")
@@ -237,7 +241,7 @@ def test_a_parquet_file_holds_bytes_also_beside_their_names(tmp_path: Path) -> N
 def test_without_a_table_and_with_one_modality_alone(tmp_path: Path) -> None:
     file = written(tmp_path)
     source, table = read(file, drop=["price"])
-    assert "tabular" not in source.settings and {*table.column_names} == {"label", "photo", "note", "call"}
+    assert source.settings["tabular"] is None and {*table.column_names} == {"label", "photo", "note", "call"}
     recipe.Params.model_validate(source.settings)
     with pytest.raises(SlipwayError, match="note is the only modality"):
         read(file, image=[], audio=[], drop=["price", "photo", "call"])
@@ -247,6 +251,14 @@ def test_without_a_table_and_with_one_modality_alone(tmp_path: Path) -> None:
         read(file, image=["note"])
     with pytest.raises(SlipwayError, match="no column 'picture'"):
         read(file, image=["picture"])
+    with pytest.raises(SlipwayError, match="--drop note: the column is also named as a modality"):
+        read(file, drop=["note"])
+    file.write_text(file.read_text().replace("photo,call", "Foto vorne,call"))
+    with pytest.raises(SlipwayError, match="column 'Foto vorne' cannot be a modality: expected a name of letters"):
+        read(file, image=["Foto vorne"])
+    file.write_text(re.sub(r"(?m)^\d+\.png", "", file.read_text()).replace("Foto vorne,", "photo,"))
+    with pytest.raises(SlipwayError, match="column photo is empty in all rows; leave it out with --drop photo"):
+        read(file)
 
 
 @pytest.mark.parametrize("drop", [[], ["price"]])
@@ -260,13 +272,62 @@ def test_more_of_the_same_is_read_as_the_dataset_is(tmp_path: Path, drop: list[s
     again = pa.concat_tables(more.tables)
     assert set(again.column_names) == set(table.column_names)
     assert again.select(table.column_names).cast(table.schema).equals(table)
+    with pytest.raises(SlipwayError, match="existing dataset has photo as images, not note; leave the option out"):
+        multimodal(file, ["kind"], image=["note"], known=known)
+
+
+def test_another_dataset_has_other_modalities(tmp_path: Path) -> None:
+    """What one had, and the next has not, is written as empty: settings are merged into those that there are."""
+    settings = tmp_path / "params.yaml"
+    file = written(tmp_path)
+    for options in ({}, {"image": [], "drop": ["photo"]}, {"label": ["price"], "task": "number"}, {"drop": ["price"]}):
+        given: dict[str, Any] = {"image": ["photo"], "text": ["note"], "audio": ["call"], "label": ["kind"]}
+        source = multimodal(file, **{**given, **options})
+        made = {"name": "m", "recipe": "multimodal", "multimodal": source.settings}
+        text, _ = changes.merged(settings, made, grow=False)
+        settings.write_text(text)
+        assert params_module.load(settings).task == recipe.Params.model_validate(source.settings)
+
+
+def test_a_modality_that_training_never_had_counts_as_missing(
+    made: tuple[Any, pa.Table, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    params, table, _ = made
+    without = table.set_column(0, "photo", pa.nulls(len(table), pa.binary()))
+    state = recipe.fit([without], params)
+    assert capsys.readouterr().out.startswith("photo: no training example has it")
+    arrays = recipe.encode(table, params, state)
+    assert (arrays["present"][:, 0] == 1).all() and not arrays["photo"].any()
+    alone = table.slice(0, 1)
+    for at, name in enumerate(("photo", "note", "sound", "size")):
+        kind = table.schema.field(name).type
+        alone = alone.set_column(
+            at, name, pa.array([picture(np.zeros((6, 6), np.uint8))]) if at == 0 else pa.nulls(1, kind)
+        )
+    assert (recipe.encode(alone, params, state)["present"] == 1).all()  # not empty: nothing can be told of it
+
+
+def test_a_text_that_is_missing_is_no_nan_in_training() -> None:
+    section, table = recipe.sample(40, 1)
+    section = {**section, "text": {"note": {"encoding": "pieces", "vocabulary": 100, "length": 16}}}
+    params = recipe.Params.model_validate(section)
+    state = recipe.fit([table], params)
+    module = networks.load("multimodal")
+    built = module.build(module.Network.model_validate(module.sample), params, state, 0.1)
+    arrays = recipe.encode(table, params, state)
+    assert not arrays["note"].any(axis=1).all()
+    built.compile("adam", "sparse_categorical_crossentropy")
+    labels = np.array([["dark", "light"].index(label) for label in table["label"].to_pylist()])
+    history = built.fit(arrays, labels, epochs=2, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    assert np.isfinite(built.predict(arrays, verbose=0)).all()
 
 
 def test_images_that_cannot_be_opened_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = written(tmp_path)
     (tmp_path / "1.png").write_bytes(b"no image")
     read(file)
-    assert "column photo: image 1: cannot be opened as an image" in capsys.readouterr().out
+    assert "row 2: photo: cannot be opened as an image" in capsys.readouterr().out
     buffer = io.BytesIO(file.read_bytes())
     for each in tmp_path.glob("*.png"):
         each.write_bytes(b"no image")

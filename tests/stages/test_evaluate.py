@@ -71,7 +71,7 @@ def inputs(params, state):
     return {"x": Input("numbers", ("x",)), "colour": Input("codes", ("colour",)), "words": Input("tokens", mask=1)}
 
 
-def spell(tokens, state):
+def spell(tokens, state, name):
     return [f"<{token}>" for token in tokens]
 
 

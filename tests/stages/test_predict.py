@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from components import SlipwayError
@@ -59,9 +60,25 @@ def test_a_table_of_several_modalities_names_files(tmp_path: Path, monkeypatch: 
         "code": ["007", "y", "x"],
     }
     told = "\n".join(given.told)
-    assert "gone.png cannot be read (No such file or directory)" in told and "row 2: photo" in told
+    assert given.failed == {2: f"photo: {tmp_path / 'gone.png'} cannot be read: No such file or directory"}
     assert "'y'" in told and "7" in told
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/gone.png").write_bytes(b"here")
     again = predict.prepared("models:/m/1", tmp_path / "new.csv", files=tmp_path / "elsewhere")
     assert again.examples["photo"].to_pylist() == [b"not read", None, b"here"]
+    (tmp_path / "elsewhere/a.png").touch()  # an empty file is not a missing one
+    again = predict.prepared("models:/m/1", tmp_path / "new.csv", files=tmp_path / "elsewhere")
+    assert again.failed == {0: f"photo: {tmp_path / 'elsewhere/a.png'} cannot be read: it is empty"}
+    (tmp_path / "few.csv").write_text("photo,price\n,1\n,2\n")
+    few = predict.prepared("models:/m/1", tmp_path / "few.csv")
+    assert few.examples["photo"].type == pa.binary() and few.examples["note"].null_count == 2
+    assert "there is no column note: it is missing in all rows" in few.told
+
+
+def test_rows_that_failed_before_have_their_error_and_no_answer() -> None:
+    answers = pa.table({"label": ["a", "b"], "probability": [0.5, 0.6], "error": pa.nulls(2, pa.string())})
+    assert predict._failed(answers, {}) is answers
+    assert predict._failed(answers, {1: "gone"}).to_pylist() == [
+        {"label": "a", "probability": 0.5, "error": None},
+        {"label": None, "probability": None, "error": "gone"},
+    ]

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.recipes import State
@@ -88,6 +89,9 @@ def build(network: Network, params: Params, state: State, dropout: float) -> "ke
             for name, tensor in encoder.input.items()
         }
         given |= {tensor.name: tensor for tensor in own.values()}
+        if "tokens" in own:  # of a text that is missing none is there, and the mean of none is not a number
+            first = np.eye(1, own["tokens"].shape[1], dtype=np.int32)
+            own["tokens"] = ops.maximum(own["tokens"], first)
         x = layers.Dense(network.width, activation="gelu", name=f"{modality.name}_vector")(encoder(own))
         one = there[:, at : at + 1]
         x = layers.Multiply(name=f"{modality.name}_there")([x, one])

@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from PIL import Image
 
 requirements = ("pillow",)
+FACTS = {
+    "width": pa.int64(),
+    "height": pa.int64(),
+    "pixels": pa.int64(),
+    "mode": pa.string(),
+    "format": pa.string(),
+    "frames": pa.int64(),
+    "decodable": pa.bool_(),
+    "brightness": pa.float64(),
+    "contrast": pa.float64(),
+}
 Side = Annotated[int, Field(ge=1, le=8192)]
 # What is read; the most frequent first, since each is asked in turn. Left out are formats for which Pillow starts
 # another program (EPS, WMF) or has no decoder of its own (BUFR, GRIB, HDF5, MPEG), and icons and sprites.
@@ -59,18 +70,7 @@ def facts(table: pa.Table, params: Settings) -> pa.Table:
     decodable, brightness and contrast (mean and standard deviation of the grey levels 0..255). Null where unknown.
     """
     rows = [_facts(data, params) for data in table["image"].to_pylist()]
-    types = {
-        "width": pa.int64(),
-        "height": pa.int64(),
-        "pixels": pa.int64(),
-        "mode": pa.string(),
-        "format": pa.string(),
-        "frames": pa.int64(),
-        "decodable": pa.bool_(),
-        "brightness": pa.float64(),
-        "contrast": pa.float64(),
-    }
-    return pa.table({name: pa.array([row.get(name) for row in rows], kind) for name, kind in types.items()})
+    return pa.table({name: pa.array([row.get(name) for row in rows], kind) for name, kind in FACTS.items()})
 
 
 def _facts(data: bytes | None, params: Settings) -> dict[str, Any]:

@@ -30,6 +30,8 @@ PRESENT = "present"  # the input that says which modalities are there
 MISSING, THERE = 1, 2  # its codes
 FACTS = ("modalities", "absent", "unreadable")
 NONE = "none"  # of absent and unreadable
+UNSEEN = "never there in training"  # of the state: modalities that count as missing
+NAME = "[A-Za-z][A-Za-z0-9_]*"  # of a modality
 RESERVED = (TABLE, PRESENT, *FACTS, "id", "label", "split", "row", "block", "row_key")
 
 
@@ -39,7 +41,7 @@ def _name(name: str) -> str:
     return name
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$"), AfterValidator(_name)]
+Name = Annotated[str, Field(pattern=f"^{NAME}$"), AfterValidator(_name)]
 
 
 class Params(BaseModel):
@@ -61,6 +63,10 @@ class Params(BaseModel):
         taken = tabular_example.columns(self.tabular).names if self.tabular else []
         if twice := sorted({name for name in names if names.count(name) > 1} | {*names} & {*taken}):
             raise ValueError(f"named twice: {', '.join(twice)}")
+        sections = ((images_example, self.images), (text_example, self.text), (audio_example, self.audio))
+        facts = {f"{name}_{fact}" for recipe, section in sections for name in section for fact in recipe.FACTS}
+        if hidden := sorted({*taken} & {*FACTS, *facts}):
+            raise ValueError(f"a column cannot be named {hidden[0]}: a fact has that name; rename it")
         if len(names) + bool(taken) < 2:
             raise ValueError("fewer than two modalities: list columns under images, text, audio or tabular")
         return self
@@ -171,11 +177,17 @@ def _readable(facts: pa.Table, modality: Modality) -> np.ndarray:
 
 
 def fit(tables: Iterable[pa.Table], params: Params) -> State:
-    """Fit what each modality's recipe fits, on the training examples that have it; `tables` are read once for each."""
+    """Fit what each modality's recipe fits, on the training examples that have it; `tables` are read once for each.
+
+    One that no training example has is told, and counts as missing wherever it is: nothing was learned of it.
+    """
+    seen: set[str] = set()
 
     def parts(modality: Modality) -> Iterator[pa.Table]:
         for table in tables:
-            yield modality.table(table).filter(pa.array(modality.there(table)))
+            there = modality.there(table)
+            seen.update([modality.name] if there.any() else [])
+            yield modality.table(table).filter(pa.array(there))
 
     state: State = {}
     for modality in modalities(params):
@@ -183,6 +195,11 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
             state[modality.name] = text_example.fit_for(parts(modality), modality.params, params.labels or None)
         else:
             state[modality.name] = modality.recipe.fit(parts(modality), modality.params)
+        for _ in parts(modality) if modality.name not in seen else ():  # a recipe need not have looked
+            pass
+    state[UNSEEN] = [modality.name for modality in modalities(params) if modality.name not in seen]
+    for name in state[UNSEEN]:
+        print(f"{name}: no training example has it: it counts as missing in all others, too", flush=True)
     return state
 
 
@@ -194,8 +211,12 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
     """
     arrays: Arrays = {}
     present = np.full((len(table), len(modalities(params))), MISSING, np.int32)
+    empty = np.ones(len(table), bool)
     for at, modality in enumerate(modalities(params)):
         there = modality.there(table)
+        empty &= ~there
+        if modality.name in state[UNSEEN]:
+            there = np.zeros(len(table), bool)
         present[there, at] = THERE
         examples = modality.table(table).filter(pa.array(there)) if len(table) else modality.table(table)
         try:
@@ -206,7 +227,7 @@ def encode(table: pa.Table, params: Params, state: State) -> Arrays:
             whole = np.zeros((len(table), *array.shape[1:]), array.dtype)
             whole[there] = array
             arrays[modality.called(name)] = whole
-    if (present == MISSING).all(axis=1).any():
+    if empty.any():
         raise ValueError(
             f"the example is empty: none of {', '.join(each.name for each in modalities(params))} is there"
         )

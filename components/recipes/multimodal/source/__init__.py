@@ -1,5 +1,6 @@
 """Examples of several modalities: a table whose columns name files, or hold texts and values."""
 
+import re
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,14 +12,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components import SlipwayError
+from components import SlipwayError, listed
 from components.data import csv_reader
 from components.files import printable
 from components.recipes.audio import source as audio_source
 from components.recipes.images import source as images_source
-from components.recipes.multimodal.example import Params
+from components.recipes.multimodal.example import NAME, RESERVED, Params
 from components.recipes.multimodal.source import digits
 from components.recipes.source import Command, Source, tell
+from components.recipes.tabular import example as tabular_example
 from components.recipes.tabular import source as table
 from components.recipes.tabular.example import Params as Table
 from components.recipes.tabular.source import guessing
@@ -46,14 +48,13 @@ def multimodal(
     or, in a Parquet file, holds their bytes. An empty cell is a modality that is missing. `known` is the section of the
     dataset that is added to. Raises SlipwayError for what cannot be read, naming the row of a file that is not there.
     """
-    if known is not None:
-        image, text, audio = (list(section) for section in (known.images, known.text, known.audio))
-    image, text, audio = (guessing.asked(file, names) for names in (image, text, audio))
-    beside = [*image, *text, *audio]
-    if not beside:
-        raise SlipwayError(f"{file}: no column of images, texts or recordings: name one, such as --image photo")
+    modalities = _modalities(file, {"images": image, "text": text, "audio": audio}, known)
+    beside = [name for names in modalities.values() for name in names]
+    label = guessing.asked(file, label)
     if twice := sorted({name for name in [*beside, *label] if [*beside, *label].count(name) > 1}):
         raise SlipwayError(f"{file}: {', '.join(twice)}: named twice; a column is one modality, or the label")
+    if gone := sorted({*beside} & {*guessing.asked(file, drop)}):
+        raise SlipwayError(f"{file}: --drop {gone[0]}: the column is also named as a modality; leave one of them out")
     folder = files or file.parent
     if not folder.is_dir():
         raise SlipwayError(f"--files {folder}: no such folder")
@@ -66,24 +67,52 @@ def multimodal(
     found = table.tabular(file, label, known=before, beside=beside, drop=drop, **options)
     how = csv_reader.reading(options, before.reading.model_dump(exclude_defaults=True) if before else None)
     if known is None:
-        columns = {"images": image, "text": text, "audio": audio}
-        settings = {
-            key: {name: DESCRIBE[key](name, _contents(file, how, name, folder)) for name in names}
-            for key, names in columns.items()
-            if names
+        settings: dict[str, Any] = {
+            kind: {name: DESCRIBE[kind](name, _contents(file, how, name, folder)) for name in names}
+            for kind, names in modalities.items()
         }
-        if any(found.settings[key] for key in ("numeric", "categorical", "boolean", "dates")):
-            settings["tabular"] = {key: value for key, value in found.settings.items() if key not in ANSWERS}
-        elif len(beside) == 1:
+        has_table = any(found.settings[key] for key in ("numeric", "categorical", "boolean", "dates"))
+        if not has_table and len(beside) == 1:
             raise SlipwayError(f"{file}: {beside[0]} is the only modality: use the ingest of its kind")
+        # all of them, also what is empty: another dataset may have had it
+        settings["tabular"] = (
+            {key: value for key, value in found.settings.items() if key not in ANSWERS} if has_table else None
+        )
+        settings |= {key: found.settings[key] for key in ANSWERS}
     else:
         settings = known.model_dump(mode="json", exclude_unset=True)
-    settings |= {key: found.settings[key] for key in ANSWERS if found.settings[key]}
+        settings |= {key: found.settings[key] for key in ANSWERS if found.settings[key]}
     made = replace(found, recipe="multimodal", settings=settings, copies="keep" if found.key else "drop")
     if known is None:
         made.others = {**found.others, "evaluate": {"slices": ["absent"]}}
-    made.tables = _examples(made, found, {*image, *audio}, text, folder)
+    made.tables = _examples(made, found, {*modalities["images"], *modalities["audio"]}, modalities["text"], folder)
     return made
+
+
+def _modalities(file: Path, asked: dict[str, Sequence[str]], known: Params | None) -> dict[str, list[str]]:
+    """Return the columns of each kind, or those of the dataset that is added to.
+
+    Raises SlipwayError where others are asked for than the dataset has, or a column cannot be a modality.
+    """
+    found = {kind: guessing.asked(file, names) for kind, names in asked.items()}
+    if known is not None:
+        there: dict[str, list[str]] = {kind: list(getattr(known, kind)) for kind in found}
+        for kind, names in found.items():
+            if names and {*names} != {*there[kind]}:
+                raise SlipwayError(
+                    f"{file}: the existing dataset has {listed(there[kind]) or 'no column'} as {kind}, not "
+                    f"{listed(names)}; leave the option out, or start a new dataset with --replace"
+                )
+        return there
+    for name in (name for names in found.values() for name in names):
+        if not re.fullmatch(NAME, name) or name in (*RESERVED, *tabular_example.FACTS):
+            raise SlipwayError(
+                f"{file}: column {name!r} cannot be a modality: expected a name of letters, digits and _ that begins "
+                f"with a letter and is none of {listed(sorted({*RESERVED, *tabular_example.FACTS}))}; rename the column"
+            )
+    if not any(found.values()):
+        raise SlipwayError(f"{file}: no column of images, texts or recordings: name one, such as --image photo")
+    return found
 
 
 def _names(file: Path, options: dict[str, Any]) -> list[str]:
@@ -139,7 +168,7 @@ def _read(column: pa.ChunkedArray, name: str, folder: Path, row: int) -> pa.Arra
     if not guessing.is_text(kind):
         raise SlipwayError(f"column {name} is {kind}: expected the names of files, or their bytes")
     contents: list[bytes | None] = []
-    for at, path in enumerate(_paths(column, folder), row):
+    for at, path in enumerate(_paths(column, folder), row + 1):  # from 1, as the ingest of tables counts them
         try:
             if path is not None and path.stat().st_size > MAX_FILE_BYTES:
                 raise SlipwayError(f"row {at}: {name}: {path} is larger than {MAX_FILE_BYTES // 2**20} MB")
@@ -153,40 +182,44 @@ def _read(column: pa.ChunkedArray, name: str, folder: Path, row: int) -> pa.Arra
     return pa.array(contents, pa.binary())
 
 
-def _contents(file: Path, how: csv_reader.Reading, name: str, folder: Path) -> Iterator[bytes]:
-    """Yield the first contents of a column, those that are there."""
+def _contents(file: Path, how: csv_reader.Reading, name: str, folder: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the first contents of a column, those that are there, each with its row; from 1."""
     row = count = 0
     for block in guessing.blocks(file, how):
         column = block[name]
         for at in range(0, len(column), 100):
-            for content in _read(column.slice(at, 100), name, folder, row + at).drop_null().to_pylist():
-                count += 1
-                yield content
+            contents = _read(column.slice(at, 100), name, folder, row + at).to_pylist()
+            for place, content in enumerate(contents, row + at + 1):
+                if content is not None:
+                    count += 1
+                    yield place, content
             if count >= DESCRIBED:
                 return
         row += len(block)
+    if not count:
+        raise SlipwayError(f"{file}: column {name} is empty in all rows; leave it out with --drop {name}")
 
 
-def _images(name: str, contents: Iterable[bytes]) -> dict[str, Any]:
-    return images_source.described(
-        ((f"column {name}: image {at:,}", BytesIO(content)) for at, content in enumerate(contents, 1)), f"column {name}"
-    )
+def _images(name: str, contents: Iterable[tuple[int, bytes]]) -> dict[str, Any]:
+    files = ((f"row {row}: {name}", BytesIO(content)) for row, content in contents)
+    return images_source.described(files, f"column {name}")
 
 
-def _texts(name: str, contents: Iterable[bytes]) -> dict[str, Any]:  # noqa: ARG001 - nothing follows from them
+def _texts(name: str, contents: Iterable[tuple[int, bytes]]) -> dict[str, Any]:  # noqa: ARG001 - nothing follows
     return {"encoding": "ngrams"}
 
 
-def _recordings(name: str, contents: Iterable[bytes]) -> dict[str, Any]:
+def _recordings(name: str, contents: Iterable[tuple[int, bytes]]) -> dict[str, Any]:
     rates: Counter[int] = Counter()
     lengths: list[float] = []
-    bad = sum(not audio_source.describe(content, rates, lengths) for content in contents)
+    bad = [row for row, content in contents if not audio_source.describe(content, rates, lengths)]
     if not rates:
-        raise SlipwayError(f"column {name}: none of its {bad:,} recordings can be read")
+        raise SlipwayError(f"column {name}: none of its {len(bad):,} recordings can be read")
+    tell([f"row {row}: {name}: cannot be read as a recording; validate will set it aside" for row in bad], "recordings")
     return audio_source.settings_of(rates, lengths)
 
 
-DESCRIBE: dict[str, Callable[[str, Iterable[bytes]], dict[str, Any]]] = {
+DESCRIBE: dict[str, Callable[[str, Iterable[tuple[int, bytes]]], dict[str, Any]]] = {
     "images": _images,
     "text": _texts,
     "audio": _recordings,
