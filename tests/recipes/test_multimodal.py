@@ -15,8 +15,10 @@ from components import SlipwayError, recipes
 from components import params as params_module
 from components.params import changes
 from components.recipes import networks
+from components.recipes.multimodal import contract
 from components.recipes.multimodal.source import multimodal
 from components.recipes.source import Source
+from components.validation import drafting, profile
 from tests.flows.test_examples import picture, recording
 
 recipe: Any = recipes.load("multimodal")
@@ -334,3 +336,15 @@ def test_images_that_cannot_be_opened_are_told(tmp_path: Path, capsys: pytest.Ca
     file.write_bytes(buffer.getvalue())
     with pytest.raises(SlipwayError, match="column photo: none of the 24 image files can be read"):
         read(file)
+
+
+def test_how_many_files_may_be_missing_is_drafted() -> None:
+    section, table = recipe.sample(300, 1)
+    params = recipe.Params.model_validate(section)
+    found = contract.facts(table, params)
+    own = recipe.facts(table, params)
+    assert set(found.column_names) == {"photo_decodable", "sound_decodable", "note_characters", "size"}
+    assert all(found[name].combine_chunks().equals(own[name].combine_chunks()) for name in found.column_names)
+    drafted = drafting.drafts(profile.of([(found, "a.parquet", 0)]), {})
+    gaps = {draft.kwargs["column"] for draft in drafted if "non_null" in draft.type}
+    assert {"photo_decodable", "sound_decodable"} <= gaps
