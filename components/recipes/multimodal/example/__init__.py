@@ -196,7 +196,8 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
         else:
             state[modality.name] = modality.recipe.fit(parts(modality), modality.params)
         for _ in parts(modality) if modality.name not in seen else ():  # a recipe need not have looked
-            pass
+            if modality.name in seen:
+                break
     state[UNSEEN] = [modality.name for modality in modalities(params) if modality.name not in seen]
     for name in state[UNSEEN]:
         print(f"{name}: no training example has it: it counts as missing in all others, too", flush=True)
