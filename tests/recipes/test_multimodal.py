@@ -16,7 +16,7 @@ from components import params as params_module
 from components.params import changes
 from components.recipes import networks
 from components.recipes.multimodal import contract
-from components.recipes.multimodal.source import multimodal
+from components.recipes.multimodal.source import digits, multimodal
 from components.recipes.source import Source
 from components.validation import drafting, profile
 from tests.flows.test_examples import picture, recording
@@ -348,3 +348,32 @@ def test_how_many_files_may_be_missing_is_drafted() -> None:
     drafted = drafting.drafts(profile.of([(found, "a.parquet", 0)]), {})
     gaps = {draft.kwargs["column"] for draft in drafted if "non_null" in draft.type}
     assert {"photo_decodable", "sound_decodable"} <= gaps
+
+
+def test_pairs_of_digits_tell_what_was_skipped_and_leave_nothing_of_another_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(1)
+    for digit in range(10):
+        for index in range(7):
+            (tmp_path / f"{digit}_ann_{index}.wav").write_bytes(recording(random.normal(0, 0.1, 4000)))
+    (tmp_path / "notes.txt").write_text("no recording")
+    rows = [(str(digit), split) for digit in range(10) for split in ("train", "test") for _ in range(9)]
+    pixels = [picture(random.integers(0, 256, (28, 28)).astype(np.uint8)) for _ in rows]
+    images = pa.table({"image": pixels, "label": [row[0] for row in rows], "split": [row[1] for row in rows]})
+    monkeypatch.setattr(digits, "mnist", lambda origin: Source("mnist", "images", {}, iter([images])))
+    source = digits.digits("nowhere", tmp_path, 1)
+    table = pa.concat_tables(source.tables)
+    assert table["split"].to_pylist().count("test") == 50 and len(table) == 70
+    assert not (table["image"].is_null().to_numpy() & table["recording"].is_null().to_numpy()).any()
+    there = table["image"].drop_null().to_pylist()
+    assert len(set(there)) == len(there)  # each once
+    labels = dict(zip(pixels, images["label"].to_pylist(), strict=True))
+    assert all(labels[row["image"]] == row["label"] for row in table.to_pylist() if row["image"])
+    assert source.skipped == {"not a sound file (.txt)": 1}
+    settings = tmp_path / "params.yaml"
+    before, _ = recipe.sample(9, 1)
+    for section in (before, source.settings):
+        text, _ = changes.merged(settings, {"name": "m", "recipe": "multimodal", "multimodal": section}, grow=False)
+        settings.write_text(text)
+    assert params_module.load(settings).task == recipe.Params.model_validate(source.settings)

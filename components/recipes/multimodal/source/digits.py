@@ -1,7 +1,7 @@
 """Digits that are seen and heard: MNIST's images with recordings of the Free Spoken Digit Dataset."""
 
 from argparse import ArgumentParser
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from components import SlipwayError
 from components.files import folder_or_text
 from components.recipes.audio import source as audio
 from components.recipes.images.source.known import mnist
-from components.recipes.source import BATCH_ROWS, Source
+from components.recipes.source import Source
 from components.streams import stream
 
 TESTED = 5  # recordings of each speaker and digit, the first: the official test split
@@ -26,14 +26,17 @@ def digits(origin: str, recordings: Path, seed: int) -> Source:
     AV-MNIST (Vielzeuf and others 2018, https://arxiv.org/abs/1808.07275), whose files are not to be had any more.
     Raises SlipwayError for files that cannot be read, and for more recordings of a digit than there are images.
     """
-    skipped: Counter[str] = Counter()
     known = audio.audio(recordings, "{label}_{speaker}_{index}", f"index={','.join(map(str, range(TESTED)))}", [])
-    settings = {
+    settings = {  # all of them, also what is empty: another dataset may have had it
         "images": {"image": {"height": 28, "width": 28, "channels": 1}},
+        "text": {},
         "audio": {"recording": {key: known.settings[key] for key in ("sample_rate", "seconds")}},
+        "tabular": None,
         "labels": DIGITS,
+        "targets": [],
     }
-    return Source("digits-seen-and-heard", "multimodal", settings, _pairs(origin, known, seed, recordings), skipped)
+    tables = _pairs(origin, known, seed, recordings)
+    return Source("digits-seen-and-heard", "multimodal", settings, tables, known.skipped)
 
 
 def _pairs(origin: str, known: Source, seed: int, where: Path) -> Iterator[pa.Table]:
@@ -56,9 +59,7 @@ def _pairs(origin: str, known: Source, seed: int, where: Path) -> Iterator[pa.Ta
             rows["label"].append(label)
             rows["split"].append(split)
         kinds = {"image": pa.binary(), "recording": pa.binary(), "label": pa.string(), "split": pa.string()}
-        whole = pa.table({name: pa.array(rows[name], kind) for name, kind in kinds.items()})
-        for start in range(0, len(whole), BATCH_ROWS):
-            yield whole.slice(start, BATCH_ROWS)
+        yield pa.table({name: pa.array(rows[name], kind) for name, kind in kinds.items()})
 
 
 def arguments(parser: ArgumentParser) -> None:
