@@ -102,14 +102,8 @@ def measured(
     for name, column in columns.items():
         for text, mask in cut(name, column).items():
             part = examples.take(np.flatnonzero(mask))
-            value = float(metrics.measure(part, ranked=False)[0][metric][0])
-            if np.isnan(value):  # none of several labels is there, or said
-                continue
-            samples, _ = bootstrap.resampled(part, seed, resamples, ranked=False)
-            low, high = bootstrap.around(value, samples[metric], confidence)
-            row = {"slice": name, "value": text, "rows": int(mask.sum())}
-            numbers = {metric: value, "low": float(low), "high": float(high)}
-            rows.append(row | {key: rounded(number) for key, number in numbers.items()})
+            if numbers := _with_interval(part, metric, seed, resamples, confidence):
+                rows.append({"slice": name, "value": text, "rows": int(mask.sum()), **numbers})
     return sorted(rows, key=lambda row: (metrics.better(metric, row[metric], 0.0), row["slice"], row["value"]))
 
 
@@ -133,14 +127,23 @@ def views(
             continue
         whole = examples.take(chosen)
         part = whole.answered(ask({key: np.asarray(array[chosen]) for key, array in arrays.items()}), examples.decision)
-        value, all_of_it = (float(metrics.measure(each, ranked=False)[0][metric][0]) for each in (part, whole))
-        if np.isnan(value):
-            continue
-        samples, _ = bootstrap.resampled(part, seed, resamples, ranked=False)
-        low, high = bootstrap.around(value, samples[metric], confidence)
-        numbers = {metric: value, "low": float(low), "high": float(high), "whole": all_of_it}
-        rows.append({"view": name, "rows": len(chosen)} | {key: rounded(number) for key, number in numbers.items()})
+        if numbers := _with_interval(part, metric, seed, resamples, confidence):
+            rows.append({"view": name, "rows": len(chosen), **numbers, "whole": rounded(_value(whole, metric))})
     return rows
+
+
+def _value(examples: Examples, metric: str) -> float:
+    return float(metrics.measure(examples, ranked=False)[0][metric][0])
+
+
+def _with_interval(examples: Examples, metric: str, seed: int, resamples: int, confidence: float) -> dict[str, float]:
+    """Return a metric, `low` and `high`; nothing where it is undefined: none of several labels is there, or said."""
+    value = _value(examples, metric)
+    if np.isnan(value):
+        return {}
+    samples, _ = bootstrap.resampled(examples, seed, resamples, ranked=False)
+    low, high = bootstrap.around(value, samples[metric], confidence)
+    return {metric: rounded(value), "low": rounded(float(low)), "high": rounded(float(high))}
 
 
 def worst(rows: Iterable[Row]) -> Row | None:

@@ -13,14 +13,13 @@ from typing import Annotated, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
-from components.recipes import Arrays, Input, Names, State
+from components.recipes import Arrays, Input, State
 from components.recipes.audio import example as audio_example
 from components.recipes.images import example as images_example
 from components.recipes.tabular import example as tabular_example
 from components.recipes.text import example as text_example
-from components.targets import Target, regression, single_label
 
 requirements = tuple(
     dict.fromkeys((*images_example.requirements, *text_example.requirements, *audio_example.requirements))
@@ -44,16 +43,13 @@ def _name(name: str) -> str:
 Name = Annotated[str, Field(pattern=f"^{NAME}$"), AfterValidator(_name)]
 
 
-class Params(BaseModel):
+class Params(tabular_example.Answers, BaseModel):
     """The section `multimodal` of params.yaml: the settings of each modality, by the column that holds it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     images: dict[Name, images_example.Settings] = {}
     text: dict[Name, text_example.Settings] = {}
     audio: dict[Name, audio_example.Settings] = {}
     tabular: tabular_example.Settings | None = None  # all of these columns are one modality
-    labels: Names = []  # a class each; or, instead,
-    targets: Names = []  # what the numbers to predict are called
 
     @model_validator(mode="after")
     def _modalities(self) -> "Params":
@@ -69,14 +65,6 @@ class Params(BaseModel):
             raise ValueError(f"a column cannot be named {hidden[0]}: a fact has that name; rename it")
         if len(names) + bool(taken) < 2:
             raise ValueError("fewer than two modalities: list columns under images, text, audio or tabular")
-        return self
-
-    @model_validator(mode="after")
-    def _answers(self) -> "Params":
-        if bool(self.labels) == bool(self.targets):
-            raise ValueError("give either labels (the classes) or targets (the numbers to predict)")
-        if len(self.labels) == 1:
-            raise ValueError("labels: only one class; a classifier needs at least two")
         return self
 
 
@@ -131,11 +119,7 @@ def columns(params: Params) -> pa.Schema:
     return pa.schema([(each.column or field.name, field.type) for each in modalities(params) for field in each.columns])
 
 
-def target(params: Params) -> Target:
-    """One of the labels, or a number for each of the targets."""
-    if params.targets:
-        return regression.Target(tuple(params.targets))
-    return single_label.Target(tuple(params.labels))
+target = tabular_example.target
 
 
 def facts(table: pa.Table, params: Params) -> pa.Table:

@@ -54,19 +54,24 @@ class Settings(BaseModel):
         return self
 
 
-class Params(Settings):
-    """The section `tabular` of params.yaml."""
+class Answers(BaseModel):
+    """What is predicted: of a table, and of several modalities."""
 
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     labels: Names = []  # a class each; or, instead,
     targets: Names = []  # what the numbers to predict are called
 
     @model_validator(mode="after")
-    def _answers(self) -> "Params":
+    def _answers(self) -> "Answers":
         if bool(self.labels) == bool(self.targets):
             raise ValueError("give either labels (the classes) or targets (the numbers to predict)")
         if len(self.labels) == 1:
             raise ValueError("labels: only one class; a classifier needs at least two")
         return self
+
+
+class Params(Answers, Settings):
+    """The section `tabular` of params.yaml."""
 
 
 def columns(params: Settings) -> pa.Schema:
@@ -81,7 +86,7 @@ def columns(params: Settings) -> pa.Schema:
     )
 
 
-def target(params: Params) -> Target:
+def target(params: Answers) -> Target:
     """One of the labels, or a number for each of the targets."""
     if params.targets:
         return regression.Target(tuple(params.targets))
