@@ -51,6 +51,11 @@ class Target(ABC):
         """The type of the dataset's column `label`."""
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of a model's outputs for one example."""
+        return (len(self.names),)
+
+    @property
     @abstractmethod
     def answer(self) -> str:
         """The column of `answers` that has the answer itself, in the form of the dataset's label."""
@@ -133,4 +138,5 @@ def of(content: dict[str, Any]) -> Target:
             "make them again with `dvc repro`"
         )
     module = importlib.import_module(f"{__name__}.{content['kind']}")
-    return cast("Target", module.Target(tuple(content["names"])))
+    others = {name: value for name, value in content.items() if name not in ("kind", "names")}
+    return cast("Target", module.Target(tuple(content["names"]), **others))

@@ -1,0 +1,179 @@
+"""Boxes around things in an image, any number of them, each of a class: the model gives boxes with scores.
+
+Edges are shares of the image's width and height, from 0 at the left and the top to 1: whatever size it is shown or
+encoded in.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from components import targets
+from components.targets import Decision, _overlap
+
+EDGES = ("left", "top", "right", "bottom")
+BOX = pa.struct([("label", pa.string()), *((edge, pa.float64()) for edge in EDGES)])
+FOUND = pa.struct([("label", pa.string()), ("score", pa.float32()), *((edge, pa.float32()) for edge in EDGES)])
+MOST = 100  # boxes of an image, as in COCO's evaluation (https://cocodataset.org/#detection-eval)
+SLACK = 1e-3  # of the image's side that an edge may lie outside: what rounding to whole pixels does
+LEAST_SCORE = 0.3  # of a box that is an answer, where train.threshold chose none (Zhou and others 2019, arXiv:1904.07850)
+NONE = -1.0  # the class of a row of an encoded label that is no box
+
+
+@dataclass(frozen=True)
+class Target(targets.Target):
+    """A label is a list of boxes, which may be empty; encoded: `(n, most, 5)` float32, left, top, right, bottom, class.
+
+    Behind an image's boxes the class is NONE. Outputs are `(n, most, 6)` float32: left, top, right, bottom, score and
+    class, the highest score first; of what is no box the score is 0. A decision is a least score for each name,
+    LEAST_SCORE without.
+    """
+
+    most: int = MOST  # boxes of an image
+
+    kind = "boxes"
+    examples = "boxes"
+    exclusive = False
+    activation = "sigmoid"
+    output = "boxes"
+    losses = ("detection",)
+    metric = "overlap"
+    refused: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("label_smoothing", "class_weights", "resample", "calibrate", "augment.mixup", "augment.cutmix"),
+        "is for classification, but the recipe predicts boxes",
+    ) | dict.fromkeys(("threshold: cost", "threshold: youden"), "is for classification; use f1 for boxes")
+
+    @property
+    def title(self) -> str:
+        """The detector, and of how many classes."""
+        count = len(self.names)
+        return f"an object detector with {count} class{'es' * (count != 1)}"
+
+    @property
+    def type(self) -> pa.DataType:
+        """A list of boxes."""
+        return pa.list_(BOX)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Six numbers of each box."""
+        return self.most, 6
+
+    @property
+    def answer(self) -> str:
+        """The boxes that reach the least scores of their classes."""
+        return "boxes"
+
+    def invalid(self, labels: Iterable[Any]) -> list[bool]:
+        """Tell which lists are missing, too long, or have a box of an unknown class, outside the image or of no area."""
+        return [bool(self._wrong(label)) for label in labels]
+
+    def complaint(self, label: Any) -> str:
+        """Say what is wrong with the first box that is."""
+        return self._wrong(label)
+
+    def _wrong(self, label: Any) -> str:
+        if label is None:
+            return "is missing"
+        if len(label) > self.most:
+            return f"has {len(label):,} boxes, more than {{section}}.max_boxes ({self.most})"
+        for box in label:
+            edges = [None if box is None else box.get(edge) for edge in EDGES]
+            if box is None or box.get("label") not in self.names:
+                return "has a box of a class that is not in {section}.labels of params.yaml"
+            if any(edge is None or not math.isfinite(edge) for edge in edges):
+                return "has a box with an edge that is not a finite number"
+            left, top, right, bottom = edges
+            if right <= left or bottom <= top:
+                return "has a box of no width or no height"
+            if min(left, top) < -SLACK or max(right, bottom) > 1 + SLACK:
+                return "has a box that reaches out of the image"
+        return ""
+
+    def held(self, label: Any) -> list[str]:
+        """The classes of all boxes."""
+        return [box["label"] for box in label if box is not None and box.get("label") is not None]
+
+    def encode(self, labels: list[Any]) -> np.ndarray:
+        """Return `(n, most, 5)` float32."""
+        codes = {name: index for index, name in enumerate(self.names)}
+        found = np.zeros((len(labels), self.most, 5), np.float32)
+        found[:, :, 4] = NONE
+        for row, label in enumerate(labels):
+            for at, box in enumerate(label):
+                found[row, at] = [*(box[edge] for edge in EDGES), codes[box["label"]]]
+        return found
+
+    def decode(self, actual: np.ndarray) -> list[Any]:
+        """Return lists of boxes."""
+        return [
+            [
+                {"label": self.names[int(box[4])], **dict(zip(EDGES, box[:4].tolist(), strict=True))}
+                for box in row
+                if box[4] >= 0
+            ]
+            for row in actual
+        ]
+
+    def chosen(self, outputs: np.ndarray, decision: Decision | None = None) -> np.ndarray:
+        """Decide: the outputs, with a score of 0 where it is less than that of an answer."""
+        least = np.array(decision) if decision else np.full(len(self.names), LEAST_SCORE)
+        score = outputs[:, :, 4]
+        kept = (score > 0) & (score >= least[outputs[:, :, 5].astype(np.int64)])
+        found: np.ndarray = np.concatenate([outputs[:, :, :4], (score * kept)[:, :, None], outputs[:, :, 5:]], axis=2)
+        return found
+
+    def answers(self, outputs: np.ndarray, decision: Decision | None = None) -> pa.Table:
+        """Return `boxes`, those of the answer, and `count`, how many they are."""
+        rows = [
+            [
+                {"label": self.names[int(box[5])], "score": box[4], **dict(zip(EDGES, box[:4].tolist(), strict=True))}
+                for box in row
+                if box[4] > 0
+            ]
+            for row in self.chosen(outputs, decision)
+        ]
+        return pa.table(
+            {"boxes": pa.array(rows, pa.list_(FOUND)), "count": pa.array([float(len(row)) for row in rows])}
+        )
+
+    def loss(self, outputs: np.ndarray, actual: np.ndarray) -> np.ndarray:
+        """One minus the average precision of each image at an overlap of 0.5, the mean of the classes it has.
+
+        Of an image without boxes the highest score.
+        """
+        return 1 - _overlap.precision(outputs, actual, len(self.names))
+
+    def settled(self, outputs: np.ndarray, decision: Decision | None, tolerance: float) -> np.ndarray:  # noqa: ARG002
+        """Nowhere: the answer has numbers."""
+        return np.zeros(len(outputs), bool)
+
+    def certain(self, actual: np.ndarray) -> np.ndarray:
+        """Return the boxes with a score of 1; what a version answered comes with its scores."""
+        there = actual[:, :, 4:5] >= 0
+        found: np.ndarray = np.concatenate([actual[:, :, :4], there, np.where(there, actual[:, :, 4:5], 0)], axis=2)
+        return found
+
+    def trivial(self, truth: np.ndarray) -> tuple[str, np.ndarray]:
+        """The mean box of each class, in the middle of its boxes; its score is the share of images that have one."""
+        found = np.zeros(self.shape)
+        for name in range(min(len(self.names), self.most)):
+            mine = truth[:, :, 4] == name
+            if mine.any():
+                found[name, :4] = truth[mine][:, :4].mean(axis=0, dtype=np.float64)
+                found[name, 4:] = mine.any(axis=1).mean(), name
+        return "the mean box of each class", found[np.argsort(-found[:, 4], kind="stable")]
+
+    def described(self) -> dict[str, Any]:
+        """Return what `of` reads, as plain JSON."""
+        return super().described() | {"most": self.most}
+
+
+def text(boxes: list[dict[str, Any]]) -> str:
+    """Return boxes as one line of JSON, edges to four digits."""
+    return json.dumps([{key: round(v, 4) if isinstance(v, float) else v for key, v in box.items()} for box in boxes])
