@@ -300,10 +300,7 @@ def _counted(target: Target, labels: np.ndarray) -> dict[str, int]:
     """How often each class is there among encoded labels; nothing where numbers are predicted."""
     if not target.classes:
         return {}
-    counts = (
-        np.bincount(labels, minlength=len(target.names)) if target.exclusive else labels.sum(axis=0, dtype=np.int64)
-    )
-    return dict(zip(target.classes, counts.tolist(), strict=True))
+    return dict(zip(target.classes, target.counted(labels).tolist(), strict=True))
 
 
 def _scale(labels: np.ndarray) -> dict[str, list[float]]:

@@ -35,7 +35,7 @@ class Target(ABC):
 
     # What trains: names that components/recipes/networks.py and components/training give a meaning.
     activation: ClassVar[Literal["softmax", "sigmoid", "linear"]]  # of the last layer
-    output: ClassVar[Literal["probabilities", "values"]]  # the name of what the exported model returns
+    output: ClassVar[Literal["probabilities", "values", "boxes"]]  # the name of what the exported model returns
     losses: ClassVar[tuple[str, ...]]  # that train.loss may name; `auto` is the first
     metric: ClassVar[str]  # shown beside the loss
     refused: ClassVar[Mapping[str, str]]  # settings of `train:`, or one value of them, that make no sense for it -> why
@@ -113,6 +113,16 @@ class Target(ABC):
     def trivial(self, truth: np.ndarray) -> tuple[str, np.ndarray]:
         """Return the trivial baseline in words, and as outputs `(names,)`, from the training labels."""
 
+    @abstractmethod
+    def outputs(self, answers: pa.Table) -> np.ndarray:
+        """Return outputs `(n, ...)` from predictions that all have an answer, as far as these tell them."""
+
+    def counted(self, actual: np.ndarray) -> np.ndarray:
+        """Count the examples of encoded labels that have each name: `(names,)` int64."""
+        if self.exclusive:
+            return np.bincount(actual, minlength=len(self.names))
+        return np.asarray(actual.sum(axis=0, dtype=np.int64))
+
     def balanced(self, counts: np.ndarray, rows: int) -> np.ndarray:  # noqa: ARG002
         """Return the weight of each class `(names,)` that evens out its `counts` among `rows` examples; 1 without."""
         return np.ones(len(self.names))
@@ -140,3 +150,8 @@ def of(content: dict[str, Any]) -> Target:
     module = importlib.import_module(f"{__name__}.{content['kind']}")
     others = {name: value for name, value in content.items() if name not in ("kind", "names")}
     return cast("Target", module.Target(tuple(content["names"]), **others))
+
+
+def listed(column: pa.ChunkedArray, width: int) -> np.ndarray:
+    """Return a column of numbers, or of lists of so many, as `(n, width)` float32."""
+    return np.array(column.to_pylist(), np.float32).reshape(len(column), width)

@@ -7,9 +7,9 @@ import numpy as np
 
 
 def shares(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the area that each of `(..., m, 4)` boxes shares with each of `(..., k, 4)`, by that of both: `(..., m, k)`.
+    """Return the intersection over the union of each of `(..., m, 4)` boxes with each of `(..., k, 4)`: `(..., m, k)`.
 
-    The intersection over the union (Everingham and others 2010, doi:10.1007/s11263-009-0275-4, section 4.2).
+    The area that both cover to that which either does (Everingham and others 2010, doi:10.1007/s11263-009-0275-4).
     """
     a, b = boxes[..., :, None, :], others[..., None, :, :]
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
@@ -44,7 +44,7 @@ def matched(overlap: np.ndarray, least: float) -> np.ndarray:
 def precision(outputs: np.ndarray, actual: np.ndarray, names: int, least: float = 0.5) -> np.ndarray:
     """Return the average precision of each image by itself, `(n,)` float64: the mean of the classes that it has.
 
-    `outputs` and `actual` as components/targets/boxes.py has them. Of an image without boxes, 1 minus the highest score.
+    `outputs` and `actual` as components/targets/boxes.py has them. Of an image without boxes 1 minus the highest score.
     """
     found = np.empty(len(outputs))
     for at, (boxes, truth) in enumerate(zip(outputs, actual, strict=True)):
@@ -62,7 +62,7 @@ def precision(outputs: np.ndarray, actual: np.ndarray, names: int, least: float 
 
 
 def kept(boxes: np.ndarray, least: float) -> np.ndarray:
-    """Tell which boxes `(m,)` are kept of `(m, 4)`, the surest first: those that overlap no kept one by `least` or more.
+    """Tell which of `(m, 4)` boxes, the surest first, are kept: `(m,)`, those that overlap no kept one by `least`.
 
     Non-maximum suppression, as the exported model does it.
     """

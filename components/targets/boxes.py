@@ -4,7 +4,6 @@ Edges are shares of the image's width and height, from 0 at the left and the top
 encoded in.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,9 @@ BOX = pa.struct([("label", pa.string()), *((edge, pa.float64()) for edge in EDGE
 FOUND = pa.struct([("label", pa.string()), ("score", pa.float32()), *((edge, pa.float32()) for edge in EDGES)])
 MOST = 100  # boxes of an image, as in COCO's evaluation (https://cocodataset.org/#detection-eval)
 SLACK = 1e-3  # of the image's side that an edge may lie outside: what rounding to whole pixels does
-LEAST_SCORE = 0.3  # of a box that is an answer, where train.threshold chose none (Zhou and others 2019, arXiv:1904.07850)
+LEAST_SCORE = (
+    0.3  # of a box that is an answer, where train.threshold chose none (Zhou and others 2019, arXiv:1904.07850)
+)
 NONE = -1.0  # the class of a row of an encoded label that is no box
 
 
@@ -70,7 +71,7 @@ class Target(targets.Target):
         return "boxes"
 
     def invalid(self, labels: Iterable[Any]) -> list[bool]:
-        """Tell which lists are missing, too long, or have a box of an unknown class, outside the image or of no area."""
+        """Tell which lists are missing or too long, or have a box of no known class, no area, or outside the image."""
         return [bool(self._wrong(label)) for label in labels]
 
     def complaint(self, label: Any) -> str:
@@ -82,22 +83,22 @@ class Target(targets.Target):
             return "is missing"
         if len(label) > self.most:
             return f"has {len(label):,} boxes, more than {{section}}.max_boxes ({self.most})"
-        for box in label:
-            edges = [None if box is None else box.get(edge) for edge in EDGES]
-            if box is None or box.get("label") not in self.names:
-                return "has a box of a class that is not in {section}.labels of params.yaml"
-            if any(edge is None or not math.isfinite(edge) for edge in edges):
-                return "has a box with an edge that is not a finite number"
-            left, top, right, bottom = edges
-            if right <= left or bottom <= top:
-                return "has a box of no width or no height"
-            if min(left, top) < -SLACK or max(right, bottom) > 1 + SLACK:
-                return "has a box that reaches out of the image"
-        return ""
+        return next((why for box in label if (why := self._wrong_box(box or {}))), "")
+
+    def _wrong_box(self, box: Mapping[str, Any]) -> str:
+        edges = [math.nan if box.get(edge) is None else float(box[edge]) for edge in EDGES]
+        left, top, right, bottom = edges
+        wrongs = (
+            ("of a class that is not in {section}.labels of params.yaml", box.get("label") not in self.names),
+            ("with an edge that is not a finite number", not all(map(math.isfinite, edges))),
+            ("of no width or no height", right <= left or bottom <= top),
+            ("that reaches out of the image", min(left, top) < -SLACK or max(right, bottom) > 1 + SLACK),
+        )
+        return next((f"has a box {what}" for what, wrong in wrongs if wrong), "")
 
     def held(self, label: Any) -> list[str]:
-        """The classes of all boxes."""
-        return [box["label"] for box in label if box is not None and box.get("label") is not None]
+        """The classes of its boxes, each once."""
+        return list(dict.fromkeys(box["label"] for box in label if box and box.get("label") is not None))
 
     def encode(self, labels: list[Any]) -> np.ndarray:
         """Return `(n, most, 5)` float32."""
@@ -129,7 +130,7 @@ class Target(targets.Target):
         return found
 
     def answers(self, outputs: np.ndarray, decision: Decision | None = None) -> pa.Table:
-        """Return `boxes`, those of the answer, and `count`, how many they are."""
+        """Return `boxes`, those of the answer, the highest score first."""
         rows = [
             [
                 {"label": self.names[int(box[5])], "score": box[4], **dict(zip(EDGES, box[:4].tolist(), strict=True))}
@@ -138,9 +139,20 @@ class Target(targets.Target):
             ]
             for row in self.chosen(outputs, decision)
         ]
-        return pa.table(
-            {"boxes": pa.array(rows, pa.list_(FOUND)), "count": pa.array([float(len(row)) for row in rows])}
-        )
+        return pa.table({"boxes": pa.array(rows, pa.list_(FOUND))})
+
+    def outputs(self, answers: pa.Table) -> np.ndarray:
+        """Return the boxes of the answers: those that did not reach their least scores are not among them."""
+        codes = {name: index for index, name in enumerate(self.names)}
+        found = np.zeros((len(answers), *self.shape), np.float32)
+        for row, boxes in enumerate(answers["boxes"].to_pylist()):
+            for at, box in enumerate(boxes):
+                found[row, at] = [*(box[edge] for edge in EDGES), box["score"], codes[box["label"]]]
+        return found
+
+    def counted(self, actual: np.ndarray) -> np.ndarray:
+        """Count the images that have a box of each name."""
+        return np.array([(actual[:, :, 4] == name).any(axis=1).sum() for name in range(len(self.names))], np.int64)
 
     def loss(self, outputs: np.ndarray, actual: np.ndarray) -> np.ndarray:
         """One minus the average precision of each image at an overlap of 0.5, the mean of the classes it has.
@@ -172,8 +184,3 @@ class Target(targets.Target):
     def described(self) -> dict[str, Any]:
         """Return what `of` reads, as plain JSON."""
         return super().described() | {"most": self.most}
-
-
-def text(boxes: list[dict[str, Any]]) -> str:
-    """Return boxes as one line of JSON, edges to four digits."""
-    return json.dumps([{key: round(v, 4) if isinstance(v, float) else v for key, v in box.items()} for box in boxes])

@@ -87,6 +87,10 @@ class Target(targets.Target):
             }
         )
 
+    def outputs(self, answers: pa.Table) -> np.ndarray:
+        """Return the probabilities."""
+        return targets.listed(answers["probabilities"], len(self.names))
+
     def loss(self, outputs: np.ndarray, actual: np.ndarray) -> np.ndarray:
         """The mean over the names of minus the logarithm of what holds; a probability counts as 1e-7 at least."""
         right = np.where(actual, outputs, 1 - outputs.astype(np.float64))

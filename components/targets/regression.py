@@ -100,6 +100,10 @@ class Target(targets.Target):
             return pa.table({"value": pa.array(outputs[:, 0], pa.float64())})
         return pa.table({"values": pa.array(list(outputs.astype(np.float64)), pa.list_(pa.float64()))})
 
+    def outputs(self, answers: pa.Table) -> np.ndarray:
+        """Return the numbers."""
+        return targets.listed(answers[self.answer], len(self.names))
+
     def loss(self, outputs: np.ndarray, actual: np.ndarray) -> np.ndarray:
         """The mean over the names of the absolute error, each in units of the standard deviation of its answers."""
         deviation = actual.std(axis=0, dtype=np.float64)

@@ -88,6 +88,10 @@ class Target(targets.Target):
             }
         )
 
+    def outputs(self, answers: pa.Table) -> np.ndarray:
+        """Return the probabilities."""
+        return targets.listed(answers["probabilities"], len(self.names))
+
     def loss(self, outputs: np.ndarray, actual: np.ndarray) -> np.ndarray:
         """Minus the logarithm of the label's probability, which counts as 1e-7 at least."""
         found: np.ndarray = -np.log(np.maximum(outputs[np.arange(len(outputs)), actual].astype(np.float64), 1e-7))

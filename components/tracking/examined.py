@@ -64,9 +64,8 @@ class _Asked:
 
     @property
     def outputs(self) -> np.ndarray:
-        """What the model gave, `(n, names)` float32, as it gave it to the evaluation."""
-        name = "probabilities" if "probabilities" in self.answers.column_names else self.target.answer
-        return np.array(self.answers[name].to_pylist(), np.float32).reshape(len(self.answers), len(self.target.names))
+        """What the model gave, as it gave it to the evaluation."""
+        return self.target.outputs(self.answers)
 
 
 def must_be_trusted(version: str, *, trust: bool) -> None:

@@ -1,0 +1,1 @@
+"""Recipe detection: where in an image something is, and what."""
