@@ -38,6 +38,7 @@ class Target(ABC):
     output: ClassVar[Literal["probabilities", "values", "boxes"]]  # the name of what the exported model returns
     losses: ClassVar[tuple[str, ...]]  # that train.loss may name; `auto` is the first
     metric: ClassVar[str]  # shown beside the loss
+    maps: ClassVar[bool] = False  # if a network gives maps of places: components/training/suppression.py makes outputs
     refused: ClassVar[Mapping[str, str]]  # settings of `train:`, or one value of them, that make no sense for it -> why
 
     @property
@@ -116,6 +117,13 @@ class Target(ABC):
     @abstractmethod
     def outputs(self, answers: pa.Table) -> np.ndarray:
         """Return outputs `(n, ...)` from predictions that all have an answer, as far as these tell them."""
+
+    def found(self, outputs: np.ndarray, actual: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, int | None]]:
+        """Return of each name the scores that were given, which of them are right, and how many are to be found.
+
+        For names that do not exclude each other; None where all that are to be found have a score.
+        """
+        return [(outputs[:, at], actual[:, at] > 0, None) for at in range(len(self.names))]
 
     def counted(self, actual: np.ndarray) -> np.ndarray:
         """Count the examples of encoded labels that have each name: `(names,)` int64."""

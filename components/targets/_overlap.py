@@ -61,13 +61,16 @@ def precision(outputs: np.ndarray, actual: np.ndarray, names: int, least: float 
     return found
 
 
-def kept(boxes: np.ndarray, least: float) -> np.ndarray:
-    """Tell which of `(m, 4)` boxes, the surest first, are kept: `(m,)`, those that overlap no kept one by `least`.
+def hits(outputs: np.ndarray, actual: np.ndarray, name: int, least: float = 0.5) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return the scores `(m,)` of all boxes of a class, which of them are right `(m,)` bool, and how many there are.
 
-    Non-maximum suppression, as the exported model does it.
+    Right is a box that is matched (see `matched`) with one of the label, of which there may be more than were found.
     """
-    overlap = shares(boxes, boxes)
-    found = np.zeros(len(boxes), bool)
-    for at in range(len(boxes)):
-        found[at] = not (overlap[at] * found >= least).any()
-    return found
+    scores, right, there = [np.empty(0)], [np.empty(0, bool)], 0
+    for boxes, truth in zip(outputs, actual, strict=True):
+        mine = boxes[(boxes[:, 5] == name) & (boxes[:, 4] > 0)].astype(np.float64)
+        own = truth[truth[:, 4] == name].astype(np.float64)
+        scores.append(mine[:, 4])
+        right.append(matched(shares(mine[:, :4], own[:, :4]), least) >= 0)
+        there += len(own)
+    return np.concatenate(scores), np.concatenate(right), there

@@ -42,12 +42,17 @@ class Target(targets.Target):
     exclusive = False
     activation = "sigmoid"
     output = "boxes"
+    maps = True
     losses = ("detection",)
     metric = "overlap"
-    refused: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("label_smoothing", "class_weights", "resample", "calibrate", "augment.mixup", "augment.cutmix"),
-        "is for classification, but the recipe predicts boxes",
-    ) | dict.fromkeys(("threshold: cost", "threshold: youden"), "is for classification; use f1 for boxes")
+    refused: ClassVar[Mapping[str, str]] = (
+        dict.fromkeys(
+            ("label_smoothing", "class_weights", "resample", "calibrate", "augment.mixup", "augment.cutmix"),
+            "is for classification, but the recipe predicts boxes",
+        )
+        | {"augment.rand_augment": "moves what is in an image, but not the boxes around it"}
+        | dict.fromkeys(("threshold: cost", "threshold: youden"), "is for classification; use f1 for boxes")
+    )
 
     @property
     def title(self) -> str:
@@ -149,6 +154,10 @@ class Target(targets.Target):
             for at, box in enumerate(boxes):
                 found[row, at] = [*(box[edge] for edge in EDGES), box["score"], codes[box["label"]]]
         return found
+
+    def found(self, outputs: np.ndarray, actual: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, int | None]]:
+        """Return of each name the scores of its boxes, if each overlaps one of the label by half, and how many these are."""
+        return [_overlap.hits(outputs, actual, name) for name in range(len(self.names))]
 
     def counted(self, actual: np.ndarray) -> np.ndarray:
         """Count the images that have a box of each name."""

@@ -14,7 +14,7 @@ import numpy as np
 from components import SlipwayError, shipped, targets
 from components.files import model_digest, read_json, replacing, sha256, write_json
 from components.params import Params
-from components.training import temperature, thresholds
+from components.training import suppression, temperature, thresholds
 from components.training.candidates import chosen, told
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _network(model: "keras.Model", params: Params, arrays: Path, manifest: dict[
     model.save(out / "saved.keras")
     _repack(out / "saved.keras", out / "model.keras")
     target = targets.of(manifest["target"])
-    _export(model, out / "model.onnx", target.output)
+    _export(model, out / "model.onnx", "maps" if target.maps else target.output)
     scale = np.ones(1) if target.classes else np.array(manifest["state"]["target"]["deviation"])
     difference = float((np.abs(_answers(out / "model.onnx", sample) - outputs) / scale).max())
     if not difference <= MAX_DIFFERENCE:
@@ -86,6 +86,8 @@ def _network(model: "keras.Model", params: Params, arrays: Path, manifest: dict[
             f"{MAX_DIFFERENCE:g}: a layer of recipes/{params.recipe}/networks.py has no faithful export; replace it"
         )
     print(f"Keras and ONNX agree to {difference:.1e} on {rows:,} examples", flush=True)
+    if target.maps:
+        suppression.write(out / "model.onnx", len(target.names), target.shape[0])
     return difference
 
 
@@ -110,7 +112,7 @@ def _settled(
 ) -> tuple[dict[str, Any], float | None, list[Any] | None]:
     """Settle by the validation split which candidate ships, its temperature, and how its answers are decided."""
     target, settings = targets.of(manifest["target"]), params.train
-    calibrated = settings.calibrate and bool(target.classes)
+    calibrated = settings.calibrate and bool(target.classes)  # params.yaml is checked for what makes no sense
     if len(settings.candidates) == 1 and not calibrated and settings.threshold is None:
         return _chosen({settings.candidates[0]: np.empty(0)}, np.empty(0), {}, params, target, classical), None, None
     actual = np.load(arrays / "validation" / "label.npy")

@@ -117,8 +117,8 @@ def compile_to_ship(model: "keras.Model", params: Params, manifest: dict[str, An
     target = targets.of(manifest["target"])
     model.compile(
         optimizer=optimizer(params.train, params.train.learning_rate),
-        loss=losses.PLAIN[target.losses[0]],
-        metrics=[target.metric],
+        loss=losses.PLAIN.get(target.losses[0]),  # that of a detector is ours
+        metrics=None if target.maps else [target.metric],
     )
     model.optimizer.build(model.trainable_variables)
 

@@ -25,13 +25,13 @@ def choose(
     recall (for two classes (J + 1) / 2, Youden 1950), is highest; cost takes the label of the least expected cost
     (Elkan 2001, equation 1) after weighing classes in the same way. Classes are weighed only if what they are weighed
     for gets better by more than its standard error: of few examples the weights suit their noise. Several labels get a
-    threshold each, of the highest F1 or J.
+    threshold each, of the highest F1 or J; of boxes a least score for each class, of the highest F1.
     """
     if rule is None:
         return None
     exact = probabilities.astype(np.float64)
     if not target.exclusive:
-        return [threshold(rule, exact[:, at], labels[:, at] > 0) for at in range(exact.shape[1])]
+        return [threshold(rule, *found) for found in target.found(exact, labels)]
     if rule == "cost":
         assert costs is not None  # noqa: S101 - params.yaml is checked for it
         return _cheapest(exact, labels, costs)
@@ -44,12 +44,15 @@ def choose(
 def score(chosen: np.ndarray, labels: np.ndarray, target: Target, costs: np.ndarray | None) -> float:
     """Return how good answers are as a promotion sees it, higher is better: minus the mean cost, or the macro F1.
 
-    `chosen` is what the target's `chosen` gives: (n,) codes, or (n, names) bool; of those a class that is neither there
-    nor answered counts for nothing, as in components/evaluation.
+    `chosen` is what the target's `chosen` gives: (n,) codes, (n, names) bool, or boxes; of these two a class that is
+    neither there nor answered counts for nothing, as in components/evaluation.
     """
     if not target.exclusive:
-        held = labels > 0
-        return float(_f1((chosen & held).sum(axis=0), held.sum(axis=0), chosen.sum(axis=0)))
+        counts = [
+            ((said > 0) & right, right if there is None else there, said > 0)
+            for said, right, there in target.found(chosen, labels)
+        ]
+        return float(_f1(*(np.array([np.sum(part) for part in parts]) for parts in zip(*counts, strict=True))))
     if costs is not None:
         return -float(costs[labels, chosen].mean())
     return _score(_f1, labels, chosen, len(target.names))
@@ -164,20 +167,20 @@ def _surely(measure: Measure, labels: np.ndarray, one: np.ndarray, other: np.nda
     return bool(better > np.sqrt((n - 1) / n * ((left - mean) ** 2 * times).sum()))
 
 
-def threshold(rule: str, probabilities: np.ndarray, held: np.ndarray) -> float:
+def threshold(rule: str, probabilities: np.ndarray, held: np.ndarray, there: int | None = None) -> float:
     """Return the threshold `(n,)` probabilities must reach, of the highest F1 or of the highest J (Youden 1950).
 
     Halfway between two probabilities that occur; of equal ones the nearest to 0.5, which it also is where no
-    example, or every one, has the label.
+    example, or every one, has the label. `there` are all that have it, where some have no probability.
     """
-    if not held.any() or held.all():
+    if not held.any() or (held.all() and there is None):
         return 0.5
     order = np.argsort(-probabilities, kind="stable")
     sorted_ = probabilities[order]
     right = np.cumsum(held[order])
     last = np.flatnonzero(np.append(sorted_[:-1] > sorted_[1:], True))  # the last of equal ones
     right, found = right[last], last + 1
-    positives, negatives = held.sum(), (~held).sum()
+    positives, negatives = there or held.sum(), (~held).sum()
     score = 2 * right / (positives + found) if rule == "f1" else right / positives - (found - right) / negatives
     between = (sorted_[last] + np.append(sorted_[last[1:]], 0.0)) / 2
     best = np.flatnonzero(score >= score.max() - 1e-12)
