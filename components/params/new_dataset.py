@@ -109,7 +109,7 @@ def training(
     shares = old.split if old is not None else Split()
     train = max(1, round(rows * (1 - shares.test) * (1 - shares.validation)))
     chosen = {"candidates": (["network", "classical"], CANDIDATES), **module.training(train, target.kind)}
-    if target.classes:
+    if target.classes and "calibrate" not in target.refused:
         chosen["calibrate"] = (True, "probabilities by a temperature, where validation shows that it helps")
     if target.exclusive and labels and min(labels.values()) * len(labels) < UNEVEN * sum(labels.values()):
         rarest = min(labels, key=lambda name: (labels[name], name))

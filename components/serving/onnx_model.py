@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LATENCY_ROUNDS = 5
 BATCH_ROWS = 1024  # examples decoded and run at a time, so that memory does not grow with the table
+BATCH_BYTES = 16 * 2**20  # of encoded examples run at a time: a network may make a hundred times as much of them
 
 
 @dataclass(frozen=True)
@@ -80,26 +81,36 @@ def inputs(model: Model) -> dict[str, Input]:
     return {name: entry for name, entry in every.items() if name in model.reads}
 
 
-def outputs(model: Model, arrays: Arrays, batch: int = BATCH_ROWS) -> np.ndarray:
-    """Run encoded examples through the model: `(n, names)` float32, probabilities or numbers.
+def outputs(model: Model, arrays: Arrays) -> np.ndarray:
+    """Run encoded examples through the model: `(n, names)` float32, probabilities or numbers, or boxes.
 
-    Arrays that the model does not read are left alone.
+    At most BATCH_ROWS of them at a time, and of large ones BATCH_BYTES. Arrays that it does not read are left alone.
     """
     rows = len(next(iter(arrays.values())))
     read = {name: arrays[name] for name in model.reads}
+    bytes_each = sum(a.nbytes for a in read.values()) // max(rows, 1)
+    batch = max(1, min(BATCH_ROWS, BATCH_BYTES // max(bytes_each, 1)))
     parts = [
         model.session.run(None, {name: np.ascontiguousarray(a[at : at + batch]) for name, a in read.items()})[0]
         for at in range(0, rows, batch)
     ]
-    return np.concatenate(parts) if parts else np.empty((0, len(model.target.names)), np.float32)
+    return np.concatenate(parts) if parts else np.empty((0, *model.target.shape), np.float32)
 
 
 def schema(target: Target) -> pa.Schema:
     """Return the columns of an answer."""
-    empty = target.answers(np.zeros((0, len(target.names)), np.float32)).schema
-    wide = {pa.float32(): pa.float64(), pa.list_(pa.float32()): pa.list_(pa.float64())}  # MLflow's double
-    fields = [pa.field(field.name, wide.get(field.type, field.type)) for field in empty]
+    empty = target.answers(np.zeros((0, *target.shape), np.float32)).schema
+    fields = [pa.field(field.name, _wide(field.type)) for field in empty]
     return pa.schema([*fields, pa.field("error", pa.string())])
+
+
+def _wide(kind: pa.DataType) -> pa.DataType:
+    """Return a type whose numbers are MLflow's double."""
+    if pa.types.is_list(kind):
+        return pa.list_(_wide(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _wide(field.type)) for field in kind])
+    return pa.float64() if pa.types.is_floating(kind) else kind
 
 
 def predict(model: Model, table: pa.Table) -> pa.Table:
@@ -213,7 +224,10 @@ def _frame(answers: pa.Table) -> "pandas.DataFrame":
     import pandas
 
     def series(column: pa.ChunkedArray) -> "pandas.Series":
-        if column.null_count or (pa.types.is_list(column.type) and pc.list_flatten(column).null_count):
+        listed = pa.types.is_list(column.type)
+        if column.null_count or (
+            listed and (pa.types.is_struct(column.type.value_type) or pc.list_flatten(column).null_count)
+        ):
             # pandas alone would put NaN for null, and MLflow write that into its JSON, which has no NaN
             return pandas.Series(column.to_pylist(), dtype="object")
         whole: pandas.Series = column.to_pandas()

@@ -29,11 +29,9 @@ def _answer(uri: str, given: str, answered: str) -> None:
     import pyarrow.parquet as pq
 
     model = mlflow.pyfunc.load_model(uri, suppress_warnings=True)
-    kinds = {"string": pa.string(), "double": pa.float64(), "Array(double)": pa.list_(pa.float64())}
-    kinds["Array(string)"] = pa.list_(pa.string())
     asked, answer = model.metadata.get_input_schema(), model.metadata.get_output_schema().inputs
     recipe = (model.metadata.metadata or {}).get("recipe")
-    schema = pa.schema([(column.name, kinds[_kind(column)]) for column in answer])
+    schema = pa.schema([(column.name, _arrow(column.type)) for column in answer])
     with pq.ParquetFile(given) as file, pq.ParquetWriter(answered, schema) as writer:
         for batch in file.iter_batches(_at_once(file)):
             frame, problems = _asked(batch, asked, recipe)
@@ -44,6 +42,17 @@ def _answer(uri: str, given: str, answered: str) -> None:
             for row, problem in problems.items():
                 answers.loc[row, schema.names] = [None] * (len(schema) - 1) + [problem]
             writer.write_table(pa.Table.from_pandas(answers, schema, preserve_index=False))
+
+
+def _arrow(kind: Any) -> "pa.DataType":
+    """Return the type of a column of answers by that of a signature: texts, numbers, objects of them, and lists."""
+    import pyarrow as pa
+
+    if hasattr(kind, "properties"):
+        return pa.struct([(each.name, _arrow(each.dtype)) for each in kind.properties])
+    if (each := getattr(kind, "dtype", None)) is not None and not hasattr(kind, "name"):
+        return pa.list_(_arrow(each))
+    return {"string": pa.string(), "double": pa.float64()}[kind.name]
 
 
 def _at_once(file: "pq.ParquetFile") -> int:

@@ -148,5 +148,7 @@ def _show(params: Params, arrays: Path, manifest: dict[str, Any], live: apart.Li
         return
     rows = min(32, manifest["rows"]["train"])
     before = {name: np.load(arrays / "train" / f"{name}.npy", mmap_mode="r")[:rows] for name in manifest["inputs"]}
-    after, _ = change(before, np.zeros((rows, 1), np.float32), stream(params.seed, "examples shown"))
-    live.figure(*augment.shown(before, after, spec))
+    labels = np.load(arrays / "train" / "label.npy", mmap_mode="r")[:rows]
+    own = np.array(labels) if labels.ndim > 2 else np.zeros((rows, 1), np.float32)  # boxes move with the image
+    after, others = change(before, own, stream(params.seed, "examples shown"))
+    live.figure(*augment.shown(before, after, spec, (own, others)))

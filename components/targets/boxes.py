@@ -156,7 +156,7 @@ class Target(targets.Target):
         return found
 
     def found(self, outputs: np.ndarray, actual: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, int | None]]:
-        """Return of each name the scores of its boxes, if each overlaps one of the label by half, and how many these are."""
+        """Return of each name the scores of its boxes, if each overlaps one of the label by half, and of how many."""
         return [_overlap.hits(outputs, actual, name) for name in range(len(self.names))]
 
     def counted(self, actual: np.ndarray) -> np.ndarray:

@@ -361,7 +361,8 @@ def _encoded(asked: _Asked, examples: pa.Table) -> tuple[onnx_model.Model, Array
         raise
     except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         raise SlipwayError(f"{other} ({type(error).__name__}: {error})") from None
-    theirs, ours = asked.outputs, onnx_model.outputs(loaded, arrays)
+    ours = asked.target.outputs(asked.target.answers(onnx_model.outputs(loaded, arrays), loaded.decision))
+    theirs = asked.outputs
     scale = 1.0 if asked.target.output == "probabilities" else np.maximum(np.abs(theirs).max(axis=0, initial=0), 1)
     if not (np.abs(ours - theirs) / scale).max(initial=0) <= TOLERANCE:
         raise SlipwayError(other)

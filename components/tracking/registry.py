@@ -283,16 +283,21 @@ def _save(params: Params, build: Path, example: pa.Table, folder: Path, meta: An
 def _signature(params: Params) -> "ModelSignature":
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
-    from mlflow.types.schema import AnyType, Array
+    from mlflow.types.schema import AnyType, Array, Object, Property
 
     def spec(field: pa.Field, *, required: bool) -> ColSpec:
         if str(field.type) in LOOSE:
             return ColSpec(AnyType(), field.name, required=required)  # type: ignore[no-untyped-call]
-        listed = pa.types.is_list(field.type)
-        kind = MLFLOW_TYPES.get(str(field.type.value_type if listed else field.type))
-        if kind is None:
+        return ColSpec(of(field, field.type), field.name, required=required)
+
+    def of(field: pa.Field, kind: pa.DataType) -> Any:
+        if pa.types.is_list(kind):
+            return Array(of(field, kind.value_type))
+        if pa.types.is_struct(kind):
+            return Object([Property(each.name, of(field, each.type)) for each in kind])
+        if (name := MLFLOW_TYPES.get(str(kind))) is None:
             raise SlipwayError(f"recipe {params.recipe}: column {field.name} is {field.type}; MLflow has no such type")
-        return ColSpec(Array(DataType[kind]) if listed else DataType[kind], field.name, required=required)
+        return DataType[name]
 
     recipe = recipes.load(params.recipe)
     inputs: list[ColSpec | TensorSpec] = [spec(field, required=True) for field in recipes.asked(recipe, params.task)]

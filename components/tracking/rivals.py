@@ -127,8 +127,7 @@ def prove(
     failed = [error for error in answers["error"].to_pylist() if error]
     if failed:
         raise SlipwayError(f"{title}, loaded back, cannot predict {len(failed)} test examples: {failed[0]}")
-    name = "probabilities" if target.output == "probabilities" else target.answer
-    theirs, ours = (np.array(t[name].to_pylist(), np.float64).reshape(len(t), -1) for t in (answers, predictions))
+    theirs, ours = (target.outputs(t).astype(np.float64) for t in (answers, predictions))
     # numbers are compared in units of their own size
     scale = 1.0 if target.output == "probabilities" else np.maximum(np.abs(ours).max(axis=0, initial=0), 1)
     largest = float((np.abs(theirs - ours) / scale).max(initial=0)) if theirs.shape == ours.shape else float("inf")

@@ -29,20 +29,26 @@ SETTINGS_OF_KIND: dict[str, tuple[str, ...]] = {
     "weights": (),
 }
 WARPS = ("rotate", "flip", "crop", "shift", "zoom")
+LEAST_LEFT = 0.25  # of a box's area that must be left in the image for it to be there
 
 
 def changes(settings: Augment, inputs: dict[str, Input]) -> Changes | None:
     """Return what changes a batch: arrays by input and labels, new ones; None where nothing is to be changed.
 
-    Mixed labels are float32, `(n, names)`. Raises SlipwayError for a setting that no input of the recipe takes.
+    Mixed labels are float32, `(n, names)`; boxes, `(n, most, 5)`, move with their image. Raises SlipwayError for a
+    setting that no input of the recipe takes.
     """
     chosen = settings.chosen()
     _check(chosen, inputs)
     if not chosen:
         return None
-    change = {"image": _images, "spectrogram": _spectrograms, "tokens": _tokens, "numbers": _noisy, "history": _noisy}
+    change = {"image": _coloured, "spectrogram": _spectrograms, "tokens": _tokens, "numbers": _noisy, "history": _noisy}
 
     def apply(arrays: Arrays, labels: np.ndarray, random: Random) -> tuple[Arrays, np.ndarray]:
+        for name in [name for name in arrays if inputs[name].kind == "image" and {*chosen}.intersection(WARPS)]:
+            maps = warps(settings, arrays[name].shape, random)
+            labels = moved(labels, maps, arrays[name].shape) if labels.ndim > 2 else labels
+            arrays = {**arrays, name: _warped(arrays[name], maps)}
         arrays = {
             name: change[inputs[name].kind](array, settings, inputs[name], random)
             if set(chosen) & set(SETTINGS_OF_KIND[inputs[name].kind])
@@ -77,9 +83,7 @@ def _check(chosen: list[str], inputs: dict[str, Input]) -> None:
 # --- images: (n, height, width, channels) uint8
 
 
-def _images(images: np.ndarray, settings: Augment, _: Input, random: Random) -> np.ndarray:
-    if any(getattr(settings, name) not in (0, "none") for name in WARPS):
-        images = _warped(images, warps(settings, images.shape, random))
+def _coloured(images: np.ndarray, settings: Augment, _: Input, random: Random) -> np.ndarray:
     if settings.brightness:
         change = random.uniform(-settings.brightness, settings.brightness, (len(images), 1, 1, 1)) * 255
         images = np.clip(np.rint(images + change), 0, 255).astype(np.uint8)
@@ -125,6 +129,27 @@ def _warped(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
         )
         rounded: np.ndarray = np.clip(np.rint(np.asarray(new)), 0, 255).astype(np.uint8)
     return rounded
+
+
+def moved(boxes: np.ndarray, maps: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return boxes `(n, most, 5)` where the maps of `warps` bring them in images of that shape; the kept ones first.
+
+    A map leads from a new pixel to an old one, so a box's corners go through its inverse, and the new box is drawn
+    around them. One of which less than LEAST_LEFT of the area is left in the image is left out.
+    """
+    size = np.array([shape[2], shape[1]], np.float64)
+    corners = (
+        boxes[:, :, [0, 1, 2, 1, 0, 3, 2, 3]].reshape(*boxes.shape[:2], 4, 2) * size - 0.5
+    )  # a pixel's middle is 0
+    corners = corners - maps[:, None, None, :, 2]
+    corners = (np.einsum("nij,nbcj->nbci", np.linalg.inv(maps[:, :, :2]), corners) + 0.5) / size
+    whole = np.concatenate([corners.min(axis=2), corners.max(axis=2)], axis=2)
+    seen = np.clip(whole, 0, 1)
+    before, after = ((edges[..., 2:] - edges[..., :2]).prod(axis=-1) for edges in (whole, seen))
+    kept = (boxes[:, :, 4] >= 0) & (after > 0) & (after >= LEAST_LEFT * before)
+    new = np.concatenate([np.where(kept[:, :, None], seen, 0), np.where(kept, boxes[:, :, 4], -1)[:, :, None]], axis=2)
+    found: np.ndarray = np.take_along_axis(new, np.argsort(~kept, axis=1, kind="stable")[:, :, None], axis=1)
+    return found.astype(boxes.dtype)
 
 
 def _rand_augment(image: np.ndarray, strength: float, random: Random) -> np.ndarray:
@@ -243,10 +268,12 @@ def _cutmix(arrays: Arrays, labels: np.ndarray, settings: Augment, random: Rando
 # --- what it looks like
 
 
-def shown(before: Arrays, after: Arrays, inputs: dict[str, Input]) -> tuple[str, bytes]:
+def shown(
+    before: Arrays, after: Arrays, inputs: dict[str, Input], labels: tuple[np.ndarray, np.ndarray]
+) -> tuple[str, bytes]:
     """Draw examples before and after: (augmented.png, its bytes) for images and spectrograms, else augmented.csv.
 
-    An image has a pair per example: above as it is, below changed.
+    An image has a pair per example: above as it is, below changed; `labels` of both, if they are boxes, are drawn.
     """
     from PIL import Image
 
@@ -254,8 +281,10 @@ def shown(before: Arrays, after: Arrays, inputs: dict[str, Input]) -> tuple[str,
     if name is None:
         return "augmented.csv", _table(before, after, inputs)
     pairs = [
-        np.concatenate([_tile(old, old), _tile(new, old)])
-        for old, new in zip(before[name][:32], after[name][:32], strict=True)
+        np.concatenate([_tile(old, old, own), _tile(new, old, others)])
+        for old, new, own, others in zip(
+            before[name][:32], after[name][:32], labels[0][:32], labels[1][:32], strict=True
+        )
     ]
     pairs += [np.zeros_like(pairs[0])] * (-len(pairs) % 8)
     grid = np.concatenate([np.concatenate(pairs[at : at + 8], axis=1) for at in range(0, len(pairs), 8)])
@@ -267,12 +296,19 @@ def shown(before: Arrays, after: Arrays, inputs: dict[str, Input]) -> tuple[str,
     return "augmented.png", buffer.getvalue()
 
 
-def _tile(example: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """An image as it is; a spectrogram (frames, bands) with time to the right, grey by the range of `scale`."""
+def _tile(example: np.ndarray, scale: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """An image as it is, with its boxes; a spectrogram with time to the right, grey by the range of `scale`."""
     if example.dtype != np.uint8:
         low, high = float(scale.min()), float(scale.max())
         grey = np.clip((example - low) / max(high - low, 1e-9), 0, 1) * 255
         example = grey.astype(np.uint8).T[::-1, :, None]
+    if label.ndim > 1:
+        from PIL import Image, ImageDraw
+
+        picture = Image.fromarray(example[:, :, 0] if example.shape[2] == 1 else example)
+        for box in label[label[:, 4] >= 0]:
+            ImageDraw.Draw(picture).rectangle((box[:4] * (2 * picture.size) - [0, 0, 1, 1]).tolist(), outline="white")
+        example = np.asarray(picture).reshape(example.shape)
     return np.pad(example, ((1, 1), (1, 1), (0, 0)), constant_values=128)
 
 

@@ -16,6 +16,8 @@ from components.training import augment, fitting, losses
 if TYPE_CHECKING:
     import keras
 
+BATCH_BYTES = 16 * 2**20  # of the inputs of a batch to validate: a network may make a hundred times as much of them
+
 Make = Callable[[recipes.Arrays, np.ndarray, np.random.Generator], tuple[Any, ...]]
 Order = Callable[[int], np.ndarray]
 Draws = Callable[[int, int], np.random.Generator]
@@ -103,9 +105,10 @@ def training(params: Params, arrays: Path, manifest: dict[str, Any], first: int 
 
 
 def validation(params: Params, arrays: Path, manifest: dict[str, Any]) -> "keras.utils.PyDataset":
-    """Return the validation split as it is, in large batches."""
+    """Return the validation split as it is, in batches as large as memory likes."""
     dense, rows = _dense(params, manifest), np.arange(int(manifest["rows"]["validation"]))
-    size = max(params.train.batch_size, 1024)
+    bytes_each = sum(int(np.prod(s["shape"])) * np.dtype(s["dtype"]).itemsize for s in manifest["inputs"].values())
+    size = max(params.train.batch_size, min(1024, BATCH_BYTES // max(bytes_each, 1)))
     draws = partial(stream, params.seed, "validation")  # nothing is drawn
     return dataset(
         arrays,

@@ -2,8 +2,8 @@
 
 A detector gives maps `(n, rows, columns, names + 4)`: of each place the probability that the middle of something of
 each class is there, and left, top, right and bottom of its box as shares of the image. What is no local maximum of its
-class (of 3 x 3 places; Zhou and others 2019, arXiv:1904.07850, section 4) is no box; of those left the most probable are
-kept, and of two of a class that overlap by more than OVERLAP the surer one (greedy non-maximum suppression).
+class (of 3 x 3 places; Zhou and others 2019, arXiv:1904.07850, section 4) is no box. Of those left the most probable
+are kept, and of two of a class that overlap by more than OVERLAP the surer one (greedy non-maximum suppression).
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     import onnx
 
-OVERLAP = 0.6  # of two boxes of a class above which they are one thing: cells of blood overlap by less
+OVERLAP = 0.6  # of two boxes of a class above which they are one thing: things that stand close overlap by less
 NODES = """<ir_version: {ir}, opset_import: ["": {opset}]>
 suppression (float[examples, {rows}, {columns}, {depth}] maps) => (float[examples, {most}, 6] boxes) {{
     names, edges = Split <axis = -1> (maps, sizes)

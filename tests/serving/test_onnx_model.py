@@ -33,13 +33,14 @@ def sample(rows: int) -> pa.Table:
     return recipes.load("images").sample(rows, 11)[1]
 
 
-def test_answers_do_not_depend_on_the_batch(made: Made) -> None:
+def test_answers_do_not_depend_on_the_batch(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     model, settings, _ = made
     arrays = model.recipe.encode(sample(50), settings.task, {})
     whole = onnx_model.outputs(model, arrays)
     assert whole.shape == (50, 2)
     assert np.allclose(whole.sum(axis=1), 1)
-    assert np.allclose(whole, onnx_model.outputs(model, arrays, batch=7), atol=1e-6)
+    monkeypatch.setattr(onnx_model, "BATCH_ROWS", 7)
+    assert np.allclose(whole, onnx_model.outputs(model, arrays), atol=1e-6)
     assert onnx_model.outputs(model, {"image": arrays["image"][:0]}).shape == (0, 2)
 
 

@@ -208,11 +208,15 @@ def test_what_no_input_can_take_is_an_error_that_names_what_they_can(setting, in
 
 def test_what_it_looks_like() -> None:
     for x, inputs in ((pictures(10, 3), IMAGE), (sounds()[:3], SOUND)):
-        name, content = augment.shown({"x": x}, {"x": x}, inputs)
+        none = np.zeros((len(x), 1))
+        name, content = augment.shown({"x": x}, {"x": x}, inputs, (none, none))
         assert name == "augmented.png"
         assert Image.open(io.BytesIO(content)).width >= 512
     numbers = np.array([[1.5, 2.0]], np.float32)
-    name, content = augment.shown({"x": numbers}, {"x": numbers + 1}, {"x": Input("numbers", ("a", 'b"'))})
+    none = np.zeros((1, 1))
+    name, content = augment.shown(
+        {"x": numbers}, {"x": numbers + 1}, {"x": Input("numbers", ("a", 'b"'))}, (none, none)
+    )
     assert name == "augmented.csv"
     assert content.decode().splitlines()[1:] == ['0,x,"a",1.5,2.5', '0,x,"b""",2,3']
 

@@ -82,19 +82,24 @@ def build(network: Network, params: Params, state: State, dropout: float) -> "ke
 
 def features(network: Network, params: Settings, state: State, dropout: float) -> tuple[dict[str, Any], Any]:
     """All of `build` but the last layers: its inputs, and `(n, features)`."""
-    import keras
-
-    image = keras.Input((params.height, params.width, params.channels), dtype="uint8", name="image")
-    if params.scale == "unit":
-        x = keras.layers.Rescaling(1 / 255, name="scale")(image)
-    else:
-        mean, deviation = np.array(state["mean"]), np.array(state["deviation"])
-        x = keras.layers.Rescaling((1 / deviation).tolist(), (-mean / deviation).tolist(), name="scale")(image)
+    image, x = scaled(params, state)
     body = {"mlp": _mlp, "cnn": _cnn, "resnet": _resnet, "vit": _vit}[network.model]
     return {"image": image}, body(x, network, params, dropout)
 
 
-def _dropout(x: Any, rate: float, name: str) -> Any:
+def scaled(params: Settings, state: State) -> tuple[Any, Any]:
+    """The input, bytes, and its pixels as the section `images` scales them."""
+    import keras
+
+    image = keras.Input((params.height, params.width, params.channels), dtype="uint8", name="image")
+    if params.scale == "unit":
+        return image, keras.layers.Rescaling(1 / 255, name="scale")(image)
+    mean, deviation = np.array(state["mean"]), np.array(state["deviation"])
+    return image, keras.layers.Rescaling((1 / deviation).tolist(), (-mean / deviation).tolist(), name="scale")(image)
+
+
+def dropped(x: Any, rate: float, name: str) -> Any:
+    """Leave out some of the features while it is trained."""
     import keras
 
     return keras.layers.Dropout(rate, name=name)(x) if rate else x
@@ -107,11 +112,11 @@ def _mlp(x: Any, network: Network, params: Settings, dropout: float) -> Any:  # 
     x = keras.layers.Flatten(name="flatten")(x)
     for number, units in enumerate(network.hidden, 1):
         x = keras.layers.Dense(units, activation="relu", name=f"hidden_{number}")(x)
-        x = _dropout(x, dropout, f"dropout_{number}")
+        x = dropped(x, dropout, f"dropout_{number}")
     return x
 
 
-def _convolution(x: Any, filters: int, side: int, name: str, stride: int = 1) -> Any:
+def convolution(x: Any, filters: int, side: int, name: str, stride: int = 1) -> Any:
     """A convolution without bias, since a batch norm follows; weights after He and others 2015 (arXiv 1502.01852)."""
     import keras
 
@@ -120,7 +125,8 @@ def _convolution(x: Any, filters: int, side: int, name: str, stride: int = 1) ->
     )(x)
 
 
-def _norm_relu(x: Any, name: str) -> Any:
+def norm_relu(x: Any, name: str) -> Any:
+    """A batch norm and a ReLU."""
     import keras
 
     x = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
@@ -134,12 +140,12 @@ def _cnn(x: Any, network: Network, params: Settings, dropout: float) -> Any:
     for number, filters in enumerate(filters_of(network, params), 1):
         if number > 1:
             x = keras.layers.MaxPooling2D(2, padding="same", name=f"pool_{number}")(x)
-            x = _dropout(x, dropout, f"dropout_{number}")
+            x = dropped(x, dropout, f"dropout_{number}")
         for part in (1, 2):
             name = f"block_{number}_{part}"
-            x = _norm_relu(_convolution(x, filters, 3, name), name)
+            x = norm_relu(convolution(x, filters, 3, name), name)
     x = keras.layers.GlobalAveragePooling2D(name="average")(x)
-    return _dropout(x, dropout, "dropout")
+    return dropped(x, dropout, "dropout")
 
 
 def _resnet(x: Any, network: Network, params: Settings, dropout: float) -> Any:
@@ -148,34 +154,34 @@ def _resnet(x: Any, network: Network, params: Settings, dropout: float) -> Any:
 
     filters, stages, bottleneck = RESNETS[network.depth]
     if min(params.height, params.width) < 64 or network.depth == 20:
-        x = _convolution(x, filters, 3, "stem")
+        x = convolution(x, filters, 3, "stem")
     else:
-        x = _convolution(x, filters, 7, "stem", 2)
+        x = convolution(x, filters, 7, "stem", 2)
         x = keras.layers.MaxPooling2D(3, 2, "same", name="stem_pool")(x)
     for stage, blocks in enumerate(stages, 1):
         for block in range(1, blocks + 1):
             stride = 2 if stage > 1 and block == 1 else 1
-            x = _residual(x, filters * 2 ** (stage - 1), stride, f"stage_{stage}_{block}", bottleneck=bottleneck)
-    x = _norm_relu(x, "last")
+            x = residual(x, filters * 2 ** (stage - 1), stride, f"stage_{stage}_{block}", bottleneck=bottleneck)
+    x = norm_relu(x, "last")
     x = keras.layers.GlobalAveragePooling2D(name="average")(x)
-    return _dropout(x, dropout, "dropout")
+    return dropped(x, dropout, "dropout")
 
 
-def _residual(x: Any, filters: int, stride: int, name: str, *, bottleneck: bool) -> Any:
+def residual(x: Any, filters: int, stride: int, name: str, *, bottleneck: bool) -> Any:
     """One unit: norm, ReLU and convolution, two or three times, added to the input or a projection of it."""
     import keras
 
     out = 4 * filters if bottleneck else filters
-    y = _norm_relu(x, f"{name}_1")
+    y = norm_relu(x, f"{name}_1")
     if stride > 1 or x.shape[-1] != out:
-        x = _convolution(y, out, 1, f"{name}_shortcut", stride)
+        x = convolution(y, out, 1, f"{name}_shortcut", stride)
     if bottleneck:
-        y = _norm_relu(_convolution(y, filters, 1, f"{name}_1"), f"{name}_2")
-        y = _norm_relu(_convolution(y, filters, 3, f"{name}_2", stride), f"{name}_3")
-        y = _convolution(y, out, 1, f"{name}_3")
+        y = norm_relu(convolution(y, filters, 1, f"{name}_1"), f"{name}_2")
+        y = norm_relu(convolution(y, filters, 3, f"{name}_2", stride), f"{name}_3")
+        y = convolution(y, out, 1, f"{name}_3")
     else:
-        y = _norm_relu(_convolution(y, filters, 3, f"{name}_1", stride), f"{name}_2")
-        y = _convolution(y, filters, 3, f"{name}_2")
+        y = norm_relu(convolution(y, filters, 3, f"{name}_1", stride), f"{name}_2")
+        y = convolution(y, filters, 3, f"{name}_2")
     return keras.layers.Add(name=f"{name}_add")([x, y])
 
 
@@ -200,18 +206,18 @@ def _vit(x: Any, network: Network, params: Settings, dropout: float) -> Any:
     x = keras.layers.EinsumDense(
         "ntp,pd->ntd", (rows * columns, width), bias_axes="td", bias_initializer=normal, name="embedding"
     )(x)
-    x = _dropout(x, dropout, "embedding_dropout")
+    x = dropped(x, dropout, "embedding_dropout")
     for number in range(1, layers + 1):
         name = f"layer_{number}"
         y = keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm_1")(x)
         y = keras.layers.MultiHeadAttention(heads, width // heads, name=f"{name}_attention")(y, y)
-        y = _dropout(y, dropout, f"{name}_dropout_1")
+        y = dropped(y, dropout, f"{name}_dropout_1")
         x = keras.layers.Add(name=f"{name}_add_1")([x, y])
         y = keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm_2")(x)
         y = keras.layers.Dense(factor * width, activation="gelu", name=f"{name}_dense_1")(y)
-        y = _dropout(y, dropout, f"{name}_dropout_2")
+        y = dropped(y, dropout, f"{name}_dropout_2")
         y = keras.layers.Dense(width, name=f"{name}_dense_2")(y)
-        y = _dropout(y, dropout, f"{name}_dropout_3")
+        y = dropped(y, dropout, f"{name}_dropout_3")
         x = keras.layers.Add(name=f"{name}_add_2")([x, y])
     x = keras.layers.LayerNormalization(epsilon=1e-6, name="last_norm")(x)
     return keras.layers.GlobalAveragePooling1D(name="average")(x)
