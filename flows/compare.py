@@ -312,7 +312,7 @@ def _paired(old: Made, new: Made, before: _Files, now: _Files) -> Pairs:
     truth = now.predictions["actual"].to_pylist()
     examples = Examples(
         actual=target.encode(truth),
-        outputs=np.full((of, names), np.nan, np.float32),
+        outputs=np.full((of, *target.shape), np.nan, np.float32),
         target=target,
         costs=settings.cost_matrix(),
         scale=None if per_group else tested.scale(now.model["state"], names, [None] * of),
