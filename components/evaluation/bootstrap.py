@@ -4,6 +4,7 @@ Efron and Tibshirani 1993, An Introduction to the Bootstrap: percentile interval
 examples belong together (`blocks`, a number per example), whole blocks are drawn, as many as there are.
 """
 
+import math
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from components.evaluation.examples import Examples, Measures
 from components.streams import stream
 
 BLOCK = 2**20  # weights of a block of resamples, so that memory does not grow with their number
-RANKED_COST = 5e8  # examples x names x resamples that the areas under curves may cost: some ten seconds
+RANKED_COST = 5e8  # examples x outputs x resamples that the areas under curves may cost: some ten seconds
 MIN_RANKED = 100  # resamples of the areas under curves, however many examples and names
 CHANCE_SAMPLES = 200
 NEGLIGIBLE = 0.25  # bias in standard errors that an interval need not heed (Efron and Tibshirani, section 10.3)
@@ -51,8 +52,8 @@ def together(
     To draw n examples is to weight them by a multinomial draw, and so some samples are measured at once. Of many
     examples and names the areas under curves get fewer samples: as many as RANKED_COST allows, at least MIN_RANKED.
     """
-    n, names = several[0].outputs.shape
-    most = max(MIN_RANKED, int(RANKED_COST / max(n * names, 1)))
+    n, *shape = several[0].outputs.shape
+    most = max(MIN_RANKED, int(RANKED_COST / max(n * math.prod(shape), 1)))
     size = int(np.clip(BLOCK // max(n, 1), 1, 128))
     parts: list[list[tuple[Measures, Measures]]] = [[] for _ in several]
     for at, weights in enumerate(_drawn(several[0], seed, resamples, size)):
@@ -92,7 +93,8 @@ def joined(ours: Examples, theirs: Examples) -> tuple[Examples, Examples]:
     n = len(ours.outputs)
     if ours.blocks is not None or ours.scale is not None or not n:
         return ours, theirs
-    rows = np.column_stack([ours.actual.reshape(n, -1), ours.outputs, theirs.outputs]).astype(np.float64)
+    parts = [some.reshape(n, -1) for some in (ours.actual, ours.outputs, theirs.outputs)]
+    rows = np.column_stack(parts).astype(np.float64)
     _, first, counts = np.unique(rows, axis=0, return_index=True, return_counts=True)
     if 2 * len(first) > n:
         return ours, theirs

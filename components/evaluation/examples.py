@@ -14,7 +14,7 @@ class Examples:
     """The labels of `n` examples, and a model's outputs for them."""
 
     actual: np.ndarray  # encoded labels, as the target has them
-    outputs: np.ndarray  # (n, names), as the model gives them
+    outputs: np.ndarray  # (n, *target.shape), as the model gives them
     target: Target
     decision: Decision | None = None  # as the target's answers take it
     costs: np.ndarray | None = None  # (names, names), by actual and predicted

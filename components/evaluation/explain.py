@@ -5,6 +5,7 @@ MAX_EVALUATED, PATCH_POSITIONS and MAX_TOKEN_GROUPS.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,7 @@ def _moving(
             others = random.permutation(n)[:first]
             for key, index in columns[name]:
                 changed[key][at * first : (at + 1) * first, ..., index] = some[key][others, ..., index]
-        apart = np.abs(ask(changed) - np.tile(before, (len(part), 1))) / unit
+        apart = np.abs(ask(changed) - np.concatenate([before] * len(part))) / unit
         moved[start : start + len(part)] = apart.reshape(len(part), -1).mean(axis=1)
     kept = np.sort(np.argsort(-moved, kind="stable")[:most])
     return {names[at]: columns[names[at]] for at in kept}
@@ -123,7 +124,7 @@ def examples(
     """Explain up to `most` examples with images, spectrograms or texts among their inputs; plain JSON.
 
     `drop` tells by how much the output that was answered falls when a part of the example is hidden:
-    of the label that was chosen, of the likeliest of several, of the mean of all numbers.
+    of the label that was chosen, of the likeliest of several, of the mean of all numbers, of the boxes that were found.
     """
     found = []
     seen = shown(inputs)
@@ -189,10 +190,9 @@ def named(inputs: dict[str, Input]) -> Places:
 
 
 def _drops(ask: Ask, arrays: Arrays, measured: Examples, row: int) -> np.ndarray:
-    best = metrics.of(measured.target).explained(measured, row)
-    outputs = ask(arrays).astype(np.float64)
-    before = measured.outputs[row].astype(np.float64)
-    found: np.ndarray = before.mean() - outputs.mean(axis=1) if best is None else before[best] - outputs[:, best]
+    followed = partial(metrics.of(measured.target).followed, measured, row)
+    before, after = measured.outputs[row][None], ask(arrays)
+    found: np.ndarray = followed(before.astype(np.float64)) - followed(after.astype(np.float64))
     return found
 
 

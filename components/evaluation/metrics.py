@@ -44,11 +44,20 @@ class Kind(Protocol):
     def scores(self, examples: Examples) -> np.ndarray:
         """Score each example, `(n,)` float64, higher is better."""
 
-    def missed(self, actual: np.ndarray, answered: Examples) -> np.ndarray:
-        """Return the outputs `(n, names)` of examples that got no answer: as bad as can be, beside those that did."""
+    def sure(self, examples: Examples) -> np.ndarray:
+        """Tell how sure of its answer the model is, `(n,)`: of two that are equally wrong the surer one is worse."""
 
-    def explained(self, examples: Examples, row: int) -> int | None:
-        """Return the output that is explained of an example; None: the mean of all."""
+    def counted(self, examples: Examples) -> np.ndarray:
+        """Count how often each class is there, `(names,)`; only where the target has classes."""
+
+    def missed(self, actual: np.ndarray, answered: Examples) -> np.ndarray:
+        """Return the outputs `(n, ...)` of examples that got no answer: as bad as can be, beside those that did."""
+
+    def followed(self, examples: Examples, row: int, outputs: np.ndarray) -> np.ndarray:
+        """Return the number that an explanation follows, `(m,)`, of outputs `(m, ...)` for copies of an example.
+
+        `row` is the example itself: what was answered of it says what is followed.
+        """
 
     def said(self, examples: Examples, row: int) -> dict[str, Any]:
         """Return what is true of an example and what was answered, as plain JSON."""

@@ -9,8 +9,7 @@ from components.evaluation.examples import Examples
 def ranked(examples: Examples) -> tuple[np.ndarray, np.ndarray]:
     """Return row numbers, the worst prediction first and the surest of equals first, and the score of each row."""
     score = metrics.scores(examples)
-    sure = examples.outputs.max(axis=1) if examples.target.classes else np.zeros(len(score))
-    return np.lexsort((-sure, score)), score
+    return np.lexsort((-metrics.of(examples.target).sure(examples), score)), score
 
 
 def worst(examples: Examples, most: int) -> np.ndarray:

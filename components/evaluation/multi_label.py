@@ -73,14 +73,27 @@ def scores(examples: Examples) -> np.ndarray:
     return share
 
 
+def sure(examples: Examples) -> np.ndarray:
+    """Return the probability of the likeliest class."""
+    found: np.ndarray = examples.outputs.max(axis=1)
+    return found
+
+
+def counted(examples: Examples) -> np.ndarray:
+    """Count the examples that each class has."""
+    found: np.ndarray = rates.held(examples.actual, len(examples.target.names)).sum(axis=0)
+    return found
+
+
 def missed(actual: np.ndarray, answered: Examples) -> np.ndarray:  # noqa: ARG001
     """Return the opposite of what is true, for certain."""
     return 1.0 - actual
 
 
-def explained(examples: Examples, row: int) -> int | None:
-    """Return the likeliest class."""
-    return int(examples.outputs[row].argmax())
+def followed(examples: Examples, row: int, outputs: np.ndarray) -> np.ndarray:
+    """Return the probability of the likeliest class."""
+    found: np.ndarray = outputs[:, int(examples.outputs[row].argmax())]
+    return found
 
 
 def said(examples: Examples, row: int) -> dict[str, Any]:

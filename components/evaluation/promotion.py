@@ -51,8 +51,8 @@ def check(params: Params) -> None:
         return
     target = params.target()
     row = target.encode([])
-    scale = np.ones((2, len(target.names)))
-    examples = Examples(np.zeros((2, *row.shape[1:]), row.dtype), scale, target, deviation=scale[0], scale=scale)
+    scale, outputs = np.ones((2, len(target.names))), np.zeros((2, *target.shape))
+    examples = Examples(np.zeros((2, *row.shape[1:]), row.dtype), outputs, target, deviation=scale[0], scale=scale)
     known = metrics.measure(replace(examples, costs=params.cost_matrix()))[0]
     if params.register_.score not in known:
         hint = nearest(params.register_.score, sorted(known))

@@ -83,6 +83,16 @@ def scores(examples: Examples) -> np.ndarray:
     return found
 
 
+def sure(examples: Examples) -> np.ndarray:
+    """Numbers are said with no certainty."""
+    return np.zeros(len(examples.outputs))
+
+
+def counted(examples: Examples) -> np.ndarray:  # noqa: ARG001
+    """Numbers have no classes."""
+    return np.empty(0)
+
+
 def missed(actual: np.ndarray, answered: Examples) -> np.ndarray:
     """Return numbers that are as far off as the worst of those that were predicted: there is no worst number."""
     truth = actual.astype(np.float64).reshape(len(actual), -1)
@@ -92,9 +102,10 @@ def missed(actual: np.ndarray, answered: Examples) -> np.ndarray:
     return found
 
 
-def explained(examples: Examples, row: int) -> int | None:  # noqa: ARG001
-    """The mean of all numbers."""
-    return None
+def followed(examples: Examples, row: int, outputs: np.ndarray) -> np.ndarray:  # noqa: ARG001
+    """Return the mean of all numbers."""
+    found: np.ndarray = outputs.mean(axis=1)
+    return found
 
 
 def said(examples: Examples, row: int) -> dict[str, Any]:

@@ -81,6 +81,18 @@ def scores(examples: Examples) -> np.ndarray:
     return found
 
 
+def sure(examples: Examples) -> np.ndarray:
+    """Return the probability of the likeliest class."""
+    found: np.ndarray = examples.outputs.max(axis=1)
+    return found
+
+
+def counted(examples: Examples) -> np.ndarray:
+    """Count the examples that each class has."""
+    found: np.ndarray = rates.held(examples.actual, len(examples.target.names)).sum(axis=0)
+    return found
+
+
 def missed(actual: np.ndarray, answered: Examples) -> np.ndarray:
     """Return a wrong class for certain, the most expensive one."""
     names = len(answered.target.names)
@@ -88,9 +100,10 @@ def missed(actual: np.ndarray, answered: Examples) -> np.ndarray:
     return answered.target.certain(np.where(np.eye(names, dtype=bool), -np.inf, costs).argmax(axis=1)[actual])
 
 
-def explained(examples: Examples, row: int) -> int | None:
-    """Return the class that was chosen."""
-    return _best(examples, row)
+def followed(examples: Examples, row: int, outputs: np.ndarray) -> np.ndarray:
+    """Return the probability of the class that was chosen."""
+    found: np.ndarray = outputs[:, _best(examples, row)]
+    return found
 
 
 def said(examples: Examples, row: int) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def split(params: Params, data: Path, arrays: Path) -> Examples:
     actual = np.load(arrays / "test" / "label.npy")
     return Examples(
         actual=actual,
-        outputs=np.full((len(actual), len(target.names)), np.nan, np.float32),
+        outputs=np.full((len(actual), *target.shape), np.nan, np.float32),
         target=target,
         costs=params.cost_matrix(),
         scale=_scale(params, data, arrays, manifest),
@@ -87,9 +87,8 @@ def answered(examples: Examples, answers: pa.Table, metric: str, names: Sequence
     else:
         there = target.answer in answers.column_names
         found = answers[target.answer].to_pylist() if there else [None] * len(answers)
-        fits = ~np.array(target.invalid(found), bool)
-        outputs = target.certain(target.encode([f for f, fit in zip(found, fits, strict=True) if fit]))
-    every = np.empty((len(fits), len(target.names)))
+        fits, outputs = target.restored(found)
+    every = np.empty((len(fits), *target.shape))
     every[fits] = outputs
     if not fits.all():
         known = replace(examples.take(fits), outputs=outputs)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from components import SlipwayError, nearest, recipes
 from components.data import raw_rows, shown, splits
-from components.evaluation import bootstrap, explain, metrics, mistakes, promotion, rates, slices, tested
+from components.evaluation import bootstrap, explain, metrics, mistakes, promotion, slices, tested
 from components.evaluation.examples import Examples, Measures, rounded
 from components.files import model_digest, read_json, replacing, write_csv, write_json
 from components.params import Params
@@ -202,7 +202,7 @@ def _write_by_name(out: Path, examples: Examples, by_name: Measures, samples: Me
     columns = {name: values[0] for name, values in by_name.items()}
     columns |= {f"{kind.BY_NAME}_low": low, f"{kind.BY_NAME}_high": high}
     if target.classes:
-        columns["rows"] = rates.held(examples.actual, len(target.names)).sum(axis=0)
+        columns["rows"] = kind.counted(examples)
     rows = [
         {kind.TITLE: name}
         | {

@@ -110,6 +110,14 @@ class Target(ABC):
     def certain(self, actual: np.ndarray) -> np.ndarray:
         """Outputs `(n, names)` of a model that is sure of these answers."""
 
+    def restored(self, answers: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Tell which answers of a model fit, `(n,)` bool, and return outputs `(those, ...)` that stand for them.
+
+        `answers` is the column `answer` of `answers`, None where there is none.
+        """
+        fits = ~np.array(self.invalid(answers), bool)
+        return fits, self.certain(self.encode([answer for answer, fit in zip(answers, fits, strict=True) if fit]))
+
     @abstractmethod
     def trivial(self, truth: np.ndarray) -> tuple[str, np.ndarray]:
         """Return the trivial baseline in words, and as outputs `(names,)`, from the training labels."""
