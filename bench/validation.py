@@ -296,7 +296,8 @@ def by_great_expectations() -> dict[str, Any]:
         rows = np.array(found["unexpected_index_list"] or [], np.int64)
         if reason == "a copy":  # the first one is among them
             order = np.argsort(rows)
-            _, first = np.unique(np.array(found["unexpected_list"])[order], return_index=True)
+            ids = frame["id"].to_numpy()[rows]  # the list of values ends at 200
+            _, first = np.unique(ids[order], return_index=True)
             rows = np.delete(rows[order], first)
         counts[reason] = len(rows)
         bad.append(rows)

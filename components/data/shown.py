@@ -5,14 +5,15 @@ import io
 from typing import Any
 
 SIDE = 96  # pixels of an image shown
+WIDE = 340  # of one in which there is something to find
 MAX_CHARACTERS = 400  # of a text shown
 MAX_SOUND = 200_000  # bytes of a recording that can be played
 
 
-def example(value: Any) -> dict[str, str]:
+def example(value: Any, side: int = SIDE) -> dict[str, str]:
     """Return a value as a page shows it: `image` or `sound`, as data of its own, or `text`; or nothing.
 
-    Images are made small, recordings of more than MAX_SOUND bytes are left out.
+    Images are turned as a viewer shows them, and made small; recordings of more than MAX_SOUND bytes are left out.
     """
     if isinstance(value, str):
         return {"text": value[:MAX_CHARACTERS] + ("..." if len(value) > MAX_CHARACTERS else "")}
@@ -21,16 +22,18 @@ def example(value: Any) -> dict[str, str]:
     if value[:4] in (b"RIFF", b"fLaC"):
         kind = "wav" if value[:4] == b"RIFF" else "flac"
         return {"sound": _data(f"audio/{kind}", value)} if len(value) <= MAX_SOUND else {}
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     small = io.BytesIO()
+    kind = "png" if side <= SIDE else "jpeg"
     try:
         with Image.open(io.BytesIO(value)) as image:
-            image.thumbnail((SIDE, SIDE))
-            image.convert("RGB" if image.mode not in ("L", "1") else "L").save(small, "png")
+            upright = ImageOps.exif_transpose(image)
+            upright.thumbnail((side, side))
+            upright.convert("RGB" if upright.mode not in ("L", "1") else "L").save(small, kind)
     except Exception:  # noqa: BLE001 - Pillow's plugins raise anything on a hostile file
         return {}
-    return {"image": _data("image/png", small.getvalue())}
+    return {"image": _data(f"image/{kind}", small.getvalue())}
 
 
 def _data(kind: str, content: bytes) -> str:

@@ -1,5 +1,6 @@
 """What a model gets wrong, as a page: its mistakes, labels, slices, calibration, and how far forecasts are off."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def html(params: Params, build: Path) -> str:
         told=terminal.told(params, out),
         mistakes=[_mistake(each, target, important) for each in found],
         few=COLUMNS,
+        boxed=target.maps,
         confused=results.confused(out, 10),
         names=names[:NAMES],
         more=max(len(names) - NAMES, 0),
@@ -72,10 +74,29 @@ def _mistake(given: dict[str, Any], target: targets.Target, important: list[str]
     lines = {name: _lines(values, name, actual, said, target) for name, values in given["series"].items()}
     drawn = bool(lines) and not target.classes  # a forecast, which its line says better
     texts = ["", ""] if drawn else [_text(actual), _text(said)]
-    return given | {"actual": texts[0], "said": texts[1], "lines": lines, "columns": columns}
+    boxes = [*_boxes(actual, "was"), *_boxes(said, "said")] if target.maps else []
+    return given | {"actual": texts[0], "said": texts[1], "lines": lines, "columns": columns, "boxes": boxes}
+
+
+def _boxes(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """Return boxes as they are drawn over an image: where, in percent of its sides, and what each is called."""
+    return [
+        {
+            "kind": kind,
+            "left": f"{100 * box['left']:.2f}",
+            "top": f"{100 * box['top']:.2f}",
+            "width": f"{100 * (box['right'] - box['left']):.2f}",
+            "height": f"{100 * (box['bottom'] - box['top']):.2f}",
+            "title": f"{box['label']} {box['score']:.2f}" if "score" in box else str(box["label"]),
+        }
+        for box in found
+    ]
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict):  # boxes
+        counts = Counter(box["label"] for box in value)
+        return ", ".join(f"{counts[name]} {name}" for name in sorted(counts))
     if isinstance(value, list):
         return ", ".join(map(_text, value)) or "none"
     return brief(value) if isinstance(value, float) else str(value)

@@ -231,7 +231,7 @@ def _mistakes(params: Params, data: Path, arrays: Path, examples: Examples) -> l
     """Return the worst predictions, a dict each: the answer, and the example as the dataset has it.
 
     `shown` is an image, a recording or a text (components/data/shown.py), `columns` are all others as text, and
-    `series` histories as numbers.
+    `series` histories as numbers. An image of boxes is larger than others.
     """
     recipe, target = recipes.load(params.recipe), examples.target
     worst = mistakes.worst(examples, params.evaluate.mistakes)
@@ -245,7 +245,7 @@ def _mistakes(params: Params, data: Path, arrays: Path, examples: Examples) -> l
             for name in own[:MAX_COLUMNS]:
                 value = example[name]
                 if isinstance(value, bytes) or (isinstance(value, str) and len(own) == 1):
-                    found_here = shown.example(value)
+                    found_here = shown.example(value, shown.WIDE if target.maps else shown.SIDE)
                     if entry["shown"].keys() & found_here.keys():  # a second image
                         entry.setdefault("beside", []).append({"name": name, **found_here})
                     else:

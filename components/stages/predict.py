@@ -379,6 +379,9 @@ def _show(answers: "pa.Table") -> None:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, dict):  # a box
+        edges = ", ".join(f"{value[edge]:.3f}" for edge in ("left", "top", "right", "bottom"))
+        return f"{value['label']} {value['score']:.2f} ({edges})"
     if isinstance(value, list):
         return ", ".join(map(_cell, value)) or "none"
     return f"{value:.4f}" if isinstance(value, float) else str(value)

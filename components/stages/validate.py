@@ -40,6 +40,7 @@ from components.validation.suite import Entry, Result
 # (components/data/copies.py), which is neither copy nor conflict, its number; `label_known`: the label
 # is one that params.yaml names, or all of several are, or it is as many finite numbers as are predicted (or null).
 COMMON_FACTS = ("copy", "conflict", "id_matches", "label_known")
+SEVERAL = pa.list_(pa.string())
 CLASSES_SCHEMA = pa.schema({"label": pa.string(), "rows": pa.int64(), "fraction": pa.float64()})
 DATASET_SCHEMA = pa.schema({"rows": pa.int64(), "files": pa.int64(), "classes": pa.int64(), "columns": pa.string()})
 ASIDE_SCHEMA = pa.schema({"file": pa.string(), "row": pa.int64(), "reasons": pa.string()})
@@ -201,8 +202,11 @@ def _facts(recipe_name: str, task: Any, table: pa.Table) -> pa.Table:
             f"recipe {recipe_name}: a column cannot be named {name}: the stage validate uses that name; rename it"
         )
     plain = [name for name, kind in zip(columns.names, columns.types, strict=True) if not _raw(kind)]
-    number = pa.types.is_floating(table["label"].type)
-    found = {"id": table["id"], "label": table["label"] if number else _text(table["label"]), "split": table["split"]}
+    label = table["label"]
+    if _boxed(label.type):  # where they are is no value of a column: the recipe has facts of them
+        label = pa.chunked_array([pa.array([each and target.held(each) for each in label.to_pylist()], SEVERAL)])
+    label = label if pa.types.is_floating(label.type) else _text(label)
+    found = {"id": table["id"], "label": label, "split": table["split"]}
     found |= {name: table[name] for name in plain if name not in found}
     found |= dict(zip(facts.column_names, facts.columns, strict=True))  # at once: a table may have thousands
     ids = table["id"].combine_chunks()
@@ -228,13 +232,19 @@ def _raw(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_list(kind))
 
 
+def _boxed(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) and pa.types.is_struct(kind.value_type))
+
+
 def _text(label: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Labels as text: that itself, or JSON for numbers and for several, whose order means nothing."""
+    """Labels as text: that itself, or JSON for numbers, and for several or boxes, whose order means nothing."""
     if pa.types.is_string(label.type):
         return label
     values = label.to_pylist()
     if pa.types.is_list(label.type) and pa.types.is_string(label.type.value_type):
         values = [None if value is None else sorted(value, key=lambda name: name or "") for value in values]
+    elif _boxed(label.type):
+        values = [None if value is None else sorted(value, key=json.dumps) for value in values]
     texts = [None if value is None else json.dumps(value) for value in values]
     return pa.chunked_array([pa.array(texts, pa.string())])
 
