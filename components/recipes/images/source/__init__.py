@@ -3,7 +3,8 @@
 import json
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -110,7 +111,7 @@ def _in_classes(folder: Path, skipped: Counter[str]) -> list[Found]:
         some = ", ".join(path.relative_to(folder).as_posix() for path in loose[:3])
         skipped[f"not in a class folder: {some}{', ...' if len(loose) > 3 else ''}"] = len(loose)
     found: list[Found] = [
-        (path, printable(label.name), split, {}) for label, split in classes for path in _pictures_in(label, skipped)
+        (path, printable(label.name), split, {}) for label, split in classes for path in files_in(label, skipped)
     ]
     if not found:
         raise SlipwayError(f"{folder}: no image files in its {len(classes)} class folders")
@@ -120,7 +121,7 @@ def _in_classes(folder: Path, skipped: Counter[str]) -> list[Found]:
 def _listed(folder: Path, labels: Path, encoding: str, skipped: Counter[str]) -> list[Found]:
     """Find the images that a CSV lists, in its order, and their labels."""
     content = _read_list(labels, encoding)
-    there = {path.relative_to(folder).as_posix(): path for path in _pictures_in(folder, skipped, but=labels)}
+    there = {path.relative_to(folder).as_posix(): path for path in files_in(folder, skipped, but=[labels])}
     found: list[Found] = []
     seen: dict[str, int] = {}
     for number, row in content:
@@ -165,14 +166,15 @@ def _read_list(labels: Path, encoding: str) -> list[tuple[int, dict[str, str]]]:
     return content
 
 
-def _pictures_in(folder: Path, skipped: Counter[str], but: Path | None = None) -> list[Path]:
-    """List the image files below a folder, in order; what else there is is counted."""
+def files_in(folder: Path, skipped: Counter[str], but: Collection[Path] = ()) -> list[Path]:
+    """List the image files below a folder, in order; what else there is, but for the files `but`, is counted."""
     from PIL import Image
 
     extensions = Image.registered_extensions()
+    known = {path.resolve() for path in but}
     found = []
     for path in sorted(folder.rglob("*")):
-        if path.is_dir() or (but is not None and path.resolve() == but.resolve()):
+        if path.is_dir() or (known and path.resolve() in known):
             continue
         if dataset.is_junk(path.relative_to(folder)):
             continue
@@ -190,33 +192,62 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in found if not dataset.is_junk(path.name))
 
 
-def described(found: Iterable[tuple[object, Path | BytesIO]], where: object) -> dict[str, Any]:
-    """Choose the model's image: the most frequent size, or the middle one where sizes differ; grey if all are.
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its image: its size as stored, how it is to be turned (EXIF), and that it has no colours."""
 
-    At most 224 pixels a side, as models of photographs commonly have; larger ones are made smaller. `found` are files,
-    each behind what it is called; those that cannot be opened are told, for the dataset does not keep that.
-    Raises SlipwayError where none can.
-    """
+    stored: tuple[int, int]  # width and height
+    orientation: int  # of the tag 274 (CIPA DC-008): from 5 on, width and height change places
+    grey: bool
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """Width and height of the image as a viewer shows it."""
+        return self.stored[::-1] if self.orientation >= 5 else self.stored
+
+
+def header(file: Path | BytesIO) -> Header | None:
+    """Read the header of an image; None where it cannot be opened."""
     from PIL import Image
 
+    try:
+        with Image.open(file) as image:
+            orientation = int(image.getexif().get(274, 1))
+            orientation = orientation if 1 <= orientation <= 8 else 1  # as viewers take it
+            # of a TIFF, Pillow gives the size as shown
+            size = image.size[::-1] if image.format == "TIFF" and orientation >= 5 else image.size
+            return Header(size, orientation, image.mode in ("1", "L", "LA", "I", "F", "I;16"))
+    except Exception:  # noqa: BLE001 - validate sets such a file aside, with a reason
+        return None
+
+
+def described(found: Iterable[tuple[object, Path | BytesIO]], where: object) -> dict[str, Any]:
+    """Choose the model's image by the headers of files, each behind what it is called, as `sized` does."""
+    return sized(((name, header(file)) for name, file in found), where)
+
+
+def sized(found: Iterable[tuple[object, Header | None]], where: object, most: int = MAX_SIDE) -> dict[str, Any]:
+    """Choose the model's image: the most frequent size, or the middle one where sizes differ; grey if all are.
+
+    At most `most` pixels a side, by default 224, as models of photographs commonly have; larger ones are made smaller.
+    Files that cannot be opened are told, for the dataset does not keep that. Raises SlipwayError where none can.
+    """
     unreadable = []
     sizes: Counter[tuple[int, int]] = Counter()
     grey = True
-    for name, file in found:
-        try:
-            with Image.open(file) as image:
-                turned = image.getexif().get(274, 1) >= 5  # lies on its side
-                sizes[image.size[::-1] if turned else image.size] += 1
-                grey = grey and image.mode in ("1", "L", "LA", "I", "F", "I;16")
-        except Exception:  # noqa: BLE001 - validate sets such a file aside, with a reason
+    for name, about in found:
+        if about is None:
             unreadable.append(f"{name}: cannot be opened as an image; validate will set it aside")
+        else:
+            sizes[about.shown] += 1
+            grey = grey and about.grey
     if not sizes:
         raise SlipwayError(f"{where}: none of the {len(unreadable)} image files can be read")
     tell(unreadable, "files that cannot be opened")
     (width, height), count = sizes.most_common(1)[0]
     if count <= sizes.total() / 2:
         width, height = (sorted(size[side] for size in sizes.elements())[sizes.total() // 2] for side in (0, 1))
-    factor = min(1, MAX_SIDE / max(width, height))
+    factor = min(1, most / max(width, height))
     width, height = (max(1, round(side * factor)) for side in (width, height))
     return {"height": height, "width": width, "channels": 1 if grey else 3}
 
