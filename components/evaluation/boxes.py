@@ -32,7 +32,7 @@ CARD = (
     ("recall", "recall", ".3f"),
     ("f1", "F1", ".3f"),
     ("count_error", "count off by", ".2f"),
-    ("rows", "boxes", ",.0f"),
+    ("rows", "images", ",.0f"),
 )
 LEASTS = tuple(np.linspace(0.5, 0.95, 10).tolist())  # overlaps from which on a box is found
 POINTS = np.linspace(0, 1, 101)  # of recall, at which precisions are read
@@ -115,12 +115,6 @@ def scores(examples: Examples) -> np.ndarray:
 def sure(examples: Examples) -> np.ndarray:
     """Return the highest score."""
     found: np.ndarray = examples.outputs[:, :, 4].max(axis=1)
-    return found
-
-
-def counted(examples: Examples) -> np.ndarray:
-    """Count the boxes of each class."""
-    found: np.ndarray = (examples.actual[:, :, 4, None] == np.arange(len(examples.target.names))).sum(axis=(0, 1))
     return found
 
 

@@ -47,9 +47,6 @@ class Kind(Protocol):
     def sure(self, examples: Examples) -> np.ndarray:
         """Tell how sure of its answer the model is, `(n,)`: of two that are equally wrong the surer one is worse."""
 
-    def counted(self, examples: Examples) -> np.ndarray:
-        """Count how often each class is there, `(names,)`; only where the target has classes."""
-
     def missed(self, actual: np.ndarray, answered: Examples) -> np.ndarray:
         """Return the outputs `(n, ...)` of examples that got no answer: as bad as can be, beside those that did."""
 

@@ -79,12 +79,6 @@ def sure(examples: Examples) -> np.ndarray:
     return found
 
 
-def counted(examples: Examples) -> np.ndarray:
-    """Count the examples that each class has."""
-    found: np.ndarray = rates.held(examples.actual, len(examples.target.names)).sum(axis=0)
-    return found
-
-
 def missed(actual: np.ndarray, answered: Examples) -> np.ndarray:  # noqa: ARG001
     """Return the opposite of what is true, for certain."""
     return 1.0 - actual

@@ -88,11 +88,6 @@ def sure(examples: Examples) -> np.ndarray:
     return np.zeros(len(examples.outputs))
 
 
-def counted(examples: Examples) -> np.ndarray:  # noqa: ARG001
-    """Numbers have no classes."""
-    return np.empty(0)
-
-
 def missed(actual: np.ndarray, answered: Examples) -> np.ndarray:
     """Return numbers that are as far off as the worst of those that were predicted: there is no worst number."""
     truth = actual.astype(np.float64).reshape(len(actual), -1)

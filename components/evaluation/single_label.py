@@ -87,12 +87,6 @@ def sure(examples: Examples) -> np.ndarray:
     return found
 
 
-def counted(examples: Examples) -> np.ndarray:
-    """Count the examples that each class has."""
-    found: np.ndarray = rates.held(examples.actual, len(examples.target.names)).sum(axis=0)
-    return found
-
-
 def missed(actual: np.ndarray, answered: Examples) -> np.ndarray:
     """Return a wrong class for certain, the most expensive one."""
     names = len(answered.target.names)

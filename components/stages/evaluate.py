@@ -202,7 +202,7 @@ def _write_by_name(out: Path, examples: Examples, by_name: Measures, samples: Me
     columns = {name: values[0] for name, values in by_name.items()}
     columns |= {f"{kind.BY_NAME}_low": low, f"{kind.BY_NAME}_high": high}
     if target.classes:
-        columns["rows"] = kind.counted(examples)
+        columns["rows"] = target.counted(examples.actual)
     rows = [
         {kind.TITLE: name}
         | {

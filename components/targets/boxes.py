@@ -148,12 +148,7 @@ class Target(targets.Target):
 
     def outputs(self, answers: pa.Table) -> np.ndarray:
         """Return the boxes of the answers: those that did not reach their least scores are not among them."""
-        codes = {name: index for index, name in enumerate(self.names)}
-        found = np.zeros((len(answers), *self.shape), np.float32)
-        for row, boxes in enumerate(answers["boxes"].to_pylist()):
-            for at, box in enumerate(boxes):
-                found[row, at] = [*(box[edge] for edge in EDGES), box["score"], codes[box["label"]]]
-        return found
+        return self.restored(answers["boxes"].to_pylist())[1]
 
     def found(self, outputs: np.ndarray, actual: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, int | None]]:
         """Return of each name the scores of its boxes, if each overlaps one of the label by half, and of how many."""
@@ -184,7 +179,7 @@ class Target(targets.Target):
         """Return the boxes with their scores; those of an unknown class, of which nothing is measured, are left out."""
         codes = {name: index for index, name in enumerate(self.names)}
         there = [answer for answer in answers if answer is not None]
-        found = np.zeros((len(there), *self.shape))
+        found = np.zeros((len(there), *self.shape), np.float32)
         for row, answer in enumerate(there):
             known = [box for box in answer if box["label"] in codes][: self.most]
             for at, box in enumerate(known):
