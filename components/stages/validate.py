@@ -347,8 +347,12 @@ def _samples(chunks: list[Chunk], columns: pa.Schema, profile: Profile) -> list[
         rows = {row: text for (file, row), text in wanted.items() if file == chunk.path.name}
         here = [row for row in rows if chunk.start <= row < chunk.start + chunk.rows]
         if here:
-            values = dataset.read(chunk, columns, only=[name])[name].take(pa.array([row - chunk.start for row in here]))
-            found += [(rows[row], shown.example(value)) for row, value in zip(here, values.to_pylist(), strict=True)]
+            boxed = _boxed(columns.field("label").type)
+            some = dataset.read(chunk, columns, only=[name, *(["label"] if boxed else [])])
+            for row, one in zip(
+                here, some.take(pa.array([row - chunk.start for row in here])).to_pylist(), strict=True
+            ):
+                found.append((rows[row], shown.example(one[name], boxes=one["label"] if boxed else None)))
     return sorted(((text, what) for text, what in found if what), key=lambda pair: pair[0])
 
 

@@ -187,7 +187,9 @@ def write(
         (name, text, [result for result in found.results if result.entry.section == name])
         for name, text in SECTIONS.items()
     ]
-    colours = portrait.coloured(row["label"] for row in found.classes)
+    label = found.profile.columns.get("label")
+    alone = label is not None and any(row["label"] in label.counts for row in found.classes)  # not several, or boxes
+    colours = portrait.coloured(row["label"] for row in found.classes) if alone else []
     seen = portrait.views(found.profile, colours)
     html = rendered(
         Path(__file__).with_name("report.html"),
