@@ -245,7 +245,7 @@ def _mistakes(params: Params, data: Path, arrays: Path, examples: Examples) -> l
             for name in own[:MAX_COLUMNS]:
                 value = example[name]
                 if isinstance(value, bytes) or (isinstance(value, str) and len(own) == 1):
-                    found_here = shown.example(value, shown.WIDE if target.maps else shown.SIDE)
+                    found_here = shown.example(value, large=target.maps)
                     if entry["shown"].keys() & found_here.keys():  # a second image
                         entry.setdefault("beside", []).append({"name": name, **found_here})
                     else:
