@@ -233,8 +233,8 @@ def _text(label: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_string(label.type):
         return label
     values = label.to_pylist()
-    if pa.types.is_list(label.type) and pa.types.is_string(label.type.value_type):
-        values = [None if value is None else sorted(value, key=lambda name: name or "") for value in values]
+    if pa.types.is_list(label.type) and not pa.types.is_floating(label.type.value_type):
+        values = [None if value is None else sorted(value, key=lambda item: json.dumps(item or "")) for value in values]
     texts = [None if value is None else json.dumps(value) for value in values]
     return pa.chunked_array([pa.array(texts, pa.string())])
 
@@ -403,7 +403,8 @@ def _classes(chunks: list[Chunk], everywhere: Everywhere, bad: Bad, target: Targ
     counts = np.bincount(everywhere.label[kept], minlength=len(everywhere.labels))
     rows = dict.fromkeys(target.classes, 0)
     for text, count in sorted(zip(everywhere.labels.to_pylist(), counts, strict=True)):
-        for name in target.held(text if pa.types.is_string(target.type) else json.loads(text)):
+        # once for an example that has several of it
+        for name in dict.fromkeys(target.held(text if pa.types.is_string(target.type) else json.loads(text))):
             if count or name in rows:
                 rows[name] = rows.get(name, 0) + int(count)
     fractions = [count / max(int(kept.sum()), 1) for count in rows.values()]
