@@ -44,8 +44,12 @@ def labels(source: Source, there: Sequence[str], *, old: bool) -> Callable[[str]
 
 
 def with_labels(part: pa.Table, spell: Callable[[str], str]) -> pa.Table:
-    """Return a table with its labels spelled; numbers stay."""
+    """Return a table with its labels spelled, also those of boxes; numbers stay."""
     kind = part.schema.field("label").type
+    if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type):
+        boxes = part["label"].to_pylist()
+        spelled = [each and [box and {**box, "label": spell(box["label"])} for box in each] for each in boxes]
+        return part.set_column(part.column_names.index("label"), "label", pa.array(spelled, kind))
     if not (pa.types.is_string(kind) or (pa.types.is_list(kind) and pa.types.is_string(kind.value_type))):
         return part
     labels = part["label"].to_pylist()

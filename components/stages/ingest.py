@@ -380,11 +380,11 @@ def _columns(source: Source, current: params_module.Params | None) -> pa.Schema:
                 f"the dataset in data/ belongs to the recipe {current.recipe}, this source to {source.recipe}: {BESIDE}"
             )
         return recipes.schema(recipe, current.task)
-    if len(labels := source.settings.get("labels", ())) == 1:
-        raise SlipwayError(f"{source.name}: only one class ({labels[0]}); a dataset needs at least two")
     try:
         return recipes.schema(recipe, recipe.Params.model_validate(source.settings))
     except ValidationError as error:
+        if len(labels := source.settings.get("labels", ())) == 1:  # which a detector may have
+            raise SlipwayError(f"{source.name}: only one class ({labels[0]}); a dataset needs at least two") from None
         detail = error.errors()[0]
         key = ".".join(map(str, (source.recipe, *detail["loc"])))
         raise SlipwayError(f"{source.name}: {key}: {detail['msg']}") from None

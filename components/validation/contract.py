@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def known(data: Path, recipe_name: str, task: Any) -> tuple[Profile, dict[str, i
     columns = recipes.schema(recipe, task)
     own = quick.load(recipe_name)
     needed = [field.name for field in recipe.columns(task)] if own else []
-    labels = dict.fromkeys(recipe.target(task).classes, 0)
+    target = recipe.target(task)
+    labels = dict.fromkeys(target.classes, 0)
     found = Profile()
     for chunk in dataset.chunks(data, columns):
         table = dataset.read(chunk, columns, only=[*needed, "label"])
@@ -88,10 +90,12 @@ def known(data: Path, recipe_name: str, task: Any) -> tuple[Profile, dict[str, i
         label = table["label"]
         if pa.types.is_floating(label.type) or (facts.column_names and pa.types.is_string(label.type)):
             facts = facts.append_column("label", label)
-        if not pa.types.is_floating(label.type):
+        if target.classes:
             values = label.combine_chunks()
-            flat = values.flatten() if pa.types.is_list(values.type) else values
-            for item in flat.drop_null().value_counts().to_pylist() if pa.types.is_string(flat.type) else ():
+            if pa.types.is_list(values.type):
+                held = (target.held(each or []) for each in values.to_pylist())
+                values = pa.array(chain.from_iterable(held), pa.string())
+            for item in values.drop_null().value_counts().to_pylist():
                 labels[item["values"]] = labels.get(item["values"], 0) + item["counts"]
         if facts.column_names:
             found.add(facts, chunk.path.name, chunk.start)
