@@ -165,11 +165,10 @@ def files(examples: Examples) -> Iterable[tuple[str, list[str], Iterable[dict[st
         hit, total = matches.right[0, 0, of] > 0, matches.there[0, :, index].sum()
         if not total or not hit.any():
             continue
-        reached, precision = _curve(matches.image[of], hit, np.array([float(total)]), w)
         least = matches.score[of][hit]
-        for point, recall in enumerate(POINTS[: reached[-1, 0]]):
-            at = int(np.searchsorted(reached[:, 0], point, side="right"))
-            numbers = {"recall": recall, "precision": precision[at, 0], "score": least[at]}
+        at, precision = (of_points[:, 0] for of_points in _curve(matches.image[of], hit, np.array([total]), w))
+        for point in np.flatnonzero(at < len(least)):
+            numbers = {"recall": POINTS[point], "precision": precision[point], "score": least[at[point]]}
             rows.append({"label": name} | {key: rounded(float(number)) for key, number in numbers.items()})
     yield "precision_recall.csv", ["label", "recall", "precision", "score"], rows
     said = _counts(matches, slice(None), len(names))
@@ -212,35 +211,35 @@ def _precisions(matches: _Matches, least: int, size: int, w: np.ndarray) -> np.n
         right = matches.right[least, size, first:last]
         counts = right >= 0
         image, hit = matches.image[first:last][counts], right[counts] > 0
-        step = max(1, CELLS // max(int(hit.sum()), 1))
-        for at in range(0, w.shape[1] if hit.any() else 0, step):
-            part = slice(at, at + step)
-            reached, precision = _curve(image, hit, total[name, part], w[:, part])
-            gained = np.diff(reached, axis=0, prepend=0)
-            found[name, part] += (gained * precision).sum(axis=0) / len(POINTS)  # NaN stays NaN
+        found[name] += _curve(image, hit, total[name], w)[1].mean(axis=0)  # NaN stays NaN
     return found.T
 
 
 def _curve(image: np.ndarray, hit: np.ndarray, total: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Follow a class's boxes down their scores; return of each of `h` found ones two arrays `(h, b)`.
+    """Follow a class's boxes `(m,)` down their scores; return of each of POINTS two arrays `(points, b)`.
 
-    How many of POINTS recall has reached with it, and the highest precision from there on. Equal scores stay in their
-    order, as with COCO.
+    Which of the `h` found boxes reaches that recall, `h` where none does; and the highest precision from there on, or
+    0. Of equal scores those of the first image come first, as with COCO.
     """
     from scipy import sparse
 
     found = np.flatnonzero(hit)
-    upto = found[-1] + 1
+    upto = int(found.max(initial=-1)) + 1
     before = np.searchsorted(found, np.arange(upto))  # the first found one at or behind each box
-    # only at these does the curve rise: between them, what is answered is added up at once
-    shape = (len(found), len(w))
-    between = sparse.csr_matrix((np.ones(upto), (before, image[:upto])), shape=shape)
-    said = np.cumsum(between @ w, axis=0)
-    right = np.cumsum(w[image[found]], axis=0)
-    precision = np.divide(right, said, out=np.zeros_like(right), where=said > 0)
-    recall = np.divide(right, total, out=np.zeros_like(right), where=total > 0)
-    highest: np.ndarray = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-    return np.searchsorted(POINTS, recall, side="right"), highest
+    # the curve rises at these alone: what was answered between them is added up at once
+    between = sparse.csr_matrix((np.ones(upto), (before, image[:upto])), shape=(len(found), len(w)))
+    shape = len(POINTS), w.shape[1]
+    at, highest = np.full(shape, len(found)), np.zeros(shape)
+    step = max(1, CELLS // max(len(found), 1))
+    for first in range(0, w.shape[1], step):
+        part = between @ w[:, first : first + step]
+        for column in first + np.flatnonzero(total[first : first + step]):  # one by one they stay in the cache
+            said, right = np.cumsum(part[:, column - first]), np.cumsum(w[image[found], column])
+            precision = np.divide(right, said, out=np.zeros_like(right), where=said > 0)
+            reached = np.searchsorted(right / total[column], POINTS)
+            at[:, column] = reached
+            highest[:, column] = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)[reached]
+    return at, highest
 
 
 _KNOWN: dict[tuple[Any, ...], _Matches] = {}
