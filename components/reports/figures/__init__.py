@@ -46,6 +46,7 @@ def figures(build: Path) -> "dict[str, Figure]":
     for title, file, draw in (
         ("confusion", "confusion.csv", answers.confusion),
         ("calibration", "calibration.csv", answers.calibration),
+        ("precision_recall", "precision_recall.csv", answers.found),
         ("residuals", "residuals.csv", answers.residuals),
         ("slices", "slices.csv", explanations.slices),
         ("importance", "importance.csv", explanations.importance),

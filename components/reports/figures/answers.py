@@ -146,6 +146,22 @@ def ranking(build: Path) -> "dict[str, Figure]":
     return found
 
 
+def found(build: Path) -> "Figure":
+    """Draw the precision-recall curve of the boxes of each class, the worst ones if there are many."""
+    rows = read_csv(build / "evaluation" / "precision_recall.csv")
+    areas = {row["label"]: float(row["ap_50"] or 0) for row in read_csv(build / "evaluation" / "classes.csv")}
+    figure, axes = style.axes()
+    for name in sorted(areas, key=lambda name: areas[name])[:MAX_CURVES]:
+        own = [row for row in rows if row["label"] == name]
+        recall, precision = ([float(row[key]) for row in own] for key in ("recall", "precision"))
+        axes.plot(recall, precision, label=f"{name[:30]}: {areas[name]:.3f}")
+    title = "Precision by recall of boxes at an overlap of 0.5, test split"
+    axes.set(xlabel="recall", ylabel="precision", title=title, xlim=(0, 1), ylim=(0, 1.02))
+    for text in axes.legend(frameon=False, title="average precision").get_texts():
+        text.set_parse_math(False)
+    return figure
+
+
 def residuals(build: Path) -> "Figure":
     """Draw what is left of the truth over what was predicted, and how the rest is spread."""
     rows = read_csv(build / "evaluation" / "residuals.csv")
