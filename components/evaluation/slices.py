@@ -25,12 +25,16 @@ def cut(name: str, column: pa.ChunkedArray) -> dict[str, np.ndarray]:
 
     Numbers, dates and times are cut into quartiles where they have more than four values, others by value: the
     20 most frequent, and `other`. A lowest value that a quarter of the rows have stands alone. Rows without a value are
-    `missing`. Several labels, a list of texts, are a value: the set of them, as JSON. Raises SlipwayError for a column
-    of bytes or of other lists.
+    `missing`. Several labels, a list of texts, are a value: the set of them, as JSON; so are the classes of boxes.
+    Raises SlipwayError for a column of bytes or of other lists.
     """
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_null(kind):
         kind = pa.string()
+    if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type) and kind.value_type.get_field_index("label") >= 0:
+        classes = [None if row is None else sorted({box["label"] for box in row}) for row in column.to_pylist()]
+        column = pa.chunked_array([pa.array(classes, pa.list_(pa.string()))])
+        kind = column.type
     if pa.types.is_list(kind) and pa.types.is_string(kind.value_type):
         sets = [
             None if value is None else json.dumps(sorted(value), ensure_ascii=False) for value in column.to_pylist()

@@ -1,7 +1,6 @@
 """The test split, and what models answer to it, in the form in which they are measured."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,7 @@ def answered(examples: Examples, answers: pa.Table, metric: str, names: Sequence
     `names` are the version's own, of which its probabilities are. A metric of the answers alone sees these and no
     probabilities: a version may decide by costs or thresholds of its own.
     """
-    target = examples.target
+    target, decision = examples.target, None
     if metric in metrics.of(target).OF_OUTPUTS and "probabilities" in answers.column_names:
         found = answers["probabilities"].to_pylist()
         fits = np.array([row is not None and len(row) == len(names) for row in found], bool)
@@ -87,10 +86,10 @@ def answered(examples: Examples, answers: pa.Table, metric: str, names: Sequence
     else:
         there = target.answer in answers.column_names
         found = answers[target.answer].to_pylist() if there else [None] * len(answers)
-        fits, outputs = target.restored(found)
+        fits, outputs, decision = target.restored(found)
     every = np.empty((len(fits), *target.shape))
     every[fits] = outputs
     if not fits.all():
-        known = replace(examples.take(fits), outputs=outputs)
+        known = examples.take(fits).answered(outputs, decision)
         every[~fits] = metrics.of(target).missed(examples.actual[~fits], known)
-    return examples.answered(every)
+    return examples.answered(every, decision)

@@ -110,13 +110,13 @@ class Target(ABC):
     def certain(self, actual: np.ndarray) -> np.ndarray:
         """Outputs `(n, names)` of a model that is sure of these answers."""
 
-    def restored(self, answers: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Tell which answers of a model fit, `(n,)` bool, and return outputs `(those, ...)` that stand for them.
+    def restored(self, answers: list[Any]) -> tuple[np.ndarray, np.ndarray, Decision | None]:
+        """Tell which answers of a model fit, `(n,)` bool; return outputs `(those, ...)` and a decision that give them.
 
         `answers` is the column `answer` of `answers`, None where there is none.
         """
         fits = ~np.array(self.invalid(answers), bool)
-        return fits, self.certain(self.encode([answer for answer, fit in zip(answers, fits, strict=True) if fit]))
+        return fits, self.certain(self.encode([answer for answer, fit in zip(answers, fits, strict=True) if fit])), None
 
     @abstractmethod
     def trivial(self, truth: np.ndarray) -> tuple[str, np.ndarray]:

@@ -175,8 +175,11 @@ class Target(targets.Target):
         found: np.ndarray = np.concatenate([actual[:, :, :4], there, np.where(there, actual[:, :, 4:5], 0)], axis=2)
         return found
 
-    def restored(self, answers: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the boxes with their scores; those of an unknown class, of which nothing is measured, are left out."""
+    def restored(self, answers: list[Any]) -> tuple[np.ndarray, np.ndarray, Decision | None]:
+        """Return the boxes with their scores, and that all are answers.
+
+        Those of an unknown class, of which nothing is measured, are left out.
+        """
         codes = {name: index for index, name in enumerate(self.names)}
         there = [answer for answer in answers if answer is not None]
         found = np.zeros((len(there), *self.shape), np.float32)
@@ -184,7 +187,7 @@ class Target(targets.Target):
             known = [box for box in answer if box["label"] in codes][: self.most]
             for at, box in enumerate(known):
                 found[row, at] = [*(box[edge] for edge in EDGES), box["score"], codes[box["label"]]]
-        return np.array([answer is not None for answer in answers], bool), found
+        return np.array([answer is not None for answer in answers], bool), found, [0.0] * len(self.names)
 
     def trivial(self, truth: np.ndarray) -> tuple[str, np.ndarray]:
         """The mean box of each class, in the middle of its boxes; its score is the share of images that have one."""

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from components import recipes
-from components.evaluation import explain
+from components.evaluation import explain, metrics
 from components.evaluation.examples import Examples
 from components.recipes import Arrays, Input
-from components.targets import regression, single_label
+from components.targets import Target, multi_label, regression, single_label
 
 TWO = single_label.Target(("a", "b"))
 
@@ -186,6 +186,17 @@ def test_a_long_text_loses_several_tokens_at_a_time() -> None:
     assert len(entry["drop"]) == len(entry["tokens"]) == 300
     assert entry["drop"][-1] == 1
     assert not any(entry["drop"][:290])
+
+
+@pytest.mark.parametrize("target", [TWO, multi_label.Target(("a", "b")), regression.Target(("a", "b"))])
+def test_what_was_answered_is_followed(target: Target) -> None:
+    random = np.random.default_rng(1)
+    outputs, others = (random.random((5, 2)).astype(np.float32) for _ in range(2))
+    examples = Examples(np.zeros(5, int), outputs, target)
+    for row in range(5):
+        found = metrics.of(target).followed(examples, row, others)
+        best = outputs[row].argmax()
+        assert np.array_equal(found, others[:, best] if target.classes else others.mean(axis=1))
 
 
 def test_every_recipe_says_what_its_inputs_are() -> None:

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import SlipwayError, targets
-from components.evaluation import bootstrap, metrics, rates
+from components.evaluation import bootstrap, metrics
 from components.evaluation.examples import Examples
 from components.targets import Target, multi_label, regression, single_label
 
 NAMES = ("a", "b", "c")
+BOX = {"label": "a", "left": 0.2, "top": 0.1, "right": 0.5, "bottom": 0.3}
 
 
 def made(kind: str) -> Target:
@@ -29,6 +30,11 @@ def encoded(target: Target, rows: int, seed: int = 0) -> np.ndarray:
     if not target.classes:
         return random.normal(size=(rows, *empty.shape[1:])).astype(empty.dtype)
     codes = np.arange(rows) % len(NAMES)
+    if target.maps:  # a box in each example, and none in the others of its label
+        empty = np.zeros((rows, *empty.shape[1:]), empty.dtype)
+        empty[:, :, -1] = -1
+        empty[:, 0, :2], empty[:, 0, 2:4], empty[:, 0, -1] = random.random((rows, 2)) / 2, 0.75, codes
+        return empty
     return codes.astype(empty.dtype) if empty.ndim == 1 else np.eye(len(NAMES), dtype=empty.dtype)[codes]
 
 
@@ -42,7 +48,7 @@ def test_a_kind_says_all_that_is_asked_of_it(kind: str) -> None:
         if not name.startswith("_"):
             assert hasattr(evaluated, name), f"evaluation/{kind}.py lacks {name}"
     assert target.kind == kind
-    assert target.title.startswith("a ") and f" {len(target.names)} " in target.title
+    assert target.title.startswith(("a ", "an ")) and f" {len(target.names)} " in target.title
     assert targets.of(target.described()) == target
 
 
@@ -62,7 +68,7 @@ def test_a_column_is_read_as_its_labels_are_encoded_one_by_one(kind: str, names:
     target = targets.of({"kind": kind, "names": list(names)})
     labels = target.decode(encoded(target, 30))
     read = target.read(pa.chunked_array([labels[:7], labels[7:]], target.type))
-    if kind == "multi_label":  # one by one it is
+    if kind in ("multi_label", "boxes"):  # one by one it is
         assert read is None
     else:
         assert read is not None
@@ -70,6 +76,7 @@ def test_a_column_is_read_as_its_labels_are_encoded_one_by_one(kind: str, names:
         assert np.array_equal(read, target.encode(labels))
     wrong: dict[str, list[Any]] = {
         "single_label": ["z", "A", ""],
+        "boxes": [[None], [{**BOX, "label": "z"}], [{**BOX, "right": math.nan}], [{**BOX, "right": 0.0}]],
         "regression": [math.nan, math.inf]
         if len(names) == 1
         else [[1, 2], [1, 2, 3, 4], [1, None, 3], [1, 2, math.nan]],
@@ -87,16 +94,20 @@ def test_labels_come_back_from_their_encoding_and_from_a_model_that_is_sure(kind
     assert target.invalid(labels) == [False] * 30
     assert np.array_equal(target.encode(labels), actual)
     sure = np.asarray(target.certain(actual), np.float32)
-    assert sure.shape == (30, len(NAMES))
-    assert target.answers(sure)[target.answer].to_pylist() == labels
+    assert sure.shape == (30, *target.shape)
+    fits, restored, decision = target.restored(target.answers(sure)[target.answer].to_pylist())
+    assert fits.all() and np.array_equal(restored, sure)
+    assert target.answers(restored, decision) == target.answers(sure)
+    if not target.maps:  # a box that was answered has a score
+        assert target.answers(sure)[target.answer].to_pylist() == labels
     assert target.invalid([None]) == [True]
-    assert target.complaint(None).startswith(("is not ", "has a class that is not "))
+    assert target.complaint(None).startswith(("is not ", "is missing", "has a class that is not "))
     assert target.complaint(None)[-1].isalpha()  # the sentence goes on
     held = {name for label in labels for name in target.held(label)}
     assert held == set(target.classes)
     words, answer = target.trivial(actual)
     assert words
-    assert answer.shape == (len(NAMES),)
+    assert answer.shape == target.shape
 
 
 @pytest.mark.parametrize("kind", targets.kinds())
@@ -104,7 +115,8 @@ def test_a_kind_is_measured_compared_and_shown(kind: str) -> None:
     target, evaluated = made(kind), metrics.KINDS[kind]
     actual = encoded(target, 60)
     sure = np.asarray(target.certain(actual), np.float64)
-    worse = 0.7 * sure + 0.3 * np.roll(sure, 1, axis=0) + 0.01
+    others = np.roll(sure, 1, axis=0)
+    worse = others if target.maps else 0.7 * sure + 0.3 * others + 0.01
     deviation = None if target.classes else np.ones(len(target.names))
     good, bad = (Examples(actual, outputs, target, deviation=deviation) for outputs in (sure, worse))
     found, by_name = metrics.measure(good)
@@ -127,7 +139,7 @@ def test_a_kind_is_measured_compared_and_shown(kind: str) -> None:
     row: dict[str, Any] = evaluated.said(good, 0)
     assert {"actual", "answer"} <= row.keys()
     if target.classes:
-        assert rates.held(actual, len(NAMES)).any(axis=0).all()
+        assert target.counted(actual).tolist() == [20] * len(NAMES)
 
 
 @pytest.mark.parametrize("kind", targets.kinds())
@@ -135,7 +147,7 @@ def test_a_kind_is_measured_compared_and_shown(kind: str) -> None:
 def test_an_answer_that_is_settled_stays_the_same(kind: str, seed: int, decided: bool) -> None:
     """Also where a decision weighs the outputs: two that are far apart may be a tie for it."""
     target, random, tolerance = made(kind), np.random.default_rng(seed), 0.01
-    outputs = random.dirichlet(np.ones(3), 50)
+    outputs = target.certain(encoded(target, 50, seed)) if target.maps else random.dirichlet(np.ones(3), 50)
     decision = None
     if decided and target.classes:
         decision = (random.random((3, 3)) if target.exclusive else random.random(3)).tolist()
