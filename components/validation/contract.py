@@ -72,8 +72,8 @@ def place(params: Path, recipe: str) -> Path:
     return own if own.is_file() else params.with_name("expectations") / f"{recipe}.yaml"
 
 
-def known(data: Path, recipe_name: str, task: Any) -> tuple[Profile, dict[str, int]]:
-    """Look at all rows of a dataset once: what their columns are like, and how many rows each label has.
+def known(data: Path, recipe_name: str, task: Any) -> tuple[Profile, dict[str, int], int]:
+    """Look at all rows of a dataset once: what their columns are like, how many rows each label has, how many any.
 
     Of images and recordings, which would have to be decoded, it is only the labels.
     """
@@ -83,11 +83,12 @@ def known(data: Path, recipe_name: str, task: Any) -> tuple[Profile, dict[str, i
     needed = [field.name for field in recipe.columns(task)] if own else []
     target = recipe.target(task)
     labels = dict.fromkeys(target.classes, 0)
-    found = Profile()
+    found, labelled = Profile(), 0
     for chunk in dataset.chunks(data, columns):
         table = dataset.read(chunk, columns, only=[*needed, "label"])
         facts = own.facts(table, task) if own else pa.table({})
         label = table["label"]
+        labelled += len(label) - label.null_count
         if pa.types.is_floating(label.type) or (facts.column_names and pa.types.is_string(label.type)):
             facts = facts.append_column("label", label)
         if target.classes:
@@ -101,10 +102,10 @@ def known(data: Path, recipe_name: str, task: Any) -> tuple[Profile, dict[str, i
             found.add(facts, chunk.path.name, chunk.start)
         else:
             found.rows += chunk.rows
-    return found, labels
+    return found, labels, labelled
 
 
-def drafted(path: Path, found: tuple[Profile, dict[str, int]], *, grown: bool = False) -> Change:
+def drafted(path: Path, found: tuple[Profile, dict[str, int], int], *, grown: bool = False) -> Change:
     """Return a file of expectations with those that are drafted from what is known of the data.
 
     Of data that has `grown`, those that expect the same as before stay, with what was seen then. Raises SlipwayError
@@ -151,7 +152,7 @@ def drafted(path: Path, found: tuple[Profile, dict[str, int]], *, grown: bool = 
     after = "\n".join(lines) + "\n" if lines else text
     written = len(new) - len(passed)
     hand_written = sum(not entry.drafted for entry in entries)
-    looks = advice.advice(*found, ingest=True)
+    looks = advice.advice(*found[:2], ingest=True)
     return Change(path, text, after if written else _without_heads(after), looks, written, hand_written, passed)
 
 

@@ -39,8 +39,11 @@ class Draft:
     reason: str = ""  # what is wrong with a row that breaks it
 
 
-def drafts(profile: Profile, labels: dict[str, int]) -> list[Draft]:
-    """Return expectations for the columns of a profile, and for labels and how many rows each has."""
+def drafts(profile: Profile, labels: dict[str, int], labelled: int | None = None) -> list[Draft]:
+    """Return expectations for the columns of a profile, and for labels and how many rows each has.
+
+    `labelled` are the rows that have any; None: each has one label.
+    """
     if profile.rows < FEWEST:
         return []
     found: list[Draft] = []
@@ -54,7 +57,7 @@ def drafts(profile: Profile, labels: dict[str, int]) -> list[Draft]:
         elif column.there >= FEWEST and column.kind == "category":
             found += _category(column, sample[column.name].drop_null().unique(), len(sample))
         found += _gaps(column)
-    return found + _classes(labels)
+    return found + _classes(labels, sum(labels.values()) if labelled is None else labelled)
 
 
 def _number(column: Column, values: np.ndarray) -> list[Draft]:
@@ -200,9 +203,8 @@ def _gaps(column: Column) -> list[Draft]:
     return [Draft("columns", "expect_column_proportion_of_non_null_values_to_be_between", kwargs, notes)]
 
 
-def _classes(labels: dict[str, int]) -> list[Draft]:
+def _classes(labels: dict[str, int], total: int) -> list[Draft]:
     """Return what share of the rows each label may have: half of it, or half of the way to all rows."""
-    total = sum(labels.values())
     found = []
     for label, count in labels.items() if len(labels) <= MAX_CLASSES and total >= FEWEST else ():
         share = count / total

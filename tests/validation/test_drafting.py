@@ -167,3 +167,10 @@ def test_a_profile_of_parts_adds_up_and_can_be_kept() -> None:
     assert len(whole.sample) == profile.SAMPLE_ROWS
     assert whole.columns["age"].low == content["age"].to_pandas().min()
     assert abs(np.median(whole.sample["normal"]) - 5) < 0.1
+
+
+def test_the_share_of_a_label_is_of_the_rows_however_many_labels_these_have() -> None:
+    """As the stage validate counts it: an image that has two classes is one row of each."""
+    content = profile.of([(pa.table({"x": [float(n) for n in range(200)]}), "a.parquet", 0)])
+    found = [each for each in drafts(content, {"cat": 190, "dog": 100}, 200) if each.section == "classes"]
+    assert ["95 % of 200 rows" in found[0].notes, "50 % of 200 rows" in found[1].notes] == [True, True]
