@@ -4,12 +4,13 @@ import json
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
 from components import SlipwayError, listed
-from components.data import dataset
+from components.data import archive, dataset
 from components.recipes import split_by as splitting
 from components.recipes.detection.example import Params
 from components.recipes.detection.source import coco, shares, table, voc, yolo
@@ -37,16 +38,18 @@ def detection(
     split_by: str | None = None,
     known: Params | None = None,
 ) -> Source:
-    """Read the images below a folder, and their boxes from a file or folder, by default from what is there too.
+    """Read the images of a folder or an archive, and their boxes from a file or folder, by default from what is there.
 
     Edges become shares of the image as it is shown. `split_by` names a further column of a CSV, or a field of
     `pattern`, which the file names must match. `known` is the section of the dataset that is added to. Raises
     SlipwayError for boxes in none or in several formats, and as the readers of the formats do.
     """
-    if not folder.is_dir():
-        raise SlipwayError(f"{folder}: no such folder")
-    kind, files = _chosen(folder, boxes)
     skipped, told = Counter[str](), Counter[str]()
+    name, opened = archive.stem(folder), ExitStack()
+    folder = opened.enter_context(archive.unpacked(folder, skipped))
+    if boxes is not None and not boxes.exists() and (folder / boxes).exists():
+        boxes = folder / boxes
+    kind, files = _chosen(folder, boxes)
     paths = images_source.files_in(folder, skipped, but=files)
     if not paths:
         raise SlipwayError(f"{folder}: no image files in the folder")
@@ -70,6 +73,10 @@ def detection(
     _tell(kind, files, folder, content, told, known.max_boxes if known else MOST)
 
     def tables() -> Iterator[pa.Table]:
+        with opened:
+            yield from parts()
+
+    def parts() -> Iterator[pa.Table]:
         for at in range(0, len(found), BATCH_ROWS // 10):
             part = found[at : at + BATCH_ROWS // 10]
             columns = {
@@ -82,7 +89,7 @@ def detection(
             names = json.dumps([images.shown(image.path) for image in part])
             yield pa.table(columns, metadata={NAMES: names})
 
-    source = Source(slug(folder.resolve().name), "detection", settings, tables(), +skipped)
+    source = Source(slug(name), "detection", settings, tables(), +skipped)
     source.split_by = by
     source.groups = [] if by or any(image.split for image in found) else splitting.alike_fields(fields)
     return source
@@ -183,7 +190,8 @@ def _tell(
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of the images, in any folders below it")
+    text = "folder of the images, in any folders below it, or a .zip or .tar.gz of it"
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help=text)
     text = "file or folder of the boxes: COCO's .json, VOC's Annotations, YOLO's data.yaml, a .csv (default: found)"
     parser.add_argument("--boxes", type=Path, metavar="PATH", help=text)
     splitting.pattern_argument(parser, "{patient}_{index}")
