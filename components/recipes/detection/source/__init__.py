@@ -108,13 +108,14 @@ def _chosen(folder: Path, boxes: Path | None) -> tuple[str, list[Path]]:
         raise SlipwayError(f"--boxes {place}: no such file or folder")
     every = _files(place)
     found = {kind: files for kind, find in FORMATS.items() if (files := find(every))}
+    if not found and (files := table.find(every, partly=True)):
+        return "CSV", files  # its reader says what is lacking
     if not found:
         raise SlipwayError(f"{place}: no boxes found; expected {EXPECTED}; --boxes says where they are")
     if len(found) > 1:
-        said = " and of ".join(f"{kind} ({listed(map(str, files), NAMED)})" for kind, files in found.items())
-        raise SlipwayError(
-            f"{place}: boxes of {said}; choose with --boxes, such as --boxes {next(iter(found.values()))[0]}"
-        )
+        names = {kind: [path.relative_to(place).as_posix() for path in files] for kind, files in found.items()}
+        said = " and of ".join(f"{kind} ({listed(each, NAMED)})" for kind, each in names.items())
+        raise SlipwayError(f"boxes of {said}; choose with --boxes, such as --boxes {next(iter(names.values()))[0]}")
     return next(iter(found.items()))
 
 

@@ -23,16 +23,18 @@ SIDES = ("x", "y", "width", "height")
 EXPECTED = "file, label and left,top,right,bottom or xmin,ymin,xmax,ymax or x,y,width,height"
 
 
-def find(files: Iterable[Path]) -> list[Path]:
-    """Return the files of this format among others, by the names in their first line."""
-    return [path for path in files if path.suffix.lower() == ".csv" and _is(path)]
+def find(files: Iterable[Path], *, partly: bool = False) -> list[Path]:
+    """Return the files of this format among others, by the names in their first line; `partly`: without a label too."""
+    return [path for path in files if path.suffix.lower() == ".csv" and _is(path, partly=partly)]
 
 
-def _is(path: Path) -> bool:
+def _is(path: Path, *, partly: bool) -> bool:
     with path.open("rb") as file:
         line = file.readline(2**16)
     names = set(re.findall(r"\w+", line.decode("latin-1").lower()))  # those that are asked for are ASCII
-    return bool(names & {*FILE}) and any(names >= {*edges} for edges in (*CORNERS, SIDES))
+    return bool(names & {*FILE} and (partly or names & {*LABEL})) and any(
+        names >= {*edges} for edges in (*CORNERS, SIDES)
+    )
 
 
 def read(
