@@ -1,7 +1,7 @@
 """The loss of a detector, and what is shown beside it; `actual` and `predicted` are boxes and maps.
 
 `actual` is `(n, most, 5)`: left, top, right and bottom as shares of the image, and the class, below 0 behind an image's
-boxes. `predicted` is `(n, rows, columns, names + 4)`, see components/training/suppression.py.
+boxes. `predicted` is `(n, rows, columns, names + 4)`, see components/serving/suppression.py.
 """
 
 from typing import Any

@@ -14,7 +14,8 @@ import numpy as np
 from components import SlipwayError, shipped, targets
 from components.files import model_digest, read_json, replacing, sha256, write_json
 from components.params import Params
-from components.training import suppression, temperature, thresholds
+from components.serving import suppression
+from components.training import temperature, thresholds
 from components.training.candidates import chosen, told
 
 if TYPE_CHECKING:

@@ -57,7 +57,7 @@ def check(network: Network, params: Params) -> None:
 
 
 def build(network: Network, params: Params, state: State, dropout: float) -> "keras.Model":
-    """Build the detector: maps `(n, rows, columns, names + 4)`, see components/training/suppression.py."""
+    """Build the detector: maps `(n, rows, columns, names + 4)`, see components/serving/suppression.py."""
     import keras
 
     image, x = scaled(params, state)
