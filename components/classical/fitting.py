@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from components import SlipwayError
-from components.classical import boosting, choosing, linear
+from components.classical import boosting, choosing, linear, windows
 from components.classical.graph import Graph, ask
 from components.recipes import Arrays, Input
 from components.streams import stream
@@ -54,7 +54,7 @@ class Task:
         """Write the model whose logits stand in a graph."""
         operator, attributes = ACTIVATIONS[self.target.activation]
         last = graph.add(operator, logits, **attributes)
-        return graph.written((last, self.target.output, np.float32), columns=len(self.target.names))
+        return graph.written((last, self.target.output, np.float32), shape=(len(self.target.names),))
 
     def loss(self, onnx: bytes, examples: Examples) -> np.ndarray:
         """Return the loss of a model on each example."""
@@ -80,6 +80,8 @@ def fit(
     those to come.
     """
     task = Task(inputs, specs, target, seed)
+    if target.maps:
+        return _detector(task, train, validation)
     rows = len(train[1]) + len(validation[1])
     few = mixed and 2 * FOLDS <= rows <= min(FEW_EXAMPLES, FEW_ANSWERS // len(target.names))
     folds = _folds(_joined(train, validation), seed) if few else [(train, validation)]
@@ -98,6 +100,20 @@ def fit(
             raise SlipwayError(f"the classical model ({last.name}) gives outputs that are not finite")
     means = {name: float(way.losses.mean()) for name, way in found.items()}
     return Fitted(last.name, last.onnx, first.onnx, means, len(folds), refitted)
+
+
+def _detector(task: Task, train: Examples, validation: Examples) -> Fitted:
+    """Fit a detector; its penalty is chosen by the loss on validation."""
+
+    def made(examples: Examples, penalty: float) -> bytes:
+        return windows.fit(task.inputs, task.specs, task.target, examples, penalty, task.seed)
+
+    models = {penalty: made(train, penalty) for penalty in windows.PENALTIES}
+    losses = {penalty: float(task.loss(model, validation).mean()) for penalty, model in models.items()}
+    best = min(losses, key=lambda penalty: losses[penalty])
+    names = {penalty: f"a linear model of windows, C = {penalty:g}" for penalty in models}
+    told = {names[penalty]: loss for penalty, loss in losses.items()}
+    return Fitted(names[best], made(_joined(train, validation), best), models[best], told, 1, refitted=True)
 
 
 def _threads(*, few: bool) -> AbstractContextManager[Any]:

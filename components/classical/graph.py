@@ -9,7 +9,7 @@ import numpy as np
 from components.recipes import Arrays
 
 OPSET, OPSET_OF_TREES, IR_VERSION = 18, 5, 9  # of ONNX: https://onnx.ai/onnx/operators
-BATCH_ROWS = 1024
+BATCH_ROWS, BATCH_BYTES = 1024, 64 * 2**20  # asked at once
 NEVER = -1e4  # the log-odds of what training did not have: its probability is 0
 
 
@@ -42,10 +42,10 @@ class Graph:
         """Add tensors up."""
         return parts[0] if len(parts) == 1 else self.add("Sum", *parts)
 
-    def written(self, *outputs: tuple[str, str, type], columns: int | None = None) -> bytes:
+    def written(self, *outputs: tuple[str, str, type], shape: tuple[int, ...] = ()) -> bytes:
         """Return the model as bytes, an output for each `(tensor, name, dtype)`; the same graph is the same bytes.
 
-        `columns` are those of the outputs, `(examples, columns)`, where that is their shape.
+        `shape` is that of the outputs of one example, where it is known.
         """
         import onnx
         from onnx import helper
@@ -57,16 +57,16 @@ class Graph:
             for name, spec in self.inputs.items()
         ]
         last = [helper.make_node("Identity", [tensor], [name], name) for tensor, name, _ in outputs]
-        shape = None if columns is None else ["examples", columns]
+        whole = ["examples", *shape] if shape else None
         results = [
-            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), whole)
             for _, name, dtype in outputs
         ]
         nodes, constants = self._needed([tensor for tensor, _, _ in outputs])
         made = helper.make_graph([*nodes, *last], "classical", inputs, results, constants)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", OPSET_OF_TREES)]
         model = helper.make_model(made, opset_imports=opsets, ir_version=IR_VERSION, producer_name="slipway")
-        if columns is not None:  # the checker wants a shape
+        if shape:  # the checker wants one
             onnx.checker.check_model(model)
         found: bytes = model.SerializeToString(deterministic=True)
         return found
@@ -87,7 +87,10 @@ class Graph:
 
 
 def ask(model: bytes, arrays: Arrays) -> list[np.ndarray]:
-    """Return the outputs of a model for encoded examples, BATCH_ROWS at a time; it need not read all arrays."""
+    """Return the outputs of a model for encoded examples, as many at a time as memory likes.
+
+    It need not read all arrays.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -97,8 +100,11 @@ def ask(model: bytes, arrays: Arrays) -> list[np.ndarray]:
         options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     read = [given.name for given in session.get_inputs()]
+    rows = len(next(iter(arrays.values())))
+    bytes_each = sum(arrays[name].nbytes for name in read) // max(rows, 1)
+    batch = max(1, min(BATCH_ROWS, BATCH_BYTES // max(bytes_each, 1)))
     parts = [
-        session.run(None, {name: np.ascontiguousarray(arrays[name][at : at + BATCH_ROWS]) for name in read})
-        for at in range(0, len(next(iter(arrays.values()))), BATCH_ROWS)
+        session.run(None, {name: np.ascontiguousarray(arrays[name][at : at + batch]) for name in read})
+        for at in range(0, rows, batch)
     ]
     return [np.concatenate(part) for part in zip(*parts, strict=True)]

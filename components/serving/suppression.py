@@ -69,6 +69,15 @@ def write(path: Path, names: int, most: int) -> None:
     path.write_bytes(made.SerializeToString(deterministic=True))
 
 
+def appended(model: bytes, names: int, most: int) -> bytes:
+    """Return the bytes of a model that gives maps as those of one that gives boxes."""
+    import onnx
+
+    made = joined(onnx.load_from_string(model), names, most)
+    found: bytes = made.SerializeToString(deterministic=True)
+    return found
+
+
 def joined(model: "onnx.ModelProto", names: int, most: int) -> "onnx.ModelProto":
     """Return the model with the nodes behind it that make boxes of its only output."""
     from onnx import compose, numpy_helper, parser
