@@ -173,10 +173,9 @@ def _tell(
 ) -> None:
     """Say what was read, and what was done with it."""
     shown = [str(path.relative_to(folder) if path.is_relative_to(folder) else path) for path in files]
+    where = listed(shown) if len(shown) <= NAMED else f"{len(shown):,} files such as {shown[0]}"
     count, bare = sum(map(len, content)), sum(not label for label in content)
-    print(
-        f"{kind}: {count:,} boxes in {len(content):,} images, {bare:,} of them without any; from {listed(shown, NAMED)}"
-    )
+    print(f"{kind}, {where}: {count:,} boxes in {len(content):,} images, {bare:,} of them without any")
     many = sum(len(label) > most for label in content)
     told[f"images have more than {most} boxes: validate sets them aside, or raise detection.max_boxes"] += many
     tell([f"{count:,} {what}" for what, count in (+told).items()], "notes")
