@@ -11,6 +11,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -18,14 +19,16 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from components import SlipwayError, params
+from components.recipes.detection import contract, example
 from components.recipes.detection.source import detection
 from components.recipes.images import source as images_source
 from components.recipes.source import NAMES, Source
-from components.stages import ingest
-from components.targets.boxes import EDGES
+from components.stages import ingest, validate
+from components.targets.boxes import BOX, EDGES
+from tests.conftest import ROOT
 
 PARAMS = "name: old\nrecipe: images\nimages:\n  height: 8\n  width: 8\n"
-Pixels = list[tuple[str, float, float, float, float]]  # label, left, top, right, bottom
+Pixels = list[tuple[str, Any, Any, Any, Any]]  # label, left, top, right, bottom
 SIZE = (40, 20)
 CAT, DOG = ("cat", 4.0, 2.0, 20.0, 12.0), ("dog", 0.0, 0.0, 10.0, 20.0)
 
@@ -439,7 +442,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "no number": (
         lambda top: voc(top / "a.xml", [("cat", "x", 1, 2, 3)]),
         r"a\.xml: object 1: xmin is 'x', not a number",
-    ),  # type: ignore[list-item]
+    ),
     "no bndbox": (
         lambda top: voc(top / "a.xml", [CAT], more="<object><name>dog</name></object>"),
         r"a\.xml: object 2 \(dog\): no <bndbox>",
@@ -527,3 +530,43 @@ def test_boxes_become_a_dataset_that_grows(repo: Path, capsys: Any) -> None:
     assert "read 3 examples; 1 are new" in told
     assert "1 have the same content as another one with another label" in told
     assert params.load().task.labels == ["cat", "dog"]
+
+
+def test_images_whose_boxes_cannot_be_are_set_aside_with_the_reason(repo: Path) -> None:
+    size = (64, 64)
+    good = ("cat", 4.0, 2.0, 40.0, 32.0)
+    hostile: dict[str, Pixels] = {
+        "box outside of the image": [("cat", 90.0, 2.0, 95.0, 8.0)],
+        "box of no area": [good, ("cat", 5.0, 2.0, 5.0, 9.0)],
+        "box of no area ": [("cat", math.nan, 2.0, 5.0, 9.0)],
+        "the same box twice": [good, ("cat", 4.5, 2.0, 40.0, 32.0)],
+        "too many boxes": [("cat", n / 4, n / 4, n / 4 + 8, n / 4 + 8) for n in range(101)],
+        "undecodable image": [good],
+        "same content under two labels": [good],
+        "same content under two labels ": [],
+    }
+    boxes: dict[str, Pixels] = {f"{n}.png": [good] if n % 2 else [] for n in range(60)}
+    for n in range(60):
+        image(repo / "pets" / f"{n}.png", size, seed=n)
+    for n, name in enumerate(hostile):
+        image(repo / "pets" / f"{name}.png", size, seed=99 if "two labels" in name else 100 + n)
+    (repo / "pets" / "undecodable image.png").write_text("no image")
+    coco(repo / "pets" / "c.json", boxes | {f"{name}.png": each for name, each in hostile.items()}, size)
+    ingest.run("detection", folder=repo / "pets")
+    settings = params.load()
+    allowed = settings.validate_.model_copy(update={"max_bad_fraction": 0.5})
+    settings = settings.model_copy(update={"validate_": allowed})
+    validate.run(settings, Path("data"), ROOT / "expectations" / "detection.yaml", Path("out"))
+    aside = pq.ParquetFile("out/quarantine.parquet").read(["reasons"])["reasons"].to_pylist()
+    assert len(aside) == len(hostile)
+    for name, reasons in zip(hostile, aside, strict=True):
+        assert name.strip() in reasons
+
+
+def test_what_expectations_are_drafted_from_is_what_they_are_held_against() -> None:
+    settings, table = example.sample(30, 1)
+    more = [None, [], [None], [dict.fromkeys(EDGES, math.nan) | {"label": "bar"}]]
+    odd = pa.table({"image": pa.nulls(4, pa.binary()), "label": pa.array(more, pa.list_(BOX))})
+    table, task = pa.concat_tables([table, odd]), example.Params.model_validate(settings)
+    found = contract.facts(table, task)
+    assert found == example.facts(table, task).select(found.column_names)
