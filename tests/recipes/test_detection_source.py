@@ -162,10 +162,12 @@ def test_coco_has_its_official_split_by_the_names_of_its_files(tmp_path: Path, c
     coco(tmp_path / "annotations" / "instances_val2017.json", {"a.png": [DOG]})
     (tmp_path / "annotations" / "captions_val2017.json").write_text('{"images": [], "annotations": []}')
     source = detection(tmp_path)
-    assert splits(source) == {"train2017/a.png": "train", "train2017/b.png": "train", "val2017/a.png": "validation"}
+    assert splits(source) == {"train2017/a.png": "train", "train2017/b.png": "train", "val2017/a.png": "test"}
     assert found(detection(tmp_path))["val2017/a.png"] == [DOG]
     assert dict(source.skipped) == {"not an image file (.json)": 1}
-    assert "2 boxes in 3 images, 1 of them without any" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "2 boxes in 3 images, 1 of them without any" in told
+    assert "validation is taken as test" in told
 
 
 def test_a_folder_of_a_split_may_hold_its_own_annotations(tmp_path: Path, capsys: Any) -> None:
@@ -179,7 +181,9 @@ def test_a_folder_of_a_split_may_hold_its_own_annotations(tmp_path: Path, capsys
     told = capsys.readouterr().out
     assert "official split train, validation: not used, for 1 of 3 images are in none, such as test/a.png" in told
     assert {*splits(detection(tmp_path, boxes=tmp_path / "train")).values()} == {None}
-    assert "official split train: not used, for all images are in it" in capsys.readouterr().out
+    assert (
+        "official split train: not used, for a new dataset needs images of train and of test" in capsys.readouterr().out
+    )
 
 
 def test_voc_has_its_official_split_where_every_image_is_in_one_list(tmp_path: Path, capsys: Any) -> None:
@@ -198,11 +202,11 @@ def test_voc_has_its_official_split_where_every_image_is_in_one_list(tmp_path: P
         (lists / f"{name}.txt").write_text(text)
     wanted = {"JPEGImages/a.jpg": "train", "JPEGImages/b.jpg": "validation", "JPEGImages/c.jpg": "test"}
     assert splits(detection(tmp_path)) == splits(detection(tmp_path, boxes=tmp_path / "Annotations")) == wanted
-    assert "1 names in the lists of ImageSets/Main have no annotation" in capsys.readouterr().out
+    assert "names in the lists of ImageSets/Main have no annotation (1)" in capsys.readouterr().out
     (lists / "test.txt").write_text("b")
     assert {*splits(detection(tmp_path)).values()} == {None}
     told = capsys.readouterr().out
-    assert "1 images are in several lists of ImageSets/Main, such as b" in told
+    assert "images in several lists of ImageSets/Main: b" in told
     assert "official split train: not used, for 2 of 3 images are in none, such as JPEGImages/b.jpg" in told
 
 
@@ -219,10 +223,10 @@ def test_yolo_is_read_in_both_layouts(tmp_path: Path, capsys: Any, layout: str) 
     source = detection(tmp_path)
     assert {**found(source)}[f"{layout}/a.png"] == [CAT, DOG]
     assert found(detection(tmp_path))[f"{layout}/b.png"] == []
-    assert [*splits(detection(tmp_path)).values()].count("validation") == 2
+    assert [*splits(detection(tmp_path)).values()].count("test") == 2
     assert dict(source.skipped) == {"a text file that is not called like an image": 1}
     told = capsys.readouterr().out
-    assert "2 images have no text file, and are taken as images without boxes" in told
+    assert "images have no text file, and are taken as images without boxes (2)" in told
     assert "test: no folder ../test/images" in told
     (tmp_path / "data.yaml").write_text("val: lists/val.txt\nnames: [dog, cat]\n")
     with pytest.raises(SlipwayError, match=r"data\.yaml: val: lists/val\.txt is a list of files, which is not read"):
@@ -308,7 +312,8 @@ def test_an_annotation_of_another_resolution_gives_shares_of_its_own_size(tmp_pa
         voc(tmp_path / f"{name}.xml", [double if size == (80, 40) else CAT], size)
     assert found(detection(tmp_path)) == {f"{name}.png": [CAT] for name in "abc"}
     assert (
-        "1 images have another size than their annotation says: the edges are shares of the" in capsys.readouterr().out
+        "images have another size than their annotation says: the edges are shares of the size that it says (1)"
+        in capsys.readouterr().out
     )
 
 
@@ -347,7 +352,7 @@ def test_what_is_no_plain_box_is_told_and_nothing_is_lost(tmp_path: Path, capsys
         "images have more than 100 boxes: validate sets them aside, or raise detection.max_boxes",
     ):
         assert line in told
-    assert "3 boxes have no width or height, or an edge that is no finite number" in told
+    assert "or an edge that is no finite number: validate sets such images aside (3)" in told
 
 
 def test_an_image_that_cannot_be_opened_is_kept(tmp_path: Path, capsys: Any) -> None:
@@ -361,7 +366,7 @@ def test_an_image_that_cannot_be_opened_is_kept(tmp_path: Path, capsys: Any) -> 
     assert all(math.isnan(edge) for edge in read["c.png"][0][1:])
     told = capsys.readouterr().out
     assert "b.png: cannot be opened as an image; validate will set it aside" in told
-    assert "1 images cannot be opened, and nothing gives their size: the edges of their boxes are NaN" in told
+    assert "images cannot be opened, and nothing gives their size: the edges of their boxes are NaN (1)" in told
 
 
 @pytest.mark.parametrize(
@@ -461,6 +466,10 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "both": (
         texts(t_csv=HEAD + "a.png,cat,1,1,2,3\na.png,,,,,"),
         r"line 3: a\.png is listed in line 2 too, and one of",
+    ),
+    "rows in two files": (
+        texts(t_csv=HEAD + "a.png,cat,1,1,2,3", u_csv=HEAD + "a.png,cat,1,1,2,3"),
+        r"u\.csv, line 2: a\.png is already listed in \S+t\.csv, line 2; list each image in one file",
     ),
     "row of no image": (texts(t_csv=HEAD + "z.png,cat,1,1,2,3"), r"t\.csv: 1 of the 1 images that it lists.*z\.png"),
     "row of no name": (texts(t_csv=HEAD + ",cat,1,1,2,3"), r"t\.csv, line 2: file is empty"),

@@ -1,4 +1,4 @@
-"""What expectations on boxes are drafted from: how many an image has, and its smallest and largest; nothing decoded."""
+"""What expectations on boxes are drafted from: the smallest and the largest of an image; nothing is decoded."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 from components.recipes.detection.example import FACTS, Params
 from components.targets import _overlap, boxes
 
-NAMES = ("boxes", "smallest", "largest")
+NAMES = ("smallest", "largest")  # an expectation on how many boxes there are is shipped
 
 
 def facts(table: pa.Table, params: Params) -> pa.Table:  # noqa: ARG001
@@ -21,5 +21,4 @@ def _facts(label: list[dict[str, Any] | None]) -> dict[str, Any]:
     edges = np.array([[(box or {}).get(edge) for edge in boxes.EDGES] for box in label], np.float64).reshape(-1, 4)
     areas = _overlap.areas(edges[np.isfinite(edges).all(axis=1)])
     areas = areas[areas > 0]
-    sizes = {"smallest": float(areas.min()), "largest": float(areas.max())} if len(areas) else {}
-    return {"boxes": len(label), **sizes}
+    return {"smallest": float(areas.min()), "largest": float(areas.max())} if len(areas) else {}
