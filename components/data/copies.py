@@ -16,6 +16,7 @@ from components.data.dataset import KEY_DIGITS, SPLITS
 ALONE = repeat(None)  # in place of groups
 HAD, REPEATED = "already in the dataset", "identical to another with the same label"
 NUMBER = re.compile(r"\d+(\.0+)?")  # a key that a spreadsheet may write otherwise
+LONGEST = 100  # characters of a label in a message: of an image, it may be hundreds of boxes
 PAIRS_NAMED = 5  # contradictions that an ingest names
 FEW = 100  # examples: of fewer, an accuracy of 0.8 on the fifth that tests is known to 0.18 either way, or less well
 RARE = 0.2  # of the share that each label would have were all as frequent: one of two has less than 10 %
@@ -164,10 +165,14 @@ class Known:
         self.copies += last > 0
         self.contradictions += label != first
         if name is not None:
-            before = self._names.setdefault(own, f"{name} ({first})")
+            before = self._names.setdefault(own, f"{name} ({_brief(first)})")
             if label != first and len(self.pairs) < PAIRS_NAMED:
-                self.pairs.append(f"{before} and {name} ({label})")
+                self.pairs.append(f"{before} and {name} ({_brief(label)})")
         return own if last == 0 or not self.keep else f"{own}-{last + 1}"
+
+
+def _brief(label: str) -> str:
+    return label if len(label) <= LONGEST else f"{label[:LONGEST]} ..."
 
 
 def check_keys(known: Known, column: str | None) -> None:

@@ -161,15 +161,22 @@ def _matched(found: list[Listed], images: Images, pattern: splitting.Pattern, sk
 
 
 def _settle_splits(found: list[Listed], images: Images, *, new: bool) -> None:
-    """Keep an official split if every image has one; in a `new` dataset only with something besides one split."""
+    """Keep an official split if every image has one; a `new` dataset also needs images to train on, and to test on.
+
+    Where there is none to test on, validation is that, as results on COCO are those of its val2017.
+    """
     counts = Counter(image.split for image in found)
-    named = [str(name) for name in counts if name]
+    named = {name for name in counts if name}
     why = ""
     if named and counts[None]:
         example = next(image for image in found if image.split is None)
         why = f"{counts[None]:,} of {len(found):,} images are in none, such as {images.shown(example.path)}"
-    elif new and len(named) == 1:
-        why = "all images are in it, and a test split is needed, too"
+    elif named == {"train", "validation"}:
+        print("official split train, validation: validation is taken as test; a share of train becomes validation")
+        for image in found:
+            image.split = "test" if image.split == "validation" else image.split
+    elif new and named and not named >= {"train", "test"}:
+        why = "a new dataset needs images of train and of test"
     if why:
         print(f"official split {listed(sorted(named))}: not used, for {why}")
         for image in found:
@@ -181,13 +188,12 @@ def _tell(
 ) -> None:
     """Say what was read, and what was done with it."""
     shown = [str(path.relative_to(folder) if path.is_relative_to(folder) else path) for path in files]
+    where = listed(shown) if len(shown) <= NAMED else f"{len(shown):,} files such as {shown[0]}"
     count, bare = sum(map(len, content)), sum(not label for label in content)
-    print(
-        f"{kind}: {count:,} boxes in {len(content):,} images, {bare:,} of them without any; from {listed(shown, NAMED)}"
-    )
+    print(f"{kind}, {where}: {count:,} boxes in {len(content):,} images, {bare:,} of them without any")
     many = sum(len(label) > most for label in content)
     told[f"images have more than {most} boxes: validate sets them aside, or raise detection.max_boxes"] += many
-    tell([f"{count:,} {what}" for what, count in (+told).items()], "notes")
+    tell([f"{what} ({count:,})" for what, count in (+told).items()], "notes")
 
 
 def _arguments(parser: ArgumentParser) -> None:

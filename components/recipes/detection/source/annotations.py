@@ -53,6 +53,7 @@ class Images:
         self._whole = {_form(name): name for name in self.paths} | {name: name for name in self.paths}
         self._last: dict[str, list[str]] = {}
         self._stems: dict[str, list[str]] = {}
+        self._above: dict[Path, tuple[str, ...]] = {}  # folder of annotations -> its names
         for name in self.paths:
             path = PurePosixPath(_form(name))
             self._last.setdefault(path.name, []).append(name)
@@ -112,11 +113,15 @@ class Images:
 
     def _folders(self, by: Path) -> tuple[str, ...]:
         """Return the folders that an annotation file lies in, from the folder of the images, or from its own root."""
-        for base in (self.folder, self.root):
-            for path, above in ((by, base), (by.resolve(), base.resolve())):
-                if path.is_relative_to(above):
-                    return path.relative_to(above).parent.parts
-        return ()
+        if by.parent not in self._above:
+            pairs = [
+                (path.parent, above)
+                for base in (self.folder, self.root)
+                for path, above in ((by, base), (by.resolve(), base.resolve()))
+            ]
+            inside = (path.relative_to(above).parts for path, above in pairs if path.is_relative_to(above))
+            self._above[by.parent] = next(inside, ())
+        return self._above[by.parent]
 
 
 def _form(text: str) -> str:

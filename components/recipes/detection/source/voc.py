@@ -84,7 +84,7 @@ def _official(lists: list[Path], images: dict[str, Listed], told: Counter[str]) 
             )
     several = sorted(name for name, found in splits.items() if len(found) > 1 and name in images)
     if several:
-        print(f"{len(several):,} images are in several lists of ImageSets/Main, such as {listed(several[:NAMED])}")
+        print(f"images in several lists of ImageSets/Main: {listed(several, NAMED)}")
     told["names in the lists of ImageSets/Main have no annotation"] += len(splits.keys() - images.keys())
     for name, image in images.items():
         of = splits.get(name, set())
