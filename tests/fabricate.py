@@ -180,7 +180,17 @@ def any_model(out: Path, settings: params.Params, sample: pa.Table) -> None:
     weights = np.linspace(-1, 2, len(predicted.names), dtype=np.float32)[None]
     # "own": an input may be called weights
     constants = {"own axes": np.array([1]), "own unit": np.array(1e-4, np.float32), "own weights": weights}
-    answer = helper.make_tensor_value_info("answer", TensorProto.FLOAT, ["examples", len(predicted.names)])
+    if predicted.maps:  # one box around all, whose score grows
+        box, score = np.zeros((2, *predicted.shape), np.float32)
+        box[0, 2:4], score[0, 4] = 1, 1
+        constants |= {"own box": box, "own score": score}
+        nodes[-3:] = [
+            helper.make_node("Softsign", ["own size"], ["own growth"]),
+            helper.make_node("Unsqueeze", ["own growth", "own axes"], ["own column"]),
+            helper.make_node("Mul", ["own column", "own score"], ["own scores"]),
+            helper.make_node("Add", ["own scores", "own box"], ["answer"]),
+        ]
+    answer = helper.make_tensor_value_info("answer", TensorProto.FLOAT, ["examples", *predicted.shape])
     fixed = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     write_model(out, helper.make_graph(nodes, settings.recipe, inputs, [answer], fixed), settings, state)
 
