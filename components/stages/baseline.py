@@ -23,7 +23,7 @@ MAX_TRAINING_BYTES = 2**30  # of the examples on which a classical model is fitt
 def run(params: Params, arrays: Path, out: Path, classical: Path) -> None:
     """Write `out`, what the baselines say of the test examples, and `classical`, the model itself.
 
-    `out`: trivial.npy and classical.npy, outputs `(test examples, names)` float32, and baseline.json. `classical`:
+    `out`: trivial.npy and classical.npy, the outputs for each test example, float32, and baseline.json. `classical`:
     model.onnx, which takes what the network takes, and classical.json. It gets at most evaluate.baseline_rows examples
     of training and of validation, and as many as MAX_TRAINING_BYTES holds. Raises SlipwayError where it cannot be
     fitted.
@@ -82,7 +82,7 @@ def _trivial(
         words = (own.__doc__ or "the recipe's own").strip().splitlines()[0].rstrip(".")
         return words, np.asarray(own(asked, params.task, manifest["state"]))
     text, answer = target.trivial(truth)
-    return text, np.tile(answer, (manifest["rows"]["test"], 1))
+    return text, np.repeat(answer[None], manifest["rows"]["test"], axis=0)
 
 
 def _chosen(params: Params, arrays: Path, manifest: dict[str, Any], split: str) -> tuple[Arrays, np.ndarray]:

@@ -114,7 +114,7 @@ def _columns(params: Params, data: Path, arrays: Path) -> dict[str, pa.ChunkedAr
     for part in raw_rows.read(data, arrays, "test", columns, only=wanted if alone else None):
         plain = {name: part[name] for name in (wanted if alone else [*own, "label"])}
         if not alone:
-            facts = recipe.facts(part.select(own), params.task)
+            facts = recipe.facts(part.select([*own, "label"]), params.task)  # some are of the label
             plain |= {name: facts[name] for name in facts.column_names if name not in plain}
         for name in wanted:
             if name not in plain:

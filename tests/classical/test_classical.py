@@ -200,7 +200,7 @@ def test_an_answer_depends_neither_on_the_cores_nor_on_the_other_examples() -> N
     parts = [({n: a[cut] for n, a in arrays.items()}, truth[cut]) for cut in (slice(700), slice(700, 1024))]
     graph = Graph(specs)
     made = boosted(graph, inputs, regression.Target(("v",)), *parts)
-    model = graph.written((made[0], "values", np.float32), columns=1)
+    model = graph.written((made[0], "values", np.float32), shape=(1,))
     answers = []
     for threads in (1, 2, 4):
         options = onnxruntime.SessionOptions()

@@ -1,5 +1,6 @@
 """Baseline and evaluate on every kind of target and input, with a model made by hand: it need not be good."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,34 @@ def test_every_recipe_is_measured_beside_its_baselines_and_explained(make: Make,
     baseline.run(settings, BUILD / "arrays", BUILD / "baseline", BUILD / "classical")
     evaluated(settings)
     assert files(EVALUATION) | files(BUILD / "baseline") == before
+
+
+@pytest.mark.usefixtures("stages")
+def test_boxes_are_measured_beside_their_baselines_and_explained(make: Make) -> None:
+    settings = make("detection", rows=160, evaluate={"resamples": 100, "slices": ["label", "boxes"], "explain": 2})
+    prepared(settings)
+    shutil.copyfile(BUILD / "classical" / "model.onnx", BUILD / "model" / "model.onnx")
+    found = evaluated(settings)
+    assert {"map_50", "map", "f1", "count_error", "baseline_map_50", "classical_map_50"} <= found.keys()
+    assert found["map_50"] == found["classical_map_50"] > 2 * found["baseline_map_50"]
+    intervals = {row["metric"]: row for row in read_csv(EVALUATION / "intervals.csv")}
+    assert float(intervals["map_50"]["low"]) <= found["map_50"] <= float(intervals["map_50"]["high"])
+    beside = {(row["baseline"], row["metric"]) for row in read_csv(EVALUATION / "baselines.csv")}
+    assert {("chance", "map_50"), ("trivial", "map_50"), ("classical", "map")} <= beside
+    assert ("chance", "map") not in beside
+    classes = read_csv(EVALUATION / "classes.csv")
+    truth = np.load(BUILD / "arrays" / "test" / "label.npy")
+    assert [row["label"] for row in classes] == ["bar", "square"]
+    assert [int(row["rows"]) for row in classes] == [int((truth[:, :, 4] == at).any(axis=1).sum()) for at in (0, 1)]
+    assert all(float(row["ap_50_low"]) <= float(row["ap_50"]) <= float(row["ap_50_high"]) for row in classes)
+    cut = {(row["slice"], row["value"]) for row in read_csv(EVALUATION / "slices.csv")}
+    assert ("label", '["bar", "square"]') in cut and ("boxes", "2") in cut
+    explained = read_json(EVALUATION / "explanations.json")
+    assert all(np.isfinite(entry["drop"]).all() and entry["kind"] == "image" for entry in explained)
+    assert {"precision_recall.csv", "counts.csv", "predictions.parquet"} <= files(EVALUATION).keys()
+    before = files(EVALUATION)
+    evaluated(settings)
+    assert files(EVALUATION) == before
 
 
 @pytest.mark.usefixtures("stages")
