@@ -7,7 +7,7 @@ def training(rows: int, answer: str) -> Chosen:  # noqa: ARG001 - there is one k
     """Return settings of `train` for about so many training images; whether they may be turned round, nobody knows."""
     batch, why = batch_size(rows, 8, 32, 100)
     return {
-        "epochs": (epochs(rows, batch, 2_500, 20, 100), FALLS),
+        "epochs": (epochs(rows, batch, 1_500, 20, 100), FALLS),
         "batch_size": (batch, why),
         "optimizer": ("adamw", OPTIMIZERS),
         "learning_rate": (0.002, FIND_LR),

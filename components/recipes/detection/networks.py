@@ -29,14 +29,9 @@ class Network(BaseModel):
     """The section `network` of params.yaml for the recipe detection."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    model: Literal["cnn", "resnet"] = "resnet"
-    filters: Annotated[list[Units], Field(min_length=1)] = [
-        16,
-        32,
-        64,
-        128,
-        256,
-    ]  # of each block; each halves the image
+    model: Literal["cnn", "resnet"] = "cnn"
+    # of each block; each halves the image
+    filters: Annotated[list[Units], Field(min_length=1)] = [16, 32, 64, 128, 128]
     blocks: Units = 2  # cnn: convolutions of each block; resnet: residual units
     stride: Literal[2, 4, 8, 16, 32] = 8  # pixels of a place's side: two things in one place are found as one
     neck: Units = 64  # filters of the top-down path and of what follows

@@ -157,8 +157,9 @@ def found(build: Path) -> "Figure":
         axes.plot(recall, precision, label=f"{name[:30]}: {areas[name]:.3f}")
     title = "Precision by recall of boxes at an overlap of 0.5, test split"
     axes.set(xlabel="recall", ylabel="precision", title=title, xlim=(0, 1), ylim=(0, 1.02))
-    for text in axes.legend(frameon=False, title="average precision").get_texts():
-        text.set_parse_math(False)
+    if areas:
+        for text in axes.legend(frameon=False, title="average precision").get_texts():
+            text.set_parse_math(False)
     return figure
 
 
