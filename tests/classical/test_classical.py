@@ -311,6 +311,28 @@ def noisy(rows: int, seed: int) -> tuple[dict[str, Input], dict[str, Any], list[
     return inputs, specs, [({n: a[cut] for n, a in arrays.items()}, labels[cut]) for cut in cuts]
 
 
+def test_a_detector_of_windows_finds_what_looks_alike() -> None:
+    recipe = recipes.load("detection")
+    own, table = recipe.sample(150, 1)
+    params = recipe.Params.model_validate(own)
+    target = recipe.target(params)
+    arrays = recipe.encode(table, params, {})
+    labels = target.encode(table["label"].to_pylist())
+    specs = {"image": {"shape": list(arrays["image"].shape[1:]), "dtype": "uint8"}}
+    parts = [
+        ({"image": arrays["image"][rows]}, labels[rows]) for rows in (slice(0, 80), slice(80, 110), slice(110, 150))
+    ]
+    made = fitting.fit(recipe.inputs(params, {}), specs, target, parts[0], parts[1], 1)
+    again = fitting.fit(recipe.inputs(params, {}), specs, target, parts[0], parts[1], 1)
+    assert made.onnx == again.onnx
+    assert made.onnx != made.compared  # that has not seen validation
+    outputs = fitting.answers(made.onnx, parts[2][0])
+    assert outputs.shape == (40, *target.shape)
+    _, trivial = target.trivial(labels[:80])
+    mine, other = target.loss(outputs, parts[2][1]), target.loss(np.tile(trivial, (40, 1, 1)), parts[2][1])
+    assert mine.mean() < 0.7 * other.mean()
+
+
 def test_of_few_examples_folds_choose_and_all_are_learned_from() -> None:
     """A validation split of 20 examples chooses by chance: over some samples, the folds choose better."""
     losses: dict[bool, list[float]] = {True: [], False: []}

@@ -56,6 +56,50 @@ def test_a_shift_moves_and_repeats_the_edge() -> None:
     assert np.array_equal(moved[:, :, 0], x[:, :, 0])
 
 
+@given(st.integers(0, 2**32 - 1))
+def test_a_box_moves_with_what_is_in_it(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    height, width = 60, 80
+    image = np.zeros((1, height, width, 1), np.uint8)
+    left, top = int(random.integers(25, 40)), int(random.integers(20, 30))
+    right, bottom = left + int(random.integers(8, 20)), top + int(random.integers(8, 15))
+    image[:, top:bottom, left:right] = 255
+    boxes = np.zeros((1, 3, 5), np.float32)
+    boxes[:, :, 4] = -1
+    boxes[0, 1] = left / width, top / height, right / width, bottom / height, 2
+    settings = Augment(flip="both", crop=0.1, shift=0.05, zoom=0.1)
+    maps = augment.warps(settings, image.shape, random)
+    new = augment.moved(boxes, maps, image.shape)
+    rows, columns = np.nonzero(augment._warped(image, maps)[0, :, :, 0] > 127)
+    wanted = np.array(
+        [columns.min() / width, rows.min() / height, (columns.max() + 1) / width, (rows.max() + 1) / height]
+    )
+    assert new[0, 0, 4] == 2  # the kept one comes first
+    assert np.abs(new[0, 0, :4] - wanted).max() < 1.01 / height
+    assert (new[0, 1:, 4] == -1).all()
+
+
+def test_boxes_that_leave_the_image_are_left_out_and_others_end_at_its_edge() -> None:
+    boxes = np.array([[(0.0, 0.2, 0.2, 0.4, 0), (0.1, 0.5, 0.5, 0.9, 1), (0, 0, 0, 0, -1)]], np.float32)
+    by_30_percent = np.array([[[1.0, 0, 30], [0, 1, 0]]])  # a pixel shows what was 30 to its right
+    new = augment.moved(boxes, by_30_percent, (1, 100, 100, 1))
+    assert new[0, :, 4].tolist() == [1, -1, -1]
+    assert new[0, 0, :4] == pytest.approx([0, 0.5, 0.2, 0.9])
+
+
+def test_images_and_boxes_are_changed_by_the_same_map() -> None:
+    x = np.zeros((8, 30, 40, 3), np.uint8)
+    x[:, 5:10, 4:12] = 200
+    boxes = np.full((8, 2, 5), -1, np.float32)
+    boxes[:, 0] = 4 / 40, 5 / 30, 12 / 40, 10 / 30, 0
+    new, moved = change(Augment(flip="both"), x, IMAGE, boxes)
+    for image, (left, top, right, bottom, _) in zip(new, moved[:, 0], strict=True):
+        inside = image[round(top * 30) : round(bottom * 30), round(left * 40) : round(right * 40)]
+        assert inside.shape[:2] == (5, 8)
+        assert (inside == 200).all()
+    assert {tuple(box) for box in moved[:, 0].round(3).tolist()} > {tuple(boxes[0, 0].round(3).tolist())}
+
+
 SHARE = st.floats(0, 0.9)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_curve
 
-from components.targets import multi_label, single_label
+from components.targets import boxes, multi_label, single_label
 from components.training import thresholds
 
 TWO = single_label.Target(("no", "yes"))
@@ -128,6 +128,23 @@ def test_several_labels_get_a_threshold_each() -> None:
     assert 0.4 < first < 0.6
     assert 0.15 < second < 0.25
     assert (target.chosen(p, found) == held).mean() > 0.97
+
+
+def test_boxes_get_a_least_score_of_each_class_and_those_that_were_not_found_count() -> None:
+    target = boxes.Target(("a", "b"), 4)
+    truth = np.zeros((2, 4, 5))
+    truth[:, :, 4] = -1
+    truth[0, :2] = (0, 0, 0.4, 0.4, 0), (0.5, 0.5, 0.9, 0.9, 0)
+    truth[1, 0] = (0.1, 0.1, 0.5, 0.5, 0)
+    outputs = np.zeros((2, 4, 6))
+    outputs[0, :3] = (0, 0, 0.4, 0.4, 0.9, 0), (0.5, 0.5, 0.9, 0.9, 0.6, 0), (0, 0.8, 0.1, 0.9, 0.5, 0)
+    outputs[1, :2] = (0.8, 0, 1, 0.2, 0.4, 0), (0.1, 0.1, 0.5, 0.5, 0.2, 0)
+    first, second = thresholds.choose("f1", outputs, truth, target, None) or (0, 0)
+    assert 0.5 < first < 0.6  # F1 4/5; with the two wrong ones and the last right one 6/8
+    assert second == 0.5  # nothing is known of a class that is not there
+    chosen = target.chosen(outputs, [first, second])
+    assert (chosen[:, :, 4] > 0).sum() == 2
+    assert thresholds.score(chosen, truth, target, None) == pytest.approx(0.8)
 
 
 def test_no_rule_is_no_decision() -> None:
