@@ -60,6 +60,8 @@ def test_a_recipe_learns_its_sample(make: Make, recipe: str) -> None:
     assert float(epochs[-1]["loss"]) < 0.6 * float(epochs[0]["loss"])
     if recipes.load(recipe).target(settings.task).kind == "regression":
         assert float(epochs[-1]["val_mae"]) < 0.7 * float(epochs[0]["val_mae"])
+    elif recipe == "detection":
+        assert float(epochs[-1]["val_overlap"]) > 0.8
     else:
         assert float(epochs[-1]["val_accuracy"]) > 0.85
     assert cost["device"] == "cpu"
