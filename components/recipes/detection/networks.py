@@ -30,17 +30,18 @@ class Network(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     model: Literal["cnn", "resnet"] = "cnn"
-    # of each block; each halves the image
-    filters: Annotated[list[Units], Field(min_length=1)] = [16, 32, 64, 128, 128]
+    # of each block, each halves the image; null: as the size asks for
+    filters: Annotated[list[Units], Field(min_length=1)] | None = None
     blocks: Units = 2  # cnn: convolutions of each block; resnet: residual units
-    stride: Literal[2, 4, 8, 16, 32] = 8  # pixels of a place's side: two things in one place are found as one
+    # pixels of a place's side: two things in one place are found as one; null: 8, or what the blocks reach
+    stride: Literal[2, 4, 8, 16, 32] | None = None
     neck: Units = 64  # filters of the top-down path and of what follows
 
 
 def check(network: Network, params: Params) -> None:
     """Raise ValueError where the blocks do not reach the stride, or the image is too small for them."""
-    blocks, shortest = len(network.filters), min(params.height, params.width)
-    if network.stride > 2**blocks:
+    blocks, shortest = len(filters_of(network, params)), min(params.height, params.width)
+    if stride_of(network, params) > 2**blocks:
         raise ValueError(
             f"stride: {blocks} blocks halve the image {blocks} times, which makes strides of 2 to {2**blocks}"
         )
@@ -51,13 +52,27 @@ def check(network: Network, params: Params) -> None:
         )
 
 
+def filters_of(network: Network, params: Params) -> list[int]:
+    """Of each block; by default 16, doubled up to 128, until the image is halved to less than 8 pixels, at most 5."""
+    if network.filters is not None:
+        return network.filters
+    blocks = max(1, min(5, int(math.log2(min(params.height, params.width))) - 2))
+    return [min(16 * 2**block, 128) for block in range(blocks)]
+
+
+def stride_of(network: Network, params: Params) -> int:
+    """Pixels of a place's side: by default 8, or what the blocks reach."""
+    return network.stride or min(8, 2 ** len(filters_of(network, params)))
+
+
 def build(network: Network, params: Params, state: State, dropout: float) -> "keras.Model":
     """Build the detector: maps `(n, rows, columns, names + 4)`, see components/serving/suppression.py."""
     import keras
 
     image, x = scaled(params, state)
     body = {"cnn": _cnn, "resnet": _resnet}[network.model]
-    x = dropped(_top_down(body(x, network), network), dropout, "dropout")
+    maps = body(x, network, filters_of(network, params))
+    x = dropped(_top_down(maps, network.neck, stride_of(network, params)), dropout, "dropout")
     rows, columns = x.shape[1:3]
     normal = keras.initializers.RandomNormal(stddev=0.01)
 
@@ -84,7 +99,7 @@ def _middles(rows: int, columns: int) -> np.ndarray:
     return np.stack([x, y, x, y], axis=-1)
 
 
-def _cnn(x: Any, network: Network) -> list[Any]:
+def _cnn(x: Any, network: Network, every: list[int]) -> list[Any]:
     """Blocks of 3 x 3 convolutions (VGG; Simonyan and Zisserman 2015) with batch norm; the map of each block.
 
     The first convolution has a stride of 2: at the image's own size memory, not arithmetic, takes the time.
@@ -92,7 +107,7 @@ def _cnn(x: Any, network: Network) -> list[Any]:
     import keras
 
     maps = []
-    for number, filters in enumerate(network.filters, 1):
+    for number, filters in enumerate(every, 1):
         if number > 1:
             x = keras.layers.MaxPooling2D(2, padding="same", name=f"pool_{number}")(x)
         for part in range(1, network.blocks + 1):
@@ -102,25 +117,25 @@ def _cnn(x: Any, network: Network) -> list[Any]:
     return maps
 
 
-def _resnet(x: Any, network: Network) -> list[Any]:
+def _resnet(x: Any, network: Network, every: list[int]) -> list[Any]:
     """ResNet v2 as that of the recipe images, behind a convolution with a stride of 2; the map of each stage."""
-    x = convolution(x, network.filters[0], 3, "stem", 2)
+    x = convolution(x, every[0], 3, "stem", 2)
     maps = [norm_relu(x, "stem_last")]
-    for stage, filters in enumerate(network.filters[1:], 2):
+    for stage, filters in enumerate(every[1:], 2):
         for block in range(1, network.blocks + 1):
             x = residual(x, filters, 2 if block == 1 else 1, f"stage_{stage}_{block}", bottleneck=False)
         maps.append(norm_relu(x, f"stage_{stage}_last"))
     return maps
 
 
-def _top_down(maps: list[Any], network: Network) -> Any:
+def _top_down(maps: list[Any], neck: int, stride: int) -> Any:
     """From the coarsest map to that of `stride`: each enlarged, and added to a finer one."""
     import keras
 
     x = None
-    for number in range(len(maps), int(math.log2(network.stride)) - 1, -1):
+    for number in range(len(maps), int(math.log2(stride)) - 1, -1):
         y, name = maps[number - 1], f"lateral_{number}"
-        y = convolution(y, network.neck, 1, name)
+        y = convolution(y, neck, 1, name)
         y = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(y)
         if x is not None:
             x = keras.layers.UpSampling2D(2, interpolation="nearest", name=f"up_{number}")(x)
@@ -129,4 +144,4 @@ def _top_down(maps: list[Any], network: Network) -> Any:
                 x = keras.layers.Cropping2D(rest, name=f"crop_{number}")(x)
             y = keras.layers.Add(name=f"add_{number}")([x, y])
         x = keras.layers.ReLU(name=f"{name}_relu")(y)
-    return norm_relu(convolution(x, network.neck, 3, "neck"), "neck")
+    return norm_relu(convolution(x, neck, 3, "neck"), "neck")

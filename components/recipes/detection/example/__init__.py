@@ -44,7 +44,7 @@ def facts(table: pa.Table, params: Params) -> pa.Table:
 
     boxes, how many; outside, those that reach out of the image; empty, those of no width or height or with an edge
     that is not finite; unknown, those of no class of params.yaml; repeated, those that overlap an earlier box of their
-    class by SAME or more; smallest and largest, their shares of the image's area.
+    class by SAME or more, null of more than max_boxes; smallest and largest, their shares of the image's area.
     """
     labels = table["label"].to_pylist() if "label" in table.column_names else [None] * len(table)
     rows = [{} if label is None else _facts(label, params) for label in labels]
@@ -62,15 +62,17 @@ def _facts(label: list[dict[str, Any] | None], params: Params) -> dict[str, Any]
     empty = (sides <= 0).any(axis=1)
     beyond = (edges[:, :2] < -boxes.SLACK).any(axis=1) | (edges[:, 2:] > 1 + boxes.SLACK).any(axis=1)
     names = np.array([str(box.get("label")) for box in given])
-    overlap = np.tril(_overlap.shares(*[np.where(finite[:, None], edges, 0.0)] * 2), -1)
-    repeated = ((overlap >= SAME) & (names[:, None] == names)).any(axis=1)
+    repeated = None
+    if len(given) <= params.max_boxes:  # of more all are compared with all in vain: the image is set aside
+        overlap = np.tril(_overlap.shares(*[np.where(finite[:, None], edges, 0.0)] * 2), -1)
+        repeated = int(((overlap >= SAME) & (names[:, None] == names)).any(axis=1).sum())
     areas = sides.prod(axis=1)[~empty]
     return {
         "boxes": len(given),
         "outside": int((beyond & finite).sum()),
         "empty": int(empty.sum()),
         "unknown": sum(box.get("label") not in params.labels for box in given),
-        "repeated": int(repeated.sum()),
+        "repeated": repeated,
         "smallest": float(areas.min()) if len(areas) else None,
         "largest": float(areas.max()) if len(areas) else None,
     }
