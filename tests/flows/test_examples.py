@@ -39,6 +39,7 @@ NAMES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/example.
 PROMISED = {
     *("mnist", "mnist-cnn", "breast-cancer", "movie-reviews", "hotel-reviews", "income", "credit-risk"),
     *("machine-failure", "student-grades", "temperatures", "sunspots", "spoken-digits", "digits-seen-and-heard"),
+    "blood-cells",
 }
 
 
