@@ -107,7 +107,8 @@ def training(params: Params, arrays: Path, manifest: dict[str, Any], first: int 
 def validation(params: Params, arrays: Path, manifest: dict[str, Any]) -> "keras.utils.PyDataset":
     """Return the validation split as it is, in batches as large as memory likes."""
     dense, rows = _dense(params, manifest), np.arange(int(manifest["rows"]["validation"]))
-    bytes_each = sum(int(np.prod(s["shape"])) * np.dtype(s["dtype"]).itemsize for s in manifest["inputs"].values())
+    stored = (np.load(arrays / "validation" / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"])
+    bytes_each = sum(array.nbytes for array in stored) // max(len(rows), 1)
     size = max(params.train.batch_size, min(1024, BATCH_BYTES // max(bytes_each, 1)))
     draws = partial(stream, params.seed, "validation")  # nothing is drawn
     return dataset(

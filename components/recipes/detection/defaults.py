@@ -1,6 +1,6 @@
 """What a training on new images with boxes begins with; the settings of the example blood-cells."""
 
-from components.recipes.defaults import FALLS, FIND_LR, OPTIMIZERS, Chosen, batch_size, epochs
+from components.recipes.defaults import FALLS, FIND_LR, OPTIMIZERS, STOPPING, Chosen, batch_size, epochs
 
 
 def training(rows: int, answer: str) -> Chosen:  # noqa: ARG001 - there is one kind of answer
@@ -15,6 +15,7 @@ def training(rows: int, answer: str) -> Chosen:  # noqa: ARG001 - there is one k
         "clip_norm": (10.0, "of all gradients together: one image with many boxes must not undo the others"),
         "ema": (0.99, "the average of the weights over about the last 100 steps ships"),
         "schedule": ({"name": "cosine", "warmup": 3.0}, "of the learning rate"),
+        "early_stopping": (20, STOPPING),
         "threshold": ("f1", "the least score of a box in an answer, by class, chosen on validation"),
         "augment": (
             {"crop": 0.3, "shift": 0.05, "zoom": 0.15, "brightness": 0.15},
