@@ -18,6 +18,7 @@ MAX_COLUMNS = 200  # of a table with more, only the labels have expectations: th
 MAX_SET = 100  # values of a category that are listed
 MAX_CLASSES = 50  # labels whose shares are listed
 OUTSIDE = 0.01  # share of the rows that may be outside a range, or of an unknown category
+ALIKE = 1e-9  # of their size, by which numbers that mean the same may differ
 GAPS = 0.02  # room for the share of gaps
 MANY = 200  # rows from which on quartiles are sure
 SURE = 1000  # rows from which on a row far outside is set aside: fewer may not have shown what is rare
@@ -66,6 +67,8 @@ def _number(column: Column, values: np.ndarray) -> list[Draft]:
     if low is None or high is None or len(there) < FEWEST:
         return []
     rises = trend(values)
+    if _alike(low, high):
+        low = high
     room = (high - low) / 2 or max(abs(high) / 2, 1.0)
     years = column.whole and YEARS[0] <= low and high <= YEARS[1]
     strict = len(there) >= SURE and not rises and _light(there, low, high)
@@ -101,7 +104,7 @@ def _middle(name: str, there: np.ndarray) -> list[Draft]:
     """Return an expectation of where the middle of a column lies: another unit, or another column, is elsewhere."""
     far = 0.25 if len(there) >= MANY else 0.4
     low, middle, high = (float(each) for each in np.quantile(there, [0.5 - far, 0.5, 0.5 + far], method="nearest"))
-    if low < high:
+    if low < high and not _alike(low, high):
         share = "half" if far == 0.25 else "80 %"
         notes = f"seen: {_shown(middle)}; {share} of the values are from {_shown(low)} to {_shown(high)}"
         kwargs = {"column": name, "min_value": low, "max_value": high}
@@ -109,12 +112,17 @@ def _middle(name: str, there: np.ndarray) -> list[Draft]:
     if len(there) < 1000:
         return []
     low, upper, high = (float(each) for each in np.quantile(there, [0.9, 0.95, 0.99], method="nearest"))
-    if not low < high:
+    if not low < high or _alike(low, high):
         return []
     wanted = {"quantiles": [0.95], "value_ranges": [[_whole(low), _whole(high)]]}
     notes = f"seen: 5 % of the values are above {_shown(upper)}, 10 % above {_shown(low)}, 1 % above {_shown(high)}"
     kwargs = {"column": name, "quantile_ranges": wanted}
     return [Draft("columns", "expect_column_quantile_values_to_be_between", kwargs, notes)]
+
+
+def _alike(low: float, high: float) -> bool:
+    """Tell whether numbers differ by no more than computing them does."""
+    return high - low <= ALIKE * max(abs(low), abs(high))
 
 
 def _light(there: np.ndarray, low: float, high: float) -> bool:

@@ -130,6 +130,14 @@ def test_what_rises_or_falls_from_row_to_row_has_no_end_there_and_no_middle(sign
     assert "non_null" in gaps.type
 
 
+def test_numbers_that_differ_by_their_last_digits_are_one_number() -> None:
+    noise = np.random.default_rng(5).choice([-1, 0, 1], 80) * 1e-16
+    content = pd.DataFrame({"share": 0.06 + noise, "zero": noise * 0, "large": 1e9 + noise * 1e16})
+    found = drafted(content)
+    assert not broken(found, content * (1 + 1e-12))
+    assert not [draft for draft in found if "median" in draft.type and draft.kwargs["column"] == "share"]
+
+
 def test_each_says_what_was_seen() -> None:
     content = pd.DataFrame({"tenure": np.r_[np.arange(73), np.arange(73)].astype(float), "sex": ["f", "m"] * 73})
     notes = [draft.notes for draft in drafted(content, LABELS)]

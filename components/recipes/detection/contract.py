@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from components.recipes.detection.example import FACTS, Params
+from components.recipes.detection.example import FACTS, Params, rounded
 from components.targets import _overlap, boxes
 
 NAMES = ("smallest", "largest")  # an expectation on how many boxes there are is shipped
@@ -21,4 +21,4 @@ def _facts(label: list[dict[str, Any] | None]) -> dict[str, Any]:
     edges = np.array([[(box or {}).get(edge) for edge in boxes.EDGES] for box in label], np.float64).reshape(-1, 4)
     areas = _overlap.areas(edges[np.isfinite(edges).all(axis=1)])
     areas = areas[areas > 0]
-    return {"smallest": float(areas.min()), "largest": float(areas.max())} if len(areas) else {}
+    return {"smallest": rounded(areas.min()), "largest": rounded(areas.max())} if len(areas) else {}

@@ -73,9 +73,14 @@ def _facts(label: list[dict[str, Any] | None], params: Params) -> dict[str, Any]
         "empty": int(empty.sum()),
         "unknown": sum(box.get("label") not in params.labels for box in given),
         "repeated": repeated,
-        "smallest": float(areas.min()) if len(areas) else None,
-        "largest": float(areas.max()) if len(areas) else None,
+        "smallest": rounded(areas.min()) if len(areas) else None,
+        "largest": rounded(areas.max()) if len(areas) else None,
     }
+
+
+def rounded(area: float) -> float:
+    """Leave out of an area what computing it adds: boxes of as many pixels are alike."""
+    return round(float(area), 9)
 
 
 def inputs(params: Params, state: State) -> dict[str, Input]:  # noqa: ARG001
