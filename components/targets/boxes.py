@@ -88,7 +88,7 @@ class Target(targets.Target):
             return "is missing"
         if len(label) > self.most:
             return f"has {len(label):,} boxes, more than {{section}}.max_boxes ({self.most})"
-        return next((why for box in label if (why := self._wrong_box(box or {}))), "")
+        return next((why for box in label if (why := self._wrong_box(box if isinstance(box, Mapping) else {}))), "")
 
     def _wrong_box(self, box: Mapping[str, Any]) -> str:
         edges = [math.nan if box.get(edge) is None else float(box[edge]) for edge in EDGES]

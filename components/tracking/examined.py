@@ -261,7 +261,7 @@ def _must_be_answered(asked: _Asked, names: Sequence[Any]) -> None:
 def _known(asked: _Asked, labels: list[Any], names: Sequence[Any]) -> list[Any]:
     """Return labels as the target has them; classes in the spelling that an ingest gives them."""
     target = asked.target
-    if target.classes:
+    if target.classes and not target.maps:
         labels = [[_text(each) for each in label] if _listed(label) else _text(label) for label in labels]
         texts = {text for label in labels for text in (label if _listed(label) else [label]) if isinstance(text, str)}
         spelled = spelling.joined(sorted(texts), target.names)
@@ -280,7 +280,8 @@ def _known(asked: _Asked, labels: list[Any], names: Sequence[Any]) -> list[Any]:
         return labels
     found: dict[str, list[str]] = {}
     for row in wrong:
-        found.setdefault(_complaint(target, labels[row]), []).append(str(names[row]))
+        why = _complaint(target, labels[row]).replace("{section}", str(asked.content.get("recipe")))
+        found.setdefault(why, []).append(str(names[row]))
     told = [f"row {listed(rows, MAX_NAMED)}: {complaint}" for complaint, rows in found.items()]
     raise SlipwayError(f"{len(wrong):,} of {len(labels):,} labels are none of {asked.title}: {listed(told, MAX_NAMED)}")
 
@@ -306,6 +307,8 @@ def _is_invalid(target: Target, label: Any) -> bool:
 def _complaint(target: Target, label: Any) -> str:
     if is_missing(label):
         return "is missing"
+    if target.maps:
+        return target.complaint(label) if _listed(label) else "is not a list of boxes"
     if not target.classes:
         return f"{label!r} {target.complaint(label)}"
     if _listed(label) != pa.types.is_list(target.type):

@@ -16,13 +16,13 @@ from components.evaluation import explain
 from components.files import read_json
 from components.recipes import networks
 from components.serving import onnx_model
-from components.targets import Target, multi_label, regression, single_label
+from components.targets import Target, boxes, multi_label, regression, single_label
 from components.tracking import connection, examined
 from tests import fabricate
 
 
 def known(target: Target, labels: list[Any]) -> list[Any]:
-    asked = examined._Asked("trial version 2", Path(), Path(), {}, target, Path())
+    asked = examined._Asked("trial version 2", Path(), Path(), {"recipe": "detection"}, target, Path())
     return examined._known(asked, labels, [f"r{row}" for row in range(len(labels))])
 
 
@@ -47,6 +47,9 @@ def test_labels_of_several_and_numbers_are_as_the_dataset_has_them() -> None:
     assert known(regression.Target(("x", "y")), [[1, 2.5]]) == [[1, 2.5]]
 
 
+BOX = {"label": "cat", "left": 0.1, "top": 0.1, "right": 0.5, "bottom": 0.6}
+
+
 @pytest.mark.parametrize(
     ("target", "label", "why"),
     [
@@ -60,14 +63,20 @@ def test_labels_of_several_and_numbers_are_as_the_dataset_has_them() -> None:
         (regression.Target(("x",)), float("inf"), "inf is not a finite number"),
         (regression.Target(("x",)), None, "is missing"),
         (regression.Target(("x", "y")), 3.0, "3.0 is not 2 finite numbers"),
+        (boxes.Target(("cat", "dog")), "cat", "is not a list of boxes"),
+        (boxes.Target(("cat", "dog")), [BOX | {"label": "bird"}], "has a box of a class that is not in {section}"),
+        (boxes.Target(("cat", "dog")), [BOX | {"right": 0.0}], "has a box of no width or no height"),
+        (boxes.Target(("cat", "dog")), None, "is missing"),
     ],
 )
 def test_a_label_that_cannot_be_is_named_with_its_row(target: Target, label: Any, why: str) -> None:
     good: dict[str, Any] = {"single_label": "cat", "multi_label": ["cat"], "regression": [1.0] * len(target.names)}
+    good["boxes"] = [BOX]
     one = good[target.kind] if target.kind != "regression" or len(target.names) > 1 else 1.0
     with pytest.raises(SlipwayError) as error:
         known(target, [one, label])
-    assert str(error.value) == f"1 of 2 labels are none of trial version 2: row r1: {why}"
+    said = f"1 of 2 labels are none of trial version 2: row r1: {why.replace('{section}', 'detection.labels')}"
+    assert str(error.value).startswith(said) if "{section}" in why else str(error.value) == said
 
 
 def test_rows_with_the_same_label_are_named_together() -> None:
