@@ -180,8 +180,22 @@ def pairs(settings: params.Params, random: np.random.Generator, rows: int) -> di
     }
 
 
+def smears(settings: params.Params, random: np.random.Generator, rows: int) -> dict[str, Any]:
+    pixels = np.full((480, 640, 3), 170, np.uint8)
+    images = []
+    for _ in range(rows):
+        pixels[:60, :60] = random.integers(100, 240, (60, 60, 3))
+        images.append(picture(pixels))
+    return {"image": images, "label": [[box(name, at / 4, 0.1) for at, name in enumerate(settings.task.labels)]] * rows}
+
+
+def box(label: str, left: float, top: float, side: float = 0.1) -> dict[str, Any]:
+    return {"label": label, "left": left, "top": top, "right": left + side, "bottom": top + side}
+
+
 MAKERS: dict[str, Callable[[params.Params, np.random.Generator, int], dict[str, Any]]] = {
     "audio": recordings,
+    "detection": smears,
     "series": windows,
     "images": pictures,
     "text": sentences,
@@ -277,6 +291,16 @@ TRAPS: dict[str, list[tuple[str, Any, str]]] = {
         ("audio", recording(np.sin(np.arange(9000)), 16_000), "not 8 kHz"),
         ("audio", recording(np.tile(np.sin(np.arange(4000))[:, None], 2)), "not mono"),
         ("id", COPIED, COPIED),
+    ],
+    "blood-cells": [
+        ("split", None, "split is missing"),
+        ("image", picture(np.zeros((481, 640, 3), np.uint8)), "the image is not 480 pixels high"),
+        ("label", [box("WBC", 0.1, 0.1, 0.0)], "box of no area"),
+        ("label", [box("WBC", 0.95, 0.1)], "box outside of the image"),
+        ("label", [box("wbc", 0.1, 0.1)], "box of an unknown class"),
+        ("label", [box("RBC", 0.1, 0.1), box("RBC", 0.1, 0.1)], "the same box twice"),
+        ("label", [box("WBC", 0.1, 0.1, 0.8)], "a box too large for a cell"),
+        ("label", [], "no box or too many"),
     ],
     "mnist-cnn": [("image", b"\x89PNG", "undecodable image"), ("id", COPIED, COPIED)],
 }
