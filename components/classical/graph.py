@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from components.recipes import Arrays
+from components.recipes import AT_ONCE, Arrays, at_once
 
 OPSET, OPSET_OF_TREES, IR_VERSION = 18, 5, 9  # of ONNX: https://onnx.ai/onnx/operators
-BATCH_ROWS, BATCH_BYTES = 1024, 64 * 2**20  # asked at once
 NEVER = -1e4  # the log-odds of what training did not have: its probability is 0
 
 
@@ -87,24 +86,20 @@ class Graph:
 
 
 def ask(model: bytes, arrays: Arrays) -> list[np.ndarray]:
-    """Return the outputs of a model for encoded examples, as many at a time as memory likes.
-
-    It need not read all arrays.
-    """
+    """Return the outputs of a model for encoded examples; it need not read all arrays."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.use_deterministic_compute = True
     options.log_severity_level = 3  # errors only
-    if len(next(iter(arrays.values()))) <= BATCH_ROWS:  # a thread more is not worth its start
+    rows = len(next(iter(arrays.values())))
+    if rows <= AT_ONCE:  # a thread more is not worth its start
         options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    read = [given.name for given in session.get_inputs()]
-    rows = len(next(iter(arrays.values())))
-    bytes_each = sum(arrays[name].nbytes for name in read) // max(rows, 1)
-    batch = max(1, min(BATCH_ROWS, BATCH_BYTES // max(bytes_each, 1)))
+    read = {given.name: arrays[given.name] for given in session.get_inputs()}
+    batch = at_once(read)
     parts = [
-        session.run(None, {name: np.ascontiguousarray(arrays[name][at : at + batch]) for name in read})
+        session.run(None, {name: np.ascontiguousarray(array[at : at + batch]) for name, array in read.items()})
         for at in range(0, rows, batch)
     ]
     return [np.concatenate(part) for part in zip(*parts, strict=True)]

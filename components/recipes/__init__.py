@@ -20,6 +20,10 @@ from components import SlipwayError, nearest
 from components.targets import Target
 
 Arrays = dict[str, np.ndarray]  # name of a model input -> array, a row per example
+AT_ONCE, BYTES_AT_ONCE = (
+    1024,
+    16 * 2**20,
+)  # encoded examples that a model gets: it may make a hundred times as much of them
 State = dict[str, Any]  # what was fitted on the training split; plain JSON
 
 
@@ -31,6 +35,13 @@ def _once(names: list[str]) -> list[str]:
 
 Names = Annotated[list[str], AfterValidator(_once)]  # a setting: each name once
 Labels = Annotated[Names, Field(min_length=2)]  # a setting: what a label may be
+
+
+def at_once(arrays: Arrays) -> int:
+    """Return how many encoded examples a model gets at a time, as many as memory likes."""
+    rows = len(next(iter(arrays.values())))
+    bytes_each = sum(array.nbytes for array in arrays.values()) // max(rows, 1)
+    return max(1, min(AT_ONCE, BYTES_AT_ONCE // max(bytes_each, 1)))
 
 
 class ReadAs(BaseModel):

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     import pandas
 
 LATENCY_ROUNDS = 5
-BATCH_ROWS = 1024  # examples decoded and run at a time, so that memory does not grow with the table
-BATCH_BYTES = 16 * 2**20  # of encoded examples run at a time: a network may make a hundred times as much of them
+BATCH_ROWS = 1024  # examples decoded at a time, so that memory does not grow with the table
 
 
 @dataclass(frozen=True)
@@ -84,12 +83,11 @@ def inputs(model: Model) -> dict[str, Input]:
 def outputs(model: Model, arrays: Arrays) -> np.ndarray:
     """Run encoded examples through the model: `(n, names)` float32, probabilities or numbers, or boxes.
 
-    At most BATCH_ROWS of them at a time, and of large ones BATCH_BYTES. Arrays that it does not read are left alone.
+    Arrays that it does not read are left alone.
     """
     rows = len(next(iter(arrays.values())))
     read = {name: arrays[name] for name in model.reads}
-    bytes_each = sum(a.nbytes for a in read.values()) // max(rows, 1)
-    batch = max(1, min(BATCH_ROWS, BATCH_BYTES // max(bytes_each, 1)))
+    batch = recipes.at_once(read)
     parts = [
         model.session.run(None, {name: np.ascontiguousarray(a[at : at + batch]) for name, a in read.items()})[0]
         for at in range(0, rows, batch)

@@ -7,12 +7,8 @@ are kept, and of two of a class that overlap by more than OVERLAP the surer one 
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import onnx
 
 OVERLAP = 0.6  # of two boxes of a class above which they are one thing: things that stand close overlap by less
 NODES = """<ir_version: {ir}, opset_import: ["": {opset}]>
@@ -60,28 +56,19 @@ suppression (float[examples, {rows}, {columns}, {depth}] maps) => (float[example
 
 
 def write(path: Path, names: int, most: int) -> None:
-    """Let an ONNX model that gives maps give boxes `(n, most, 6)`, as components/targets/boxes.py has them."""
+    """Let an ONNX model that gives maps give boxes."""
+    path.write_bytes(appended(path.read_bytes(), names, most))
+
+
+def appended(content: bytes, names: int, most: int) -> bytes:
+    """Return a model that gives maps with nodes behind it that make boxes `(n, most, 6)` of its only output.
+
+    They are as components/targets/boxes.py has them.
+    """
     import onnx
-
-    model = onnx.load(path)
-    made = joined(model, names, most)
-    onnx.checker.check_model(made, full_check=True)
-    path.write_bytes(made.SerializeToString(deterministic=True))
-
-
-def appended(model: bytes, names: int, most: int) -> bytes:
-    """Return the bytes of a model that gives maps as those of one that gives boxes."""
-    import onnx
-
-    made = joined(onnx.load_from_string(model), names, most)
-    found: bytes = made.SerializeToString(deterministic=True)
-    return found
-
-
-def joined(model: "onnx.ModelProto", names: int, most: int) -> "onnx.ModelProto":
-    """Return the model with the nodes behind it that make boxes of its only output."""
     from onnx import compose, numpy_helper, parser
 
+    model = onnx.load_from_string(content)
     (maps,) = model.graph.output
     rows, columns, depth = (dim.dim_value for dim in maps.type.tensor_type.shape.dim[1:])
     (opset,) = (each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
@@ -103,9 +90,11 @@ def joined(model: "onnx.ModelProto", names: int, most: int) -> "onnx.ModelProto"
         "padding": np.array([0, 0, 0, 0, most - kept, 0]),
     }
     tail.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in values.items())
-    whole: onnx.ModelProto = compose.merge_models(
+    whole = compose.merge_models(
         model,
         compose.add_prefix(tail, "suppression_", rename_inputs=False, rename_outputs=False),
         [(maps.name, "maps")],
     )
-    return whole
+    onnx.checker.check_model(whole, full_check=True)
+    found: bytes = whole.SerializeToString(deterministic=True)
+    return found

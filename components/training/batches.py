@@ -16,8 +16,6 @@ from components.training import augment, fitting, losses
 if TYPE_CHECKING:
     import keras
 
-BATCH_BYTES = 16 * 2**20  # of the inputs of a batch to validate: a network may make a hundred times as much of them
-
 Make = Callable[[recipes.Arrays, np.ndarray, np.random.Generator], tuple[Any, ...]]
 Order = Callable[[int], np.ndarray]
 Draws = Callable[[int, int], np.random.Generator]
@@ -107,9 +105,8 @@ def training(params: Params, arrays: Path, manifest: dict[str, Any], first: int 
 def validation(params: Params, arrays: Path, manifest: dict[str, Any]) -> "keras.utils.PyDataset":
     """Return the validation split as it is, in batches as large as memory likes."""
     dense, rows = _dense(params, manifest), np.arange(int(manifest["rows"]["validation"]))
-    stored = (np.load(arrays / "validation" / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"])
-    bytes_each = sum(array.nbytes for array in stored) // max(len(rows), 1)
-    size = max(params.train.batch_size, min(1024, BATCH_BYTES // max(bytes_each, 1)))
+    stored = {name: np.load(arrays / "validation" / f"{name}.npy", mmap_mode="r") for name in manifest["inputs"]}
+    size = max(params.train.batch_size, recipes.at_once(stored))
     draws = partial(stream, params.seed, "validation")  # nothing is drawn
     return dataset(
         arrays,

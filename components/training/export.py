@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components import SlipwayError, shipped, targets
+from components import SlipwayError, recipes, shipped, targets
 from components.files import model_digest, read_json, replacing, sha256, write_json
 from components.params import Params
 from components.serving import suppression
@@ -113,7 +113,7 @@ def _settled(
 ) -> tuple[dict[str, Any], float | None, list[Any] | None]:
     """Settle by the validation split which candidate ships, its temperature, and how its answers are decided."""
     target, settings = targets.of(manifest["target"]), params.train
-    calibrated = settings.calibrate and bool(target.classes)  # params.yaml is checked for what makes no sense
+    calibrated = settings.calibrate and bool(target.classes)
     if len(settings.candidates) == 1 and not calibrated and settings.threshold is None:
         return _chosen({settings.candidates[0]: np.empty(0)}, np.empty(0), {}, params, target, classical), None, None
     actual = np.load(arrays / "validation" / "label.npy")
@@ -272,14 +272,15 @@ def _repack(source: Path, target: Path) -> None:
 
 
 def _answers(onnx: Path, sample: dict[str, np.ndarray]) -> np.ndarray:
-    """Run the exported model on examples, 1,024 at a time."""
+    """Run the exported model on examples."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     rows = len(next(iter(sample.values())))
-    read = [given.name for given in session.get_inputs()]  # a network may leave out some of what there is
+    read = {given.name: sample[given.name] for given in session.get_inputs()}  # a network may leave out some inputs
+    batch = recipes.at_once(read)
     parts = [
-        session.run(None, {name: np.ascontiguousarray(sample[name][at : at + 1024]) for name in read})[0]
-        for at in range(0, rows, 1024)
+        session.run(None, {name: np.ascontiguousarray(array[at : at + batch]) for name, array in read.items()})[0]
+        for at in range(0, rows, batch)
     ]
     return np.concatenate(parts)

@@ -49,10 +49,10 @@ def score(chosen: np.ndarray, labels: np.ndarray, target: Target, costs: np.ndar
     """
     if not target.exclusive:
         counts = [
-            ((said > 0) & right, right if there is None else there, said > 0)
+            (((said > 0) & right).sum(), right.sum() if there is None else there, (said > 0).sum())
             for said, right, there in target.found(chosen, labels)
         ]
-        return float(_f1(*(np.array([np.sum(part) for part in parts]) for parts in zip(*counts, strict=True))))
+        return float(_f1(*np.array(counts).T))
     if costs is not None:
         return -float(costs[labels, chosen].mean())
     return _score(_f1, labels, chosen, len(target.names))

@@ -104,7 +104,7 @@ def _middle(name: str, there: np.ndarray) -> list[Draft]:
     """Return an expectation of where the middle of a column lies: another unit, or another column, is elsewhere."""
     far = 0.25 if len(there) >= MANY else 0.4
     low, middle, high = (float(each) for each in np.quantile(there, [0.5 - far, 0.5, 0.5 + far], method="nearest"))
-    if low < high and not _alike(low, high):
+    if not _alike(low, high):
         share = "half" if far == 0.25 else "80 %"
         notes = f"seen: {_shown(middle)}; {share} of the values are from {_shown(low)} to {_shown(high)}"
         kwargs = {"column": name, "min_value": low, "max_value": high}
@@ -112,7 +112,7 @@ def _middle(name: str, there: np.ndarray) -> list[Draft]:
     if len(there) < 1000:
         return []
     low, upper, high = (float(each) for each in np.quantile(there, [0.9, 0.95, 0.99], method="nearest"))
-    if not low < high or _alike(low, high):
+    if _alike(low, high):
         return []
     wanted = {"quantiles": [0.95], "value_ranges": [[_whole(low), _whole(high)]]}
     notes = f"seen: 5 % of the values are above {_shown(upper)}, 10 % above {_shown(low)}, 1 % above {_shown(high)}"

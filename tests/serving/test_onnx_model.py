@@ -39,7 +39,7 @@ def test_answers_do_not_depend_on_the_batch(made: Made, monkeypatch: pytest.Monk
     whole = onnx_model.outputs(model, arrays)
     assert whole.shape == (50, 2)
     assert np.allclose(whole.sum(axis=1), 1)
-    monkeypatch.setattr(onnx_model, "BATCH_ROWS", 7)
+    monkeypatch.setattr(recipes, "AT_ONCE", 7)
     assert np.allclose(whole, onnx_model.outputs(model, arrays), atol=1e-6)
     assert onnx_model.outputs(model, {"image": arrays["image"][:0]}).shape == (0, 2)
 

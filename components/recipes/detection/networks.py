@@ -14,12 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from components.recipes import State
 from components.recipes.detection.example import Params
-from components.recipes.images.networks import convolution, dropped, norm_relu, residual, scaled
+from components.recipes.images.networks import Units, convolution, dropped, norm_relu, residual, scaled
 
 if TYPE_CHECKING:
     import keras
 
-Units = Annotated[int, Field(ge=1)]
 PRIOR = 0.1  # probability of anything in a place before the training (Lin and others 2017, arXiv:1708.02002)
 REACH = 1 / 8  # of the image's side: a distance before the training is ln 2 of it
 sample: dict[str, Any] = {"filters": [16, 32], "blocks": 1, "stride": 2, "neck": 16}

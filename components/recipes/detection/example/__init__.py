@@ -55,8 +55,7 @@ def facts(table: pa.Table, params: Params) -> pa.Table:
 
 
 def _facts(label: list[dict[str, Any] | None], params: Params) -> dict[str, Any]:
-    given = [box or {} for box in label]
-    edges: np.ndarray = np.array([[box.get(edge) for edge in boxes.EDGES] for box in given], np.float64).reshape(-1, 4)
+    given, edges = [box or {} for box in label], edges_of(label)
     finite: np.ndarray = np.isfinite(edges).all(axis=1)
     sides = np.where(finite[:, None], edges[:, 2:] - edges[:, :2], 0.0)
     empty = (sides <= 0).any(axis=1)
@@ -66,21 +65,26 @@ def _facts(label: list[dict[str, Any] | None], params: Params) -> dict[str, Any]
     if len(given) <= params.max_boxes:  # of more all are compared with all in vain: the image is set aside
         overlap = np.tril(_overlap.shares(*[np.where(finite[:, None], edges, 0.0)] * 2), -1)
         repeated = int(((overlap >= SAME) & (names[:, None] == names)).any(axis=1).sum())
-    areas = sides.prod(axis=1)[~empty]
     return {
         "boxes": len(given),
         "outside": int((beyond & finite).sum()),
         "empty": int(empty.sum()),
         "unknown": sum(box.get("label") not in params.labels for box in given),
         "repeated": repeated,
-        "smallest": rounded(areas.min()) if len(areas) else None,
-        "largest": rounded(areas.max()) if len(areas) else None,
+        **sizes(edges),
     }
 
 
-def rounded(area: float) -> float:
-    """Leave out of an area what computing it adds: boxes of as many pixels are alike."""
-    return round(float(area), 9)
+def edges_of(label: list[dict[str, Any] | None]) -> np.ndarray:
+    """Return the edges of boxes, `(m, 4)` float64; NaN where there is none."""
+    return np.array([[(box or {}).get(edge) for edge in boxes.EDGES] for box in label], np.float64).reshape(-1, 4)
+
+
+def sizes(edges: np.ndarray) -> dict[str, float]:
+    """Return `smallest` and `largest` of boxes that have an area; to nine digits, without what computing it adds."""
+    areas = _overlap.areas(edges[np.isfinite(edges).all(axis=1)])
+    there = areas[areas > 0]
+    return {"smallest": round(float(there.min()), 9), "largest": round(float(there.max()), 9)} if len(there) else {}
 
 
 def inputs(params: Params, state: State) -> dict[str, Input]:  # noqa: ARG001

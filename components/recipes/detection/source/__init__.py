@@ -201,11 +201,7 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help=text)
     text = "file or folder of the boxes: COCO's .json, VOC's Annotations, YOLO's data.yaml, a .csv (default: found)"
     parser.add_argument("--boxes", type=Path, metavar="PATH", help=text)
-    splitting.pattern_argument(parser, "{patient}_{index}")
-    splitting.argument(parser)
-    parser.add_argument(
-        "--encoding", default="utf-8", metavar="NAME", help="text encoding of a CSV, such as cp1252 (default: utf-8)"
-    )
+    images_source.list_arguments(parser)
 
 
 SOURCES = {

@@ -256,6 +256,11 @@ def _folder(parser: ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder with one folder of images per label")
     text = "CSV for multi-label images, with the columns file and labels (A;B), and split if there is an official one"
     parser.add_argument("--labels", type=Path, metavar="FILE.csv", help=text)
+    list_arguments(parser)
+
+
+def list_arguments(parser: ArgumentParser) -> None:
+    """Add the options on the names of images, and on a CSV that lists them."""
     splitting.pattern_argument(parser, "{patient}_{index}")
     splitting.argument(parser)
     parser.add_argument(
