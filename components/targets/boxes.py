@@ -20,9 +20,7 @@ BOX = pa.struct([("label", pa.string()), *((edge, pa.float64()) for edge in EDGE
 FOUND = pa.struct([("label", pa.string()), ("score", pa.float32()), *((edge, pa.float32()) for edge in EDGES)])
 MOST = 100  # boxes of an image, as in COCO's evaluation (https://cocodataset.org/#detection-eval)
 SLACK = 1e-3  # of the image's side that an edge may lie outside: what rounding to whole pixels does
-LEAST_SCORE = (
-    0.3  # of a box that is an answer, where train.threshold chose none (Zhou and others 2019, arXiv:1904.07850)
-)
+LEAST_SCORE = 0.3  # of a box in an answer, where none was chosen (Zhou and others 2019, arXiv:1904.07850)
 NONE = -1.0  # the class of a row of an encoded label that is no box
 
 
@@ -42,6 +40,7 @@ class Target(targets.Target):
     exclusive = False
     activation = "sigmoid"
     output = "boxes"
+    rule = "f1"  # what a score is worth differs from detector to detector: no least score suits all
     maps = True
     losses = ("detection",)
     metric = "overlap"

@@ -113,8 +113,8 @@ def _settled(
 ) -> tuple[dict[str, Any], float | None, list[Any] | None]:
     """Settle by the validation split which candidate ships, its temperature, and how its answers are decided."""
     target, settings = targets.of(manifest["target"]), params.train
-    calibrated = settings.calibrate and bool(target.classes)
-    if len(settings.candidates) == 1 and not calibrated and settings.threshold is None:
+    calibrated, rule = settings.calibrate and bool(target.classes), settings.threshold or target.rule
+    if len(settings.candidates) == 1 and not calibrated and rule is None:
         return _chosen({settings.candidates[0]: np.empty(0)}, np.empty(0), {}, params, target, classical), None, None
     actual = np.load(arrays / "validation" / "label.npy")
     outputs = _outputs(params, arrays, manifest, classical, network)
@@ -122,9 +122,7 @@ def _settled(
     outputs = {name: temperature.scaled(found, degrees[name], target) for name, found in outputs.items()}
     costs = params.cost_matrix()
     scores: dict[str, float] = {}
-    rules = {
-        name: thresholds.choose(settings.threshold, found, actual, target, costs) for name, found in outputs.items()
-    }
+    rules = {name: thresholds.choose(rule, found, actual, target, costs) for name, found in outputs.items()}
     if target.classes:
         scores = {
             name: thresholds.score(target.chosen(found, rules[name]), actual, target, costs)

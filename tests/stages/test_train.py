@@ -71,6 +71,8 @@ def test_a_recipe_learns_its_sample(make: Make, recipe: str) -> None:
     assert description["largest_difference"] < 1e-5
     assert description["params"] == settings.task.model_dump()
     assert description["network"] == settings.network.model_dump()
+    # what is an answer is chosen for boxes, also where train.threshold names no rule
+    assert (description["decision"] is not None) == (recipe == "detection")
     if recipe == "images":
         both_artefacts_are_one_model_and_can_be_used()
 

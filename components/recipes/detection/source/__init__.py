@@ -5,6 +5,7 @@ from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from math import isfinite
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -57,6 +58,8 @@ def detection(
     images = Images(folder, paths, root)
     by = splitting.parse(split_by, taken=["image"])
     found = _read(kind, files, images, told, skipped, encoding, by.column if by else None)
+    if kind != "YOLO":
+        _must_be_pixels(kind, found)
     there = {image.path for image in found}
     skipped["image without annotation"] += sum(path not in there for path in paths)
     if pattern is not None:
@@ -158,6 +161,16 @@ def _matched(found: list[Listed], images: Images, pattern: splitting.Pattern, sk
             f"{images.shown(found[0].path)}"
         )
     return matched
+
+
+def _must_be_pixels(kind: str, found: list[Listed]) -> None:
+    """Raise SlipwayError where all edges are shares: boxes smaller than a pixel would be learned."""
+    edges = [edge for image in found for box in image.boxes for edge in box[1:] if isfinite(edge)]
+    if edges and max(edges) <= 1 and any(edge % 1 for edge in edges):
+        raise SlipwayError(
+            f"{kind}: no edge of any box is more than 1: they seem to be shares of the image's width and height, and "
+            f"{kind} has pixels; multiply them by the image's width and height"
+        )
 
 
 def _settle_splits(found: list[Listed], images: Images, *, new: bool) -> None:
