@@ -473,11 +473,18 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "row of no image": (texts(t_csv=HEAD + "z.png,cat,1,1,2,3"), r"t\.csv: 1 of the 1 images that it lists.*z\.png"),
     "row of no name": (texts(t_csv=HEAD + ",cat,1,1,2,3"), r"t\.csv, line 2: file is empty"),
-    "shares": (texts(t_csv=HEAD + "a.png,cat,0.1,0.2,0.5,1"), r"CSV: no edge of any box is more than 1: they seem"),
     "edges twice": (texts(t_csv="x,y,width,height," + HEAD + "1,1,1,1,a.png,cat,1,1,2,3"), r"has the edges twice"),
     "no boxes": (texts(t_csv=HEAD + "a.png,,,,,"), r"no box in any of the 1 annotated images"),
     "bad bytes": (texts(t_csv=HEAD + "\xe4.png,cat,1,1,2,3"), r"line 2, byte 1 \(e4\) is not utf-8; give the encoding"),
 }
+
+
+def test_edges_that_may_be_shares_are_told(tmp_path: Path, capsys: Any) -> None:
+    image(tmp_path / "a.png")
+    for edges, said in (("0.1,0.2,0.5,1", True), ("0,0,1,1", False), ("0.1,0.2,0.5,3", False)):
+        (tmp_path / "t.csv").write_text(f"{HEAD}a.png,cat,{edges}\n")
+        detection(tmp_path)
+        assert ("if these edges are shares, multiply them" in capsys.readouterr().out) == said
 
 
 @pytest.mark.parametrize("name", WRONG)

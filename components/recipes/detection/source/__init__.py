@@ -23,6 +23,7 @@ from components.targets.boxes import BOX, MOST
 # Pixels of the longer side of a model's input, unless params.yaml says otherwise: more than of a class, for a small
 # thing must still be some pixels wide; memory and time grow with the square.
 MAX_SIDE = 320
+PIXELS = "multiply them by the image's width and height, for pixels are expected"
 FORMATS = {"COCO": coco.find, "Pascal VOC": voc.find, "YOLO": yolo.find, "CSV": table.find}
 ENDINGS = {".json": "COCO", ".xml": "Pascal VOC", ".csv": "CSV"} | dict.fromkeys(yolo.YAMLS, "YOLO")
 EXPECTED = (
@@ -59,7 +60,7 @@ def detection(
     by = splitting.parse(split_by, taken=["image"])
     found = _read(kind, files, images, told, skipped, encoding, by.column if by else None)
     if kind != "YOLO":
-        _must_be_pixels(kind, found)
+        told[f"boxes, all there are, end within the first pixel: if these edges are shares, {PIXELS}"] += _shares(found)
     there = {image.path for image in found}
     skipped["image without annotation"] += sum(path not in there for path in paths)
     if pattern is not None:
@@ -163,14 +164,11 @@ def _matched(found: list[Listed], images: Images, pattern: splitting.Pattern, sk
     return matched
 
 
-def _must_be_pixels(kind: str, found: list[Listed]) -> None:
-    """Raise SlipwayError where all edges are shares: boxes smaller than a pixel would be learned."""
+def _shares(found: list[Listed]) -> int:
+    """Count the boxes if all of them end within the first pixel, as they do where edges are shares; else none."""
     edges = [edge for image in found for box in image.boxes for edge in box[1:] if isfinite(edge)]
-    if edges and max(edges) <= 1 and any(edge % 1 for edge in edges):
-        raise SlipwayError(
-            f"{kind}: no edge of any box is more than 1: they seem to be shares of the image's width and height, and "
-            f"{kind} has pixels; multiply them by the image's width and height"
-        )
+    alike = bool(edges) and max(edges) <= 1 and any(edge % 1 for edge in edges)
+    return sum(len(image.boxes) for image in found) if alike else 0
 
 
 def _settle_splits(found: list[Listed], images: Images, *, new: bool) -> None:
