@@ -127,7 +127,7 @@ class Train(Section):
     accumulate: Annotated[int, Field(ge=1)] = 1  # batches to a step of the optimizer
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # momentum of the weights' average, which then ships
     schedule: Schedule = Constant()
-    loss: Literal["auto", "cross_entropy", "binary", "focal", "mse", "mae", "huber", "detection"] = "auto"
+    loss: Literal["auto", "cross_entropy", "binary", "focal", "mse", "mae", "huber", "detection", "ctc"] = "auto"
     label_smoothing: Fraction = 0.0
     focal_gamma: Annotated[float, Field(ge=0)] = 2.0
     class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(ge=0)]] = "none"

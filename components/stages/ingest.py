@@ -458,7 +458,7 @@ def _new(
             ids = pa.array(known.ids(keys, labels, splits, _groups(part, kept), rows, origin, called), pa.string())
             found = part.select([*columns.names, *(["split"] if "split" in part.column_names else []), *kept, *key])
             found = found.add_column(0, "id", ids).filter(ids.is_valid()).replace_schema_metadata(None)
-            if pa.types.is_string(found.schema.field("label").type):
+            if source.settings.get("labels") and pa.types.is_string(found.schema.field("label").type):
                 known.labels.update(found["label"].drop_null().to_pylist())
             if newest is not None and source.split_by is not None:
                 time = source.split_by.column

@@ -32,13 +32,14 @@ class Target(ABC):
     kind: ClassVar[str]  # the name of its file, here and in components/evaluation
     examples: ClassVar[str]  # what an example has, as in "the loss is not for numbers"
     exclusive: ClassVar[bool]  # of the names exactly one holds: an encoded label is its number
+    named: ClassVar[bool]  # a label is one of the names, or a list of them
 
     # What trains: names that components/recipes/networks.py and components/training give a meaning.
     activation: ClassVar[Literal["softmax", "sigmoid", "linear"]]  # of the last layer
     output: ClassVar[Literal["probabilities", "values", "boxes"]]  # the name of what the exported model returns
     losses: ClassVar[tuple[str, ...]]  # that train.loss may name; `auto` is the first
     metric: ClassVar[str]  # shown beside the loss
-    rule: ClassVar[Literal["f1"] | None] = None  # by which answers are decided where train.threshold names none
+    rule: ClassVar[Literal["f1", "ngram"] | None] = None  # by which answers are decided where train.threshold names none
     maps: ClassVar[bool] = False  # if a network gives maps of places: components/serving/suppression.py makes outputs
     refused: ClassVar[Mapping[str, str]]  # settings of `train:`, or one value of them, that make no sense for it -> why
 
@@ -106,6 +107,10 @@ class Target(ABC):
     @abstractmethod
     def settled(self, outputs: np.ndarray, decision: Decision | None, tolerance: float) -> np.ndarray:
         """Tell whose answer, `(n,)` bool, stays the same if every output changes by up to `tolerance`."""
+
+    def decided(self, outputs: np.ndarray, actual: np.ndarray, state: Mapping[str, Any]) -> Decision | None:  # noqa: ARG002
+        """Choose by examples, and by what the recipe fitted, how answers are decided, where `rule` is "ngram"."""
+        return None
 
     @abstractmethod
     def certain(self, actual: np.ndarray) -> np.ndarray:

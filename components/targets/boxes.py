@@ -38,6 +38,7 @@ class Target(targets.Target):
     kind = "boxes"
     examples = "boxes"
     exclusive = False
+    named = False
     activation = "sigmoid"
     output = "boxes"
     rule = "f1"  # what a score is worth differs from detector to detector: no least score suits all

@@ -21,6 +21,7 @@ class Target(targets.Target):
     kind = "multi_label"
     examples = "multi-label data"
     exclusive = False
+    named = True
     activation = "sigmoid"
     output = "probabilities"
     losses = ("binary", "focal")

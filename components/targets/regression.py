@@ -22,6 +22,7 @@ class Target(targets.Target):
     kind = "regression"
     examples = "regression"
     exclusive = False
+    named = False
     activation = "linear"
     output = "values"
     losses = ("mse", "mae", "huber")

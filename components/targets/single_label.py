@@ -23,6 +23,7 @@ class Target(targets.Target):
     kind = "single_label"
     examples = "single-label data"
     exclusive = True
+    named = True
     activation = "softmax"
     output = "probabilities"
     losses = ("cross_entropy", "focal")

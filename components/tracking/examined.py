@@ -261,7 +261,7 @@ def _must_be_answered(asked: _Asked, names: Sequence[Any]) -> None:
 def _known(asked: _Asked, labels: list[Any], names: Sequence[Any]) -> list[Any]:
     """Return labels as the target has them; classes in the spelling that an ingest gives them."""
     target = asked.target
-    if target.classes and not target.maps:
+    if target.named:
         labels = [[_text(each) for each in label] if _listed(label) else _text(label) for label in labels]
         texts = {text for label in labels for text in (label if _listed(label) else [label]) if isinstance(text, str)}
         spelled = spelling.joined(sorted(texts), target.names)
@@ -309,7 +309,7 @@ def _complaint(target: Target, label: Any) -> str:
         return "is missing"
     if target.maps:
         return target.complaint(label) if _listed(label) else "is not a list of boxes"
-    if not target.classes:
+    if not target.named:
         return f"{label!r} {target.complaint(label)}"
     if _listed(label) != pa.types.is_list(target.type):
         return "one class is expected, not a list" if _listed(label) else f"{label!r} is not a list of classes"

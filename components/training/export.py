@@ -122,8 +122,13 @@ def _settled(
     outputs = {name: temperature.scaled(found, degrees[name], target) for name, found in outputs.items()}
     costs = params.cost_matrix()
     scores: dict[str, float] = {}
-    rules = {name: thresholds.choose(rule, found, actual, target, costs) for name, found in outputs.items()}
-    if target.classes:
+    rules = {
+        name: target.decided(found, actual, manifest["state"])
+        if rule == "ngram"
+        else thresholds.choose(rule, found, actual, target, costs)
+        for name, found in outputs.items()
+    }
+    if target.classes and rule != "ngram":  # of texts the loss alone
         scores = {
             name: thresholds.score(target.chosen(found, rules[name]), actual, target, costs)
             for name, found in outputs.items()

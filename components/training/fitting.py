@@ -117,8 +117,8 @@ def compile_to_ship(model: "keras.Model", params: Params, manifest: dict[str, An
     target = targets.of(manifest["target"])
     model.compile(
         optimizer=optimizer(params.train, params.train.learning_rate),
-        loss=losses.PLAIN.get(target.losses[0]),  # that of a detector is ours
-        metrics=None if target.maps else [target.metric],
+        loss=losses.PLAIN.get(target.losses[0]),  # those of detectors and transcribers are ours
+        metrics=None if target.losses[0] in losses.OURS else [target.metric],
     )
     model.optimizer.build(model.trainable_variables)
 

@@ -6,8 +6,10 @@ import numpy as np
 
 from components.params import Train
 from components.targets import Target
-from components.training import detection
+from components.training import ctc, detection
 
+# The loss -> itself, and what is shown beside it.
+OURS = {"detection": (detection.loss, detection.overlap), "ctc": (ctc.loss, ctc.exact)}
 # The same loss as Keras alone names it, for a model that any Keras can train on.
 PLAIN = {"cross_entropy": "sparse_categorical_crossentropy", "binary": "binary_crossentropy", "mse": "mse"}
 
@@ -23,8 +25,8 @@ def loss(settings: Train, target: Target, manifest: dict[str, Any]) -> Any:
     name = target.losses[0] if settings.loss == "auto" else settings.loss
     if name in ("cross_entropy", "focal") and target.exclusive:
         return _categorical(name, settings)
-    if name == "detection":
-        return detection.loss
+    if name in OURS:
+        return OURS[name][0]
     if name in ("binary", "focal"):
         return _binary(name, settings, class_weights(settings, target, manifest))
     return _scaled(name, np.array(manifest["state"]["target"]["deviation"], np.float32))
@@ -80,8 +82,8 @@ def metric(settings: Train, target: Target) -> Any:
     """Return the metric that is shown beside the loss, named as the target says."""
     import keras
 
-    if target.maps:
-        return detection.overlap
+    if target.losses[0] in OURS:
+        return OURS[target.losses[0]][1]
     if target.metric == "mae":
         return keras.metrics.MeanAbsoluteError(name="mae")
     if not target.exclusive:

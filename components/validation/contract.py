@@ -89,11 +89,11 @@ def known(data: Path, recipe_name: str, task: Any) -> tuple[Profile, dict[str, i
         facts = own.facts(table, task) if own else pa.table({})
         label = table["label"]
         labelled += len(label) - label.null_count
-        if pa.types.is_floating(label.type) or (facts.column_names and pa.types.is_string(label.type)):
+        if pa.types.is_floating(label.type) or (facts.column_names and pa.types.is_string(label.type) and target.named):
             facts = facts.append_column("label", label)
         if target.classes:
             values = label.combine_chunks()
-            if pa.types.is_list(values.type):
+            if pa.types.is_list(values.type) or not target.named:
                 held = (target.held(each or []) for each in values.to_pylist())
                 values = pa.array(chain.from_iterable(held), pa.string())
             for item in values.drop_null().value_counts().to_pylist():

@@ -39,7 +39,10 @@ def features(network: Network, params: Settings, state: State, dropout: float) -
 
     spectrogram = keras.Input((params.frames, params.bands), dtype="float32", name="spectrogram")
     x = keras.layers.Reshape((params.frames, params.bands, 1), name="picture")(spectrogram)
-    x = (_cnn if network.model == "cnn" else _conformer)(x, network, dropout)
+    if network.model == "cnn":
+        x = _cnn(x, network, dropout)
+    else:
+        x = keras.layers.GlobalAveragePooling1D(name="average")(conformer(x, network.size, dropout))
     x = keras.layers.Dropout(dropout, name="dropout")(x) if dropout else x
     return {"spectrogram": spectrogram}, x
 
@@ -60,8 +63,8 @@ def _cnn(x: Any, network: Network, dropout: float) -> Any:
     return keras.layers.GlobalAveragePooling2D(name="average")(x)
 
 
-def _conformer(x: Any, network: Network, dropout: float) -> Any:
-    """An encoder after Gulati et al. 2020 (arXiv:2005.08100), averaged over time: `(n, width)`.
+def conformer(x: Any, size: str, dropout: float) -> Any:
+    """An encoder after Gulati et al. 2020 (arXiv:2005.08100): `(n, frames, bands, 1)` to `(n, frames / 4, width)`.
 
     Subsampled four times by two convolutions; each block half a feed-forward, self-attention, a convolution
     module, half a feed-forward and a layer normalisation. Attention has no relative positions: recordings are
@@ -69,7 +72,7 @@ def _conformer(x: Any, network: Network, dropout: float) -> Any:
     """
     import keras
 
-    width, blocks, heads = CONFORMER[network.size]
+    width, blocks, heads = CONFORMER[size]
     for number in (1, 2):
         x = keras.layers.Conv2D(width // 2, 3, 2, padding="same", activation="relu", name=f"subsample_{number}")(x)
     frames = x.shape[1]
@@ -112,4 +115,4 @@ def _conformer(x: Any, network: Network, dropout: float) -> Any:
         x = convolution(x, f"depthwise_{block}")
         x = forward(x, f"second_{block}")
         x = normal(x, f"block_{block}")
-    return keras.layers.GlobalAveragePooling1D(name="average")(x)
+    return x

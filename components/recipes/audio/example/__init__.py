@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -75,18 +75,31 @@ class Params(Settings):
 
     @model_validator(mode="after")
     def _groups(self) -> "Params":
-        for name in self.group:
-            if name in (*FACTS, "audio", "id", "label", "split") or self.group.count(name) > 1:
-                raise ValueError(f"group: a column cannot be named {name}; the name is taken, choose another")
+        must_be_free(self.group, FACTS)
         return self
 
 
-def columns(params: Params) -> pa.Schema:
+def must_be_free(group: list[str], facts: Iterable[str]) -> None:
+    """Raise ValueError where a column of `group` has the name of another one, or of a fact."""
+    for name in group:
+        if name in (*facts, "audio", "id", "label", "split") or group.count(name) > 1:
+            raise ValueError(f"group: a column cannot be named {name}; the name is taken, choose another")
+
+
+class Grouped(Protocol):
+    """A section with a setting `group`."""
+
+    @property
+    def group(self) -> list[str]:
+        """Columns of text kept beside the recording."""
+
+
+def columns(params: Grouped) -> pa.Schema:
     """The file's bytes; and the columns of `group`, which the model does not see."""
     return pa.schema([("audio", pa.binary()), *((name, pa.string()) for name in params.group)])
 
 
-def kept(params: Params) -> tuple[str, ...]:
+def kept(params: Grouped) -> tuple[str, ...]:
     """The columns of `group`."""
     return tuple(params.group)
 

@@ -1,0 +1,1 @@
+"""Recipe speech: what is said in a recording, as a text."""
