@@ -26,6 +26,7 @@ IN_UNITS = LOWER
 OF_OUTPUTS = frozenset({"map", "map_75", "map_small", "map_medium", "map_large"})
 SHOWN = ("map_50", "map", "map_75", "precision", "recall", "f1", "count_error")
 TABLE, TITLE, BY_NAME = "classes.csv", "label", "ap_50"
+FIRST = "The images with the lowest F1 of their boxes first"
 CARD = (
     ("ap_50", "AP at 0.5", ".3f"),
     ("precision", "precision", ".3f"),

@@ -21,6 +21,7 @@ class Kind(Protocol):
     TABLE: str  # the file of the evaluation with a row per name, such as classes.csv
     TITLE: str  # what a name is called there: its first column
     BY_NAME: str  # the metric of a name that gets an interval there
+    FIRST: str  # which mistakes are shown first, in words
     CARD: tuple[tuple[str, str, str], ...]  # columns of that file that a card shows: column, heading, format
 
     def main(self, costs: object) -> str:

@@ -20,6 +20,7 @@ IN_UNITS = frozenset({"log_loss"})
 OF_OUTPUTS = frozenset({"log_loss", "ece", "roc_auc", "pr_auc"})
 SHOWN = ("f1_macro", "f1_micro", "accuracy", "roc_auc", "pr_auc", "log_loss")
 TABLE, TITLE, BY_NAME = "classes.csv", "label", "f1"
+FIRST = "The wrong answers of which the model was surest first"
 CARD = rates.CARD
 
 

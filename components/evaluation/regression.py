@@ -18,6 +18,7 @@ IN_UNITS = LOWER
 OF_OUTPUTS: frozenset[str] = frozenset()
 SHOWN = ("mae", "rmse", "r2", "mase")
 TABLE, TITLE, BY_NAME = "values.csv", "value", "mae"
+FIRST = "The largest errors first"
 CARD = (("mae", "MAE", ""), ("rmse", "RMSE", ""), ("r2", "R2", ""))
 MAX_RESIDUALS = 2000  # that residuals.csv holds: enough for a figure
 

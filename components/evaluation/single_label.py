@@ -19,6 +19,7 @@ IN_UNITS = frozenset({"log_loss", "cost"})
 OF_OUTPUTS = frozenset({"log_loss", "ece", "roc_auc", "pr_auc"})
 SHOWN = ("cost", "accuracy", "f1_macro", "roc_auc", "pr_auc", "log_loss", "ece")
 TABLE, TITLE, BY_NAME = "classes.csv", "label", "f1"
+FIRST = "The wrong answers of which the model was surest first"
 CARD = rates.CARD
 
 

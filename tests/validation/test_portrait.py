@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import soundfile
 from PIL import Image
 
 from components.data import shown
@@ -95,5 +96,15 @@ def test_the_page_has_all_of_it_and_the_same_bytes_each_time(tmp_path: Path) -> 
 def test_what_cannot_be_shown_is_left_out() -> None:
     assert shown.example(b"no picture") == {}
     assert shown.example(None) == {}
+
+
+def test_a_long_recording_is_shown_as_mp3_or_said_to_be_too_long() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.02, 2**21)
+    for seconds, rate, expected in ((20, 16_000, "sound"), (130, 16_000, "text"), (3, 96_000, "text")):
+        wav = io.BytesIO()
+        soundfile.write(wav, noise[: seconds * rate], rate, format="WAV", subtype="PCM_16")
+        assert [*(found := shown.example(wav.getvalue()))] == [expected], found
+        assert found == shown.example(wav.getvalue())  # the same bytes each time
+        assert found[expected].startswith("data:audio/mpeg;base64," if expected == "sound" else "a recording that ")
     assert shown.example(b"RIFF" + bytes(shown.MAX_SOUND)) == {}
     assert len(shown.example("word " * 1000)["text"]) == shown.MAX_CHARACTERS + 3
