@@ -1,7 +1,7 @@
 """The loss of a transcriber, and what is shown beside it; `actual` are codes, `predicted` probabilities in each step.
 
-`actual` is `(n, steps)`: the number of each symbol from 1 on, 0 behind the text. `predicted` is `(n, steps, names + 1)`,
-of no symbol first; see components/targets/transcript.py.
+`actual` is `(n, steps)`: the number of each symbol from 1 on, 0 behind the text. `predicted` is
+`(n, steps, names + 1)`, of no symbol first; see components/targets/transcript.py.
 """
 
 from typing import Any

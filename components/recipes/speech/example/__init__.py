@@ -28,7 +28,7 @@ class Params(Settings):
     symbols: Annotated[Names, Field(min_length=1)] = Field(default=["a"])  # of transcripts: single characters
     case: Literal["lower", "keep"] = "lower"  # of transcripts, as they are learned and measured
     punctuation: Literal["drop", "keep"] = "drop"
-    group: list[str] = []  # columns of text kept beside the recording, to slice the measures by
+    group: list[str] = Field(default=[])  # columns of text kept beside the recording, to slice the measures by
 
     @model_validator(mode="after")
     def _usable(self) -> "Params":
