@@ -26,7 +26,7 @@ SYMBOLS = 32  # that are followed in a frame at most
 APART = 12.0  # in the logarithm of the probability, by which a text that is still followed may be behind the best one
 WEIGHTS = (0.3, 0.6, 0.9, 1.2)  # of the language model
 BONUSES = (0.0, 0.5, 1.0, 2.0)  # for each symbol: a language model likes short texts best
-EXAMPLES = 500  # by which both are chosen at most: decoding takes some ten milliseconds each
+EXAMPLES = 300  # by which both are chosen at most: decoding takes some ten milliseconds each
 CELLS = 2**20  # of an array that is worked with at a time
 REMEMBERED = 2**20  # probabilities of the language model
 MODELS = 4  # language models that stay built
@@ -132,9 +132,12 @@ class _Model:
     symbols: int  # that may come, with END
     known: dict[tuple[str, str], float] = field(default_factory=dict)
 
-    def added(self, before: str, symbol: str) -> float:
-        """Return the weighed logarithm of the probability of `symbol`, or END, behind a text, and the bonus."""
-        context = (START + before)[-self.longest :] if self.longest else ""
+    def context(self, text: str) -> str:
+        """Return the end of a text that tells what comes next."""
+        return text[-self.longest :] if len(text) >= self.longest > 0 else (START + text)[: self.longest]
+
+    def added(self, context: str, symbol: str) -> float:
+        """Return the weighed logarithm of the probability of `symbol`, or END, in a context, and the bonus."""
         found = self.known.get((context, symbol))
         if found is None:
             if len(self.known) >= REMEMBERED:
@@ -203,7 +206,7 @@ def _search(probabilities: np.ndarray, names: Sequence[str], model: _Model) -> s
             continue
         longer: dict[str, list[float]] = {}
         for text, (ends, goes, added) in texts.items():
-            both, last = ends + goes, text[-1:]
+            both, last, context = ends + goes, text[-1:], model.context(text)
             same = longer.setdefault(text, [0.0, 0.0, added])
             same[0] += both * blank
             for symbol, probability in symbols:
@@ -214,21 +217,23 @@ def _search(probabilities: np.ndarray, names: Sequence[str], model: _Model) -> s
                     continue
                 other = longer.get(text + symbol)
                 if other is None:
-                    longer[text + symbol] = [0.0, gained, added + model.added(text, symbol)]
+                    longer[text + symbol] = [0.0, gained, added + model.added(context, symbol)]
                 else:
                     other[1] += gained
         texts = _best(longer)
-    return min(
-        texts, key=lambda text: (-math.log(sum(texts[text][:2])) - texts[text][2] - model.added(text, END), text)
-    )
+    whole = {
+        text: math.log(ends + goes) + added + model.added(model.context(text), END)
+        for text, (ends, goes, added) in texts.items()
+    }
+    return min(whole, key=lambda text: (-whole[text], text))
 
 
 def _best(texts: dict[str, list[float]]) -> dict[str, tuple[float, float, float]]:
     """Return the best texts, the best one first, with probabilities that are scaled so that none gets too small."""
-    scored = [(math.log(ends + goes) + added, text) for text, (ends, goes, added) in texts.items() if ends + goes > 0]
-    scored.sort(key=lambda pair: (-pair[0], pair[1]))
-    least = scored[0][0] - APART
-    kept = [text for score, text in scored[:WIDTH] if score >= least]
+    ranked = sorted(
+        (-math.log(ends + goes) - added, text) for text, (ends, goes, added) in texts.items() if ends + goes > 0
+    )
+    kept = [text for behind, text in ranked[:WIDTH] if behind <= ranked[0][0] + APART]
     largest = max(texts[text][0] + texts[text][1] for text in kept)
     return {
         text: (ends / largest, goes / largest, added)
