@@ -146,7 +146,8 @@ class Target(targets.Target):
 
     def loss(self, outputs: np.ndarray, actual: np.ndarray) -> np.ndarray:
         """Minus the logarithm of the label's probability; that of each symbol counts as 1e-7 at least."""
-        return np.maximum(-_ctc.log_probability(np.maximum(outputs, LEAST), actual), 0.0)
+        found: np.ndarray = np.maximum(-_ctc.log_probability(np.maximum(outputs, LEAST), actual), 0.0)
+        return found
 
     def settled(self, outputs: np.ndarray, decision: Decision | None, tolerance: float) -> np.ndarray:
         """Tell where in no frame another symbol comes near the likeliest; with a language model nowhere."""

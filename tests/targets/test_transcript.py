@@ -109,7 +109,8 @@ def texts_of(target: Target, most: int) -> st.SearchStrategy[str]:
 @settings(max_examples=50, deadline=None)
 def test_texts_come_back_from_their_codes_and_from_outputs_that_are_certain(texts: list[str]) -> None:
     codes = LETTERS.encode(texts)
-    assert (codes.shape, codes.dtype) == ((len(texts), 40), np.int32)
+    assert codes.shape == (len(texts), 40)
+    assert codes.dtype == np.int32
     assert LETTERS.decode(codes) == texts
     sure = LETTERS.certain(codes)
     assert np.array_equal(sure.sum(axis=2), np.ones((len(texts), 40)))
@@ -141,11 +142,11 @@ def test_plain_text_stays_as_it_is(text: str, lower: bool, punctuation: bool) ->
     assert once == " ".join(once.split())
 
 
-@given(
-    st.text(st.sampled_from("aÄ'\u2019-\u2013!$ \u0308\u0301\u02bc\u00b4\x02\tßİΣ中،"), max_size=12),
-    st.booleans(),
-    st.booleans(),
-)
+# dashes, marks, apostrophes, controls, and a letter that is two characters in lower case
+ODD = "aÄ'\u2019-\u2013!$ \u0308\u0301\u02bc\u00b4\x02\tßİΣ中،"
+
+
+@given(st.text(st.sampled_from(ODD), max_size=12), st.booleans(), st.booleans())
 @settings(max_examples=500)
 def test_plain_text_stays_as_it_is_with_marks_and_apostrophes(text: str, lower: bool, punctuation: bool) -> None:
     once = plain(text, lower=lower, punctuation=punctuation)
@@ -155,7 +156,8 @@ def test_plain_text_stays_as_it_is_with_marks_and_apostrophes(text: str, lower: 
 def test_plain_text_by_hand() -> None:
     for text, expected in {
         "  Hello,\n\tWORLD! ": "hello world",
-        "Don\u2019t \u2018stop\u2019 the rock'n'roll: it`s the dogs' 'tis": "don't stop the rock'n'roll it's the dogs tis",
+        "Don\u2019t \u2018stop\u2019 the rock'n'roll: it`s": "don't stop the rock'n'roll it's",
+        "the dogs' 'tis": "the dogs tis",
         "twenty-one — or so": "twenty one or so",
         "A\u0308hre, Straße, CAFE\u0301": "ähre straße café",
         "\uff15 € = 100%": "\uff15 100",
