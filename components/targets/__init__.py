@@ -39,9 +39,9 @@ class Target(ABC):
     output: ClassVar[Literal["probabilities", "values", "boxes"]]  # the name of what the exported model returns
     losses: ClassVar[tuple[str, ...]]  # that train.loss may name; `auto` is the first
     metric: ClassVar[str]  # shown beside the loss
-    rule: ClassVar[Literal["f1", "ngram"] | None] = (
-        None  # by which answers are decided where train.threshold names none
-    )
+    # by which answers are decided where train.threshold names none: components/training/thresholds.py gives f1 a
+    # meaning; ngram is a language model of the training labels, as components/targets/_ctc.py chooses it
+    rule: ClassVar[Literal["f1", "ngram"] | None] = None
     maps: ClassVar[bool] = False  # if a network gives maps of places: components/serving/suppression.py makes outputs
     refused: ClassVar[Mapping[str, str]]  # settings of `train:`, or one value of them, that make no sense for it -> why
 

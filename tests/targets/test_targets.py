@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from dataclasses import replace
 from typing import Any, ClassVar, get_origin, get_type_hints
 
 import numpy as np
@@ -20,7 +21,8 @@ BOX = {"label": "a", "left": 0.2, "top": 0.1, "right": 0.5, "bottom": 0.3}
 
 
 def made(kind: str) -> Target:
-    return targets.of({"kind": kind, "names": list(NAMES)})
+    few = {"frames": 6} if kind == "transcript" else {}
+    return targets.of({"kind": kind, "names": list(NAMES), **few})
 
 
 def encoded(target: Target, rows: int, seed: int = 0) -> np.ndarray:
@@ -30,6 +32,8 @@ def encoded(target: Target, rows: int, seed: int = 0) -> np.ndarray:
     if not target.classes:
         return random.normal(size=(rows, *empty.shape[1:])).astype(empty.dtype)
     codes = np.arange(rows) % len(NAMES)
+    if target.kind == "transcript":  # a, bb and ccc
+        return np.where(np.arange(empty.shape[1]) <= codes[:, None], codes[:, None] + 1, 0).astype(empty.dtype)
     if target.maps:  # a box in each example, and none in the others of its label
         empty = np.zeros((rows, *empty.shape[1:]), empty.dtype)
         empty[:, :, -1] = -1
@@ -65,10 +69,10 @@ def test_one_is_no_plural() -> None:
 
 @pytest.mark.parametrize(("kind", "names"), [*((kind, NAMES) for kind in targets.kinds()), ("regression", ("a",))])
 def test_a_column_is_read_as_its_labels_are_encoded_one_by_one(kind: str, names: tuple[str, ...]) -> None:
-    target = targets.of({"kind": kind, "names": list(names)})
+    target = replace(made(kind), names=names)
     labels = target.decode(encoded(target, 30))
     read = target.read(pa.chunked_array([labels[:7], labels[7:]], target.type))
-    if kind in ("multi_label", "boxes"):  # one by one it is
+    if kind in ("multi_label", "boxes", "transcript"):  # one by one it is
         assert read is None
     else:
         assert read is not None
@@ -76,6 +80,7 @@ def test_a_column_is_read_as_its_labels_are_encoded_one_by_one(kind: str, names:
         assert np.array_equal(read, target.encode(labels))
     wrong: dict[str, list[Any]] = {
         "single_label": ["z", "A", ""],
+        "transcript": ["", " .", "abz", "aaaa"],
         "boxes": [[None], [{**BOX, "label": "z"}], [{**BOX, "right": math.nan}], [{**BOX, "right": 0.0}]],
         "regression": [math.nan, math.inf]
         if len(names) == 1
@@ -147,13 +152,17 @@ def test_a_kind_is_measured_compared_and_shown(kind: str) -> None:
 def test_an_answer_that_is_settled_stays_the_same(kind: str, seed: int, decided: bool) -> None:
     """Also where a decision weighs the outputs: two that are far apart may be a tie for it."""
     target, random, tolerance = made(kind), np.random.default_rng(seed), 0.01
-    outputs = target.certain(encoded(target, 50, seed)) if target.maps else random.dirichlet(np.ones(3), 50)
+    outputs = target.certain(encoded(target, 50, seed))
+    if not target.maps:
+        outputs = random.dirichlet(np.ones(target.shape[-1]), (50, *target.shape[:-1]))
     decision = None
-    if decided and target.classes:
+    if decided and target.rule == "ngram":
+        decision = [0.5, 1.0, {"": dict.fromkeys(NAMES, 1)}]
+    elif decided and target.classes:
         decision = (random.random((3, 3)) if target.exclusive else random.random(3)).tolist()
     settled = target.settled(outputs, decision, tolerance)
     assert settled.shape == (50,)
-    moved = outputs + random.uniform(-tolerance, tolerance, outputs.shape)
+    moved = np.maximum(outputs + random.uniform(-tolerance, tolerance, outputs.shape), 0)
     before, after = (target.answers(o, decision)[target.answer].to_pylist() for o in (outputs, moved))
     assert all(a == b for a, b, sure in zip(before, after, settled, strict=True) if sure)
 

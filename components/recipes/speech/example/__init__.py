@@ -13,7 +13,7 @@ from components.recipes.audio.example import FACTS as FACTS_OF_AUDIO
 from components.recipes.audio.example import Settings, columns, encode, kept, must_be_free, requirements
 from components.recipes.audio.example import facts as facts_of_audio
 from components.recipes.audio.example import fit as fit_audio
-from components.targets import Target, transcript
+from components.targets import Target, _ctc, transcript
 
 __all__ = ["columns", "encode", "kept", "requirements"]  # a recording becomes a spectrogram as in the recipe audio
 
@@ -88,7 +88,7 @@ def plain(label: str, params: Params) -> str:
 def fit(tables: Iterable[pa.Table], params: Params) -> State:
     """What the recipe audio fits, and `ngrams`: how often which symbol follows which others in the transcripts."""
     texts = (plain(label, params) for table in tables for label in table["label"].to_pylist())
-    return fit_audio(tables, params) | {"ngrams": transcript.counted(texts)}
+    return fit_audio(tables, params) | {"ngrams": _ctc.counted(texts)}
 
 
 def inputs(params: Params, state: State) -> dict[str, Input]:  # noqa: ARG001
