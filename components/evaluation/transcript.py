@@ -27,6 +27,7 @@ IN_UNITS: frozenset[str] = frozenset()
 OF_OUTPUTS: frozenset[str] = frozenset()
 SHOWN = ("wer", "cer", "exact", "substitutions", "deletions", "insertions", "length_ratio")
 TABLE, TITLE, BY_NAME = "symbols.csv", "symbol", "recall"
+FIRST = "The utterances with the highest word error rate first"
 CARD = (("recall", "recall", ".3f"), ("precision", "precision", ".3f"), ("rows", "utterances", ",.0f"))
 PAIRS = 1000  # of words, in words.csv
 NUMBERS = ("words", "answered", "substitutions", "deletions", "insertions", "characters", "errors")  # of an example
