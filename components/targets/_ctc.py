@@ -16,6 +16,8 @@ import numpy as np
 from components.targets import Decision, Target
 
 Counts = dict[str, dict[str, int]]  # what was before -> what came next -> how often
+# of a text: its probabilities of ending in a blank and in its last symbol, and what the language model adds to it
+_State = tuple[float, float, float]
 
 ORDER = 6  # characters of the longest n-gram
 START, END = "\x02", "\x03"  # of a text, in n-grams
@@ -195,8 +197,9 @@ def beam(outputs: np.ndarray, names: Sequence[str], decision: Decision) -> np.nd
 
 
 def _search(probabilities: np.ndarray, names: Sequence[str], model: _Model) -> str:
-    """Follow the best texts from frame to frame, each with its probabilities of ending in a blank or in its symbol."""
-    texts: dict[str, tuple[float, float, float]] = {"": (1.0, 0.0, 0.0)}  # and what the language model adds
+    """Follow the best texts from frame to frame; of equal ones the first in the order of Unicode."""
+    texts: dict[str, _State] = {"": (1.0, 0.0, 0.0)}
+    least = -APART  # the score from which on a text is among the best
     followed = _followed(probabilities, names)
     for frame, blank in enumerate(probabilities[:, 0].tolist()):
         symbols = followed[frame]
@@ -204,23 +207,23 @@ def _search(probabilities: np.ndarray, names: Sequence[str], model: _Model) -> s
             if frame == 0 or followed[frame - 1]:
                 texts = {text: (ends + goes, 0.0, added) for text, (ends, goes, added) in texts.items()}
             continue
-        longer: dict[str, list[float]] = {}
+        found: dict[str, _State] = {}
         for text, (ends, goes, added) in texts.items():
-            both, last, context = ends + goes, text[-1:], model.context(text)
-            same = longer.setdefault(text, [0.0, 0.0, added])
-            same[0] += both * blank
-            for symbol, probability in symbols:
-                if symbol == last:
-                    same[1] += goes * probability
-                gained = (ends if symbol == last else both) * probability
-                if not gained:
-                    continue
-                other = longer.get(text + symbol)
-                if other is None:
-                    longer[text + symbol] = [0.0, gained, added + model.added(context, symbol)]
-                else:
-                    other[1] += gained
-        texts = _best(longer)
+            last, shorter = text[-1:], text[:-1]
+            comes = _open(texts[shorter], shorter, last) if last and shorter in texts else 0.0
+            found[text] = (ends + goes) * blank, (goes + comes) * symbols.get(last, 0.0), added
+        for text, state in texts.items():
+            ends, goes, added = state
+            context = model.context(text)
+            # less is behind all texts that stay as they are, even if the language model were sure of it
+            enough = blank * math.exp(least - added - model.bonus)
+            for symbol, probability in symbols.items():
+                if (ends + goes) * probability < enough:
+                    break  # as are all others, which are less probable
+                gained = _open(state, text, symbol) * probability
+                if gained and text + symbol not in texts:
+                    found[text + symbol] = 0.0, gained, added + model.added(context, symbol)
+        texts, least = _best(found)
     whole = {
         text: math.log(ends + goes) + added + model.added(model.context(text), END)
         for text, (ends, goes, added) in texts.items()
@@ -228,31 +231,40 @@ def _search(probabilities: np.ndarray, names: Sequence[str], model: _Model) -> s
     return min(whole, key=lambda text: (-whole[text], text))
 
 
-def _best(texts: dict[str, list[float]]) -> dict[str, tuple[float, float, float]]:
-    """Return the best texts, the best one first, with probabilities that are scaled so that none gets too small."""
+def _open(state: _State, text: str, symbol: str) -> float:
+    """Return the probability of ending so that `symbol` can come: behind one alike only after a blank."""
+    ends, goes, _ = state
+    return ends if text[-1:] == symbol else ends + goes
+
+
+def _best(texts: dict[str, _State]) -> tuple[dict[str, _State], float]:
+    """Return the best texts, and the score that others must have to be among them.
+
+    Their probabilities are scaled so that none gets too small.
+    """
     ranked = sorted(
         (-math.log(ends + goes) - added, text) for text, (ends, goes, added) in texts.items() if ends + goes > 0
     )
-    kept = [text for behind, text in ranked[:WIDTH] if behind <= ranked[0][0] + APART]
+    most = ranked[0][0] + APART
+    kept = [text for behind, text in ranked[:WIDTH] if behind <= most]
+    if len(kept) == WIDTH:
+        most = ranked[WIDTH - 1][0]
     largest = max(texts[text][0] + texts[text][1] for text in kept)
-    return {
-        text: (ends / largest, goes / largest, added)
-        for text, (ends, goes, added) in ((text, texts[text]) for text in kept)
-    }
+    scaled = {text: (texts[text][0] / largest, texts[text][1] / largest, texts[text][2]) for text in kept}
+    return scaled, -most - math.log(largest)
 
 
-def _followed(probabilities: np.ndarray, names: Sequence[str]) -> list[list[tuple[str, float]]]:
-    """Return for each frame the symbols that are followed, with their probabilities; none where the blank is sure."""
+def _followed(probabilities: np.ndarray, names: Sequence[str]) -> list[dict[str, float]]:
+    """Return for each frame the symbols that are followed, the likeliest first; none where the blank is sure."""
     least = LIKELY * probabilities.max(axis=1, keepdims=True)
     likely = (probabilities[:, 1:] >= least) & (probabilities[:, 1:] > 0)
-    for many in np.flatnonzero(likely.sum(axis=1) > SYMBOLS):
-        likely[many, np.argsort(-probabilities[many, 1:], kind="stable")[SYMBOLS:]] = False
-    found: list[list[tuple[str, float]]] = [[] for _ in probabilities]
-    at, symbols = np.nonzero(likely)
-    for frame, symbol, probability in zip(
-        at.tolist(), symbols.tolist(), probabilities[at, symbols + 1].tolist(), strict=True
-    ):
-        found[frame].append((names[symbol], probability))
+    frame, symbol = np.nonzero(likely)
+    probability = probabilities[frame, symbol + 1]
+    order = np.lexsort((symbol, -probability, frame))
+    found: list[dict[str, float]] = [{} for _ in probabilities]
+    for at, name, one in zip(frame[order].tolist(), symbol[order].tolist(), probability[order].tolist(), strict=True):
+        if len(found[at]) < SYMBOLS:
+            found[at][names[name]] = one
     return found
 
 

@@ -178,7 +178,7 @@ class Target(targets.Target):
         texts = []
         for answer in answers:
             if answer is not None:
-                text = "".join(symbol for symbol in self._plain(answer) if symbol in known)
+                text = "".join(symbol for symbol in self._plain(answer) if symbol in known)[: self.frames]
                 while _steps(text) > self.frames:
                     text = text[:-1]
                 texts.append(text)

@@ -84,9 +84,9 @@ def test_of_all_texts_the_likeliest_is_found_where_none_is_left_out(seed: int, p
         assert scores[found] == pytest.approx(max(scores.values()))
 
 
-def told(model: Any, text: str, weight: float, bonus: float) -> float:
+def told(model: Any, text: str, weight: float, bonus: float, end: str = _ctc.END) -> float:
     """Score a text by a language model alone, symbol by symbol."""
-    whole = _ctc.START + text + _ctc.END
+    whole = _ctc.START + text + end
     logs = [np.log(model.probability(whole[max(at - 5, 0) : at], whole[at])) for at in range(1, len(whole))]
     return float(weight * sum(logs) + bonus * len(text))
 
@@ -99,6 +99,42 @@ def test_what_is_left_out_of_the_search_is_hardly_ever_missed(seed: int, noise: 
     for row, text in enumerate(AB.decode(_ctc.beam(outputs, AB.names, [0.0, 0.0, {}]))):
         by_hand = every_text(outputs[row])
         assert by_hand[text] >= 0.98 * max(by_hand.values())
+
+
+def searched(outputs: np.ndarray, names: str, decision: Any, width: int) -> str:
+    """Search as it is written in Hannun and others 2014: nothing is scaled, and all texts are made longer by all."""
+    model = _ctc._model(decision, len(names))
+    score = {"": 0.0}
+    best = {"": (1.0, 0.0)}
+    for blank, *probabilities in outputs.tolist():
+        found: dict[str, list[float]] = {}
+        for text, (ends, goes) in best.items():
+            stays = found.setdefault(text, [0.0, 0.0])
+            stays[0] += (ends + goes) * blank
+            for symbol, probability in zip(names, probabilities, strict=True):
+                longer = found.setdefault(text + symbol, [0.0, 0.0])
+                longer[1] += (ends if text.endswith(symbol) else ends + goes) * probability
+                score[text + symbol] = told(model, text + symbol, decision[0], decision[1], end="")
+                if text.endswith(symbol):
+                    stays[1] += goes * probability
+        order = sorted(found, key=lambda text: (-np.log(sum(found[text]) or 1e-300) - score[text], text))
+        best = {text: (found[text][0], found[text][1]) for text in order[:width]}
+    whole = {text: np.log(sum(both)) + told(model, text, decision[0], decision[1]) for text, both in best.items()}
+    return min(whole, key=lambda text: (-whole[text], text))
+
+
+@given(st.integers(0, 10**6), st.floats(0.02, 3), st.sampled_from(_ctc.WEIGHTS), st.sampled_from(_ctc.BONUSES))
+@settings(max_examples=30, deadline=None)
+def test_the_search_is_the_one_that_was_published(seed: int, peaked: float, weight: float, bonus: float) -> None:
+    random = np.random.default_rng(seed)
+    outputs = random.dirichlet([4 * peaked, *[peaked] * 3], 12) + 1e-9
+    decision = [weight, bonus, _ctc.counted(["abc", "cab", "bbca", "a"])]
+    target = Target(("a", "b", "c"), 12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_ctc, "LIKELY", 0.0)
+        patch.setattr(_ctc, "WIDTH", 4)
+        patch.setattr(_ctc, "APART", 700.0)
+        assert target.decode(target.chosen(outputs[None], decision)) == [searched(outputs, "abc", decision, 4)]
 
 
 def texts_of(target: Target, most: int) -> st.SearchStrategy[str]:
