@@ -132,12 +132,7 @@ def reading(options: dict[str, Any], known: Mapping[str, Any] | None = None) -> 
         raise SlipwayError(
             f"--thousands {mark!r}: expected one character, no digit or letter, and not the decimal mark"
         )
-    try:
-        codecs.lookup(taken.get("encoding", "utf-8"))
-    except LookupError:
-        raise SlipwayError(
-            f"--encoding {taken['encoding']}: unknown encoding; try utf-8, latin-1, cp1252 or utf-16"
-        ) from None
+    must_be_encoding(taken.get("encoding", "utf-8"))
     kept = options.pop("not_missing", ())
     if odd := [word for word in kept if word not in MISSING_WORDS[1:]]:
         raise SlipwayError(
@@ -153,6 +148,16 @@ def reading(options: dict[str, Any], known: Mapping[str, Any] | None = None) -> 
     taken |= {name: known[name] for name in ("decimal", "thousands") if known.get(name) and name not in marks}
     meant = {name: known.get(name, {}) for name in ("dates", "zones")}
     return Reading(columns, missing=tuple(missing), words=words, numbers=numbers, **meant, **taken)
+
+
+def must_be_encoding(name: str) -> None:
+    """Raise SlipwayError for what is no encoding."""
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        raise SlipwayError(
+            f"--encoding {name}: unknown encoding; try utf-8, cp1252, latin-1, utf-16 or gb18030"
+        ) from None
 
 
 def kept(how: Reading, columns: Iterable[str]) -> dict[str, Any]:

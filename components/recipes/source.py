@@ -10,13 +10,13 @@ import re
 import unicodedata
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
 
-from components import recipes
+from components import listed, recipes
 from components.recipes.split_by import SplitBy
 
 BATCH_ROWS = 2000  # examples in memory at a time
@@ -74,6 +74,30 @@ def tell(lines: list[str], rest: str) -> None:
         print(line)
     if len(lines) > MAX_LINES:
         print(f"... and {len(lines) - MAX_LINES:,} more {rest}")
+
+
+def official(
+    splits: Sequence[str | None], shown: Callable[[int], str], examples: str, *, new: bool
+) -> list[str | None]:
+    """Return an official split if every example has one; a `new` dataset also needs some to train on, and to test on.
+
+    Where there is none to test on, validation is that, as results on COCO are those of its val2017. What is changed is
+    told: of `examples`, by the name that `shown` gives the one in a place.
+    """
+    found = list(splits)
+    named, without = {name for name in found if name}, found.count(None)
+    why = ""
+    if named and without:
+        why = f"{without:,} of {len(found):,} {examples} are in none, such as {shown(found.index(None))}"
+    elif named == {"train", "validation"}:
+        print("official split train, validation: validation is taken as test; a share of train becomes validation")
+        return ["test" if name == "validation" else name for name in found]
+    elif new and named and not named >= {"train", "test"}:
+        why = f"a new dataset needs {examples} of train and of test"
+    if not why:
+        return found
+    print(f"official split {listed(sorted(named))}: not used, for {why}")
+    return [None] * len(found)
 
 
 def told_missing(name: str, found: Mapping[str, int]) -> str:

@@ -470,7 +470,7 @@ FIELD = st.text(st.characters(exclude_characters="_/", exclude_categories=["Cs"]
 
 @given(FIELD, FIELD, FIELD.filter(lambda text: "." not in text))
 def test_a_name_made_of_fields_is_read_back(label: str, speaker: str, index: str) -> None:
-    fields = source._Fields("{label}_{speaker}_{index}", None, ["speaker", "index"])
+    fields = source.Fields("{label}_{speaker}_{index}", None, ["speaker", "index"])
     name = PurePosixPath(f"{label}_{speaker}_{index}.wav")
     found = fields.read(name, Counter())
     assert found == source.Found(name.as_posix(), label, None, {"label": label, "speaker": speaker, "index": index})

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from components import SlipwayError
+from components import SlipwayError, listed
 from components.data import dataset
 from components.files import printable
 from components.recipes import split_by as splitting
@@ -47,7 +47,7 @@ def audio(path: Path, pattern: str | None, test: str | None, keep: list[str], sp
     others the training split. `keep` names fields that become columns, `split_by` one to split by. Raises SlipwayError
     for a path, an option or an archive that cannot be used.
     """
-    fields = _Fields(pattern, test, keep)
+    fields = Fields(pattern, test, keep)
     by = splitting.parse(split_by, fields.known, f"--pattern {pattern or ''}".strip(), taken=["audio"])
     alike: dict[str, Counter[str]] = {name: Counter() for name in fields.known if splitting.owns(name)}
     skipped: Counter[str] = Counter()
@@ -70,60 +70,70 @@ def audio(path: Path, pattern: str | None, test: str | None, keep: list[str], sp
     if not labels:
         reasons = "; ".join(f"skipped {count:,}: {reason}" for reason, count in skipped.items())
         raise SlipwayError(f"{path}: no usable recording; {reasons or 'it is empty'}")
-    if unknown := sorted(fields.wanted - values):
-        raise SlipwayError(f"{path}: --test: no recording has {fields.test}={unknown[0]}; {_some(values)}")
+    fields.must_divide(path, values)
     if splits[None] and len(splits) > 1:
         raise SlipwayError(
             f"{path}: only some recordings are in split folders (train, validation, test); put all there, or none"
         )
-    if fields.test and not splits["train"]:
-        raise SlipwayError(f"{path}: --test: all recordings would be in the test split; choose fewer values")
     if not rates:
         raise SlipwayError(f"{path}: none of the {splits.total():,} recordings can be read")
     tell(unreadable, "recordings that cannot be read")
     settings: dict[str, Any] = {"labels": sorted(labels), "group": keep, **settings_of(rates, lengths)}
 
-    def tables() -> Iterator[pa.Table]:
-        batch: list[tuple[bytes, Found]] = []
-        size = 0
-        again: Counter[str] = Counter()  # counted before
-        for name, content in _files(path, again):
-            if (found := fields.read(name, again)) is None:
-                continue
-            batch.append((content, found))
-            size += len(content)
-            if len(batch) >= BATCH_ROWS or size >= BATCH_BYTES:
-                yield _table(batch, keep, by)
-                batch, size = [], 0
-        if batch:
-            yield _table(batch, keep, by)
+    def again() -> Iterator[tuple[bytes, Found]]:
+        counted: Counter[str] = Counter()  # before
+        for name, content in _files(path, counted):
+            if (found := fields.read(name, counted)) is not None:
+                yield content, found
 
     stem = path.resolve().name if path.is_dir() else path.name.split(".")[0]
-    source = Source(slug(stem), "audio", settings, tables(), skipped, split_by=by)
+    source = Source(slug(stem), "audio", settings, tables(again(), keep, by, "--pattern"), skipped, split_by=by)
     if by is None and set(splits) == {None}:
         source.groups = [line for name, counted in alike.items() if (line := splitting.complaint(name, counted))]
     return source
 
 
-def _table(batch: list[tuple[bytes, Found]], keep: list[str], by: splitting.SplitBy | None) -> pa.Table:
+def tables(
+    recordings: Iterable[tuple[bytes, Found]], keep: list[str], by: splitting.SplitBy | None, where: object
+) -> Iterator[pa.Table]:
+    """Yield recordings in tables of at most BATCH_ROWS, and of BATCH_BYTES and a recording more.
+
+    Their columns are audio, the fields `keep` and that of `by`, an empty one null, label and split. `where` the fields
+    come from is said of what is no time.
+    """
+    batch: list[tuple[bytes, Found]] = []
+    size = 0
+    for content, found in recordings:
+        batch.append((content, found))
+        size += len(content)
+        if len(batch) >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield _table(batch, keep, by, where)
+            batch, size = [], 0
+    if batch:
+        yield _table(batch, keep, by, where)
+
+
+def _table(batch: list[tuple[bytes, Found]], keep: list[str], by: splitting.SplitBy | None, where: object) -> pa.Table:
     columns: dict[str, Any] = {"audio": pa.array([content for content, _ in batch], pa.binary())}
     for name in keep:
-        columns[name] = pa.array([found.fields[name] for _, found in batch], pa.string())
+        columns[name] = pa.array([found.fields[name] or None for _, found in batch], pa.string())
     if by is not None and by.column not in keep:
-        columns[by.column] = by.read(
-            pa.array([found.fields[by.column] for _, found in batch], pa.string()), "--pattern"
-        )
+        columns[by.column] = by.read(pa.array([found.fields[by.column] for _, found in batch], pa.string()), where)
     columns["label"] = pa.array([found.label for _, found in batch], pa.string())
     columns["split"] = pa.array([found.split for _, found in batch], pa.string())
     return pa.table(columns, metadata={NAMES: json.dumps([found.name for _, found in batch])})
 
 
-class _Fields:
-    """What a path tells of its recording."""
+class Fields:
+    """What a path tells of its recording, and which of it is the test split or kept; also of the `columns` of a table.
 
-    def __init__(self, pattern: str | None, test: str | None, keep: list[str]) -> None:
+    Raises SlipwayError for a field that is in neither.
+    """
+
+    def __init__(self, pattern: str | None, test: str | None, keep: list[str], columns: Iterable[str] = ()) -> None:
         self.pattern = None if pattern is None else splitting.Pattern(pattern)
-        self.known = known = [] if self.pattern is None else sorted(self.pattern.fields)
+        own, beside = [] if self.pattern is None else sorted(self.pattern.fields), sorted(columns)
+        self.known = known = list(dict.fromkeys((*own, *beside)))
         self.labelled = "label" in known
         self.keep = keep
         self.test, given = None, ""
@@ -133,8 +143,12 @@ class _Fields:
                 raise SlipwayError(f"--test {test}: expected FIELD=VALUE or FIELD=VALUE,VALUE,...")
         for option, name in (("--test", self.test), *(("--keep", name) for name in keep)):
             if name is not None and name not in known:
-                has = f"--pattern has {', '.join(known)}" if known else "--pattern names no fields"
-                raise SlipwayError(f"{option}: no field {name!r}; {has}")
+                places = [f"--pattern has {', '.join(own)}"] * bool(own) + [f"the table has {listed(beside)}"] * bool(
+                    beside
+                )
+                raise SlipwayError(
+                    f"{option}: no field {name!r}; {' and '.join(places) or '--pattern names no fields'}"
+                )
         self.wanted = set(given.split(",")) if self.test else set()
 
     def read(self, name: PurePosixPath, skipped: Counter[str]) -> Found | None:
@@ -154,10 +168,20 @@ class _Fields:
         if not self.labelled and not folders:
             skipped["not in a class folder"] += 1
             return None
-        if self.test:
-            split = "test" if values[self.test] in self.wanted else "train"
+        split = self.split(values) or split
         label = values["label"] if self.labelled else folders[0]
         return Found(name.as_posix(), label, split, values)
+
+    def split(self, values: dict[str, str]) -> str | None:
+        """Return the split that --test means for these fields; None where it was not given."""
+        return None if self.test is None else "test" if values[self.test] in self.wanted else "train"
+
+    def must_divide(self, path: Path, values: set[str]) -> None:
+        """Raise SlipwayError where --test names what is none of the field's `values`, or all of them."""
+        if unknown := sorted(self.wanted - values):
+            raise SlipwayError(f"{path}: --test: no recording has {self.test}={unknown[0]}; {_some(values)}")
+        if self.test and values <= self.wanted:
+            raise SlipwayError(f"{path}: --test: all recordings would be in the test split; choose fewer values")
 
 
 def _files(path: Path, skipped: Counter[str]) -> Iterator[tuple[PurePosixPath, bytes]]:
@@ -173,7 +197,7 @@ def _files(path: Path, skipped: Counter[str]) -> Iterator[tuple[PurePosixPath, b
 def _folder(path: Path, skipped: Counter[str]) -> Iterator[tuple[PurePosixPath, bytes]]:
     for file in sorted(path.rglob("*")):
         name = PurePosixPath(file.relative_to(path).as_posix())
-        if file.is_file() and not dataset.is_junk(name) and _wanted(name, file.stat().st_size, skipped):
+        if file.is_file() and not dataset.is_junk(name) and wanted(name, file.stat().st_size, skipped):
             yield name, file.read_bytes()
 
 
@@ -188,7 +212,7 @@ def _tar(path: Path, skipped: Counter[str]) -> Iterator[tuple[PurePosixPath, byt
             names = [member.name for member in archive if member.isfile() and not dataset.is_junk(member.name)]
             _must_have_ended(archive)
             tops = {PurePosixPath(name).parts[:1] for name in names if len(PurePosixPath(name).parts) > 1}
-            flat = any(len(PurePosixPath(name).parts) == 1 and _is_sound(PurePosixPath(name)) for name in names)
+            flat = any(len(PurePosixPath(name).parts) == 1 and is_sound(PurePosixPath(name)) for name in names)
             above = 0 if flat or len(tops) != 1 or _is_split(tops) else 1
         with tarfile.open(path, "r|*") as archive:
             for member in archive:
@@ -199,7 +223,7 @@ def _tar(path: Path, skipped: Counter[str]) -> Iterator[tuple[PurePosixPath, byt
                     skipped["a link or a device in the archive"] += 1
                 elif name.is_absolute() or ".." in name.parts:
                     skipped["a path that points outside the archive"] += 1
-                elif _wanted(name, member.size, skipped):
+                elif wanted(name, member.size, skipped):
                     file = archive.extractfile(member)
                     yield PurePosixPath(*name.parts[above:]), file.read() if file else b""
     except READ_ERRORS as error:
@@ -220,12 +244,14 @@ def _is_split(tops: Iterable[tuple[str, ...]]) -> bool:
     return all(top[0].lower() in SPLIT_FOLDERS for top in tops)
 
 
-def _is_sound(name: PurePosixPath) -> bool:
+def is_sound(name: PurePosixPath) -> bool:
+    """Tell whether a path is called like a recording, and not hidden."""
     return name.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in name.parts)
 
 
-def _wanted(name: PurePosixPath, size: int, skipped: Counter[str]) -> bool:
-    if not _is_sound(name):
+def wanted(name: PurePosixPath, size: int, skipped: Counter[str]) -> bool:
+    """Tell whether a file is a recording of less than MAX_FILE_BYTES; count it where it is not."""
+    if not is_sound(name):
         skipped[f"not a sound file ({name.suffix or name.name})"] += 1
         return False
     if size > MAX_FILE_BYTES:
@@ -247,17 +273,16 @@ def describe(content: bytes, rates: Counter[int], lengths: list[float]) -> bool:
     return bool(info.frames)
 
 
-def settings_of(rates: Counter[int], lengths: list[float]) -> dict[str, Any]:
-    """Choose the rate and the length of the model's recordings, by those that `describe` noted."""
+def settings_of(
+    rates: Counter[int], lengths: list[float], share: float = 0.98, most: float = MAX_SECONDS
+) -> dict[str, Any]:
+    """Choose the rate and the length of the model's recordings, by those that `describe` noted.
+
+    The seconds, to a tenth, are enough for this `share` of them, but not more than `most`.
+    """
     rate = max(1_000, min(rates.most_common(1)[0][0], MAX_SAMPLE_RATE))
-    return {"sample_rate": rate, "seconds": _long_enough(lengths)}
-
-
-def _long_enough(lengths: list[float]) -> float:
-    """Seconds, to a tenth, that are enough for 98 in 100 recordings."""
-    ordered = sorted(lengths)
-    enough = ordered[math.ceil(0.98 * len(ordered)) - 1]
-    return min(max(math.ceil(10 * enough) / 10, 0.1), MAX_SECONDS)
+    enough = sorted(lengths)[math.ceil(share * len(lengths)) - 1]
+    return {"sample_rate": rate, "seconds": min(max(math.ceil(10 * enough) / 10, 0.1), most)}
 
 
 def _some(values: set[str]) -> str:

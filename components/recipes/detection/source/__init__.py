@@ -17,7 +17,7 @@ from components.recipes.detection.example import Params
 from components.recipes.detection.source import coco, shares, table, voc, yolo
 from components.recipes.detection.source.annotations import NAMED, Images, Listed
 from components.recipes.images import source as images_source
-from components.recipes.source import BATCH_ROWS, NAMES, Command, Source, slug, tell
+from components.recipes.source import BATCH_ROWS, NAMES, Command, Source, official, slug, tell
 from components.targets.boxes import BOX, MOST
 
 # Pixels of the longer side of a model's input, unless params.yaml says otherwise: more than of a class, for a small
@@ -67,7 +67,11 @@ def detection(
         found = _matched(found, images, splitting.Pattern(pattern), skipped)
     fields = [image.fields for image in found]
     splitting.parse(split_by, fields[0], f"--pattern {pattern}" if pattern else boxes or folder)
-    _settle_splits(found, images, new=known is None)
+    there_is, new = [image.split for image in found], known is None
+    for image, split in zip(
+        found, official(there_is, lambda at: images.shown(found[at].path), "images", new=new), strict=True
+    ):
+        image.split = split
     labels = sorted({box.label for image in found for box in image.boxes})
     if not labels:
         raise SlipwayError(f"{folder}: no box in any of the {len(found):,} annotated images")
@@ -169,29 +173,6 @@ def _shares(found: list[Listed]) -> int:
     edges = [edge for image in found for box in image.boxes for edge in box[1:] if isfinite(edge)]
     alike = bool(edges) and max(edges) <= 1 and any(edge % 1 for edge in edges)
     return sum(len(image.boxes) for image in found) if alike else 0
-
-
-def _settle_splits(found: list[Listed], images: Images, *, new: bool) -> None:
-    """Keep an official split if every image has one; a `new` dataset also needs images to train on, and to test on.
-
-    Where there is none to test on, validation is that, as results on COCO are those of its val2017.
-    """
-    counts = Counter(image.split for image in found)
-    named = {name for name in counts if name}
-    why = ""
-    if named and counts[None]:
-        example = next(image for image in found if image.split is None)
-        why = f"{counts[None]:,} of {len(found):,} images are in none, such as {images.shown(example.path)}"
-    elif named == {"train", "validation"}:
-        print("official split train, validation: validation is taken as test; a share of train becomes validation")
-        for image in found:
-            image.split = "test" if image.split == "validation" else image.split
-    elif new and named and not named >= {"train", "test"}:
-        why = "a new dataset needs images of train and of test"
-    if why:
-        print(f"official split {listed(sorted(named))}: not used, for {why}")
-        for image in found:
-            image.split = None
 
 
 def _tell(

@@ -1,6 +1,5 @@
 """Texts: a CSV, TSV, JSON Lines or Parquet file, class folders of text files, class files of lines."""
 
-import codecs
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -41,10 +40,7 @@ def text(
     column of the file, or a field of `pattern`, which the names of files in folders must match. Raises SlipwayError
     for a file that is not what it is said to be, with its line, and its byte where the encoding is wrong.
     """
-    try:
-        codecs.lookup(encoding)
-    except LookupError:
-        raise SlipwayError(f"--encoding {encoding}: unknown encoding; try utf-8, gb18030 or cp1252") from None
+    csv_options.must_be_encoding(encoding)
     skipped: Counter[str] = Counter()
     if pattern is not None and (lines or not path.is_dir()):
         raise SlipwayError(f"{path}: --pattern is for folders with a file per text")
