@@ -137,6 +137,48 @@ def test_the_same_texts_in_all_formats_are_the_same(said: list[str]) -> None:
     assert read[0][1] == {name: unicodedata.normalize("NFC", text) for name, text in given_texts.items()}
 
 
+@given(
+    st.sampled_from(["text", "x.trans.txt", "x.ctm", "x.tsv", "x.csv", "u0.txt"]),
+    st.binary(max_size=60)
+    | st.text(max_size=40).map(str.encode)
+    | st.lists(
+        st.sampled_from(
+            [
+                "path\tsentence\n",
+                "path,sentence\n",
+                "\nu0,",
+                "\nu0\t",
+                "u0 1 0 1 ",
+                "u0",
+                "u0.wav",
+                "1",
+                "0.5",
+                "\t",
+                "|",
+                ",",
+                '"',
+                "\r",
+                "\n",
+                " ",
+                ";;",
+                "é",
+            ]
+        )
+    ).map(lambda parts: "".join(parts).encode()),
+)
+def test_whatever_stands_in_a_file_it_is_read_or_refused(name: str, content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder = recorded(Path(place), ["u0"])
+        (folder / name).write_bytes(content)
+        try:
+            found = texts(speech(folder))
+        except SlipwayError as error:
+            assert str(error)
+        else:
+            assert set(found) == {"u0"}
+            assert found["u0"].strip()
+
+
 def test_librispeech_has_its_splits_in_folders(tmp_path: Path) -> None:
     for split, speaker in (("train-clean-100", "1"), ("dev-other", "2"), ("test-clean", "3")):
         folder = tmp_path / "LibriSpeech" / split / speaker / "7"
@@ -224,6 +266,8 @@ def test_text_files_may_lie_in_folders_of_their_own(tmp_path: Path) -> None:
         "recording without a transcript, such as wav/p3/p3_1.wav": 1,
     }
     assert texts(speech(tmp_path / "wav", texts=tmp_path / "txt")) == {"p1_1": "one two", "p2_1": "three"}
+    elsewhere = written(tmp_path / "flat", BESIDE, {"p1_1": "uno"})
+    assert texts(speech(tmp_path / "wav", texts=elsewhere)) == {"p1_1": "uno"}
     recorded(tmp_path / "s", ["train/1"])
     written(tmp_path / "s", BESIDE, {"test/1": "of another split"})
     assert "no transcripts found; expected x.txt or x.lab beside x.wav" in refused(tmp_path / "s")
@@ -301,7 +345,20 @@ def test_the_longest_utterance_fits_up_to_a_bound(tmp_path: Path, capsys: Any, k
     assert ("1 of 3 recordings are longer than 2 s, the longest 2.3 s" in capsys.readouterr().out) == bool(known)
     (tmp_path / "b.wav").write_bytes(sound(1, 31.0))
     assert speech(tmp_path).settings["seconds"] == 30.0
-    assert "1 of 3 recordings are longer than 30 s, the longest 31.0 s: words" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 of 3 recordings are longer than 30 s, the longest 31.0 s: words at their ends are cut off; cut" in said
+    (tmp_path / "b.wav").write_bytes(sound(1, 61.0))
+    speech(tmp_path, known=known)
+    assert "are cut off, and validate sets those of more than 60 s aside; cut" in capsys.readouterr().out
+
+
+def test_a_path_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded(tmp_path / "corpus", ["wav/p1/1"])
+    written(tmp_path / "corpus" / "txt", BESIDE, {"p1/1": "one"})
+    monkeypatch.chdir(tmp_path / "corpus")
+    for at in (Path("txt"), tmp_path / "corpus" / "txt", Path("../corpus/txt")):
+        source = speech(Path(), texts=at)
+        assert (source.name, texts(source)) == ("corpus", {"1": "one"})
 
 
 def test_ten_thousand_words_are_a_transcript(tmp_path: Path) -> None:
@@ -363,6 +420,9 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes("talk_1 caf\xe9\n".encode("latin-1"))
     assert "text: line 1, byte 11 (e9) is not utf-8; give the encoding of the file" in refused(tmp_path)
     assert texts(speech(tmp_path, encoding="latin-1")) == {"talk_1": "café"}
+    (tmp_path / "list.tsv").write_bytes("path\tsentence\ntalk_2\té".encode("utf-16"))
+    assert texts(speech(tmp_path, texts=tmp_path / "list.tsv", encoding="utf-16")) == {"talk_2": "é"}
+    assert "list.tsv: cannot be read as UTF-8, it looks like UTF-16" in refused(tmp_path, texts=tmp_path / "list.tsv")
     assert "--encoding klingon: unknown encoding" in refused(tmp_path, encoding="klingon")
 
 

@@ -50,9 +50,9 @@ def speech(
     form = partial(plain, lower=forms["case"] == "lower", punctuation=forms["punctuation"] == "keep")
     skipped, keep = Counter[str](), keep or []
     name, opened = archive.stem(path), ExitStack()
-    folder = opened.enter_context(archive.unpacked(path, skipped))
-    if texts is not None and not texts.exists() and (folder / texts).exists():
-        texts = folder / texts
+    folder = opened.enter_context(archive.unpacked(path, skipped)).resolve()
+    if texts is not None:
+        texts = (folder / texts if not texts.exists() and (folder / texts).exists() else texts).resolve()
     every = transcripts.files_in(folder)
     sounds = [file for file in every if audio_source.is_sound(_below(file, folder))]
     if not sounds:
@@ -64,15 +64,15 @@ def speech(
     where = recordings.shown(files[0]) if columns else f"--pattern {pattern or ''}".strip()
     by = splitting.parse(split_by, fields.known, where, taken=["audio"])
     owners = [field for field in fields.known if by is None and splitting.owns(field)]
-    wanted = {*keep, *owners, *([by.column] if by else []), *([fields.test] if fields.test else [])}
-    said = _read(kind, files, recordings, encoding, wanted, skipped)
+    needed = {*keep, *owners, *([by.column] if by else []), *([fields.test] if fields.test else [])}
+    said = _read(kind, files, recordings, encoding, needed, skipped)
     read_as_text = {*files}
     sounds = [
         file
         for file in every
         if file not in read_as_text and audio_source.wanted(_below(file, folder), file.stat().st_size, skipped)
     ]
-    found = _found(sounds, said, recordings, fields, wanted, form, skipped)
+    found = _found(sounds, said, recordings, fields, needed, form, skipped)
     if not found:
         reasons = "; ".join(f"skipped {count:,}: {reason}" for reason, count in (+skipped).items())
         raise SlipwayError(f"{path}: no usable recording; {reasons}")
@@ -167,11 +167,11 @@ def _found(
     said: dict[Path, Transcript | None],
     recordings: Recordings,
     fields: audio_source.Fields,
-    wanted: Collection[str],
+    needed: Collection[str],
     form: Callable[[str], str],
     skipped: Counter[str],
 ) -> dict[Path, Found]:
-    """Return the recordings with a transcript, those without counted, and their `wanted` fields, "" for none."""
+    """Return the recordings with a transcript, those without counted, and the fields that are `needed`, "" for none."""
     found: dict[Path, Found] = {}
     lacking: list[Path] = []
     for path in sounds:
@@ -186,8 +186,8 @@ def _found(
         elif not form(each.text):
             skipped["transcript of nothing but punctuation" if each.text else "empty transcript"] += 1
         else:
-            values = dict.fromkeys(wanted, "") | {
-                name: text for name, text in (each.fields | told).items() if name in wanted
+            values = dict.fromkeys(needed, "") | {
+                name: text for name, text in (each.fields | told).items() if name in needed
             }
             split = fields.split(values) or each.split or transcripts.in_folders(below)
             found[path] = Found(recordings.shown(path), each.text, split, values)
@@ -209,10 +209,12 @@ def _heard(found: dict[Path, Found], where: Path, known: Params | None) -> dict[
     tell(unreadable, "recordings that cannot be read")
     settings = audio_source.settings_of(rates, lengths, 1.0, MOST_SECONDS)
     seconds = known.seconds if known else settings["seconds"]
+    most = known.max_seconds if known else Params.model_fields["max_seconds"].default
     if long := sum(length > seconds for length in lengths):
+        aside = f", and validate sets those of more than {most:g} s aside" if max(lengths) > most else ""
         print(
             f"{long:,} of {len(lengths):,} recordings are longer than {seconds:g} s, the longest {max(lengths):.1f} s: "
-            "words at their ends are cut off; cut them into shorter utterances, or raise speech.seconds"
+            f"words at their ends are cut off{aside}; cut them into shorter utterances, or raise speech.seconds"
         )
     return settings
 

@@ -91,10 +91,12 @@ class Recordings:
         """Find the recording that a text file is called like, but for the suffix; None if there is none.
 
         It lies in the same folder, or in one that has another name in one place, as txt/p225 and wav/p225 have, but of
-        the same split. Raises SlipwayError where there are several.
+        the same split; of a file that lies elsewhere its path is that of a recording, or the end of it. Raises
+        SlipwayError where there are several.
         """
-        below = self.folder if file.is_relative_to(self.folder) else self.texts
-        own = _parts(file.relative_to(below).with_suffix("").as_posix())
+        if not file.is_relative_to(self.folder):
+            return self.named(file.relative_to(self.texts).with_suffix("").as_posix(), file)
+        own = _parts(file.relative_to(self.folder).with_suffix("").as_posix())
         of_name = self._stems.get(own[-1], ())
         apart = {path: _apart(own, self.parts[path]) for path in of_name}
         return self._one([p for p in of_name if not apart[p]] or [p for p in of_name if apart[p] == 1], file.name, file)
@@ -298,10 +300,10 @@ def _column(name: str) -> str:
     return re.sub(r"\W+", "_", name.strip().lower()).strip("_")
 
 
-def _header(file: Path) -> tuple[str, list[str]]:
-    """Return what stands between the columns of a table, and the cells of its first line, by a look at the bytes."""
-    with file.open("rb") as content:
-        line = content.readline(2**16).decode("utf-8-sig", "replace")
+def _header(file: Path, encoding: str = "utf-8") -> tuple[str, list[str]]:
+    """Return what stands between the columns of a table, and the cells of its first line, by a first look."""
+    with file.open(encoding=csv_reader.without_mark(encoding), errors="replace") as content:
+        line = content.readline(2**16)
     cells = {mark: [cell.strip().strip('"') for cell in line.split(mark)] for mark in csv_start.DELIMITERS}
     known = {mark: len({*map(_column, names)} & {*FILES, *TEXTS}) for mark, names in cells.items()}
     usual = "\t" if file.suffix.lower() == ".tsv" else "|" if "|" in line else ","
@@ -317,7 +319,7 @@ def _has_no_header(file: Path, mark: str, names: list[str]) -> bool:
 
 def _table(file: Path, encoding: str) -> tuple[Iterator[tuple[int, list[str]]], list[str]]:
     """Return the rows of a table, which may have no header, and the names of its columns."""
-    mark, names = _header(file)
+    mark, names = _header(file, encoding)
     quotes = mark in ",;"  # Common Voice and LJSpeech have none
     given = LJSPEECH[: len(names)] if _has_no_header(file, mark, names) else ()
     how = csv_reader.Reading(delimiter=mark, encoding=encoding, skip=0)
