@@ -40,14 +40,16 @@ class Target(targets.Target):
     rule = "ngram"  # the model hears sounds: which of the spellings of them is a word, other texts know
     losses = ("ctc",)
     metric = "exact"
-    refused: ClassVar[Mapping[str, str]] = {
-        "augment.time_shift": "moves what is said out of the recording, but not out of the transcript"
-    } | dict.fromkeys(
-        ("label_smoothing", "class_weights", "resample", "calibrate", "augment.mixup", "augment.cutmix"),
-        "is for classification, but the recipe predicts texts",
-    ) | dict.fromkeys(
-        ("threshold: f1", "threshold: youden", "threshold: cost"),
-        "is for classes; leave it out: texts are decided by a language model, where validation shows that it helps",
+    refused: ClassVar[Mapping[str, str]] = (
+        {"augment.time_shift": "moves what is said out of the recording, but not out of the transcript"}
+        | dict.fromkeys(
+            ("label_smoothing", "class_weights", "resample", "calibrate", "augment.mixup", "augment.cutmix"),
+            "is for classification, but the recipe predicts texts",
+        )
+        | dict.fromkeys(
+            ("threshold: f1", "threshold: youden", "threshold: cost"),
+            "is for classes; leave it out: texts are decided by a language model, where validation shows that it helps",
+        )
     )
 
     @property

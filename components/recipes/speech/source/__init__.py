@@ -82,8 +82,9 @@ def speech(
         splits = official([each.split for each in found.values()], names.__getitem__, "recordings", new=known is None)
         found = {file: replace(each, split=split) for (file, each), split in zip(found.items(), splits, strict=True)}
     symbols = Counter(symbol for each in found.values() for symbol in {*form(each.label)})
-    settings = _heard(found, path, known) | forms | {"labels": sorted(symbols), "group": keep}
-    _tell(kind, [recordings.shown(file) for file in files], found, symbols)
+    own = known.symbols if known else sorted(symbols)
+    settings = _heard(found, path, known) | forms | {"symbols": own, "group": keep}
+    _tell(kind, [recordings.shown(file) for file in files], found, symbols, own)
 
     def recorded() -> Iterator[tuple[bytes, Found]]:
         with opened:
@@ -209,18 +210,17 @@ def _heard(found: dict[Path, Found], where: Path, known: Params | None) -> dict[
     tell(unreadable, "recordings that cannot be read")
     settings = audio_source.settings_of(rates, lengths, 1.0, MOST_SECONDS)
     seconds = known.seconds if known else settings["seconds"]
-    most = known.max_seconds if known else Params.model_fields["max_seconds"].default
     if long := sum(length > seconds for length in lengths):
-        aside = f", and validate sets those of more than {most:g} s aside" if max(lengths) > most else ""
         print(
             f"{long:,} of {len(lengths):,} recordings are longer than {seconds:g} s, the longest {max(lengths):.1f} s: "
-            f"words at their ends are cut off{aside}; cut them into shorter utterances, or raise speech.seconds"
+            "validate sets them aside, for words would be cut off; cut them into shorter utterances, or raise "
+            "speech.seconds"
         )
     return settings
 
 
-def _tell(kind: str, names: list[str], found: dict[Path, Found], symbols: Counter[str]) -> None:
-    """Say what was read, and which symbols it is written in."""
+def _tell(kind: str, names: list[str], found: dict[Path, Found], symbols: Counter[str], own: list[str]) -> None:
+    """Say what was read, which symbols it is written in, and which of them the dataset does not have."""
     where = listed(names) if len(names) <= NAMED else f"{len(names):,} files such as {names[0]}"
     words = sum(len(each.label.split()) for each in found.values())
     print(f"{kind}, {where}: {len(found):,} recordings with a transcript, {words:,} words")
@@ -230,6 +230,12 @@ def _tell(kind: str, names: list[str], found: dict[Path, Found], symbols: Counte
         few = listed((f"{_symbol(symbol)} ({symbols[symbol]})" for symbol in rare), 10)
         line += f"; in fewer than {FEW} recordings: {few}"
     print(line)
+    if new := sorted(symbols.keys() - {*own}):
+        few = listed((f"{_symbol(symbol)} ({symbols[symbol]})" for symbol in new), 10)
+        print(
+            f"warning: symbols that speech.symbols in params.yaml does not have, and in how many recordings: {few}; "
+            "validate sets these aside: spell them otherwise, or add the symbols there"
+        )
 
 
 def _symbol(symbol: str) -> str:
