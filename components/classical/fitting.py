@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from components import SlipwayError
-from components.classical import boosting, choosing, linear, windows
+from components.classical import boosting, choosing, frames, linear, windows
 from components.classical.graph import Graph, ask
 from components.recipes import Arrays, Input
 from components.streams import stream
@@ -82,6 +82,8 @@ def fit(
     task = Task(inputs, specs, target, seed)
     if target.maps:
         return _detector(task, train, validation)
+    if target.losses[0] == "ctc":
+        return _transcriber(task, train, validation)
     rows = len(train[1]) + len(validation[1])
     few = mixed and 2 * FOLDS <= rows <= min(FEW_EXAMPLES, FEW_ANSWERS // len(target.names))
     folds = _folds(_joined(train, validation), seed) if few else [(train, validation)]
@@ -114,6 +116,20 @@ def _detector(task: Task, train: Examples, validation: Examples) -> Fitted:
     names = {penalty: f"a linear model of windows, C = {penalty:g}" for penalty in models}
     told = {names[penalty]: loss for penalty, loss in losses.items()}
     return Fitted(names[best], made(_joined(train, validation), best), models[best], told, 1, refitted=True)
+
+
+def _transcriber(task: Task, train: Examples, validation: Examples) -> Fitted:
+    """Fit a transcriber; its penalty is chosen by the loss on validation. A fit takes minutes: none is made again."""
+    fits = frames.fit(task.inputs, task.specs, task.target, train, frames.PENALTIES, task.seed)
+    count = len(frames.drawn(train[1], task.seed))
+    some = f", of {count:,} examples" if count < len(train[1]) else ""
+    models = {
+        f"a linear model of windows of sound, C = {penalty:g}{some}": model
+        for penalty, model in zip(frames.PENALTIES, fits, strict=True)
+    }
+    losses = {name: float(task.loss(model, validation).mean()) for name, model in models.items()}
+    best = min(losses, key=lambda name: losses[name])
+    return Fitted(best, models[best], models[best], losses, 1, refitted=False)
 
 
 def _threads(*, few: bool) -> AbstractContextManager[Any]:
