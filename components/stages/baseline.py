@@ -54,16 +54,19 @@ def run(params: Params, arrays: Path, out: Path, classical: Path) -> None:
     name = made.name
     if rows < len(truth):  # wherever a model is said to beat it
         name += f", fitted on {rows:,} of {len(truth):,} training examples"
+    compared = fitting.answers(made.compared, _stored(arrays, manifest, "validation"))
+    actual = np.load(arrays / "validation" / "label.npy", mmap_mode="r")
+    decision = target.decided(compared, actual, manifest["state"]) if target.rule == "ngram" else None
     with replacing(out) as aside:
         aside.mkdir(parents=True)
         np.save(aside / "trivial.npy", trivial.astype(np.float32))
         np.save(aside / "classical.npy", fitting.answers(made.onnx, _stored(arrays, manifest, "test")))
-        about = {"trivial": text, "classical": name, "rows": rows, "of": len(truth)}
+        about = {"trivial": text, "classical": name, "rows": rows, "of": len(truth), "decision": decision}
         write_json(aside / "baseline.json", about)
     with replacing(classical) as aside:
         aside.mkdir(parents=True)
         (aside / "model.onnx").write_bytes(made.onnx)
-        np.save(aside / "validation.npy", fitting.answers(made.compared, _stored(arrays, manifest, "validation")))
+        np.save(aside / "validation.npy", compared)
         about = {"name": name, "losses": made.losses, "folds": made.folds, "refitted": made.refitted}
         write_json(aside / "classical.json", about)
     others = "; ".join(f"{other} {loss:.4g}" for other, loss in made.losses.items())

@@ -140,7 +140,8 @@ def _beside(
     drawn for both. `chance` are the model's own answers, dealt out at random: what it predicts without knowing which
     example it is of (Ojala and Garriga 2010, Permutation Tests for Studying Classifier Performance).
     Where mistakes have costs and the model weighs its answers (train.threshold), the baselines give the answer that is
-    expected to cost least; where it does not, the likeliest one, as it does.
+    expected to cost least; where it does not, the likeliest one, as it does. Of texts the classical one decides as the
+    stage `baseline` has found to be best for it.
     """
     about = read_json(baseline / "baseline.json")
     costs = examples.costs if examples.decision is not None else None
@@ -156,7 +157,8 @@ def _beside(
         outputs = np.load(baseline / f"{name}.npy")
         if outputs.shape != examples.outputs.shape:
             raise SlipwayError(f"{baseline}: not fitted for these examples; fit the baselines again with `dvc repro`")
-        answered[name] = examples.answered(outputs, decision)
+        own = about.get("decision") if name == "classical" else None
+        answered[name] = examples.answered(outputs, decision or own)
     answered.pop(shipped, None)  # that one is the model itself
     drawn = _drawn(params, answered)
     rows = []

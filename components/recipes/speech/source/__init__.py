@@ -17,7 +17,7 @@ from components.recipes.audio import source as audio_source
 from components.recipes.audio.source import Found
 from components.recipes.source import Command, Source, official, slug, tell
 from components.recipes.speech.example import Params
-from components.recipes.speech.source import transcripts
+from components.recipes.speech.source import connected_digits, transcripts
 from components.recipes.speech.source.transcripts import NAMED, Recordings, Transcript
 from components.targets.transcript import plain
 
@@ -279,5 +279,6 @@ SOURCES = {
         speech,
         _arguments,
         known="speech",
-    )
+    ),
+    **connected_digits.SOURCES,
 }
