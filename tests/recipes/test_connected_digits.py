@@ -93,7 +93,7 @@ def test_labels_say_what_is_heard_and_no_string_is_longer_than_told(tmp_path: Pa
         assert soundfile.info(io.BytesIO(row["audio"])).subtype == "PCM_16" and rate == settings["sample_rate"]
     assert settings["seconds"] - 0.1 < longest <= settings["seconds"] <= made.MOST / made.RATE
     assert {len(parts) for parts in names} >= {1, 3, 5}
-    assert settings["symbols"] == sorted({*"zeroonetwothreefourfivesixseveneightnine "})
+    assert settings["symbols"] == "".join(sorted({*"zeroonetwothreefourfivesixseveneightnine "}))
 
 
 def test_no_recording_is_in_two_splits_and_each_is_used_about_equally_often(

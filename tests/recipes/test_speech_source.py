@@ -110,7 +110,7 @@ def test_every_format_is_read(tmp_path: Path, kind: str, place: str, ending: str
                 packed.write(each, each.name)
     source = speech(path, texts=file if place == "--texts" else None)
     assert (source.recipe, source.name) == ("speech", "corpus" if path == folder else "packed")
-    assert source.settings["symbols"] == sorted({*"hello world how are you don't stop"})
+    assert source.settings["symbols"] == "".join(sorted({*"hello world how are you don't stop"}))
     assert (source.settings["sample_rate"], source.settings["seconds"]) == (8000, 0.1)
     assert (source.settings["case"], source.settings["punctuation"]) == ("lower", "drop")
     found = rows(source)
@@ -322,24 +322,24 @@ def test_symbols_are_those_of_the_plain_texts(tmp_path: Path, capsys: Any) -> No
     said = {f"u{n}": "ab ba" for n in range(5)} | {"é": "Cafe\u0301?\u00a0A"}
     written(recorded(tmp_path, said), LINES, said)
     source = speech(tmp_path)
-    assert source.settings["symbols"] == [" ", "a", "b", "c", "f", "é"]
+    assert source.settings["symbols"] == " abcfé"
     assert (
         "6 symbols: the space, a, b, c, f, é; in fewer than 5 recordings: c (1), f (1), é (1)"
         in capsys.readouterr().out
     )
     assert rows(source)["é.wav"]["label"] == "Café?\u00a0A"
     kept = speech(tmp_path, case="keep", punctuation="keep").settings
-    assert kept["symbols"] == [" ", "?", "A", "C", "a", "b", "f", "é"]
+    assert kept["symbols"] == " ?ACabfé"
     assert (kept["case"], kept["punctuation"]) == ("keep", "keep")
-    known = Params(symbols=["a"], case="keep")
+    known = Params(symbols="a", case="keep")
     capsys.readouterr()
-    assert speech(tmp_path, known=known).settings["symbols"] == ["a"]  # what a model knows grows by hand alone
+    assert speech(tmp_path, known=known).settings["symbols"] == "a"  # what a model knows grows by hand alone
     told = "does not have, and in how many recordings: the space (6), A (1), C (1), b (5), f (1), é (1); validate"
     assert told in capsys.readouterr().out
     assert "--case lower: the dataset has case: keep" in refused(tmp_path, known=known, case="lower")
 
 
-@pytest.mark.parametrize("known", [None, Params(symbols=["a"], seconds=2.0)])
+@pytest.mark.parametrize("known", [None, Params(symbols="a", seconds=2.0)])
 def test_the_longest_utterance_fits_up_to_a_bound(tmp_path: Path, capsys: Any, known: Params | None) -> None:
     recorded(tmp_path, ["a", "b", "c"])
     (tmp_path / "c.wav").write_bytes(sound(1, 2.34))
@@ -462,10 +462,10 @@ def test_an_official_split_is_used_where_it_divides(tmp_path: Path, capsys: Any)
     )
     (tmp_path / "c.wav").unlink()
     assert splits(speech(tmp_path)) == {"a": "train", "b": "test"}
-    assert splits(speech(tmp_path, known=Params(symbols=["x"]))) == {"a": "train", "b": "test"}
+    assert splits(speech(tmp_path, known=Params(symbols="x"))) == {"a": "train", "b": "test"}
     (tmp_path / "train" / "a.wav").unlink()
     assert splits(speech(tmp_path)) == {"b": None}
-    assert splits(speech(tmp_path, known=Params(symbols=["x"]))) == {"b": "validation"}
+    assert splits(speech(tmp_path, known=Params(symbols="x"))) == {"b": "validation"}
 
 
 def test_options_must_fit_what_is_there(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from components.recipes import Input, Names, State
+from components.recipes import Input, State
 from components.recipes.audio.example import FACTS as FACTS_OF_AUDIO
 from components.recipes.audio.example import Settings, columns, encode, kept, must_be_free, requirements
 from components.recipes.audio.example import facts as facts_of_audio
@@ -25,7 +25,7 @@ class Params(Settings):
     """The section `speech` of params.yaml."""
 
     seconds: Annotated[float, Field(gt=0, le=60)] = 10.0  # of what is longer, words would be cut off
-    symbols: Annotated[Names, Field(min_length=1)] = Field(default=["a"])  # of transcripts: single characters
+    symbols: Annotated[str, Field(min_length=1)] = "abc"  # what transcripts consist of, each character once
     case: Literal["lower", "keep"] = "lower"  # of transcripts, as they are learned and measured
     punctuation: Literal["drop", "keep"] = "drop"
     group: list[str] = Field(default=[])  # columns of text kept beside the recording, to slice the measures by
@@ -34,8 +34,13 @@ class Params(Settings):
     def _usable(self) -> "Params":
         must_be_free(self.group, (*FACTS_OF_AUDIO, *FACTS))
         for symbol in self.symbols:
-            if len(symbol) != 1:
-                raise ValueError(f"symbols: expected single characters, got {symbol!r}")
+            if self.symbols.count(symbol) > 1:
+                raise ValueError(f"symbols: {symbol!r} is there twice")
+            if symbol != " " and plain(symbol, self) != symbol:
+                raise ValueError(
+                    f"symbols: {symbol!r} does not occur in transcripts with case: {self.case} and punctuation: "
+                    f"{self.punctuation}; leave it out"
+                )
         return self
 
     @property
@@ -116,5 +121,5 @@ def sample(rows: int, seed: int) -> tuple[dict[str, Any], pa.Table]:
         recordings.append(buffer.getvalue())
         labels.append(label)
     section: dict[str, Any] = {"sample_rate": 4000, "seconds": 1.0, "window_ms": 32.0, "hop_ms": 16.0, "bands": 16}
-    section["symbols"] = [*tones]
+    section["symbols"] = "".join(tones)
     return section, pa.table({"audio": pa.array(recordings, pa.binary()), "label": labels})

@@ -82,7 +82,7 @@ def speech(
         splits = official([each.split for each in found.values()], names.__getitem__, "recordings", new=known is None)
         found = {file: replace(each, split=split) for (file, each), split in zip(found.items(), splits, strict=True)}
     symbols = Counter(symbol for each in found.values() for symbol in {*form(each.label)})
-    own = known.symbols if known else sorted(symbols)
+    own = known.symbols if known else "".join(sorted(symbols))
     settings = _heard(found, path, known) | forms | {"symbols": own, "group": keep}
     _tell(kind, [recordings.shown(file) for file in files], found, symbols, own)
 
@@ -219,7 +219,7 @@ def _heard(found: dict[Path, Found], where: Path, known: Params | None) -> dict[
     return settings
 
 
-def _tell(kind: str, names: list[str], found: dict[Path, Found], symbols: Counter[str], own: list[str]) -> None:
+def _tell(kind: str, names: list[str], found: dict[Path, Found], symbols: Counter[str], own: str) -> None:
     """Say what was read, which symbols it is written in, and which of them the dataset does not have."""
     where = listed(names) if len(names) <= NAMED else f"{len(names):,} files such as {names[0]}"
     words = sum(len(each.label.split()) for each in found.values())

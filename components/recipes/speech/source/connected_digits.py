@@ -71,7 +71,7 @@ def connected_digits(path: Path) -> Source:
     strings = _strings(recordings)
     longest = max(_length(string.digits, string.pauses) for string in strings)
     settings = {
-        "symbols": sorted({*" ".join(WORDS)}),
+        "symbols": "".join(sorted({*" ".join(WORDS)})),
         "group": ["speaker"],
         "sample_rate": RATE,
         "seconds": math.ceil(10 * longest / RATE) / 10,
