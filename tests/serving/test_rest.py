@@ -39,7 +39,7 @@ BAD: dict[str, list[tuple[dict[str, Any], str]]] = {
     ],
     "text": [({"text": " "}, "the text")],
 }
-BAD["detection"] = BAD["images"]
+BAD["detection"], BAD["speech"] = BAD["images"], BAD["audio"]
 CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in recipes.names()}
 CASES["several labels"] = "images", {"several": True}
 CASES["a number"] = "tabular", {"labels": [], "targets": ["price"]}

@@ -286,6 +286,30 @@ def test_boxes_are_measured_beside_their_baselines_and_explained(make: Make) -> 
 
 
 @pytest.mark.usefixtures("stages")
+def test_texts_are_measured_beside_their_baselines_and_explained(make: Make) -> None:
+    settings = make("speech", rows=160, evaluate={"resamples": 100, "slices": ["words", "symbols"], "explain": 2})
+    prepared(settings)
+    shutil.copyfile(BUILD / "classical" / "model.onnx", BUILD / "model" / "model.onnx")
+    found = evaluated(settings)
+    assert {"wer", "cer", "exact", "length_ratio", "baseline_wer", "classical_wer"} <= found.keys()
+    assert found["wer"] < 0.7 * found["baseline_wer"] and found["classical_wer"] == found["wer"]
+    intervals = {row["metric"]: row for row in read_csv(EVALUATION / "intervals.csv")}
+    assert float(intervals["wer"]["low"]) <= found["wer"] <= float(intervals["wer"]["high"])
+    beside = {(row["baseline"], row["metric"]) for row in read_csv(EVALUATION / "baselines.csv")}
+    assert {("chance", "wer"), ("trivial", "exact"), ("classical", "cer")} <= beside
+    truth = np.load(BUILD / "arrays" / "test" / "label.npy")
+    symbols = read_csv(EVALUATION / "symbols.csv")
+    assert [int(row["rows"]) for row in symbols] == [int((truth == at).any(axis=1).sum()) for at in (1, 2, 3)]
+    assert {row["slice"] for row in read_csv(EVALUATION / "slices.csv")} == {"words", "symbols"}
+    explained = read_json(EVALUATION / "explanations.json")
+    assert all(np.isfinite(entry["drop"]).all() and entry["kind"] == "spectrogram" for entry in explained)
+    assert {"words.csv", "lengths.csv", "predictions.parquet"} <= files(EVALUATION).keys()
+    before = files(EVALUATION)
+    evaluated(settings)
+    assert files(EVALUATION) == before
+
+
+@pytest.mark.usefixtures("stages")
 def test_mistakes_that_cost_differently_are_measured_by_their_cost(make: Make) -> None:
     costs = {"no": {"yes": 1.0}, "yes": {"no": 5.0}}
     settings = make("tabular", rows=400, costs=costs, evaluate={"resamples": 200})

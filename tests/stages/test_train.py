@@ -62,6 +62,8 @@ def test_a_recipe_learns_its_sample(make: Make, recipe: str) -> None:
         assert float(epochs[-1]["val_mae"]) < 0.7 * float(epochs[0]["val_mae"])
     elif recipe == "detection":
         assert float(epochs[-1]["val_overlap"]) > 0.8
+    elif recipe == "speech":
+        assert float(epochs[-1]["val_exact"]) > 0.85
     else:
         assert float(epochs[-1]["val_accuracy"]) > 0.85
     assert cost["device"] == "cpu"
@@ -72,7 +74,8 @@ def test_a_recipe_learns_its_sample(make: Make, recipe: str) -> None:
     assert description["params"] == settings.task.model_dump()
     assert description["network"] == settings.network.model_dump()
     # what is an answer is chosen for boxes, also where train.threshold names no rule
-    assert (description["decision"] is not None) == (recipe == "detection")
+    if recipe != "speech":  # there an n-gram is an answer's rule where it helps
+        assert (description["decision"] is not None) == (recipe == "detection")
     if recipe == "images":
         both_artefacts_are_one_model_and_can_be_used()
 
