@@ -39,7 +39,7 @@ NAMES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/example.
 PROMISED = {
     *("mnist", "mnist-cnn", "breast-cancer", "movie-reviews", "hotel-reviews", "income", "credit-risk"),
     *("machine-failure", "student-grades", "temperatures", "sunspots", "spoken-digits", "digits-seen-and-heard"),
-    "blood-cells",
+    *("blood-cells", "connected-digits"),
 }
 
 
@@ -193,9 +193,18 @@ def box(label: str, left: float, top: float, side: float = 0.1) -> dict[str, Any
     return {"label": label, "left": left, "top": top, "right": left + side, "bottom": top + side}
 
 
+def strings(settings: params.Params, random: np.random.Generator, rows: int) -> dict[str, Any]:
+    words = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
+    said = [" ".join(random.choice(words, 1 + row % 7)) for row in range(rows)]
+    sounds = [recording(random.normal(0, 0.1, 4500 * (1 + row % 7) + row)) for row in range(rows)]
+    speakers = random.choice(["george", "lucas", "nicolas", "theo", "yweweler"], rows)
+    return {"audio": sounds, "label": said, "speaker": speakers}
+
+
 MAKERS: dict[str, Callable[[params.Params, np.random.Generator, int], dict[str, Any]]] = {
     "audio": recordings,
     "detection": smears,
+    "speech": strings,
     "series": windows,
     "images": pictures,
     "text": sentences,
@@ -290,6 +299,16 @@ TRAPS: dict[str, list[tuple[str, Any, str]]] = {
         ("audio", recording(np.sin(np.arange(80_000))), "too short or too long"),
         ("audio", recording(np.sin(np.arange(9000)), 16_000), "not 8 kHz"),
         ("audio", recording(np.tile(np.sin(np.arange(4000))[:, None], 2)), "not mono"),
+        ("id", COPIED, COPIED),
+    ],
+    "connected-digits": [
+        ("split", None, "split is missing"),
+        ("speaker", "somebody", "unknown speaker"),
+        ("label", "double nine", "other words than digits"),
+        ("label", " ".join(["one"] * 8), "more than seven digits"),
+        ("audio", recording(np.full(4000, 0.2)), "silence"),
+        ("audio", recording(np.sin(np.arange(48_000))), "too short or too long"),
+        ("audio", recording(np.sin(np.arange(16_000)), 16_000), "not 8 kHz"),
         ("id", COPIED, COPIED),
     ],
     "blood-cells": [
