@@ -36,7 +36,7 @@ TEXTS: dict[str, Any] = {"labels": ["negative", "positive"], "encoding": "pieces
 MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, int]] = {
     "mlp": ("images", PICTURES, {"model": "mlp"}, 54_000, 128),
     "cnn": ("images", PICTURES, {"model": "cnn"}, 12_000, 128),
-    "transformer": ("text", TEXTS, {"size": "tiny"}, 4_000, 32),
+    "transformer": ("text", TEXTS, {"model_size": "tiny"}, 4_000, 32),
 }
 SIDES = ("ours", "bare")
 

@@ -1,8 +1,11 @@
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from components import SlipwayError, params, recipes
 from components.params import changes
@@ -141,6 +144,37 @@ def test_the_old_choice_of_a_network_for_texts_is_one_of_their_encoding(tmp_path
         f"{where}: text.hidden: this key has moved to network.hidden",
     ]
     assert "text.model: unknown key" in message(tmp_path, "name: a\nrecipe: text\ntext: {model: other}")
+
+
+def settings(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[str]:
+    """All names of settings of a section, and of the sections in it."""
+    if model in seen:
+        return
+    seen.add(model)
+    for name, field in model.model_fields.items():
+        yield field.alias or name
+        inner = [field.annotation]
+        while inner:
+            kind = inner.pop()
+            inner += get_args(kind)
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from settings(kind, seen)
+
+
+def test_no_setting_has_a_name_that_dvcs_run_cache_overlooks(tmp_path: Path) -> None:
+    from dvc.stage.cache import _get_cache_hash
+
+    models: list[type[BaseModel]] = [params.Params, *(recipes.load(name).Params for name in recipes.names())]
+    models += [networks.load(name).Network for name in recipes.names()]
+    names = {name for model in models for name in settings(model, set())}
+    assert {"model_size", "learning_rate", "seconds", "encoding"} <= names
+    none = _get_cache_hash({"params": {"params.yaml": {"network": {}}}})
+    assert none == _get_cache_hash({"params": {"params.yaml": {"network": {"size": 1}}}})  # else the name may be used
+    for name in names:
+        assert none != _get_cache_hash({"params": {"params.yaml": {"network": {name: 1}}}}), name
+    two = "recipe: multimodal\nmultimodal: {labels: [a, b], images: {x: {}}, audio: {y: {}}}\nnetwork: {audio: {size: tiny}}"
+    for section in ("recipe: audio\nnetwork: {size: small}", two):
+        assert "size: this key is called model_size now" in message(tmp_path, f"name: a\n{section}")
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_what_a_network_does_not_read_is_what_was_set_for_another_one() -> None:
     network = networks.load("images").Network
     assert networks.unread("images", network(model="cnn", hidden=[8], filters=[8]), images) == ["hidden"]
     assert networks.unread("images", network(model="mlp", hidden=[8]), images) == []
-    assert networks.unread("text", networks.load("text").Network(size="mini", hidden=8), text) == ["size"]
+    assert networks.unread("text", networks.load("text").Network(model_size="mini", hidden=8), text) == ["model_size"]
 
 
 def test_answers_name_the_likeliest_label() -> None:

@@ -204,9 +204,13 @@ def told(known: Known, skipped: Counter[str]) -> list[str]:
             "of each label"
         )
     if known.contradictions:
-        what = "kept" if known.keep else (
-            "validate sets all of them aside; if labels were corrected, ingest all files anew with --replace; "
-            "--copies keep keeps them"
+        what = (
+            "kept"
+            if known.keep
+            else (
+                "validate sets all of them aside; if labels were corrected, ingest all files anew with --replace; "
+                "--copies keep keeps them"
+            )
         )
         lines.append(f"{known.contradictions:,} have the same content as another one with another label: {what}")
         lines += [f"  {pair}" for pair in known.pairs]

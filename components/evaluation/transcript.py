@@ -3,7 +3,7 @@
 wer, the word error rate: how many words are to be changed, left out or put in to turn an answer into its label, per
 word of the labels (the least number of them, Levenshtein 1966); it is more than 1 where much is put in. Of these
 substitutions, deletions and insertions, per word of the labels, too. cer, the same of characters, the spaces between
-words among them; exact, the share of utterances that are all right; length_ratio, words answered per word said. Of each
+words among them; exact, the share of utterances that are all right. Of each
 symbol recall, precision and F1: what of those said, and of those answered, stands where it should. Words are
 what white space separates in plain form: a language without it is measured by characters.
 """
@@ -25,12 +25,12 @@ from components.targets.transcript import Target
 LOWER = frozenset({"wer", "cer", "substitutions", "deletions", "insertions"})
 IN_UNITS: frozenset[str] = frozenset()
 OF_OUTPUTS: frozenset[str] = frozenset()
-SHOWN = ("wer", "cer", "exact", "substitutions", "deletions", "insertions", "length_ratio")
+SHOWN = ("wer", "cer", "exact", "substitutions", "deletions", "insertions")
 TABLE, TITLE, BY_NAME = "symbols.csv", "symbol", "recall"
 FIRST = "The utterances with the highest word error rate first"
 CARD = (("recall", "recall", ".3f"), ("precision", "precision", ".3f"), ("rows", "utterances", ",.0f"))
 PAIRS = 1000  # of words, in words.csv
-NUMBERS = ("words", "answered", "substitutions", "deletions", "insertions", "characters", "errors")  # of an example
+NUMBERS = ("words", "substitutions", "deletions", "insertions", "characters", "errors")  # of an example
 KEPT = 8  # sets of answers that stay aligned: resamples come in blocks, of some models in turn
 DECODED = 2**16  # examples that stay decoded: slices, and answers that are dealt out at random, have the same ones
 
@@ -40,7 +40,6 @@ class _Aligned:
     """What is to be done to turn `n` answers into their labels, as numbers of each example, float64."""
 
     words: np.ndarray  # (n,) of the label
-    answered: np.ndarray  # (n,) words of the answer
     substitutions: np.ndarray  # (n,) of words
     deletions: np.ndarray
     insertions: np.ndarray
@@ -67,7 +66,6 @@ def measure(examples: Examples, w: np.ndarray) -> tuple[Measures, Measures]:
         "cer": aligned.errors @ w / (aligned.characters @ w),
         "exact": (aligned.errors == 0) @ w / w.sum(axis=0),
         **kinds,
-        "length_ratio": aligned.answered @ w / words,
     }
     hit, said, there = ((counts.T @ w).T for counts in (aligned.hit, aligned.said, aligned.there))
     return found, rates.by_name(hit, said, there)
@@ -201,7 +199,7 @@ def _align(actual: np.ndarray, answered: np.ndarray, target: targets.Target) -> 
             pairs[word, "" if edit.tag == "delete" else others[edit.dest_pos]] += 1
         changes = list(Levenshtein.editops(said, answer))
         right.append(np.delete(actual[row, : len(said)], [edit.src_pos for edit in changes if edit.tag != "insert"]))
-        own = len(words), len(others), kinds["replace"], kinds["delete"], kinds["insert"], len(said), len(changes)
+        own = len(words), kinds["replace"], kinds["delete"], kinds["insert"], len(said), len(changes)
         for name, number in zip(NUMBERS, own, strict=True):
             numbers[name][row] = number
     codes: dict[str, Iterable[np.ndarray]] = {"hit": right, "said": answered, "there": actual}

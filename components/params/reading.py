@@ -138,6 +138,8 @@ def _explain(path: Path, model: type[BaseModel], prefix: str, detail: dict[str, 
     if any(last in other.model_fields for _, other in others):
         own = ", ".join(name for name, field in fields if field.default != tag)
         return f"{where}: {tag} has no setting {last}; its settings are {own}"
+    if last == "size" and "model_size" in section.model_fields:
+        return f"{where}: this key is called model_size now: of one called size, DVC's run cache overlooks changes"
     known = [field.alias or name for name, field in fields if name != "task"]
     if section is Params:
         known += recipes.names()

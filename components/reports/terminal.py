@@ -48,7 +48,8 @@ def beside(params: Params, evaluation: Path) -> list[str]:
 
 def _missed(params: Params, evaluation: Path) -> list[str]:
     """Name the labels of which no test example was found: a good accuracy hides them."""
-    kind = metrics.of(params.target())
+    target = params.target()
+    kind = metrics.of(target)
     rows = [
         row
         for row in results.read_csv(evaluation / kind.TABLE)
@@ -59,7 +60,8 @@ def _missed(params: Params, evaluation: Path) -> list[str]:
     named = listed((f"{row[kind.TITLE]} ({int(row['rows']):,} test examples)" for row in rows), MOST_MISSED)
     classical = results.candidates(evaluation.parent).get("shipped") == "classical"
     helps = "train.threshold" if classical else "train.class_weights or train.threshold"
-    return [f"THE MODEL FINDS NONE of {named}: it answers as if there were no such label; {helps}: docs/training.md"]
+    advice = "more examples of it help" if "class_weights" in target.refused else f"{helps}: docs/training.md"
+    return [f"THE MODEL FINDS NONE of {named}: it answers as if there were no such {kind.TITLE}; {advice}"]
 
 
 def _worst(params: Params, evaluation: Path) -> list[str]:

@@ -196,6 +196,15 @@ def prepared(version: str, given: "Path | pa.Table", **options: Any) -> Given:
     return Given(version, examples, names, told, failed)
 
 
+def _is_text(file: Path) -> bool:
+    """Tell if a file is one of those that transcripts stand in beside recordings."""
+    return file.suffix.lower() in (".txt", ".lab", ".tsv", ".csv", ".ctm", ".json") or file.name == "text"
+
+
+def _and_more(files: list[Path]) -> str:
+    return f" and {len(files) - 1:,} more" if len(files) > 1 else ""
+
+
 def _there(examples: "pa.Table", name: str, kind: "pa.DataType", told: list[str]) -> "pa.Table":
     """Return examples with a column, of nulls where it is not there, which is told, or holds nothing."""
     import pyarrow as pa
@@ -288,6 +297,10 @@ def _read(path: Path, about: dict[str, Any], zone: str | None = None, **options:
     if path.is_dir():
         found = [item for item in found if not item.name.startswith(".")]
         found = [item for item in found if not dataset.is_junk(item.relative_to(path))]
+        if about.get("recipe") == "speech":
+            found, texts = [f for f in found if not _is_text(f)], [f for f in found if _is_text(f)]
+            if texts:
+                print(f"note: left out, for it is no recording: {texts[0].name}{_and_more(texts)}", file=sys.stderr)
     try:
         table = pa.table({FILE_COLUMN: pa.array([item.read_bytes() for item in found], pa.binary())})
     except FileNotFoundError:

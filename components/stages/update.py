@@ -35,7 +35,7 @@ from components.tracking import connection
 
 MAX_TOLD = 10  # files that are named one by one
 # Ingest command -> the option that its file or folder is; and whether it reads a file, or a folder as a whole.
-PATHS = {"table": "file", "series": "file", "text": "path", "images": "folder", "audio": "path", "speech": "path"}
+PATHS = {"table": "file", "series": "file", "text": "path", "images": "folder", "audio": "path"}
 # Options that have no place in source.ingest, and what they are where they are not given.
 REFUSED = {
     "replace": False,

@@ -14,6 +14,8 @@ from components.targets import Decision, _ctc
 
 FRAMES = 100  # of an output
 APOSTROPHES = frozenset("'`\u00b4\u02bc\u2018\u2019\u201b\u2032\uff07")  # what is typed for one
+JOINERS = frozenset("\u200c\u200d")
+FORMS = frozenset(map(chr, range(0xFE00, 0xFE10)))  # of the character before: an emoji in colour
 SPOKEN = "LMN"  # the categories of Unicode that words consist of: letters, marks on them, numbers
 LEAST = 1e-7  # probability that counts in the loss
 
@@ -128,8 +130,18 @@ class Target(targets.Target):
         return ["".join([symbols[code] for code in row if code]) for row in actual.tolist()]
 
     def chosen(self, outputs: np.ndarray, decision: Decision | None = None) -> np.ndarray:
-        """Decide: texts, encoded as labels are."""
-        return _ctc.beam(outputs, self.names, decision) if decision else _ctc.greedy(outputs)
+        """Decide: texts, encoded as labels are, in plain form like these: one space between words, none at the ends."""
+        codes = _ctc.beam(outputs, self.names, decision) if decision else _ctc.greedy(outputs)
+        if " " not in self.names:
+            return codes
+        space = self.names.index(" ") + 1
+        said = (codes > 0) & (codes != space)
+        behind_one = np.pad(said[:, :-1], ((0, 0), (1, 0)))
+        before_any = said[:, ::-1].cumsum(axis=1)[:, ::-1] > 0
+        kept = said | ((codes == space) & behind_one & before_any)
+        order = np.argsort(~kept, axis=1, kind="stable")
+        found: np.ndarray = np.take_along_axis(np.where(kept, codes, 0), order, axis=1)
+        return found
 
     def answers(self, outputs: np.ndarray, decision: Decision | None = None) -> pa.Table:
         """Return `text`, and its `probability`: of all ways to say it in these frames."""
@@ -201,8 +213,10 @@ def plain(text: str, *, lower: bool, punctuation: bool) -> str:
     """Bring a text into the form that is learned and measured.
 
     Composed (Unicode's NFC), in lower case with `lower`, white space one space and none at the ends. Without
-    `punctuation` what Unicode calls punctuation or a symbol is left out; a dash or hyphen counts as a space, and an
-    apostrophe inside a word stays, all kinds of it as "'". Control characters, which nobody says, are left out as well.
+    `punctuation` what Unicode calls punctuation or a symbol counts as a space, or as nothing where it is as wide as a
+    Chinese character, but an apostrophe inside a word stays, all kinds of it as "'". What is not seen is left out:
+    control characters, marks of direction and of an emoji's form; but within a word (non-)joiners stay, which some
+    scripts need.
     """
     text = unicodedata.normalize("NFC", text)
     if lower:
@@ -211,16 +225,18 @@ def plain(text: str, *, lower: bool, punctuation: bool) -> str:
     kept = []
     for at, character in enumerate(text):
         category = unicodedata.category(character)
-        if character.isspace() or (category == "Pd" and not punctuation):
+        within = 0 < at < len(text) - 1 and spoken[at - 1] and spoken[at + 1]
+        if character.isspace():
             kept.append(" ")
-        elif category == "Cc":
-            continue
+        elif category in ("Cc", "Cf") or character in FORMS:
+            kept.append(character * (character in JOINERS and within))
         elif punctuation:
             kept.append(character)
         elif character in APOSTROPHES:
-            kept.append("'" * (0 < at < len(text) - 1 and spoken[at - 1] and spoken[at + 1]))
-        elif category[0] not in "PS":
-            kept.append(character)
+            kept.append("'" if within else " ")
+        else:
+            parts = unicodedata.east_asian_width(character) not in "WF"  # words of the other scripts have no spaces
+            kept.append((" " if parts else "") if category[0] in "PS" else character)
     return " ".join(unicodedata.normalize("NFC", "".join(kept)).split())
 
 

@@ -237,7 +237,7 @@ def test_both_models_are_exported_faithfully_and_drop_out_as_they_are_told(tmp_p
     from components.training import export
 
     settings = SETTINGS.model_copy(update={"seconds": 0.5})
-    network = networks.Network.model_validate({"model": model, "size": "tiny"})
+    network = networks.Network.model_validate({"model": model, "model_size": "tiny"})
     keras.utils.clear_session()
     keras.utils.set_random_seed(1)
     built = networks.build(network, settings, {}, 0.5)
@@ -268,7 +268,7 @@ def test_the_conformers_convolution_is_a_depthwise_one() -> None:
     import keras
 
     settings = SETTINGS.model_copy(update={"seconds": 0.5})
-    built = networks.build(networks.Network(model="conformer", size="tiny"), settings, {}, 0.0)
+    built = networks.build(networks.Network(model="conformer", model_size="tiny"), settings, {}, 0.0)
     layer = built.get_layer("depthwise_1")
     given = built.get_layer("depthwise_1_pad").input
     x = np.random.default_rng(1).normal(size=(2, *given.shape[1:])).astype(np.float32)

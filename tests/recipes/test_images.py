@@ -383,8 +383,8 @@ def test_a_model_is_exported_faithfully_with_names_and_loads_again(
     [
         ({"model": "resnet", "depth": 18}, 11_184_970, "stage_4_2_add"),
         ({"model": "resnet", "depth": 50}, 23_543_370, "stage_4_3_add"),
-        ({"model": "vit", "size": "tiny"}, 5_526_346, "layer_12_add_2"),
-        ({"model": "vit", "size": "base"}, 85_806_346, "layer_12_add_2"),
+        ({"model": "vit", "model_size": "tiny"}, 5_526_346, "layer_12_add_2"),
+        ({"model": "vit", "model_size": "base"}, 85_806_346, "layer_12_add_2"),
     ],
 )
 @pytest.mark.e2e

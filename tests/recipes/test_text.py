@@ -431,7 +431,7 @@ def test_sizes_are_those_of_the_paper() -> None:
     counted = {}
     for size in ("tiny", "mini"):
         keras.utils.clear_session()
-        network = networks.Network.model_validate({"size": size, "pooling": "cls"})
+        network = networks.Network.model_validate({"model_size": size, "pooling": "cls"})
         model = networks.build(network, params, state, 0.0)
         pieces = model.get_layer("token_embedding").input_dim
         counted[size] = model.count_params() + sum((30522 - pieces + 2) * w for w in [networks.ENCODERS[size][1]])

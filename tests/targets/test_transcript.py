@@ -170,6 +170,14 @@ def test_what_goes_on_is_one_symbol_and_a_blank_stands_between_two() -> None:
     assert AB.decode(AB.chosen(outputs)) == ["aa", "aba", "", "bb"]
 
 
+def test_an_answer_is_in_plain_form() -> None:
+    target = Target(tuple("a b"), 12)
+    for heard, said in {" a": "a", "a ": "a", " a  b  ": "a b", "  ": "", "a b": "a b", "": "", " b a ": "b a"}.items():
+        codes = np.zeros((1, 12), np.int32)
+        codes[0, : len(heard)] = ["a b".index(symbol) + 1 for symbol in heard]
+        assert target.decode(target.chosen(target.certain(codes))) == [said], heard
+
+
 @given(st.text(max_size=30), st.booleans(), st.booleans())
 @settings(max_examples=500)
 def test_plain_text_stays_as_it_is(text: str, lower: bool, punctuation: bool) -> None:
@@ -198,7 +206,11 @@ def test_plain_text_by_hand() -> None:
         "A\u0308hre, Straße, CAFE\u0301": "ähre straße café",
         "\uff15 € = 100%": "\uff15 100",
         "你好\uff0c世界。": "你好世界",
-        "a'!'b": "ab",
+        "a'!'b": "a b",
+        "yes...no and/or 3.5 (ten) U.S.": "yes no and or 3 5 ten u s",
+        "so\u00adft \ufeffmark\u200b": "soft mark",
+        "\u2764\ufe0f\U0001f469\u200d\U0001f4bb": "",  # a heart in colour, and a woman at a computer
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \u200c": "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
         "a\x00b\x02": "ab",
         " -!? ": "",
         "नमस्ते": "नमस्ते",  # its vowels are marks
@@ -214,7 +226,7 @@ def test_what_is_wrong_with_a_label_is_said() -> None:
         None: "is missing",
         "": "has nothing that is said: without punctuation and spaces it is empty",
         " ?!": "has nothing that is said: without punctuation and spaces it is empty",
-        "abz": "has the symbol 'z', which is not in speech.labels of params.yaml",
+        "abz": "has the symbol 'z', which is not in speech.symbols of params.yaml",
         "abcabca": "needs 7 steps, a symbol each and one between two alike, and a recording has 6: make speech.seconds "
         "longer or speech.hop_ms shorter",
     }

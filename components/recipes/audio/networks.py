@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 CNN = {"tiny": (8, 16), "small": (16, 32, 64, 128), "medium": (32, 64, 128, 256)}  # filters of each block
 CONFORMER = {"tiny": (24, 2, 2), "small": (96, 4, 4), "medium": (144, 8, 4)}  # width, blocks, attention heads
 KERNEL = 15  # frames that a Conformer's convolution sees
-sample: dict[str, Any] = {"size": "tiny"}
+sample: dict[str, Any] = {"model_size": "tiny"}
 
 
 class Network(BaseModel):
@@ -22,7 +22,7 @@ class Network(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     model: Literal["cnn", "conformer"] = "cnn"
-    size: Literal["tiny", "small", "medium"] = "small"
+    model_size: Literal["tiny", "small", "medium"] = "small"
 
 
 def build(network: Network, params: Params, state: State, dropout: float) -> "keras.Model":
@@ -42,7 +42,7 @@ def features(network: Network, params: Settings, state: State, dropout: float) -
     if network.model == "cnn":
         x = _cnn(x, network, dropout)
     else:
-        x = keras.layers.GlobalAveragePooling1D(name="average")(conformer(x, network.size, dropout))
+        x = keras.layers.GlobalAveragePooling1D(name="average")(conformer(x, network.model_size, dropout))
     x = keras.layers.Dropout(dropout, name="dropout")(x) if dropout else x
     return {"spectrogram": spectrogram}, x
 
@@ -54,7 +54,7 @@ def _cnn(x: Any, network: Network, dropout: float) -> Any:
     """
     import keras
 
-    for block, filters in enumerate(CNN[network.size], 1):
+    for block, filters in enumerate(CNN[network.model_size], 1):
         x = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"convolution_{block}")(x)
         x = keras.layers.BatchNormalization(momentum=0.9, name=f"normal_{block}")(x)
         x = keras.layers.Activation("relu", name=f"relu_{block}")(x)

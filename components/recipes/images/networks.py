@@ -20,7 +20,7 @@ VITS = {"mini": (128, 6, 4, 2), "tiny": (192, 12, 3, 4), "small": (384, 12, 6, 4
 # Filters of the stem, blocks of each stage, if a block has a bottleneck: ResNet-20 for CIFAR, and table 1 of He and
 # others 2016a (arXiv 1512.03385).
 RESNETS = {20: (16, (3, 3, 3), False), 18: (64, (2, 2, 2, 2), False), 50: (64, (3, 4, 6, 3), True)}
-read_by = {"hidden": ("mlp",), "filters": ("cnn",), "depth": ("resnet",), "size": ("vit",), "patch": ("vit",)}
+read_by = {"hidden": ("mlp",), "filters": ("cnn",), "depth": ("resnet",), "model_size": ("vit",), "patch": ("vit",)}
 sample: dict[str, Any] = {"model": "mlp", "hidden": [16]}
 
 
@@ -34,7 +34,7 @@ class Network(BaseModel):
         None  # cnn: of each block, the image halved between; null: as the size asks for
     )
     depth: Literal[20, 18, 50] = 20  # resnet: 20 for small images, 18 and 50 for photographs
-    size: Literal["mini", "tiny", "small", "base"] = "mini"  # vit
+    model_size: Literal["mini", "tiny", "small", "base"] = "mini"  # vit
     patch: Side | None = None  # vit: pixels of a patch's side; null: as the size asks for
 
 
@@ -193,7 +193,7 @@ def _vit(x: Any, network: Network, params: Settings, dropout: float) -> Any:
     import keras
 
     side = patch_of(network, params)
-    width, layers, heads, factor = VITS[network.size]
+    width, layers, heads, factor = VITS[network.model_size]
     rows, columns = -(-params.height // side), -(-params.width // side)
     rest = ((0, rows * side - params.height), (0, columns * side - params.width))
     if rest != ((0, 0), (0, 0)):

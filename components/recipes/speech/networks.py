@@ -11,7 +11,7 @@ from components.recipes.speech.example import Params
 if TYPE_CHECKING:
     import keras
 
-sample: dict[str, Any] = {"size": "tiny"}
+sample: dict[str, Any] = {"model_size": "tiny"}
 
 
 class Network(BaseModel):
@@ -19,7 +19,7 @@ class Network(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     model: Literal["conformer"] = "conformer"
-    size: Literal["tiny", "small", "medium"] = "small"
+    model_size: Literal["tiny", "small", "medium"] = "small"
 
 
 def build(network: Network, params: Params, state: State, dropout: float) -> "keras.Model":  # noqa: ARG001
@@ -28,7 +28,7 @@ def build(network: Network, params: Params, state: State, dropout: float) -> "ke
 
     spectrogram = keras.Input((params.frames, params.bands), dtype="float32", name="spectrogram")
     x = keras.layers.Reshape((params.frames, params.bands, 1), name="picture")(spectrogram)
-    x = conformer(x, network.size, dropout)
+    x = conformer(x, network.model_size, dropout)
     x = keras.layers.Dense(len(params.symbols) + 1, dtype="float32", name="logits")(x)
     x = keras.layers.Activation("softmax", dtype="float32", name="probabilities")(x)
     return keras.Model({"spectrogram": spectrogram}, x, name="speech")

@@ -24,7 +24,7 @@ ENCODERS = {
 }
 MASKED_SHARE = 0.15  # of the tokens, in pretraining
 read_by = dict.fromkeys(("hidden", "bayes"), ("ngrams",)) | dict.fromkeys(
-    ("size", "norm", "pooling", "pretraining_epochs"), ("pieces",)
+    ("model_size", "norm", "pooling", "pretraining_epochs"), ("pieces",)
 )
 moved = {"model: ngrams": "encoding: ngrams", "model: transformer": "encoding: pieces"}
 sample: dict[str, Any] = {}
@@ -38,7 +38,7 @@ class Network(BaseModel):
     hidden: Annotated[int, Field(ge=0)] = 0  # width of a hidden layer (fastText); 0: logistic regression
     bayes: bool = True  # scale by log-count ratios (NB-SVM)
     # pieces: a Transformer
-    size: Literal["tiny", "mini", "small", "medium", "base"] = "tiny"
+    model_size: Literal["tiny", "mini", "small", "medium", "base"] = "tiny"
     norm: Literal["post", "pre"] = "post"  # layer normalisation behind each block (BERT), or before it
     pooling: Literal["mean", "cls"] = "mean"
     pretraining_epochs: Annotated[int, Field(ge=0)] = 0  # of masked-language modelling on the training split
@@ -131,7 +131,7 @@ def _encoder(network: Network, params: Settings, state: State, dropout: float) -
     import keras
     from keras import layers, ops
 
-    depth, width, heads = ENCODERS[network.size]
+    depth, width, heads = ENCODERS[network.model_size]
 
     def normal(x: Any, name: str) -> Any:
         return layers.LayerNormalization(epsilon=1e-6, name=name)(x)

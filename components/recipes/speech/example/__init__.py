@@ -8,17 +8,19 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from components.recipes import Input, State
+from components.recipes import Arrays, Input, State
 from components.recipes.audio.example import FACTS as FACTS_OF_AUDIO
-from components.recipes.audio.example import Settings, columns, encode, kept, must_be_free, requirements
+from components.recipes.audio.example import Settings, columns, kept, must_be_free, requirements
+from components.recipes.audio.example import encode as encode_audio
 from components.recipes.audio.example import facts as facts_of_audio
 from components.recipes.audio.example import fit as fit_audio
 from components.targets import Target, _ctc, transcript
 
-__all__ = ["columns", "encode", "kept", "requirements"]  # a recording becomes a spectrogram as in the recipe audio
+__all__ = ["columns", "kept", "requirements"]  # as in the recipe audio
 
 FACTS = {"words": pa.int64(), "symbols": pa.int64(), "unknown": pa.int64(), "rate": pa.float64()}
 STEP = 4  # frames of a spectrogram in which at most one symbol can be heard: the network halves them twice
+SLACK = 0.01  # seconds by which a recording may be longer, after rounding
 
 
 class Params(Settings):
@@ -36,7 +38,8 @@ class Params(Settings):
         for symbol in self.symbols:
             if self.symbols.count(symbol) > 1:
                 raise ValueError(f"symbols: {symbol!r} is there twice")
-            if symbol != " " and plain(symbol, self) != symbol:
+            within = f"中{symbol}中"  # an apostrophe is within a word; and marks do not change this character
+            if symbol != " " and plain(within, self) != within:
                 raise ValueError(
                     f"symbols: {symbol!r} does not occur in transcripts with case: {self.case} and punctuation: "
                     f"{self.punctuation}; leave it out"
@@ -94,6 +97,23 @@ def fit(tables: Iterable[pa.Table], params: Params) -> State:
     """What the recipe audio fits, and `ngrams`: how often which symbol follows which others in the transcripts."""
     texts = (plain(label, params) for table in tables for label in table["label"].to_pylist())
     return fit_audio(tables, params) | {"ngrams": _ctc.counted(texts)}
+
+
+def encode(table: pa.Table, params: Params, state: State) -> Arrays:
+    """Log-mel spectrograms as of the recipe audio; ValueError for what is longer than `seconds`: words would be cut."""
+    import soundfile
+
+    for data in table["audio"].to_pylist():
+        try:
+            lasts = soundfile.info(io.BytesIO(data or b"")).duration
+        except soundfile.LibsndfileError:
+            continue  # what is wrong with it is said below
+        if lasts > params.seconds + SLACK:
+            raise ValueError(
+                f"the recording lasts {lasts:.1f} s, more than speech.seconds ({params.seconds:g}), and words would be "
+                "cut off: cut it into shorter utterances"
+            )
+    return encode_audio(table, params, state)
 
 
 def inputs(params: Params, state: State) -> dict[str, Input]:  # noqa: ARG001
