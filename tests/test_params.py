@@ -172,7 +172,8 @@ def test_no_setting_has_a_name_that_dvcs_run_cache_overlooks(tmp_path: Path) -> 
     assert none == _get_cache_hash({"params": {"params.yaml": {"network": {"size": 1}}}})  # else the name may be used
     for name in names:
         assert none != _get_cache_hash({"params": {"params.yaml": {"network": {name: 1}}}}), name
-    two = "recipe: multimodal\nmultimodal: {labels: [a, b], images: {x: {}}, audio: {y: {}}}\nnetwork: {audio: {size: tiny}}"
+    two = "recipe: multimodal\nmultimodal: {labels: [a, b], images: {x: {}}, audio: {y: {}}}"
+    two += "\nnetwork: {audio: {size: tiny}}"
     for section in ("recipe: audio\nnetwork: {size: small}", two):
         assert "size: this key is called model_size now" in message(tmp_path, f"name: a\n{section}")
 

@@ -263,22 +263,6 @@ def test_both_models_are_exported_faithfully_and_drop_out_as_they_are_told(tmp_p
     assert np.array_equal(np.asarray(again({"spectrogram": x})), expected)
 
 
-@pytest.mark.e2e
-def test_the_conformers_convolution_is_a_depthwise_one() -> None:
-    import keras
-
-    settings = SETTINGS.model_copy(update={"seconds": 0.5})
-    built = networks.build(networks.Network(model="conformer", model_size="tiny"), settings, {}, 0.0)
-    layer = built.get_layer("depthwise_1")
-    given = built.get_layer("depthwise_1_pad").input
-    x = np.random.default_rng(1).normal(size=(2, *given.shape[1:])).astype(np.float32)
-    own = keras.layers.DepthwiseConv1D(networks.KERNEL, padding="same", use_bias=False)
-    own.build(given.shape)
-    own.set_weights([np.asarray(layer.kernel)[:, :, None]])
-    found = fabricate.outputs(keras.Model(given, layer.output), x)
-    assert np.abs(found - np.asarray(own(x))).max() < 1e-5
-
-
 # --- folders and archives
 
 
