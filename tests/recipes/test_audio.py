@@ -22,7 +22,6 @@ from components.recipes.audio import networks, source
 from components.recipes.audio.example import spectrogram
 from components.recipes.source import Source
 from components.stages import ingest
-from tests import fabricate
 from tests.conftest import ROOT
 
 DATASETS = Path(os.environ.get("SLIPWAY_DATASETS", ROOT.parent / "shared" / "datasets"))
