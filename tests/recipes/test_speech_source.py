@@ -527,3 +527,24 @@ def test_the_command_gives_what_the_function_takes(tmp_path: Path) -> None:
     written(recorded(tmp_path, TEXTS), LINES, TEXTS)
     given_options = vars(parser.parse_args([str(tmp_path), "--case", "keep", "--keep", "s", "--pattern", "{s}-{n}"]))
     assert command.read(**given_options).settings["group"] == ["s"]
+
+
+def test_a_row_without_a_normalized_text_has_its_other_text(tmp_path: Path) -> None:
+    recorded(tmp_path / "wavs", ["a", "b"])
+    (tmp_path / "metadata.csv").write_text("a|Dr. Who|doctor who\nb|just this|\n")
+    assert texts(speech(tmp_path)) == {"a": "doctor who", "b": "just this"}
+
+
+def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
+    recorded(tmp_path, ["a"])
+    (tmp_path / "table.csv").write_text("path,text\na.wav,x\n")
+    for name in ("a.wav", "table.csv"):
+        assert f"{name}: expected the folder of the recordings" in refused(tmp_path / name)
+
+
+def test_the_split_that_is_found_is_told(tmp_path: Path, capsys: Any) -> None:
+    recorded(tmp_path, ["train/a", "train/b", "validation/c", "test/d"])
+    for name in ("train/a", "train/b", "validation/c", "test/d"):
+        (tmp_path / f"{name}.txt").write_text("said")
+    speech(tmp_path)
+    assert "4 recordings with a transcript, 4 words; test 1, train 2, validation 1" in capsys.readouterr().out

@@ -48,6 +48,10 @@ def speech(
     csv_options.must_be_encoding(encoding)
     forms = _forms(case, punctuation, known)
     form = partial(plain, lower=forms["case"] == "lower", punctuation=forms["punctuation"] == "keep")
+    if path.is_file() and path.suffix.lower() in (*audio_source.SUFFIXES, *transcripts.TABLES):
+        raise SlipwayError(
+            f"{path}: expected the folder of the recordings, or an archive of it; --texts names the file of transcripts"
+        )
     skipped, keep = Counter[str](), keep or []
     name, opened = archive.stem(path), ExitStack()
     folder = opened.enter_context(archive.unpacked(path, skipped)).resolve()
@@ -223,7 +227,9 @@ def _tell(kind: str, names: list[str], found: dict[Path, Found], symbols: Counte
     """Say what was read, which symbols it is written in, and which of them the dataset does not have."""
     where = listed(names) if len(names) <= NAMED else f"{len(names):,} files such as {names[0]}"
     words = sum(len(each.label.split()) for each in found.values())
-    print(f"{kind}, {where}: {len(found):,} recordings with a transcript, {words:,} words")
+    splits = Counter(each.split for each in found.values() if each.split)
+    parts = f"; {listed(f'{name} {count:,}' for name, count in splits.items())}" if splits else ""
+    print(f"{kind}, {where}: {len(found):,} recordings with a transcript, {words:,} words{parts}")
     rare = sorted((symbol for symbol in symbols if symbols[symbol] < FEW), key=lambda symbol: (symbols[symbol], symbol))
     line = f"{len(symbols):,} symbols: {listed(map(_symbol, sorted(symbols)), SHOWN)}"
     if rare:

@@ -18,7 +18,7 @@ NAMED = 3  # files or recordings that a message names
 BESIDE, LINES, TABLE, CTM = "text files beside recordings", "lines", "a table", "CTM"
 OF_RECORDING = (".txt", ".lab")  # suffixes of a text file beside a recording
 TABLES = (".tsv", ".csv")
-# What the columns may be called, in letters, digits and _; the first that is there is read.
+# What the columns may be called, in letters, digits and _; the first that is there, and of texts is not empty, is read.
 FILES = (
     *("path", "file", "filename", "file_name", "file_path", "filepath", "audio", "audio_file", "audio_path"),
     *("audio_filepath", "wav", "wav_file", "wav_filename", "wav_path", "utterance_id", "utt_id", "id"),
@@ -335,9 +335,9 @@ def _table(file: Path, encoding: str) -> tuple[Iterator[tuple[int, list[str]]], 
 def _of_table(file: Path, encoding: str, split: str | None, fields: Collection[str]) -> Iterator[Transcript]:
     rows, names = _table(file, encoding)
     known = {_column(name): at for at, name in reversed([*enumerate(names)])}
-    own = [next((known[name] for name in each if name in known), None) for each in (FILES, TEXTS)]
-    (of_file, of_text), of_split = own, known.get("split")
-    if of_file is None or of_text is None:
+    of_file = next((known[name] for name in FILES if name in known), None)
+    of_text, of_split = [known[name] for name in TEXTS if name in known], known.get("split")
+    if of_file is None or not of_text:
         what, expected = ("file names", FILES) if of_file is None else ("transcripts", TEXTS)
         raise SlipwayError(
             f"{file}: no column of {what} (there are: {listed(map(printable, names)) or 'none'}); call it "
@@ -348,4 +348,5 @@ def _of_table(file: Path, encoding: str, split: str | None, fields: Collection[s
         if of_row and not split_of(of_row):
             raise SlipwayError(f"{file}, line {line}: split {of_row!r} is none of {', '.join(SPLIT_FOLDERS)}")
         more = {name: row[at].strip() for at, name in enumerate(names) if name in fields}
-        yield Transcript(row[of_file].strip(), _form(row[of_text].strip()), file, line, split_of(of_row) or split, more)
+        text = next((said for at in of_text if (said := row[at].strip())), "")
+        yield Transcript(row[of_file].strip(), _form(text), file, line, split_of(of_row) or split, more)
