@@ -190,6 +190,14 @@ def any_model(out: Path, settings: params.Params, sample: pa.Table) -> None:
             helper.make_node("Mul", ["own column", "own score"], ["own scores"]),
             helper.make_node("Add", ["own scores", "own box"], ["answer"]),
         ]
+    elif len(predicted.shape) > 1:  # the same in each step
+        steps, symbols = predicted.shape
+        constants["own weights"] = np.tile(np.linspace(-1, 2, symbols, dtype=np.float32), steps)[None]
+        constants["own shape"] = np.array([-1, steps, symbols])
+        nodes[-1:] = [
+            helper.make_node("Reshape", ["own logits", "own shape"], ["own steps"]),
+            helper.make_node(last, ["own steps"], ["answer"], axis=-1),
+        ]
     answer = helper.make_tensor_value_info("answer", TensorProto.FLOAT, ["examples", *predicted.shape])
     fixed = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     write_model(out, helper.make_graph(nodes, settings.recipe, inputs, [answer], fixed), settings, state)
